@@ -1,0 +1,80 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/float_bits.h"
+#include "core/json.h"
+#include "core/thread_pool.h"
+#include "core/utf8.h"
+
+namespace redoubt {
+namespace {
+
+TEST(FloatBits, EveryHalfSurvivesTheWayThroughFloat) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float value = float_from_f16(static_cast<uint16_t>(bits));
+    if (std::isnan(value)) continue;
+    ASSERT_EQ(f16_from_float(value), bits);
+  }
+}
+
+TEST(FloatBits, EveryE4m3CodeSurvivesTheWayThroughFloat) {
+  EXPECT_EQ(float_from_e4m3(0x7e), 448.0f);
+  EXPECT_EQ(float_from_e4m3(0x38), 1.0f);
+  EXPECT_EQ(float_from_e4m3(0x01), 0x1p-9f);
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = float_from_e4m3(static_cast<uint8_t>(bits));
+    if (std::isnan(value)) continue;
+    ASSERT_EQ(e4m3_from_float(value), bits);
+  }
+  EXPECT_EQ(e4m3_from_float(1e9f), 0x7e);
+}
+
+TEST(FloatBits, Bf16RoundsToNearestEven) {
+  EXPECT_EQ(bf16_from_float(1.0f), 0x3f80);
+  EXPECT_EQ(bf16_from_float(std::bit_cast<float>(0x3f808000u)), 0x3f80);  // tie: to even
+  EXPECT_EQ(bf16_from_float(std::bit_cast<float>(0x3f818000u)), 0x3f82);
+  EXPECT_TRUE(std::isnan(float_from_bf16(bf16_from_float(NAN))));
+}
+
+TEST(DTypes, TableIsIndexedByType) {
+  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i) EXPECT_EQ(info(static_cast<DType>(i)).dtype, static_cast<DType>(i));
+  EXPECT_EQ(dtype_from_name("Q4_K"), DType::q4_k);
+  EXPECT_EQ(dtype_from_ggml(30), DType::bf16);
+  EXPECT_EQ(dtype_from_ggml(4), std::nullopt);
+}
+
+TEST(Json, RefusesDepthDuplicatesAndTrailingText) {
+  EXPECT_TRUE(parse_json(R"({"b":1,"a":[true,null,"x"]})"));
+  EXPECT_EQ(dump_json(parse_json(R"({"b":1,"a":2})").value()), R"({"b":1,"a":2})");
+  EXPECT_FALSE(parse_json(std::string(100000, '[')));
+  EXPECT_FALSE(parse_json(R"({"a":1,"a":2})"));
+  EXPECT_FALSE(parse_json("{} x"));
+  EXPECT_FALSE(parse_json(""));
+  EXPECT_FALSE(parse_json("\"\xff\""));
+}
+
+TEST(Utf8, IncompleteCharactersAreHeldBack) {
+  EXPECT_EQ(complete_utf8_prefix("ab\xe4\xbd"), 2u);
+  EXPECT_EQ(complete_utf8_prefix("ab\xe4\xbd\xa0"), 5u);
+  EXPECT_EQ(complete_utf8_prefix("ab\xff"), 3u);
+  EXPECT_EQ(complete_utf8_prefix("\xf0\x9f\x98"), 0u);
+  EXPECT_FALSE(is_valid_utf8("\xc0\x80"));
+  EXPECT_FALSE(is_valid_utf8("\xed\xa0\x80"));
+  EXPECT_EQ(repair_utf8("a\xf0\x9f\x98z"), "a\xef\xbf\xbdz");
+}
+
+TEST(ThreadPool, EveryChunkRunsOnce) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<std::atomic<int>> hits(17);
+    pool.parallel_for(17, [&](int64_t chunk, int) { hits[static_cast<size_t>(chunk)]++; });
+    for (auto& hit : hits) ASSERT_EQ(hit.load(), 1);
+  }
+}
+
+}  // namespace
+}  // namespace redoubt

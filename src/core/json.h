@@ -1,0 +1,29 @@
+// JSON with limits. `Json` keeps the order of keys, because chat templates and clients see it.
+// parse_json is the only way in for untrusted text: it bounds nesting (a hostile text cannot exhaust the stack later,
+// in a dump or a destructor) and turns the library's exceptions into an Error.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace redoubt {
+
+using Json = nlohmann::ordered_json;
+
+struct JsonLimits {
+  int max_depth = 64;                      // arrays and objects inside one another
+  size_t max_bytes = size_t{64} << 20;     // of the text
+};
+
+// Errors: invalid_argument with the byte position. Invalid UTF-8 in a string and duplicate keys are errors too: a
+// duplicate key would let two readers of one text see two different documents.
+Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
+
+// Compact, UTF-8; bytes that are not UTF-8 become U+FFFD (never throws).
+std::string dump_json(const Json& value);
+
+}  // namespace redoubt

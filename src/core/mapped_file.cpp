@@ -1,0 +1,66 @@
+#include "core/mapped_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace redoubt {
+namespace {
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+Error cannot(const char* verb, const std::filesystem::path& path) {
+  const ErrorCode code = errno == ENOENT ? ErrorCode::not_found : ErrorCode::io;
+  return {code, fmt::format("cannot {} {}: {}", verb, path.string(), std::strerror(errno)), {}};
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return cannot("open", path);
+  struct stat status {};
+  if (::fstat(file.fd, &status) != 0) return cannot("stat", path);
+  if (!S_ISREG(status.st_mode)) return invalid(fmt::format("{}: expected a regular file", path.string()));
+  MappedFile mapped;
+  mapped.path_ = path;
+  if (status.st_size == 0) return mapped;
+  void* address = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_SHARED, file.fd, 0);
+  if (address == MAP_FAILED) return cannot("map", path);
+  mapped.data_ = static_cast<const std::byte*>(address);
+  mapped.size_ = static_cast<size_t>(status.st_size);
+  return mapped;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return cannot("open", path);
+  std::string text;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t got = ::read(file.fd, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return cannot("read", path);
+    if (got == 0) return text;
+    text.append(buffer, static_cast<size_t>(got));
+    if (text.size() > max_bytes) {
+      return invalid(fmt::format("{}: expected at most {} bytes", path.string(), max_bytes));
+    }
+  }
+}
+
+}  // namespace redoubt

@@ -1,0 +1,60 @@
+// Workers for the data plane: parallel_for splits one job into chunks that the caller and the workers take one by one.
+//
+// Chunks are claimed dynamically, so a core that another process holds slows only its own chunk. A worker spins
+// briefly between jobs (a model step issues hundreds a millisecond) and then sleeps. Which thread runs a chunk never
+// affects a result: a chunk writes only its own outputs, and no sum crosses chunks.
+// Thread safety: parallel_for may be called by one thread at a time.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace redoubt {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int num_threads);  // the caller counts as one; at least 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(chunk, thread) for each chunk in 0 .. num_chunks-1; thread is in 0 .. num_threads()-1. Does not allocate.
+  template <class Body>
+  void parallel_for(int64_t num_chunks, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    run(num_chunks, [](void* context, int64_t chunk, int thread) { (*static_cast<Plain*>(context))(chunk, thread); },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+  // Cores this process may use: affinity and cgroup quota, at least 1.
+  static int usable_cores();
+
+ private:
+  using Call = void (*)(void* context, int64_t chunk, int thread);
+  void run(int64_t num_chunks, Call call, void* context);
+  void work(int thread);
+  void take_chunks(int thread);
+
+  std::vector<std::thread> workers_;
+  // One job at a time. `generation_` announces it; `active_` counts the workers still inside.
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int64_t> next_chunk_{0};
+  std::atomic<int> active_{0};
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stopping_{false};
+  int64_t num_chunks_ = 0;
+  Call call_ = nullptr;
+  void* context_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+
+}  // namespace redoubt
