@@ -1,0 +1,149 @@
+// What happens when: requests become sequences, sequences share steps, steps become tokens.
+//
+// One engine thread runs the steps; submit and cancel may be called from any thread. Events are delivered on the engine
+// thread through the request's listener, which must not block (the server posts them to its own loop).
+// Guarantee: the same request (tokens, seed, parameters) gives the same bits alone, in any batch, after preemption and
+// after a restart, with the same kernel table.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/result.h"
+#include "model/model.h"
+#include "text/grammar.h"
+#include "text/tokenizer.h"
+
+namespace redoubt {
+
+struct SamplingParams {
+  double temperature = 1.0;  // 0: greedy
+  int top_k = 0;             // 0: off
+  double top_p = 1.0;
+  double min_p = 0.0;
+  double repetition_penalty = 1.0;  // over prompt and answer
+  double presence_penalty = 0.0;    // over the answer
+  double frequency_penalty = 0.0;   // over the answer
+  std::vector<std::pair<int32_t, float>> logit_bias;
+  uint64_t seed = 0;  // position p of choice c draws with counter-based number (seed, c, p)
+};
+
+struct StopConditions {
+  int64_t max_tokens = 0;  // of the answer; 0: to the end of the context
+  int64_t min_tokens = 0;  // no stop and no end-of-sequence before
+  std::vector<std::string> strings;
+  std::vector<int32_t> token_ids;  // beside end-of-sequence
+  bool ignore_eos = false;
+  bool include_stop_string = false;
+};
+
+// Thinking: the engine closes the think block when the budget is spent.
+struct ThinkingParams {
+  bool starts_in_reasoning = false;         // the prompt ended inside <think>
+  std::optional<int64_t> budget_tokens;     // nullopt: no limit; 0: closed at once
+};
+
+struct GenerationRequest {
+  std::string id;
+  std::vector<int32_t> prompt;
+  SamplingParams sampling;
+  StopConditions stop;
+  ThinkingParams thinking;
+  GrammarPtr grammar;            // null: free text. Begins after </think> where there is thinking, else at once
+  int n = 1;                     // choices
+  bool logprobs = false;
+  int top_logprobs = 0;          // 0..20
+  bool prompt_logprobs = false;  // for completions' echo
+  bool skip_special_tokens = true;
+  std::string tenant;            // prefix cache is kept apart by tenant, adapter and salt
+  std::string adapter;
+  std::string cache_salt;
+  int priority = 0;              // larger first
+};
+
+struct TokenLogprob {
+  int32_t token = 0;
+  float logprob = 0;
+  std::vector<std::pair<int32_t, float>> top;
+};
+
+enum class FinishReason : uint8_t { none, stop, length, abort, error };
+
+struct TokenEvent {
+  int choice = 0;
+  int32_t token = -1;                 // -1: an event that only finishes (or releases held-back text)
+  std::string text;                   // what this token adds to the answer; whole characters; stop strings cut
+  std::optional<TokenLogprob> logprob;
+  FinishReason finish = FinishReason::none;
+  std::string stop_string;            // the matched one
+  std::optional<int32_t> stop_token;  // the matched one
+  std::optional<Error> error;         // with FinishReason::error
+  bool in_reasoning = false;          // counted as a reasoning token
+};
+
+struct GenerationUsage {
+  int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
+  int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
+  int64_t preemptions = 0;
+  std::vector<std::optional<TokenLogprob>> prompt_logprobs;  // [prompt_tokens], the first is nullopt
+};
+
+class GenerationListener {
+ public:
+  virtual ~GenerationListener() = default;
+  virtual void on_token(const TokenEvent& event) = 0;
+  virtual void on_done(const GenerationUsage& usage) = 0;  // once, after every choice finished (or aborted)
+};
+
+struct EngineOptions {
+  int64_t max_context = 0;           // 0: the model's, if the cache has room
+  int64_t cache_bytes = 0;           // 0: half of the memory left
+  int64_t max_queue = 256;           // waiting requests; more: overloaded
+  int64_t max_batch_tokens = 512;    // of one step
+  int64_t max_sequences = 256;       // running
+  bool prefix_cache = true;
+};
+
+// A handle on a running request. cancel() is safe at any time and from any thread; blocks are free within one step.
+// pause() holds the sequence back (a slow reader) without losing it; resume() goes on.
+class Generation {
+ public:
+  virtual ~Generation() = default;  // does not cancel
+  virtual void cancel() = 0;
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+};
+
+struct EngineStats {
+  int64_t running = 0, waiting = 0;
+  int64_t cache_blocks_total = 0, cache_blocks_used = 0;  // used: held by sequences or the prefix cache
+  int64_t cache_blocks_held = 0;                          // held by live sequences alone
+  uint64_t prompt_tokens = 0, generation_tokens = 0, prefix_queries = 0, prefix_hits = 0, preemptions = 0;
+  uint64_t finished_stop = 0, finished_length = 0, finished_abort = 0, finished_error = 0;
+  uint64_t steps = 0, layers_done = 0;
+  int64_t last_progress_ns = 0;  // clock time when the last layer ended or the engine was last idle
+  bool has_work = false;
+};
+
+class Engine {
+ public:
+  // The engine keeps references to model and tokenizer: they outlive it.
+  static Result<std::unique_ptr<Engine>> create(Model& model, const Tokenizer& tokenizer, const EngineOptions& options,
+                                                const Clock& clock);
+  virtual ~Engine() = default;  // aborts what runs
+
+  // Errors: invalid_argument (a bad id, an empty prompt, a parameter out of range), context_length, overloaded.
+  virtual Result<std::shared_ptr<Generation>> submit(GenerationRequest request,
+                                                     std::shared_ptr<GenerationListener> listener) = 0;
+  virtual EngineStats stats() const = 0;
+  virtual int64_t max_context() const = 0;
+  virtual void drain() = 0;  // refuses new requests from now on; those running go on
+};
+
+}  // namespace redoubt

@@ -1,0 +1,68 @@
+// A model on disk, whatever its container: a directory of safetensors or a GGUF file (split sets too).
+//
+// Tensors are found by their Hugging Face names in both cases, so that one loader serves both:
+//   GGUF blk.3.ffn_gate_exps.weight, expert 17 -> "model.layers.3.mlp.experts.17.gate_proj.weight"
+//   GGUF blk.3.attn_k_b / attn_v_b             -> "model.layers.3.self_attn.k_b_proj.weight" [heads, kv_lora, nope]
+//                                                 "model.layers.3.self_attn.v_b_proj.weight" [heads, v_dim, kv_lora]
+//   MTP: "model.layers.<num_hidden_layers>.{eh_proj,enorm,hnorm,...}" from blk.N.nextn.*.
+// Shapes are in Hugging Face order, outermost first. GGUF `llama` keeps its permuted q/k rows (rope_style interleaved).
+// Every tensor was checked against its file when the checkpoint was opened: offsets, sizes, overlap, block multiples.
+// Lifetime: views borrow from the mapped files and live as long as the Checkpoint. Thread safety: const after open.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/result.h"
+#include "formats/model_config.h"
+
+namespace redoubt {
+
+class GgufFile;
+
+struct TensorView {
+  std::string_view name;
+  DType dtype = DType::f32;
+  std::vector<int64_t> shape;
+  std::span<const std::byte> data;  // no alignment promised (safetensors promises none)
+
+  int64_t elements() const {
+    int64_t n = 1;
+    for (const int64_t extent : shape) n *= extent;
+    return n;
+  }
+};
+
+class Checkpoint {
+ public:
+  // `path`: a directory, or a .gguf file (the first of a split set).
+  static Result<Checkpoint> open(const std::filesystem::path& path);
+
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+  ~Checkpoint();
+
+  const std::filesystem::path& path() const;
+  const ModelConfig& config() const;
+  const GenerationConfig& generation() const;
+  const GgufFile* gguf() const;  // null for safetensors; the tokenizer of a GGUF model is in its metadata
+  std::string chat_template() const;  // "" if the model has none (chat_template.jinja, tokenizer_config.json, GGUF key)
+
+  // By Hugging Face name; nullptr if absent. A DeepSeek FP8 weight's scales are `name + "_scale_inv"`.
+  const TensorView* find(std::string_view name) const;
+  std::span<const TensorView> tensors() const;  // in file order, for inspect and convert; stored names and slices
+  int64_t weights_bytes() const;
+
+ private:
+  struct State;
+  explicit Checkpoint(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace redoubt

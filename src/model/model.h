@@ -1,0 +1,76 @@
+// The model as the engine sees it: a step over some tokens of some sequences, and the cache they attend to.
+//
+// A step neither allocates, locks, logs nor fails: whatever can fail was checked before (token ids < vocab_size, blocks
+// reserved, sizes within StepLimits). The result for one sequence depends on that sequence alone, to the bit: not on its
+// neighbours in the batch, the chunk sizes it arrives in, or the number of threads (docs/decisions/0002).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/thread_pool.h"
+#include "formats/checkpoint.h"
+
+namespace redoubt {
+
+constexpr int64_t kCacheBlockTokens = 16;  // tokens in a cache block
+
+enum class CacheType : uint8_t { f32, bf16, q8 };
+
+// MLA has two forms whose bits differ, so the form is a property of the token: prompt tokens are computed in the prefill
+// form, generated tokens in the decode form, also when recomputed after preemption or verified several at once.
+enum class AttentionForm : uint8_t { prefill, decode };
+
+// Consecutive tokens of one sequence in a step.
+struct SequenceChunk {
+  std::span<const int32_t> tokens;
+  int64_t position = 0;                 // of tokens[0]; all earlier positions are in the cache already
+  AttentionForm form = AttentionForm::prefill;
+  std::span<const int32_t> blocks;      // block table: token p is in blocks[p / kCacheBlockTokens]
+  int64_t num_logits = 0;               // logits are wanted for this many last tokens of the chunk (0: none)
+};
+
+struct StepLimits {
+  int64_t max_tokens = 512;    // in one step, all chunks together
+  int64_t max_logits = 64;     // rows of logits in one step
+  int64_t max_chunks = 256;
+};
+
+struct ModelOptions {
+  std::string kernels = "auto";           // reference, avx2, avx512, neon, auto
+  int threads = 0;                        // 0: the usable cores
+  CacheType cache_type = CacheType::bf16; // with kernels == reference: always f32
+  StepLimits limits;
+};
+
+class Model {
+ public:
+  static Result<std::unique_ptr<Model>> load(const Checkpoint& checkpoint, const ModelOptions& options);
+  virtual ~Model() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual const StepLimits& limits() const = 0;
+  virtual std::string kernels_name() const = 0;
+  virtual int threads() const = 0;
+  virtual int64_t cache_block_bytes() const = 0;  // all layers, one block
+
+  // Allocates the cache; once, before the first step. Blocks have ids 0 .. num_blocks-1.
+  virtual Status reserve_cache(int64_t num_blocks) = 0;
+  virtual int64_t num_cache_blocks() const = 0;
+
+  // logits: [rows, vocab_size] float32, a row for each wanted token in chunk order; caller's memory.
+  virtual void step(std::span<const SequenceChunk> chunks, std::span<float> logits) = 0;
+
+  // Layers ended since load: progress for the health checks; read by any thread.
+  virtual uint64_t layers_done() const = 0;
+};
+
+}  // namespace redoubt

@@ -1,0 +1,48 @@
+// A chat template: the Jinja2 subset that models ship, rendered byte for byte as the reference renders it.
+//
+// Every string of the context came from a request and keeps that origin through each operation (slices, filters,
+// concatenation); characters that the template's own literals wrote, and `markup_globals` (bos_token, eos_token), are
+// markup. Limits make any template end: steps, output bytes, nesting.
+// Errors: invalid_argument with the template's own message where it calls raise_exception, corrupt_data for its syntax.
+// Thread safety: const after parse.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/json.h"
+#include "core/result.h"
+#include "text/tokenizer.h"
+
+namespace redoubt {
+
+struct RenderLimits {
+  int64_t max_steps = 5'000'000;             // evaluated nodes
+  size_t max_output_bytes = size_t{64} << 20;  // of the prompt, and of any one string on the way
+};
+
+class ChatTemplate {
+ public:
+  static Result<ChatTemplate> parse(std::string_view source);
+
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+  ~ChatTemplate();
+
+  Result<MarkedText> render(const Json& context, const std::map<std::string, std::string>& markup_globals = {},
+                            const RenderLimits& limits = {}) const;
+  const std::string& source() const;
+
+ private:
+  struct State;
+  explicit ChatTemplate(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// render; if the template raised and a message has `content: null`, once more with '' in its place.
+Result<MarkedText> render_chat(const ChatTemplate& chat_template, const Json& context,
+                               const std::map<std::string, std::string>& markup_globals = {});
+
+}  // namespace redoubt
