@@ -1,0 +1,119 @@
+// HTTP/1.1 as the routes see it: a request with its body read, and a writer for the answer. One file (http_server.cpp)
+// knows the library behind it.
+//
+// Handlers run on a worker thread, never on the socket's loop: they may tokenise, render and load. A ResponseWriter may be
+// used from any thread, also after its handler returned; its callbacks run on the socket's loop and must be short.
+// Limits (HttpLimits) are enforced before a handler is called: header and body size, number of headers, time to send them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/json.h"
+#include "core/result.h"
+
+namespace redoubt {
+
+struct HttpRequest {
+  std::string method;                                          // "GET", upper case
+  std::string path;                                            // percent-decoded, without the query
+  std::vector<std::pair<std::string, std::string>> query;
+  std::vector<std::pair<std::string, std::string>> headers;    // names in lower case
+  std::map<std::string, std::string> path_params;              // of a route "/v1/models/{id}"
+  std::string body;
+  std::string remote_address;
+  std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
+
+  std::string_view header(std::string_view lower_case_name) const {
+    for (const auto& [name, value] : headers) {
+      if (name == lower_case_name) return value;
+    }
+    return {};
+  }
+};
+
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
+class ResponseWriter {
+ public:
+  virtual ~ResponseWriter() = default;
+  // A whole response. Exactly one of send or start_stream is called, once.
+  virtual void send(int status, std::string_view content_type, std::string body, HttpHeaders headers = {}) = 0;
+  // A streamed response (chunked). `idle_comment` is written whenever nothing was sent for 10 s ("" for none).
+  virtual void start_stream(int status, std::string_view content_type, HttpHeaders headers = {},
+                            std::string idle_comment = {}) = 0;
+  virtual void write(std::string bytes) = 0;
+  virtual void end() = 0;
+  // Called once when the client left (also for a whole response that is still being computed), was cut for reading too
+  // slowly (256 KB behind for 60 s), or the response was sent. If it is over already, called at once.
+  virtual void on_close(std::function<void(bool client_left)> callback) = 0;
+  // Called with true when 256 KB are waiting for a slow reader, with false when under 64 KB again.
+  virtual void on_backpressure(std::function<void(bool behind)> callback) = 0;
+};
+
+using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter>)>;
+
+// The route table is data: what is not in it does not exist, and the OpenAPI document is made from it.
+struct Route {
+  std::string method;
+  std::string path;                       // "/v1/models/{id}"
+  bool open = false;                      // answers without a key: liveness, readiness, health
+  size_t max_body_bytes = size_t{32} << 20;
+  std::string summary;
+  Json request_schema;                    // null if it takes no body
+  Json response_schema;                   // of the 200 answer; null if free
+  std::vector<Json> parameters;           // OpenAPI parameter objects (path and query)
+  bool streams = false;                   // may answer text/event-stream or NDJSON
+  Handler handler;
+};
+
+struct HttpLimits {
+  size_t max_header_bytes = 32 << 10;
+  size_t max_headers = 200;
+  int header_timeout_s = 10;       // to send the request line and headers
+  int body_timeout_s = 60;         // without a byte of progress, and a floor rate of 1 KB/s
+  int idle_timeout_s = 120;        // keep-alive connection without a request
+  int max_connections = 4096;
+  size_t stream_buffer_bytes = 256 << 10;
+  int slow_reader_timeout_s = 60;
+};
+
+struct HttpOptions {
+  std::string host = "127.0.0.1";
+  uint16_t port = 8000;            // 0: any free one
+  HttpLimits limits;
+  std::vector<std::string> api_keys;      // empty: no key asked (loopback only)
+  std::vector<std::string> cors_origins;  // empty: closed
+  int worker_threads = 4;
+};
+
+class HttpServer {
+ public:
+  // Binds and listens; does not serve yet. Errors: io (port in use: says which), invalid_argument (bind beyond loopback
+  // without keys).
+  static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, std::vector<Route> routes);
+  virtual ~HttpServer() = default;
+  virtual uint16_t port() const = 0;
+  virtual void run() = 0;                 // until stop(); call from one thread
+  virtual void drain(int seconds) = 0;    // accept no more, let open responses end for so long, then stop; any thread
+  virtual void stop() = 0;                // any thread
+  virtual int64_t open_connections() const = 0;
+};
+
+// Error envelope {"error":{"message","type","param","code"}} and its HTTP status.
+struct ApiError {
+  int status = 500;
+  std::string message, type, param, code;
+  HttpHeaders headers;  // Retry-After and the like
+};
+ApiError api_error(const Error& error);
+std::string error_body(const ApiError& error);
+void send_error(ResponseWriter& writer, const ApiError& error);
+
+}  // namespace redoubt
