@@ -47,6 +47,9 @@ if(REDOUBT_FUZZ)
   target_link_options(redoubt_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
+# What a sanitizer build needs: the binaries of the tests labelled `sanitize`, and no more.
+add_custom_target(sanitized_tests)
+
 # redoubt_folder(core DEPENDS redoubt_formats fmt::fmt)
 # Makes the library redoubt_NAME of the folder's *.cpp, and the test binary NAME_test of its *_test.cpp.
 # Tests whose names contain "Real" (they need a real model) or "Heavy" do not run under a sanitizer.
@@ -71,6 +74,7 @@ function(redoubt_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE REDOUBT_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE redoubt_flags ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
+  add_dependencies(sanitized_tests ${name})
   if(REDOUBT_SANITIZE)
     add_test(NAME ${name} COMMAND ${name} --gtest_brief=1 --gtest_filter=-*Real*:*Heavy*)
   else()
