@@ -51,7 +51,7 @@ class Checkpoint {
   const std::filesystem::path& path() const;
   const ModelConfig& config() const;
   const GenerationConfig& generation() const;
-  const GgufFile* gguf() const;  // null for safetensors; the tokenizer of a GGUF model is in its metadata
+  const GgufFile* gguf() const;       // null for safetensors; the tokenizer of a GGUF model is in its metadata
   std::string chat_template() const;  // "" if the model has none (chat_template.jinja, tokenizer_config.json, GGUF key)
 
   // By Hugging Face name; nullptr if absent. A DeepSeek FP8 weight's scales are `name + "_scale_inv"`.

@@ -29,11 +29,11 @@ struct RopeConfig {
   Scaling scaling = Scaling::none;
   double factor = 1.0;
   int64_t original_max_position_embeddings = 0;
-  double beta_fast = 32, beta_slow = 1;         // yarn
-  double mscale = 1.0, mscale_all_dim = 0.0;    // yarn
-  double attention_factor = 0.0;                // yarn, 0: computed
+  double beta_fast = 32, beta_slow = 1;              // yarn
+  double mscale = 1.0, mscale_all_dim = 0.0;         // yarn
+  double attention_factor = 0.0;                     // yarn, 0: computed
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
-  std::vector<float> freq_divisors;             // factors: one per pair (GGUF rope_freqs.weight)
+  std::vector<float> freq_divisors;                  // factors: one per pair (GGUF rope_freqs.weight)
 };
 
 enum class ScoringFunc : uint8_t { softmax, sigmoid };
