@@ -1,8 +1,8 @@
 // The model as the engine sees it: a step over some tokens of some sequences, and the cache they attend to.
 //
 // A step neither allocates, locks, logs nor fails: whatever can fail was checked before (token ids < vocab_size, blocks
-// reserved, sizes within StepLimits). The result for one sequence depends on that sequence alone, to the bit: not on its
-// neighbours in the batch, the chunk sizes it arrives in, or the number of threads (docs/decisions/0002).
+// reserved, sizes within StepLimits). The result for one sequence depends on that sequence alone, to the bit: not on
+// its neighbours in the batch, the chunk sizes it arrives in, or the number of threads (docs/decisions/0002).
 #pragma once
 
 #include <atomic>
@@ -25,30 +25,45 @@ constexpr int64_t kCacheBlockTokens = 16;  // tokens in a cache block
 
 enum class CacheType : uint8_t { f32, bf16, q8 };
 
-// MLA has two forms whose bits differ, so the form is a property of the token: prompt tokens are computed in the prefill
-// form, generated tokens in the decode form, also when recomputed after preemption or verified several at once.
+// MLA has two forms whose bits differ, so the form is a property of the token: prompt tokens are computed in the
+// prefill form, generated tokens in the decode form, also when recomputed after preemption or verified several at once.
 enum class AttentionForm : uint8_t { prefill, decode };
 
 // Consecutive tokens of one sequence in a step.
 struct SequenceChunk {
   std::span<const int32_t> tokens;
-  int64_t position = 0;                 // of tokens[0]; all earlier positions are in the cache already
+  int64_t position = 0;  // of tokens[0]; all earlier positions are in the cache already
   AttentionForm form = AttentionForm::prefill;
-  std::span<const int32_t> blocks;      // block table: token p is in blocks[p / kCacheBlockTokens]
-  int64_t num_logits = 0;               // logits are wanted for this many last tokens of the chunk (0: none)
+  std::span<const int32_t> blocks;  // block table: token p is in blocks[p / kCacheBlockTokens]
+  int64_t num_logits = 0;           // logits are wanted for this many last tokens of the chunk (0: none)
 };
 
 struct StepLimits {
-  int64_t max_tokens = 512;    // in one step, all chunks together
-  int64_t max_logits = 64;     // rows of logits in one step
+  int64_t max_tokens = 512;  // in one step, all chunks together
+  int64_t max_logits = 64;   // rows of logits in one step
   int64_t max_chunks = 256;
 };
 
 struct ModelOptions {
-  std::string kernels = "auto";           // reference, avx2, avx512, neon, auto
-  int threads = 0;                        // 0: the usable cores
-  CacheType cache_type = CacheType::bf16; // with kernels == reference: always f32
+  std::string kernels = "auto";            // reference, avx2, avx512, neon, auto
+  int threads = 0;                         // 0: the usable cores
+  CacheType cache_type = CacheType::bf16;  // with kernels == reference: always f32
   StepLimits limits;
+};
+
+// Looks into a step, for tests: hidden states to find a first difference, and routing imposed from another run.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  // x [T, hidden]: the input of `layer`; layer == num_hidden_layers: after the final norm (rows that have logits).
+  virtual void on_hidden(int64_t layer, const float* x, int64_t rows, int64_t cols) {
+    static_cast<void>(layer), static_cast<void>(x), static_cast<void>(rows), static_cast<void>(cols);
+  }
+  // experts [T, k] as routed; may be overwritten: the gates are then computed for the new choice. True if it was.
+  virtual bool on_routing(int64_t layer, int32_t* experts, int64_t rows, int64_t k) {
+    static_cast<void>(layer), static_cast<void>(experts), static_cast<void>(rows), static_cast<void>(k);
+    return false;
+  }
 };
 
 class Model {
@@ -68,6 +83,14 @@ class Model {
 
   // logits: [rows, vocab_size] float32, a row for each wanted token in chunk order; caller's memory.
   virtual void step(std::span<const SequenceChunk> chunks, std::span<float> logits) = 0;
+
+  // The MTP module (DeepSeek-V3 report §2.2): row i of logits [T-1, vocab] predicts token i + 2 from the final-normed
+  // hidden state at i and token i + 1. Uses the first blocks of the cache: only while no sequence is running.
+  // Errors: unsupported without an MTP module, invalid_argument for fewer than 2 tokens or more than fit.
+  virtual bool has_mtp() const = 0;
+  virtual Status mtp_logits(std::span<const int32_t> tokens, std::span<float> logits) = 0;
+
+  virtual void set_observer(StepObserver* observer) = 0;  // null: none
 
   // Layers ended since load: progress for the health checks; read by any thread.
   virtual uint64_t layers_done() const = 0;

@@ -1,0 +1,7 @@
+// linear of the avx2 table: simd/linear.inc over the vector of vec.h.
+#include "kernels/avx2/vec.h"
+#include "kernels/vector_tables.h"
+
+namespace redoubt::avx2 {
+#include "kernels/simd/linear.inc"
+}  // namespace redoubt::avx2

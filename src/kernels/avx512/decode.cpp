@@ -1,0 +1,7 @@
+// decode of the avx512 table: simd/decode.inc over the vector of vec.h.
+#include "kernels/avx512/vec.h"
+#include "kernels/vector_tables.h"
+
+namespace redoubt::avx512 {
+#include "kernels/simd/decode.inc"
+}  // namespace redoubt::avx512

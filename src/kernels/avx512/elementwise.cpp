@@ -1,0 +1,8 @@
+// elementwise of the avx512 table: simd/elementwise.inc over the vector of vec.h.
+#include "kernels/avx512/vec.h"
+#include "kernels/vector_tables.h"
+
+namespace redoubt::avx512 {
+#include "kernels/simd/elementwise.inc"
+#include "kernels/simd/exp.inc"
+}  // namespace redoubt::avx512

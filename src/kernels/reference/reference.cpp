@@ -1,0 +1,164 @@
+#include "kernels/reference/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "core/float_bits.h"
+#include "formats/blocks.h"
+
+namespace redoubt::reference {
+namespace {
+
+// n values of a row from `column`, FP8 scales applied.
+void decode_columns(const WeightMatrix& w, int64_t row, int64_t column, int64_t n, float* out) {
+  w.decode(w.data + row * w.row_bytes + column / w.block_elems * w.block_bytes, out, n);
+  if (w.scales == nullptr) return;
+  const float* scales = w.scales + row / kScaleBlock * w.scale_cols;
+  for (int64_t i = 0; i < n; ++i) out[i] *= scales[(column + i) / kScaleBlock];
+}
+
+template <DType dtype>
+void decode(const unsigned char* in, float* out, int64_t n) {
+  decode_row(dtype, reinterpret_cast<const std::byte*>(in), std::span(out, static_cast<size_t>(n)));
+}
+
+// exp by the polynomial of simd/exp.inc in scalar form: the tables share the formula, not libm.
+float exp_approximation(float x) {
+  const float clipped = std::min(std::max(x, -87.33654f), 88.37626f);
+  const float n = std::nearbyint(clipped * 1.44269504f);
+  float r = clipped - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = r * r * p + (r + 1.0f);
+  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+}
+
+}  // namespace
+
+void linear(const LinearArgs& args) {
+  const WeightMatrix& w = args.w;
+  float* row_values = args.scratch;                          // [kColumnChunk]
+  float* columns = args.scratch + kRowGroup * kColumnChunk;  // [kColumnChunk, kRowGroup]
+  for (int64_t row = args.row_begin; row < args.row_end; row += kRowGroup) {
+    const int64_t rows = std::min(kRowGroup, args.row_end - row);
+    for (int64_t t = 0; t < args.tokens; ++t) std::fill_n(args.y + t * args.y_stride + row, rows, 0.0f);
+    for (int64_t column = 0; column < w.cols; column += kColumnChunk) {
+      const int64_t n = std::min(kColumnChunk, w.cols - column);
+      for (int64_t r = 0; r < kRowGroup; ++r) {
+        if (r < rows) {
+          decode_columns(w, row + r, column, n, row_values);
+        } else {
+          std::fill_n(row_values, n, 0.0f);
+        }
+        for (int64_t k = 0; k < n; ++k) columns[k * kRowGroup + r] = row_values[k];
+      }
+      for (int64_t t = 0; t < args.tokens; ++t) {
+        const float* x = args.x + (args.x_rows != nullptr ? args.x_rows[t] : t) * args.x_stride + column;
+        float* y = args.y + t * args.y_stride + row;
+        float sums[kRowGroup] = {};
+        std::copy_n(y, rows, sums);
+        for (int64_t k = 0; k < n; ++k) {
+          for (int64_t r = 0; r < kRowGroup; ++r) sums[r] += columns[k * kRowGroup + r] * x[k];
+        }
+        std::copy_n(sums, rows, y);
+      }
+    }
+    if (args.bias == nullptr) continue;
+    for (int64_t t = 0; t < args.tokens; ++t) {
+      for (int64_t r = 0; r < rows; ++r) args.y[t * args.y_stride + row + r] += args.bias[row + r];
+    }
+  }
+}
+
+void linear_transposed(const LinearTransposedArgs& args) {
+  const WeightMatrix& w = args.w;
+  for (int64_t t = 0; t < args.tokens; ++t) std::fill_n(args.y + t * args.y_stride, w.cols, 0.0f);
+  for (int64_t row = 0; row < w.rows; ++row) {
+    for (int64_t column = 0; column < w.cols; column += kColumnChunk) {
+      const int64_t n = std::min(kColumnChunk, w.cols - column);
+      decode_columns(w, row, column, n, args.scratch);
+      for (int64_t t = 0; t < args.tokens; ++t) {
+        const float x = args.x[t * args.x_stride + row];
+        float* y = args.y + t * args.y_stride + column;
+        for (int64_t c = 0; c < n; ++c) y[c] += args.scratch[c] * x;
+      }
+    }
+  }
+}
+
+void rms_norm(const RmsNormArgs& args) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const float* x = args.x + row * args.x_stride;
+    float* y = args.y + row * args.y_stride;
+    float sum = 0.0f;
+    for (int64_t i = 0; i < args.dim; ++i) sum += x[i] * x[i];
+    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(args.dim) + args.eps);
+    for (int64_t i = 0; i < args.dim; ++i) y[i] = x[i] * scale * args.weight[i];
+  }
+}
+
+void silu_mul(const SiluMulArgs& args) {
+  for (int64_t i = 0; i < args.n; ++i) {
+    args.y[i] = args.gate[i] / (1.0f + exp_approximation(-args.gate[i])) * args.up[i];
+  }
+}
+
+void attention_tile(const AttentionTileArgs& args) {
+  float s[kKeyTile];
+  for (int64_t q = 0; q < args.queries; ++q) {
+    const int64_t n = args.valid[q];
+    if (n == 0) continue;
+    float new_max = args.max[q];
+    for (int64_t k = 0; k < n; ++k) {
+      float sum = 0.0f;
+      for (int64_t i = 0; i < args.head; ++i) sum += args.q[q * args.q_stride + i] * args.k[k * args.k_stride + i];
+      s[k] = sum;
+      new_max = std::max(new_max, sum);
+    }
+    const float shrink = args.max[q] == -INFINITY ? 0.0f : exp_approximation(args.max[q] - new_max);
+    float total = 0.0f;
+    for (int64_t k = 0; k < n; ++k) {
+      s[k] = exp_approximation(s[k] - new_max);
+      total += s[k];
+    }
+    args.sum[q] = args.sum[q] * shrink + total;
+    args.max[q] = new_max;
+    float* out = args.out + q * args.out_stride;
+    for (int64_t i = 0; i < args.value; ++i) out[i] *= shrink;
+    for (int64_t k = 0; k < n; ++k) {
+      for (int64_t i = 0; i < args.value; ++i) out[i] += s[k] * args.v[k * args.v_stride + i];
+    }
+  }
+}
+
+void axpy(const AxpyArgs& args) {
+  for (int64_t i = 0; i < args.n; ++i) args.y[i] += args.a * args.x[i];
+}
+
+void bf16_encode(const float* in, uint16_t* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bf16_from_float(in[i]);
+}
+
+DecodeFn decoder(DType dtype) {
+  switch (dtype) {
+#define REDOUBT_CASE(type) \
+  case DType::type:        \
+    return &decode<DType::type>;
+    REDOUBT_CASE(f32)
+    REDOUBT_CASE(f16) REDOUBT_CASE(bf16) REDOUBT_CASE(f64) REDOUBT_CASE(f8_e4m3) REDOUBT_CASE(q4_0) REDOUBT_CASE(q4_1)
+        REDOUBT_CASE(q5_0) REDOUBT_CASE(q5_1) REDOUBT_CASE(q8_0) REDOUBT_CASE(q2_k) REDOUBT_CASE(q3_k)
+            REDOUBT_CASE(q4_k) REDOUBT_CASE(q5_k) REDOUBT_CASE(q6_k) REDOUBT_CASE(iq2_xxs) REDOUBT_CASE(iq2_xs)
+                REDOUBT_CASE(iq3_xxs) REDOUBT_CASE(iq1_s) REDOUBT_CASE(iq4_nl) REDOUBT_CASE(iq3_s) REDOUBT_CASE(iq2_s)
+                    REDOUBT_CASE(iq4_xs) REDOUBT_CASE(iq1_m) REDOUBT_CASE(tq1_0) REDOUBT_CASE(tq2_0) REDOUBT_CASE(mxfp4)
+#undef REDOUBT_CASE
+                        default : return nullptr;
+  }
+}
+
+}  // namespace redoubt::reference

@@ -1,0 +1,144 @@
+#include "model/deepseek.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace redoubt {
+
+DeepSeek::DeepSeek(const ModelConfig& c)
+    : cfg_(c),
+      router_{c.n_routed_experts, c.num_experts_per_tok, c.n_group,
+              c.topk_group,       c.norm_topk_prob,      static_cast<float>(c.routed_scaling_factor),
+              c.scoring_func,     c.topk_method},
+      rope_(RopeTable::make(c.rope, c.rope_style, c.qk_rope_head_dim)) {
+  double scale = 1.0 / std::sqrt(static_cast<double>(c.qk_head_dim()));
+  if (c.rope.scaling == RopeConfig::Scaling::yarn && c.rope.mscale_all_dim != 0) {
+    const double m = yarn_mscale(c.rope.factor, c.rope.mscale_all_dim);
+    scale *= m * m;
+  }
+  softmax_scale_ = static_cast<float>(scale);
+}
+
+Result<std::unique_ptr<Layers>> DeepSeek::load(const ModelConfig& c, WeightLoader& loader, bool with_mtp) {
+  std::unique_ptr<DeepSeek> model(new DeepSeek(c));
+  for (int64_t l = 0; l < c.num_hidden_layers + (with_mtp ? 1 : 0); ++l) {
+    REDOUBT_TRY(Layer layer, model->load_layer(loader, l));
+    model->layers_.push_back(std::move(layer));
+  }
+  return std::unique_ptr<Layers>(std::move(model));
+}
+
+Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) const {
+  const ModelConfig& c = cfg_;
+  const std::string at = fmt::format("model.layers.{}", l), attn = at + ".self_attn";
+  const int64_t heads = c.num_attention_heads, q_dim = heads * c.qk_head_dim();
+  Layer w{};
+  REDOUBT_TRY(w.input_norm, loader.vector(at + ".input_layernorm.weight", c.hidden_size));
+  REDOUBT_TRY(w.post_attention_norm, loader.vector(at + ".post_attention_layernorm.weight", c.hidden_size));
+  if (c.q_lora_rank > 0) {
+    REDOUBT_TRY(w.q_a, loader.matrix(attn + ".q_a_proj", c.q_lora_rank, c.hidden_size));
+    REDOUBT_TRY(w.q_a_norm, loader.vector(attn + ".q_a_layernorm.weight", c.q_lora_rank));
+    REDOUBT_TRY(w.q_b, loader.matrix(attn + ".q_b_proj", q_dim, c.q_lora_rank));
+  } else {
+    REDOUBT_TRY(w.q_b, loader.matrix(attn + ".q_proj", q_dim, c.hidden_size));
+  }
+  REDOUBT_TRY(w.kv_a, loader.matrix(attn + ".kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size));
+  REDOUBT_TRY(w.kv_a_norm, loader.vector(attn + ".kv_a_layernorm.weight", c.kv_lora_rank));
+  w.up = {.heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
+  if (loader.has(attn + ".k_b_proj.weight")) {
+    REDOUBT_TRY(w.up.k_b, loader.matrix(attn + ".k_b_proj", heads * c.kv_lora_rank, c.qk_nope_head_dim));
+    REDOUBT_TRY(w.up.v_b, loader.matrix(attn + ".v_b_proj", heads * c.v_head_dim, c.kv_lora_rank));
+  } else {
+    REDOUBT_TRY(w.up.kv_b,
+                loader.matrix(attn + ".kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
+  }
+  REDOUBT_TRY(w.o, loader.matrix(attn + ".o_proj", c.hidden_size, heads * c.v_head_dim));
+  if (!c.is_moe_layer(l)) {
+    REDOUBT_TRY(w.mlp, loader.mlp(at + ".mlp", c.hidden_size, c.intermediate_size));
+    return w;
+  }
+  REDOUBT_TRY(w.moe.router, loader.matrix(at + ".mlp.gate", c.n_routed_experts, c.hidden_size));
+  if (c.topk_method == TopkMethod::noaux_tc) {
+    REDOUBT_TRY(w.moe.correction_bias, loader.vector(at + ".mlp.gate.e_score_correction_bias", c.n_routed_experts));
+  }
+  for (int64_t e = 0; e < c.n_routed_experts; ++e) {
+    REDOUBT_TRY(MlpWeights expert,
+                loader.mlp(fmt::format("{}.mlp.experts.{}", at, e), c.hidden_size, c.moe_intermediate_size));
+    w.moe.experts.push_back(expert);
+  }
+  if (c.n_shared_experts > 0) {
+    REDOUBT_TRY(w.moe.shared,
+                loader.mlp(at + ".mlp.shared_experts", c.hidden_size, c.n_shared_experts * c.moe_intermediate_size));
+  }
+  return w;
+}
+
+int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
+  const ModelConfig& c = cfg_;
+  const int64_t heads = c.num_attention_heads, row = cache_width(), k = c.num_experts_per_tok;
+  const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row +
+                            heads * (row + c.kv_lora_rank);
+  const int64_t ffn = 4 * c.hidden_size +
+                      3 * std::max(c.intermediate_size, c.n_shared_experts * c.moe_intermediate_size) +
+                      2 * c.n_routed_experts + k * (2 * c.moe_intermediate_size + c.hidden_size + 8);
+  const int64_t a_thread = limits.max_tokens * (c.qk_head_dim() + c.v_head_dim + 4 + 3 * 16) +
+                           kKeyTile * (2 * row + 2 * c.qk_head_dim() + c.v_head_dim) + 256;
+  return limits.max_tokens * (attention + ffn) + threads * a_thread + 8 * c.n_routed_experts + 4096;
+}
+
+Tensor DeepSeek::attention(Step& step, const Layer& w, const CacheLayer& cache, Tensor h) const {
+  OpContext& ctx = step.ctx;
+  const auto eps = static_cast<float>(cfg_.rms_norm_eps);
+  const int64_t heads = cfg_.num_attention_heads, head = cfg_.qk_head_dim(), c = cfg_.kv_lora_rank;
+
+  // Queries (eq. 6-9): nope part first, rope part last in each head.
+  const Tensor c_q = w.q_a.empty() ? h : rms_norm(ctx, linear(ctx, h, w.q_a), w.q_a_norm, 1e-6f);
+  const Tensor q = linear(ctx, c_q, w.q_b);  // [T, H * (N + R)]
+
+  // All that is cached (eq. 1, 3): one latent and one rotary key per token, shared by every head.
+  const Tensor u = linear(ctx, h, w.kv_a);  // [T, C + R]
+  ctx.kernels.rms_norm({u.data, u.cols, w.kv_a_norm, u.data, u.cols, u.rows, c, 1e-6f});
+  for (int64_t t = 0; t < h.rows; ++t) {
+    rope_rotate(rope_, step.angles.row(t), q.row(t) + cfg_.qk_nope_head_dim, heads, head);
+    rope_rotate(rope_, step.angles.row(t), u.row(t) + c, 1, u.cols);
+  }
+  step.append(cache, u);
+  static_cast<void>(eps);
+
+  // Attention (eq. 10): prompts expand keys and values, generated tokens meet the latents directly.
+  const Tensor o = ctx.arena.tensor(h.rows, heads * cfg_.v_head_dim);
+  const MlaArgs args{q, o, w.up, cfg_.qk_rope_head_dim, softmax_scale_};
+  if (!step.prefill.empty()) mla_expanded(ctx, args, cache, step.prefill);
+  if (!step.decode.empty()) mla_absorbed(ctx, args, cache, step.decode);
+  return linear(ctx, o, w.o);  // eq. 11
+}
+
+Tensor DeepSeek::experts(Step& step, int64_t layer, const Layer& w, Tensor h) const {
+  OpContext& ctx = step.ctx;
+  const int64_t k = cfg_.num_experts_per_tok, n = cfg_.n_routed_experts;
+  const Tensor scores = linear(ctx, h, w.moe.router);  // [T, N_r]
+  int32_t* chosen = ctx.arena.ints(h.rows * k);
+  const Tensor gates = ctx.arena.tensor(h.rows, k);
+  const Tensor logits = ctx.arena.tensor(1, 4 * n);
+  const auto choose = [&](bool imposed) {
+    for (int64_t t = 0; t < h.rows; ++t) {
+      std::copy_n(scores.row(t), n, logits.data);
+      route(router_, logits.data, w.moe.correction_bias, logits.data + n, chosen + t * k, gates.row(t), imposed);
+    }
+  };
+  choose(false);
+  if (step.observer != nullptr && step.observer->on_routing(layer, chosen, h.rows, k)) choose(true);
+  return moe(ctx, h, w.moe, chosen, gates.data, k);
+}
+
+void DeepSeek::forward(Step& step, int64_t layer, const CacheLayer& cache, Tensor x) const {
+  const Layer& w = layers_[static_cast<size_t>(layer)];
+  const auto eps = static_cast<float>(cfg_.rms_norm_eps);
+  add_into(step.ctx, attention(step, w, cache, rms_norm(step.ctx, x, w.input_norm, eps)), x);
+  const Tensor h = rms_norm(step.ctx, x, w.post_attention_norm, eps);
+  add_into(step.ctx, w.moe.experts.empty() ? mlp(step.ctx, h, w.mlp) : experts(step, layer, w, h), x);
+}
+
+}  // namespace redoubt

@@ -1,0 +1,263 @@
+// What both model shapes share: the cache, the step around the layers, the head, and MTP.
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
+#include "model/deepseek.h"
+#include "model/dense.h"
+
+namespace redoubt {
+namespace {
+
+static_assert(kCacheBlockTokens == kCacheRows);
+
+// The cache of all layers, in pages that become memory when first written.
+class CacheMemory {
+ public:
+  CacheMemory() = default;
+  CacheMemory(const CacheMemory&) = delete;
+  CacheMemory& operator=(const CacheMemory&) = delete;
+  ~CacheMemory() { release(); }
+
+  Status reserve(int64_t bytes) {
+    release();
+    void* address = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (address == MAP_FAILED) return io_error(fmt::format("cannot reserve {} bytes of cache", bytes));
+    data_ = static_cast<std::byte*>(address);
+    bytes_ = bytes;
+    return ok();
+  }
+  std::byte* data() const { return data_; }
+
+ private:
+  void release() {
+    if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(bytes_));
+    data_ = nullptr;
+  }
+  std::byte* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+CacheFormat format_of(CacheType type) {
+  switch (type) {
+    case CacheType::f32:
+      return CacheFormat::f32;
+    case CacheType::bf16:
+      return CacheFormat::bf16;
+    case CacheType::q8:
+      return CacheFormat::q8;
+  }
+  return CacheFormat::f32;
+}
+
+class Transformer final : public Model {
+ public:
+  Transformer(const ModelConfig& config, const KernelTable& kernels, const ModelOptions& options)
+      : config_(config),
+        kernels_(kernels),
+        limits_(options.limits),
+        format_(&kernels == &reference_kernels() ? CacheFormat::f32 : format_of(options.cache_type)),
+        pool_(options.threads > 0 ? options.threads : ThreadPool::usable_cores()) {}
+
+  Status load(const Checkpoint& checkpoint);
+
+  const ModelConfig& config() const override { return config_; }
+  const StepLimits& limits() const override { return limits_; }
+  std::string kernels_name() const override { return std::string(kernels_.name); }
+  int threads() const override { return pool_.num_threads(); }
+  int64_t cache_block_bytes() const override {
+    return layers_->num_cache_layers() * kCacheRows * cache_row_bytes(format_, layers_->cache_width());
+  }
+  Status reserve_cache(int64_t num_blocks) override;
+  int64_t num_cache_blocks() const override { return num_blocks_; }
+  void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override;
+  bool has_mtp() const override { return has_mtp_; }
+  Status mtp_logits(std::span<const int32_t> tokens, std::span<float> logits) override;
+  void set_observer(StepObserver* observer) override { step_->observer = observer; }
+  uint64_t layers_done() const override { return layers_done_.load(std::memory_order_relaxed); }
+
+ private:
+  void begin_step(std::span<const SequenceChunk> chunks);
+  void run_layer(int64_t layer, Tensor x);
+  void head(Tensor x, const float* norm, std::span<float> logits);  // logits of every row of x
+
+  ModelConfig config_;
+  const KernelTable& kernels_;
+  StepLimits limits_;
+  CacheFormat format_;
+  ThreadPool pool_;
+  std::deque<std::vector<float>> storage_;  // norms, biases, scales
+  std::unique_ptr<Layers> layers_;
+  Weight embedding_, head_;
+  const float* final_norm_ = nullptr;
+  bool has_mtp_ = false;
+  MtpWeights mtp_;
+
+  CacheMemory cache_memory_;
+  std::vector<CacheLayer> cache_;
+  int64_t num_blocks_ = 0;
+
+  std::unique_ptr<Arena> arena_;
+  std::vector<std::vector<float>> scratch_memory_;
+  std::vector<float*> scratch_;
+  std::unique_ptr<Step> step_;
+  std::atomic<uint64_t> layers_done_{0};
+};
+
+Status Transformer::load(const Checkpoint& checkpoint) {
+  WeightLoader loader(checkpoint, kernels_, storage_);
+  const ModelConfig& c = config_;
+  REDOUBT_TRY(embedding_, loader.matrix("model.embed_tokens", c.vocab_size, c.hidden_size));
+  REDOUBT_TRY(final_norm_, loader.vector("model.norm.weight", c.hidden_size));
+  if (c.tie_word_embeddings && !loader.has("lm_head.weight")) {
+    head_ = embedding_;
+  } else {
+    REDOUBT_TRY(head_, loader.matrix("lm_head", c.vocab_size, c.hidden_size));
+  }
+  if (c.architecture == Architecture::dense) {
+    REDOUBT_TRY(layers_, Dense::load(c, loader));
+  } else {
+    const std::string at = fmt::format("model.layers.{}", c.num_hidden_layers);
+    has_mtp_ = c.num_nextn_predict_layers > 0 && loader.has(at + ".eh_proj.weight");
+    REDOUBT_TRY(layers_, DeepSeek::load(c, loader, has_mtp_));
+    if (has_mtp_) {
+      REDOUBT_TRY(mtp_.enorm, loader.vector(at + ".enorm.weight", c.hidden_size));
+      REDOUBT_TRY(mtp_.hnorm, loader.vector(at + ".hnorm.weight", c.hidden_size));
+      REDOUBT_TRY(mtp_.head_norm, loader.vector(at + ".shared_head.norm.weight", c.hidden_size));
+      REDOUBT_TRY(mtp_.eh_proj, loader.matrix(at + ".eh_proj", c.hidden_size, 2 * c.hidden_size));
+    }
+  }
+  const int threads = pool_.num_threads();
+  const int64_t floats = layers_->arena_floats(limits_, threads) +
+                         limits_.max_tokens * (4 * c.hidden_size + layers_->rope_dim() + 16) +
+                         limits_.max_logits * c.hidden_size + (1 << 16);
+  arena_ = std::make_unique<Arena>(floats);
+  for (int i = 0; i < threads; ++i) {
+    scratch_memory_.emplace_back(static_cast<size_t>(OpContext::kThreadScratch));
+    scratch_.push_back(scratch_memory_.back().data());
+  }
+  step_.reset(new Step{OpContext{kernels_, pool_, *arena_, scratch_}, {}, {}, {}, {}, {}, nullptr});
+  step_->prefill.reserve(static_cast<size_t>(limits_.max_chunks));
+  step_->decode.reserve(static_cast<size_t>(limits_.max_chunks));
+  step_->tokens.reserve(static_cast<size_t>(limits_.max_tokens));
+  step_->positions.reserve(static_cast<size_t>(limits_.max_tokens));
+  return ok();
+}
+
+Status Transformer::reserve_cache(int64_t num_blocks) {
+  if (num_blocks < 1) return invalid("cache: expected at least one block");
+  const int64_t row = cache_row_bytes(format_, layers_->cache_width());
+  const int64_t layer_bytes = num_blocks * kCacheRows * row;
+  REDOUBT_CHECK(cache_memory_.reserve(layers_->num_cache_layers() * layer_bytes));
+  cache_.clear();
+  for (int64_t l = 0; l < layers_->num_cache_layers(); ++l) {
+    cache_.push_back({cache_memory_.data() + l * layer_bytes, format_, layers_->cache_width(), row});
+  }
+  num_blocks_ = num_blocks;
+  return ok();
+}
+
+void Transformer::begin_step(std::span<const SequenceChunk> chunks) {
+  Step& step = *step_;
+  arena_->rewind(0);
+  step.prefill.clear();
+  step.decode.clear();
+  step.tokens.clear();
+  step.positions.clear();
+  for (const SequenceChunk& chunk : chunks) {
+    const auto tokens = static_cast<int64_t>(chunk.tokens.size());
+    const ChunkView view{static_cast<int64_t>(step.tokens.size()), tokens, chunk.position, chunk.blocks};
+    (chunk.form == AttentionForm::prefill ? step.prefill : step.decode).push_back(view);
+    for (int64_t t = 0; t < tokens; ++t) {
+      step.tokens.push_back(chunk.tokens[static_cast<size_t>(t)]);
+      step.positions.push_back(static_cast<int32_t>(chunk.position + t));
+    }
+  }
+  REDOUBT_ASSERT(static_cast<int64_t>(step.tokens.size()) <= limits_.max_tokens);
+  step.angles = rope_angles(step.ctx, layers_->rope(), step.positions);
+}
+
+void Transformer::run_layer(int64_t layer, Tensor x) {
+  if (step_->observer != nullptr) step_->observer->on_hidden(layer, x.data, x.rows, x.cols);
+  const ArenaScope scope(*arena_);
+  layers_->forward(*step_, layer, cache_[static_cast<size_t>(layer)], x);
+  layers_done_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Transformer::head(Tensor x, const float* norm, std::span<float> logits) {
+  const ArenaScope scope(*arena_);
+  const Tensor h = rms_norm(step_->ctx, x, norm, static_cast<float>(config_.rms_norm_eps));
+  if (step_->observer != nullptr) step_->observer->on_hidden(config_.num_hidden_layers, h.data, h.rows, h.cols);
+  linear_into(step_->ctx, h, head_, {logits.data(), h.rows, config_.vocab_size});
+}
+
+void Transformer::step(std::span<const SequenceChunk> chunks, std::span<float> logits) {
+  begin_step(chunks);
+  const auto rows = static_cast<int64_t>(step_->tokens.size());
+  const Tensor x = arena_->tensor(rows, config_.hidden_size);
+  embed(step_->ctx, embedding_, step_->tokens, x.data);
+  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) run_layer(layer, x);
+
+  int64_t wanted = 0;
+  for (const SequenceChunk& chunk : chunks) wanted += chunk.num_logits;
+  if (wanted == 0) return;
+  REDOUBT_ASSERT(static_cast<int64_t>(logits.size()) >= wanted * config_.vocab_size);
+  const Tensor last = arena_->tensor(wanted, config_.hidden_size);
+  int64_t first_row = 0, to = 0;
+  for (const SequenceChunk& chunk : chunks) {
+    const auto tokens = static_cast<int64_t>(chunk.tokens.size());
+    std::memcpy(last.row(to), x.row(first_row + tokens - chunk.num_logits),
+                static_cast<size_t>(chunk.num_logits * x.cols) * sizeof(float));
+    first_row += tokens;
+    to += chunk.num_logits;
+  }
+  head(last, final_norm_, logits);
+}
+
+Status Transformer::mtp_logits(std::span<const int32_t> tokens, std::span<float> logits) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  if (!has_mtp_) return unsupported("this model has no MTP module");
+  if (n < 2 || n > limits_.max_tokens || n > num_blocks_ * kCacheRows) {
+    return invalid(fmt::format("MTP: expected 2 to {} tokens, found {}",
+                               std::min(limits_.max_tokens, num_blocks_ * kCacheRows), n));
+  }
+  std::vector<int32_t> blocks;
+  for (int32_t b = 0; b * kCacheRows < n; ++b) blocks.push_back(b);
+  const SequenceChunk main{tokens, 0, AttentionForm::prefill, blocks, 0};
+  begin_step({&main, 1});
+  const Tensor hidden = arena_->tensor(n, config_.hidden_size);
+  embed(step_->ctx, embedding_, step_->tokens, hidden.data);
+  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) run_layer(layer, hidden);
+  std::vector<float> h(static_cast<size_t>(n * config_.hidden_size));
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  kernels_.rms_norm({hidden.data, hidden.cols, final_norm_, h.data(), hidden.cols, n, hidden.cols, eps});
+
+  // x_i = eh_proj [enorm(emb(t_{i+1})); hnorm(h_i)], then one decoder layer with a cache of its own, then the shared
+  // head.
+  const SequenceChunk draft{tokens.subspan(1), 0, AttentionForm::prefill, blocks, 0};
+  begin_step({&draft, 1});
+  const int64_t rows = n - 1, width = config_.hidden_size;
+  const Tensor both = arena_->tensor(rows, 2 * width), x = arena_->tensor(rows, width);
+  embed(step_->ctx, embedding_, step_->tokens, x.data);
+  kernels_.rms_norm({x.data, width, mtp_.enorm, both.data, 2 * width, rows, width, eps});
+  kernels_.rms_norm({h.data(), width, mtp_.hnorm, both.data + width, 2 * width, rows, width, eps});
+  linear_into(step_->ctx, both, mtp_.eh_proj, x);
+  run_layer(config_.num_hidden_layers, x);
+  head(x, mtp_.head_norm, logits);
+  return ok();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::load(const Checkpoint& checkpoint, const ModelOptions& options) {
+  REDOUBT_TRY(const KernelTable* kernels, choose_kernels(options.kernels));
+  auto model = std::make_unique<Transformer>(checkpoint.config(), *kernels, options);
+  REDOUBT_CHECK(model->load(checkpoint));
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+}  // namespace redoubt

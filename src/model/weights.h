@@ -1,0 +1,33 @@
+// Finds a checkpoint's tensors by name, checks their shapes, and gives them the form that ops take. Matrices stay where
+// the file is mapped, at their stored size; vectors (norms, biases) and FP8 scales become float32 of our own.
+// Errors name the tensor, what was expected and what was found.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "formats/checkpoint.h"
+#include "kernels/kernel_table.h"
+#include "ops/linear.h"
+
+namespace redoubt {
+
+class WeightLoader {
+ public:
+  WeightLoader(const Checkpoint& checkpoint, const KernelTable& kernels, std::deque<std::vector<float>>& storage)
+      : checkpoint_(checkpoint), kernels_(kernels), storage_(storage) {}
+
+  bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
+  // name without ".weight"; [rows, cols], or the same elements in three dimensions.
+  Result<Weight> matrix(const std::string& name, int64_t rows, int64_t cols);
+  Result<const float*> vector(const std::string& full_name, int64_t elements);
+  Result<MlpWeights> mlp(const std::string& prefix, int64_t hidden, int64_t inner);
+
+ private:
+  const Checkpoint& checkpoint_;
+  const KernelTable& kernels_;
+  std::deque<std::vector<float>>& storage_;
+};
+
+}  // namespace redoubt

@@ -1,0 +1,69 @@
+// What every op needs: the kernels, the threads with their scratch, and the arena of the step.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "core/result.h"
+#include "core/thread_pool.h"
+#include "kernels/kernel_table.h"
+
+namespace redoubt {
+
+enum class Device : uint8_t { cpu };
+
+// Rows of float32 in the step's arena. A view: valid until the arena is rewound.
+struct Tensor {
+  float* data = nullptr;
+  int64_t rows = 0, cols = 0;
+  Device device = Device::cpu;
+
+  float* row(int64_t i) const { return data + i * cols; }
+};
+
+// A bump allocator reserved before the first step, so that a step never allocates.
+class Arena {
+ public:
+  explicit Arena(int64_t floats) : memory_(new float[static_cast<size_t>(floats)]), capacity_(floats) {}
+
+  float* floats(int64_t n) {
+    const int64_t rounded = (n + 15) / 16 * 16;
+    REDOUBT_ASSERT(used_ + rounded <= capacity_);
+    float* result = memory_.get() + used_;
+    used_ += rounded;
+    return result;
+  }
+  int32_t* ints(int64_t n) { return reinterpret_cast<int32_t*>(floats(n)); }
+  Tensor tensor(int64_t rows, int64_t cols) { return {floats(rows * cols), rows, cols}; }
+  int64_t mark() const { return used_; }
+  void rewind(int64_t mark) { used_ = mark; }
+
+ private:
+  std::unique_ptr<float[]> memory_;
+  int64_t capacity_, used_ = 0;
+};
+
+// Gives back at the end of a scope what was taken inside it.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ~ArenaScope() { arena_.rewind(mark_); }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  int64_t mark_;
+};
+
+struct OpContext {
+  const KernelTable& kernels;
+  ThreadPool& pool;
+  Arena& arena;
+  std::span<float* const> scratch;  // one a thread, kThreadScratch floats
+
+  static constexpr int64_t kAttentionScratch = kKeyTile * 2048;  // keys and values of one tile, heads up to 1024 wide
+  static constexpr int64_t kThreadScratch = kLinearScratch + kAttentionScratch;
+};
+
+}  // namespace redoubt

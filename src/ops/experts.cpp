@@ -1,0 +1,164 @@
+#include "ops/experts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace redoubt {
+namespace {
+
+// exp in double by scaling and a series: routing decides which experts run, so it may not depend on a libm.
+double exp_of(double x) {
+  if (x < -700) return 0.0;
+  const double n = std::nearbyint(x * 1.4426950408889634);
+  const double r = x - n * 6.93147180369123816490e-01 - n * 1.90821492927058770002e-10;
+  double term = 1, sum = 1;
+  for (int i = 1; i < 16; ++i) {
+    term *= r / i;
+    sum += term;
+  }
+  return std::ldexp(sum, static_cast<int>(n));
+}
+
+void affinities(ScoringFunc scoring, float* s, int64_t n) {
+  if (scoring == ScoringFunc::sigmoid) {
+    for (int64_t e = 0; e < n; ++e) s[e] = static_cast<float>(1.0 / (1.0 + exp_of(-static_cast<double>(s[e]))));
+    return;
+  }
+  const float top = *std::max_element(s, s + n);
+  double sum = 0;
+  for (int64_t e = 0; e < n; ++e) sum += exp_of(static_cast<double>(s[e] - top));
+  for (int64_t e = 0; e < n; ++e) s[e] = static_cast<float>(exp_of(static_cast<double>(s[e] - top)) / sum);
+}
+
+// Masks all but the best topk_group groups with -inf.
+void limit_groups(const RouterConfig& c, float* choice, float* group_scores) {
+  const int64_t size = c.n_routed_experts / c.n_group;
+  for (int64_t g = 0; g < c.n_group; ++g) {
+    float first = -INFINITY, second = -INFINITY;
+    for (int64_t i = 0; i < size; ++i) {
+      const float v = choice[g * size + i];
+      if (v > first) {
+        second = first;
+        first = v;
+      } else if (v > second) {
+        second = v;
+      }
+    }
+    group_scores[g] = c.topk_method == TopkMethod::noaux_tc && size > 1 ? first + second : first;
+  }
+  for (int64_t g = 0; g < c.n_group; ++g) {
+    int64_t better = 0;
+    for (int64_t other = 0; other < c.n_group; ++other) {
+      better += group_scores[other] > group_scores[g] || (group_scores[other] == group_scores[g] && other < g) ? 1 : 0;
+    }
+    if (better >= c.topk_group) std::fill_n(choice + g * size, size, -INFINITY);
+  }
+}
+
+}  // namespace
+
+void route(const RouterConfig& c, float* logits, const float* bias, float* scratch, int32_t* experts, float* gates,
+           bool imposed) {
+  const int64_t n = c.n_routed_experts, k = c.num_experts_per_tok;
+  affinities(c.scoring_func, logits, n);
+  if (!imposed) {
+    float* choice = scratch;
+    for (int64_t e = 0; e < n; ++e) choice[e] = bias != nullptr ? logits[e] + bias[e] : logits[e];
+    if (c.topk_method != TopkMethod::greedy && c.n_group > 1) limit_groups(c, choice, scratch + n);
+    for (int64_t j = 0; j < k; ++j) {
+      const int64_t best = std::max_element(choice, choice + n) - choice;  // the first of equals
+      experts[j] = static_cast<int32_t>(best);
+      choice[best] = -INFINITY;
+    }
+  }
+  float sum = 0;
+  for (int64_t j = 0; j < k; ++j) sum += gates[j] = logits[experts[j]];
+  for (int64_t j = 0; j < k; ++j) {
+    if (c.norm_topk_prob) gates[j] /= sum + 1e-20f;
+    gates[j] *= c.routed_scaling_factor;
+  }
+}
+
+Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k) {
+  const Tensor y = w.shared.gate.empty() ? ctx.arena.tensor(x.rows, x.cols) : mlp(ctx, x, w.shared);
+  const ArenaScope scope(ctx.arena);
+  const int64_t tokens = x.rows, n = static_cast<int64_t>(w.experts.size()), inner = w.experts[0].gate.rows();
+
+  // Sort (token, slot) pairs by expert: `rows` lists the tokens, `begins` where each expert's run starts.
+  int32_t* begins = ctx.arena.ints(n + 1);
+  int32_t* rows = ctx.arena.ints(tokens * k);
+  int32_t* place = ctx.arena.ints(tokens * k);  // of (token, slot) in the sorted order
+  std::fill_n(begins, n + 1, 0);
+  for (int64_t i = 0; i < tokens * k; ++i) ++begins[experts[i] + 1];
+  for (int64_t e = 0; e < n; ++e) begins[e + 1] += begins[e];
+  int32_t* next = ctx.arena.ints(n);
+  std::copy_n(begins, n, next);
+  for (int64_t i = 0; i < tokens * k; ++i) {
+    place[i] = next[experts[i]]++;
+    rows[place[i]] = static_cast<int32_t>(i / k);
+  }
+  int32_t* active = ctx.arena.ints(n);
+  int64_t num_active = 0;
+  for (int64_t e = 0; e < n; ++e) {
+    if (begins[e + 1] > begins[e]) active[num_active++] = static_cast<int32_t>(e);
+  }
+
+  const Tensor gate = ctx.arena.tensor(tokens * k, inner);
+  const Tensor up = ctx.arena.tensor(tokens * k, inner);
+  const Tensor out = ctx.arena.tensor(tokens * k, x.cols);
+  // Each chunk is a range of rows of one expert's matrix, over all of that expert's tokens.
+  const auto over_experts = [&](int64_t out_rows, const auto& body) {
+    const int64_t step =
+        std::clamp<int64_t>(out_rows / (2 * ctx.pool.num_threads()) / kRowGroup * kRowGroup, kRowGroup, 512);
+    const int64_t parts = (out_rows + step - 1) / step;
+    ctx.pool.parallel_for(num_active * parts, [&](int64_t index, int thread) {
+      const int64_t e = active[index / parts], begin = index % parts * step;
+      body(e, begin, std::min(out_rows, begin + step), thread);
+    });
+  };
+  const auto apply = [&](const Weight& weight, Tensor from, const int32_t* from_rows, Tensor to, int64_t e,
+                         int64_t begin, int64_t end, int thread) {
+    ctx.kernels.linear({.w = weight.matrix,
+                        .x = from.data,
+                        .x_stride = from.cols,
+                        .x_rows = from_rows,
+                        .y = to.row(begins[e]),
+                        .y_stride = to.cols,
+                        .tokens = begins[e + 1] - begins[e],
+                        .row_begin = begin,
+                        .row_end = end,
+                        .bias = weight.bias,
+                        .scratch = ctx.scratch[static_cast<size_t>(thread)]});
+  };
+  over_experts(inner, [&](int64_t e, int64_t begin, int64_t end, int thread) {
+    const MlpWeights& expert = w.experts[static_cast<size_t>(e)];
+    apply(expert.gate, x, rows + begins[e], gate, e, begin, end, thread);
+    apply(expert.up, x, rows + begins[e], up, e, begin, end, thread);
+    for (int64_t i = begins[e]; i < begins[e + 1]; ++i) {
+      ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
+    }
+  });
+  over_experts(x.cols, [&](int64_t e, int64_t begin, int64_t end, int thread) {
+    const Tensor from{gate.row(begins[e]), begins[e + 1] - begins[e], inner};
+    apply(w.experts[static_cast<size_t>(e)].down, from, nullptr, out, e, begin, end, thread);
+  });
+  ctx.pool.parallel_for(tokens, [&](int64_t t, int) {
+    float* sum = y.row(t);
+    if (w.shared.gate.empty()) std::fill_n(sum, x.cols, 0.0f);
+    int32_t last = -1;  // slots in the order of their experts
+    for (int64_t added = 0; added < k; ++added) {
+      int64_t slot = -1;
+      for (int64_t j = 0; j < k; ++j) {
+        const int32_t e = experts[t * k + j];
+        if (e > last && (slot < 0 || e < experts[t * k + slot])) slot = j;
+      }
+      if (slot < 0) break;  // an imposed choice may repeat an expert
+      last = experts[t * k + slot];
+      ctx.kernels.axpy({gates[t * k + slot], out.row(place[t * k + slot]), sum, x.cols});
+    }
+  });
+  return y;
+}
+
+}  // namespace redoubt
