@@ -27,9 +27,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # False alarms of GCC 12 to 14 in inlined standard-library code at -O2.
   target_compile_options(redoubt_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-stringop-overflow
                          -Wno-array-bounds -Wno-dangling-reference)
-  if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    target_compile_options(redoubt_flags INTERFACE)
-  endif()
 endif()
 target_link_libraries(redoubt_flags INTERFACE Threads::Threads)
 
@@ -60,6 +57,9 @@ function(redoubt_folder name)
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
   list(APPEND sources ${ARG_EXTRA_SOURCES})
+  if(NOT sources)
+    return()  # a folder that holds only headers so far
+  endif()
   add_library(redoubt_${name} STATIC ${sources})
   target_link_libraries(redoubt_${name} PUBLIC redoubt_flags ${ARG_DEPENDS})
   if(REDOUBT_TESTS AND tests)

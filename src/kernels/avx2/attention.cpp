@@ -4,5 +4,4 @@
 
 namespace redoubt::avx2 {
 #include "kernels/simd/attention.inc"
-#include "kernels/simd/exp.inc"
 }  // namespace redoubt::avx2

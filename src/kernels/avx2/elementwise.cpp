@@ -4,5 +4,4 @@
 
 namespace redoubt::avx2 {
 #include "kernels/simd/elementwise.inc"
-#include "kernels/simd/exp.inc"
 }  // namespace redoubt::avx2

@@ -4,5 +4,4 @@
 
 namespace redoubt::avx512 {
 #include "kernels/simd/elementwise.inc"
-#include "kernels/simd/exp.inc"
 }  // namespace redoubt::avx512

@@ -4,5 +4,4 @@
 
 namespace redoubt::neon {
 #include "kernels/simd/elementwise.inc"
-#include "kernels/simd/exp.inc"
 }  // namespace redoubt::neon
