@@ -1,0 +1,115 @@
+#include "formats/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include "core/json.h"
+#include "formats/gguf.h"
+#include "formats/gguf_config.h"
+#include "formats/shown.h"
+#include "formats/tensor_table.h"
+
+namespace redoubt {
+
+namespace fs = std::filesystem;
+
+struct Checkpoint::State {
+  fs::path path;
+  ModelConfig config;
+  GenerationConfig generation;
+  std::vector<MappedFile> mapped;  // safetensors
+  std::unique_ptr<GgufFile> gguf;
+  TensorTable table;
+  std::string chat_template;
+};
+
+namespace {
+
+constexpr size_t kMaxConfigBytes = 256 << 10;  // published ones take a few thousand bytes
+
+Result<Json> read_json(const fs::path& path) {
+  REDOUBT_TRY(const std::string text, read_text_file(path, kMaxConfigBytes));
+  Result<Json> json = parse_json(text, {.max_bytes = kMaxConfigBytes});
+  if (!json) return corrupt(fmt::format("{}: {}", path.string(), json.error().message));
+  return json;
+}
+
+template <class T>
+Result<T> within(const fs::path& where, Result<T> result) {
+  if (!result) return std::move(result).error().within(where.string());
+  return result;
+}
+
+// DeepSeek's blocks are the one quantised form that config.json may announce.
+Status check_quantization(const Json& config) {
+  const auto it = config.find("quantization_config");
+  if (it == config.end() || it->is_null()) return ok();
+  const std::string method = it->is_object() ? dump_json(it->value("quant_method", Json())) : "";
+  if (method != "\"fp8\"") {
+    return unsupported(fmt::format("quantization_config: expected quant_method fp8, found {}", shown(method)));
+  }
+  const Json block = it->value("weight_block_size", Json());
+  if (block != Json::array({128, 128})) {
+    return unsupported(
+        fmt::format("quantization_config: expected weight_block_size [128,128], found {}", shown(dump_json(block))));
+  }
+  return ok();
+}
+
+std::string directory_name(const fs::path& path) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(path, error);
+  return (error ? path : whole).filename().string();
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
+Checkpoint::~Checkpoint() = default;
+
+Result<Checkpoint> Checkpoint::open(const fs::path& path) {
+  auto state = std::make_unique<State>();
+  state->path = path;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    REDOUBT_TRY(GgufFile file, GgufFile::open(path));
+    state->gguf = std::make_unique<GgufFile>(std::move(file));
+    const GgufFile& gguf = *state->gguf;
+    if (gguf.tensors().empty()) return invalid(fmt::format("{}: expected a model, found no tensors", path.string()));
+    REDOUBT_TRY(state->config, model_config_from_gguf(gguf));
+    REDOUBT_TRY(state->generation, generation_config_from_gguf(gguf));
+    REDOUBT_CHECK(within(path, load_gguf(gguf, state->config, state->table)));
+    if (state->config.name.empty()) state->config.name = path.stem().string();
+    state->chat_template = gguf.string("tokenizer.chat_template").value_or("");
+    return Checkpoint(std::move(state));
+  }
+
+  const fs::path config_path = path / "config.json", generation_path = path / "generation_config.json";
+  REDOUBT_TRY(const Json config, read_json(config_path));
+  REDOUBT_TRY(state->config, within(config_path, parse_model_config(config)));
+  REDOUBT_CHECK(within(config_path, check_quantization(config)));
+  state->config.name = directory_name(path);
+  if (fs::exists(generation_path, error)) {
+    REDOUBT_TRY(const Json generation, read_json(generation_path));
+    REDOUBT_TRY(state->generation, within(generation_path, parse_generation_config(generation)));
+  }
+  if (state->generation.eos_token_ids.empty()) {  // config.json names the end of sequence too
+    REDOUBT_TRY(const GenerationConfig fallback, within(config_path, parse_generation_config(config)));
+    state->generation.eos_token_ids = fallback.eos_token_ids;
+  }
+  REDOUBT_CHECK(within(path, load_safetensors(path, state->table, state->mapped)));
+  REDOUBT_TRY(state->chat_template, read_chat_template(path));
+  return Checkpoint(std::move(state));
+}
+
+const fs::path& Checkpoint::path() const { return state_->path; }
+const ModelConfig& Checkpoint::config() const { return state_->config; }
+const GenerationConfig& Checkpoint::generation() const { return state_->generation; }
+const GgufFile* Checkpoint::gguf() const { return state_->gguf.get(); }
+std::string Checkpoint::chat_template() const { return state_->chat_template; }
+const TensorView* Checkpoint::find(std::string_view name) const { return state_->table.find(name); }
+std::span<const TensorView> Checkpoint::tensors() const { return state_->table.tensors; }
+int64_t Checkpoint::weights_bytes() const { return state_->table.weights_bytes; }
+
+}  // namespace redoubt
