@@ -33,7 +33,7 @@ constexpr int64_t kScaleBlock = 128;   // DeepSeek FP8: rows and columns under o
 constexpr int64_t kKeyTile = 64;       // keys of one attention tile; tiles begin at multiples of it
 constexpr int64_t kRowGroup = 16;      // rows a linear kernel decodes together: split work at multiples of it
 constexpr int64_t kTokenGroup = 128;   // tokens that share one decoding of a row group
-constexpr int64_t kColumnChunk = 512;  // columns decoded at a time; a multiple of every block size
+constexpr int64_t kColumnChunk = 256;  // columns decoded at a time: a multiple of every block size, 16 KB a row group
 constexpr int64_t kMaxLanes = 16;
 // Floats of scratch one call of linear or linear_transposed needs.
 constexpr int64_t kLinearScratch = kRowGroup * kColumnChunk * 2 + kRowGroup * kTokenGroup * kMaxLanes;

@@ -59,6 +59,20 @@ inline void v_to_bf16(Vec a, uint16_t* out) {
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(packed));
 }
+inline float half_at(const unsigned char* p) {
+  uint16_t half;
+  memcpy(&half, p, 2);
+  return _cvtsh_ss(half);
+}
+// The low nibbles of 16 bytes, then the high ones, as 16 / kLanes vectors each.
+inline void v_nibbles(const unsigned char* p, Vec* low, Vec* high) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), mask = _mm_set1_epi8(15);
+  const __m128i l = _mm_and_si128(bytes, mask), h = _mm_and_si128(_mm_srli_epi16(bytes, 4), mask);
+  low[0] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(l));
+  low[1] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(l, 8)));
+  high[0] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(h));
+  high[1] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(h, 8)));
+}
 inline float v_reduce_add(Vec a) {
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   const __m128 quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));

@@ -56,6 +56,17 @@ inline void v_to_bf16(Vec a, uint16_t* out) {
   rounded = _mm512_mask_or_epi32(rounded, nan, _mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(rounded));
 }
+inline float half_at(const unsigned char* p) {
+  uint16_t half;
+  memcpy(&half, p, 2);
+  return _cvtsh_ss(half);
+}
+// The low nibbles of 16 bytes, then the high ones, as 16 / kLanes vectors each.
+inline void v_nibbles(const unsigned char* p, Vec* low, Vec* high) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), mask = _mm_set1_epi8(15);
+  low[0] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(bytes, mask)));
+  high[0] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask)));
+}
 inline float v_reduce_add(Vec a) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
   const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));

@@ -64,6 +64,22 @@ inline void v_to_bf16(Vec a, uint16_t* out) {
   const uint16x4_t packed = vmovn_u32(vbslq_u32(vceqq_f32(a, a), rounded, quiet));
   memcpy(out, &packed, 8);
 }
+inline float half_at(const unsigned char* p) {
+  __fp16 half;
+  memcpy(&half, p, 2);
+  return static_cast<float>(half);
+}
+// The low nibbles of 16 bytes, then the high ones, as 16 / kLanes vectors each.
+inline void v_nibbles(const unsigned char* p, Vec* low, Vec* high) {
+  uint8_t l[16], h[16];
+  const uint8x16_t bytes = vld1q_u8(p);
+  vst1q_u8(l, vandq_u8(bytes, vdupq_n_u8(15)));
+  vst1q_u8(h, vshrq_n_u8(bytes, 4));
+  for (int i = 0; i < 4; ++i) {
+    low[i] = v_from_u8(l + 4 * i);
+    high[i] = v_from_u8(h + 4 * i);
+  }
+}
 inline float v_reduce_add(Vec a) {
   const float32x2_t half = vadd_f32(vget_low_f32(a), vget_high_f32(a));
   return vget_lane_f32(half, 0) + vget_lane_f32(half, 1);
