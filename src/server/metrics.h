@@ -1,0 +1,62 @@
+// What the server counts: vLLM's names, so that existing dashboards, autoscalers and gateways work unchanged, and
+// deepseek_inference_latency_seconds. Labels: model_name, engine ("0").
+//
+// The protocol handlers call observe_*; gauges and token counters are read from the engines at the scrape. A token counter
+// of a model that was unloaded goes on from where it was (a counter may never fall).
+// Thread safety: any thread. Source of names and buckets: vLLM's documentation of its metrics.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/engine.h"
+#include "engine/model_host.h"
+#include "server/http.h"
+#include "server/metrics_registry.h"
+
+namespace redoubt {
+
+// What a handler knows when a request is over.
+struct FinishedRequest {
+  std::string model;                     // the served name, from the configuration
+  FinishReason reason = FinishReason::stop;
+  GenerationUsage usage;
+  double ttft_s = -1;                    // arrival to first token; negative: there was none
+  double e2e_s = 0;                      // arrival to the last token
+  int n = 1;
+  int64_t max_tokens = 0;                // 0: not given
+};
+
+class ServerMetrics {
+ public:
+  ServerMetrics();
+  ~ServerMetrics();
+
+  void observe_first_token(const std::string& model, double seconds_since_arrival);
+  void observe_inter_token(const std::string& model, double seconds);
+  // Counts, queue, prefill, decode and whole times, tokens, finish reason. Does not repeat observe_first_token.
+  void observe_finished(const FinishedRequest& request);
+  void observe_refused(const std::string& model);  // queue full: vllm:admission_rejections
+
+  // From now on a scrape also reads `host`, which must outlive this object or be taken away with set_host(nullptr).
+  void set_host(const ModelHost* host);
+
+  MetricsRegistry& registry();
+  std::string text() const { return const_cast<ServerMetrics*>(this)->registry().text(); }
+
+ private:
+  struct Series;
+  class EngineCounters;
+  Series& series(const std::string& model);
+
+  MetricsRegistry registry_;
+  std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<Series>> series_;
+  std::unique_ptr<EngineCounters> engines_;
+};
+
+// GET /metrics.
+Route metrics_route(std::shared_ptr<ServerMetrics> metrics);
+
+}  // namespace redoubt
