@@ -16,13 +16,14 @@
 namespace redoubt {
 namespace {
 
-std::vector<std::filesystem::path> golden_models() {
+std::vector<std::filesystem::path> golden_models(const std::string& with = {}) {
   std::vector<std::filesystem::path> found;
   for (const auto& root :
        {test::test_data() / "golden/models", std::filesystem::path(REDOUBT_SOURCE_DIR) / "tests/golden/models"}) {
     if (!std::filesystem::exists(root)) continue;
     for (const auto& entry : std::filesystem::directory_iterator(root)) {
-      if (std::filesystem::exists(entry.path() / "golden.npz")) found.push_back(entry.path());
+      if (!std::filesystem::exists(entry.path() / "golden.npz")) continue;
+      if (with.empty() || test::read_npz(entry.path() / "golden.npz").contains(with)) found.push_back(entry.path());
     }
   }
   std::sort(found.begin(), found.end());
@@ -175,8 +176,9 @@ TEST_P(GoldenModel, GreedyContinuationsEqualThePublishedOnes) {
   }
 }
 
-TEST_P(GoldenModel, MtpLogitsEqualThePublishedOnes) {
-  if (!golden_.contains("mtp_logits")) GTEST_SKIP() << "no MTP module in this model";
+using GoldenMtpModel = GoldenModel;
+
+TEST_P(GoldenMtpModel, MtpLogitsEqualThePublishedOnes) {
   Subject subject = Subject::open(GetParam(), "reference");
   ASSERT_TRUE(subject.model->has_mtp());
   const auto tokens = at("mtp_tokens").as_ids();
@@ -270,13 +272,16 @@ TEST_P(GoldenModel, SameBitsInAnyChunksBatchAndThreads) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenModel);
-INSTANTIATE_TEST_SUITE_P(Models, GoldenModel, testing::ValuesIn(golden_models()), [](const auto& info) {
-  std::string name =
-      info.param.parent_path().parent_path().parent_path().filename().string() + "_" + info.param.filename().string();
+std::string name_of(const testing::TestParamInfo<std::filesystem::path>& info) {
+  const bool own = info.param.string().starts_with(REDOUBT_SOURCE_DIR "/tests");
+  std::string name = (own ? "own_" : "shared_") + info.param.filename().string();
   std::replace_if(
       name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
   return name;
-});
+}
+INSTANTIATE_TEST_SUITE_P(Models, GoldenModel, testing::ValuesIn(golden_models()), name_of);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenMtpModel);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenMtpModel, testing::ValuesIn(golden_models("mtp_logits")), name_of);
 
 TEST(GoldenData, IsThere) {
   if (test::test_data().empty())
