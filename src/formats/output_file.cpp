@@ -1,0 +1,125 @@
+#include "formats/output_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "formats/blocks.h"
+
+namespace redoubt {
+namespace {
+
+constexpr int64_t kChunkBytes = 1 << 20;  // computed by one thread at a time
+constexpr int64_t kChunksInMemory = 16;
+
+Error cannot_write(const std::filesystem::path& path) {
+  return io_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
+}
+
+}  // namespace
+
+int64_t OutputTensor::rows() const {
+  int64_t count = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) count *= shape[i];
+  return count;
+}
+
+OutputTensor output_tensor(std::string name, DType dtype, std::vector<int64_t> shape, TensorRows rows) {
+  OutputTensor output{std::move(name), dtype, std::move(shape), rows.quantum, {}};
+  const int64_t cols = rows.cols, stride = row_bytes(dtype, cols);
+  if (rows.raw && rows.dtype == dtype) {
+    output.fill = [rows, stride](int64_t begin, int64_t end, std::byte* out) {
+      for (int64_t row = begin; row < end; ++row, out += stride) {
+        std::memcpy(out, rows.raw(row), static_cast<size_t>(stride));
+      }
+    };
+    return output;
+  }
+  output.fill = [rows, dtype, cols](int64_t begin, int64_t end, std::byte* out) {
+    std::vector<float> values(static_cast<size_t>((end - begin) * cols));
+    rows.read(begin, end, values.data());
+    encode_row(dtype, values, out);
+  };
+  return output;
+}
+
+Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
+  OutputFile file;
+  file.path_ = path;
+  file.partial_ = path.string() + ".partial";
+  file.file_.reset(std::fopen(file.partial_.c_str(), "wb"));
+  if (file.file_ == nullptr) return cannot_write(path);
+  return file;
+}
+
+OutputFile::~OutputFile() {
+  if (file_ == nullptr) return;
+  file_.reset();
+  std::error_code ignored;
+  std::filesystem::remove(partial_, ignored);
+}
+
+Status OutputFile::write(std::span<const std::byte> bytes) {
+  if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size())
+    return cannot_write(path_);
+  position_ += static_cast<int64_t>(bytes.size());
+  return ok();
+}
+
+Status OutputFile::pad_to(int64_t alignment) {
+  static constexpr std::array<std::byte, 64> kZeros{};
+  while (position_ % alignment != 0) {
+    const int64_t count = std::min<int64_t>(alignment - position_ % alignment, kZeros.size());
+    REDOUBT_CHECK(write(std::span(kZeros).first(static_cast<size_t>(count))));
+  }
+  return ok();
+}
+
+Status OutputFile::finish() {
+  std::FILE* file = file_.release();
+  const bool flushed = std::fflush(file) == 0;
+  if (std::fclose(file) != 0 || !flushed || std::rename(partial_.c_str(), path_.c_str()) != 0) {
+    Error error = cannot_write(path_);
+    std::error_code ignored;
+    std::filesystem::remove(partial_, ignored);
+    return error;
+  }
+  return ok();
+}
+
+Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress& progress) {
+  const int64_t rows = tensor.rows(), stride = row_bytes(tensor.dtype, tensor.cols());
+  if (rows == 0 || stride == 0) return ok();
+  const int64_t quanta = std::max<int64_t>(1, kChunkBytes / (stride * tensor.quantum));
+  const int64_t chunk_rows = std::min(rows, quanta * tensor.quantum);
+  const int64_t batch_rows = chunk_rows * kChunksInMemory;
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min(rows, batch_rows) * stride));
+  for (int64_t first = 0; first < rows; first += batch_rows) {
+    const int64_t last = std::min(rows, first + batch_rows);
+    const int64_t chunks = (last - first + chunk_rows - 1) / chunk_rows;
+    const auto fill = [&](int64_t chunk, int) {
+      const int64_t begin = first + chunk * chunk_rows, end = std::min(last, begin + chunk_rows);
+      tensor.fill(begin, end, buffer.data() + (begin - first) * stride);
+    };
+    if (progress.options.pool != nullptr) {
+      progress.options.pool->parallel_for(chunks, fill);
+    } else {
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) fill(chunk, 0);
+    }
+    const auto bytes = static_cast<size_t>((last - first) * stride);
+    REDOUBT_CHECK(file.write(std::span(buffer).first(bytes)));
+    progress.add(static_cast<int64_t>(bytes));
+  }
+  return ok();
+}
+
+Status write_text_file(const std::filesystem::path& path, std::string_view text) {
+  REDOUBT_TRY(OutputFile file, OutputFile::create(path));
+  REDOUBT_CHECK(file.write(text));
+  return file.finish();
+}
+
+}  // namespace redoubt
