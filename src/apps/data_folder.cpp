@@ -1,0 +1,43 @@
+#include "apps/data_folder.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace redoubt {
+
+std::filesystem::path data_folder_path(const std::string& given) {
+  if (!given.empty()) return given;
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != 0)
+    return std::filesystem::path(data) / "redoubt";
+  const char* home = std::getenv("HOME");
+  return std::filesystem::path(home != nullptr ? home : ".") / ".local/share/redoubt";
+}
+
+Result<DataFolder> DataFolder::open(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::create_directories(path, error)) {
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
+  }
+  const std::string lock = (path / "lock").string();
+  const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return io_error(fmt::format("{}: {}", lock, std::strerror(errno)));
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    const int reason = errno;
+    close(fd);
+    if (reason == EWOULDBLOCK) return io_error(path.string() + ": another redoubt holds this data folder");
+    return io_error(fmt::format("{}: {}", lock, std::strerror(reason)));
+  }
+  return DataFolder(path, fd);
+}
+
+DataFolder::~DataFolder() {
+  if (lock_fd_ >= 0) close(lock_fd_);
+}
+
+}  // namespace redoubt

@@ -1,0 +1,30 @@
+// The folder that holds all state of a server, held by one process at a time.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "core/result.h"
+
+namespace redoubt {
+
+// `given`, or $XDG_DATA_HOME/redoubt, or ~/.local/share/redoubt.
+std::filesystem::path data_folder_path(const std::string& given);
+
+class DataFolder {
+ public:
+  // Makes the folder (0700) if it is not there and locks it; the lock ends with the process, however it ends.
+  static Result<DataFolder> open(const std::filesystem::path& path);
+  DataFolder(DataFolder&& other) noexcept
+      : path_(std::move(other.path_)), lock_fd_(std::exchange(other.lock_fd_, -1)) {}
+  DataFolder& operator=(DataFolder&&) = delete;
+  ~DataFolder();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  DataFolder(std::filesystem::path path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}
+  std::filesystem::path path_;
+  int lock_fd_ = -1;
+};
+
+}  // namespace redoubt

@@ -1,0 +1,148 @@
+// redoubt doctor: what this machine has, and for each thing that will hurt, the remedy.
+#include <arpa/inet.h>
+#include <fmt/ranges.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/timex.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "apps/command.h"
+#include "apps/data_folder.h"
+#include "apps/machine.h"
+#include "apps/terminal.h"
+#include "core/json.h"
+#include "engine/memory_room.h"
+
+namespace redoubt {
+namespace {
+
+struct DoctorFlags {
+  std::string data;
+  int port = 8000;
+  bool json = false;
+};
+
+struct Finding {
+  std::string what, found;
+  bool good = true;
+  std::string remedy;
+};
+
+bool has(const std::vector<std::string>& features, std::string_view name) {
+  return std::find(features.begin(), features.end(), name) != features.end();
+}
+
+Finding check_cpu() {
+  const std::vector<std::string> features = cpu_features();
+  const bool fast = has(features, "avx2") || has(features, "neon");
+  return {"processor", fmt::format("{}: {}", cpu_model(), fmt::join(features, " ")), fast,
+          fast ? "" : "no AVX2: only the slow reference kernels run; use a processor of 2013 or later"};
+}
+
+Finding check_cores(const ThreadPool& pool) {
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  const bool all = pool.num_threads() >= online;
+  return {"cores", fmt::format("{} usable of {} online", pool.num_threads(), online), all,
+          all ? "" : "affinity or a control group's quota holds cores back; raise it if that is not meant"};
+}
+
+Finding check_memory() {
+  const int64_t available = available_memory_bytes();
+  const bool enough = available > (int64_t{2} << 30);
+  return {"memory", fmt::format("{} available of {}", human_bytes(available), human_bytes(total_memory_bytes())),
+          enough,
+          enough ? "" : "a model needs its file's size and room for its cache; free memory or choose a smaller model"};
+}
+
+std::vector<Finding> check_ceilings(ThreadPool& pool) {
+  const Ceilings ceilings = measure_ceilings(pool);
+  const bool quick = ceilings.read_bandwidth_bytes_per_s > 8e9;
+  return {
+      {"memory bandwidth", human_bytes(static_cast<int64_t>(ceilings.read_bandwidth_bytes_per_s)) + " a second", quick,
+       quick ? ""
+             : "decoding reads all weights for each token: fill every memory channel, stop what else reads memory"},
+      {"int8 arithmetic", fmt::format("{:.0f} Gop/s", ceilings.int8_ops_per_s / 1e9), true, ""}};
+}
+
+Finding check_gpu() {
+  const bool nvidia = std::filesystem::exists("/proc/driver/nvidia/version");
+  return {"GPU", nvidia ? "an NVIDIA driver is loaded" : "none", true,
+          nvidia ? "this version computes on the CPU; the GPU stays idle" : ""};
+}
+
+Finding check_port(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int reuse = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+  const bool is_free = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  close(fd);
+  return {"port", fmt::format("127.0.0.1:{} is {}", port, is_free ? "free" : "taken"), is_free,
+          is_free ? "" : "another program listens there (ss -ltnp tells which); choose another with --port"};
+}
+
+Finding check_clock() {
+  timex state{};
+  const bool synchronised = adjtimex(&state) != TIME_ERROR;
+  return {"clock", synchronised ? "synchronised" : "not synchronised", synchronised,
+          synchronised ? "" : "timestamps may be wrong: enable systemd-timesyncd or chrony"};
+}
+
+Finding check_data(const std::string& given) {
+  const std::filesystem::path folder = data_folder_path(given);
+  std::error_code ignored;
+  const auto space =
+      std::filesystem::space(std::filesystem::exists(folder, ignored) ? folder : std::filesystem::path("/"), ignored);
+  const Result<DataFolder> opened = DataFolder::open(folder);
+  return {"data folder",
+          fmt::format("{}: {} free", folder.string(), human_bytes(static_cast<int64_t>(space.available))),
+          opened.has_value(), opened ? "" : opened.error().message + "; stop it, or choose another folder with --data"};
+}
+
+Finding check_database() {
+  return {"database", "not needed by this version: all state is files in the data folder", true, ""};
+}
+
+Status doctor(const DoctorFlags& flags) {
+  ThreadPool pool(ThreadPool::usable_cores());
+  std::vector<Finding> findings{check_cpu(), check_cores(pool), check_memory()};
+  for (Finding& finding : check_ceilings(pool)) findings.push_back(std::move(finding));
+  findings.insert(findings.end(),
+                  {check_gpu(), check_port(flags.port), check_database(), check_clock(), check_data(flags.data)});
+  if (flags.json) {
+    Json list = Json::array();
+    for (const Finding& f : findings) {
+      list.push_back({{"what", f.what},
+                      {"found", f.found},
+                      {"good", f.good},
+                      {"remedy", f.remedy.empty() ? Json(nullptr) : Json(f.remedy)}});
+    }
+    return write_stdout(dump_json(Json{{"findings", list}}) + "\n");
+  }
+  std::string text;
+  for (const Finding& f : findings) {
+    text += fmt::format("{} {:<18} {}\n", f.good ? "ok  " : "look", f.what, f.found);
+    if (!f.remedy.empty()) text += fmt::format("     {:<18} {}\n", "", f.remedy);
+  }
+  return write_stdout(text);
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Pending& pending) {
+  auto* command = app.add_subcommand("doctor", "What this machine has, and the remedy for what it lacks");
+  auto flags = std::make_shared<DoctorFlags>();
+  command->add_option("--data", flags->data, "Data folder to look at");
+  command->add_option("--port", flags->port, "Port to look at")->check(CLI::Range(1, 65535))->capture_default_str();
+  command->add_flag("--json", flags->json, "One JSON object");
+  command->callback([=, &pending] { pending.action = [flags] { return doctor(*flags); }; });
+}
+
+}  // namespace redoubt

@@ -1,0 +1,101 @@
+#include "apps/model_flags.h"
+
+#include <fmt/format.h>
+
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "apps/terminal.h"
+#include "engine/memory_room.h"
+
+namespace redoubt {
+namespace {
+
+Result<CacheType> parse_cache_type(const std::string& name) {
+  if (name == "f32") return CacheType::f32;
+  if (name == "bf16") return CacheType::bf16;
+  if (name == "q8") return CacheType::q8;
+  return invalid("--cache-type: expected f32, bf16 or q8, found " + name, "--cache-type");
+}
+
+// A model that cannot fit is refused before hours of swapping, with what would help.
+Status check_memory(const Checkpoint& checkpoint) {
+  const int64_t needed = checkpoint.weights_bytes(), available = available_memory_bytes();
+  if (available <= 0 || needed <= available) return ok();
+  return io_error(
+      fmt::format("{}: weights need {}, {} are available; free memory, or quantise: redoubt quantize {} OUT "
+                  "--type q4_k",
+                  checkpoint.path().string(), human_bytes(needed), human_bytes(available), checkpoint.path().string()));
+}
+
+}  // namespace
+
+void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required) {
+  auto* model = command.add_option("--model", flags.model, "A directory of safetensors, or a .gguf file");
+  if (model_required) model->required();
+  command.add_option("--kernels", flags.kernels, "reference, avx2, avx512, neon or auto")
+      ->check(CLI::IsMember({"reference", "avx2", "avx512", "neon", "amx", "auto"}))
+      ->capture_default_str();
+  command.add_option("--threads", flags.threads, "Threads that compute; 0: the cores this process may use")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+}
+
+Result<ModelOptions> ModelFlags::options() const {
+  ModelOptions options;
+  options.kernels = kernels;
+  options.threads = threads;
+  REDOUBT_TRY(options.cache_type, parse_cache_type(cache_type));
+  return options;
+}
+
+Result<std::filesystem::path> resolve_model(const std::string& given) {
+  if (!given.empty()) {
+    if (!std::filesystem::exists(given)) return not_found(given + ": no such file or directory");
+    return std::filesystem::path(given);
+  }
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  const std::filesystem::path folder = cache != nullptr && *cache != 0
+                                           ? std::filesystem::path(cache)
+                                           : std::filesystem::path(home != nullptr ? home : "") / ".cache";
+  const auto path = folder / "redoubt/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (std::filesystem::exists(path)) return path;
+  return invalid("--model: name one; there is no small model in " + path.parent_path().string() +
+                     " (scripts/fetch_model fetches it)",
+                 "--model");
+}
+
+Result<OpenModel> open_model(const ModelFlags& flags, const StepLimits& limits) {
+  REDOUBT_TRY(const std::filesystem::path path, resolve_model(flags.model));
+  REDOUBT_TRY(ModelOptions options, flags.options());
+  options.limits = limits;
+  REDOUBT_TRY(Checkpoint checkpoint, Checkpoint::open(path));
+  REDOUBT_CHECK(check_memory(checkpoint));
+  auto owned = std::make_unique<Checkpoint>(std::move(checkpoint));
+  REDOUBT_TRY(std::unique_ptr<Model> model, Model::load(*owned, options));
+  return OpenModel{std::move(owned), std::move(model)};
+}
+
+Result<int64_t> parse_bytes(std::string_view text, std::string_view option) {
+  const Error wrong =
+      invalid(fmt::format("{}: expected a size such as 512M or 8G, found {}", option, text), std::string(option));
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || !(value >= 0) || !std::isfinite(value)) return wrong;
+  std::string unit(end, text.data() + text.size());
+  for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  double factor = 1;
+  if (!unit.empty() && unit != "B") {
+    const size_t power = std::string_view("KMGT").find(unit[0]);
+    const std::string rest = unit.substr(1);
+    if (power == std::string_view::npos || (rest != "" && rest != "B" && rest != "IB")) return wrong;
+    factor = std::pow(rest == "B" ? 1000.0 : 1024.0, static_cast<double>(power + 1));
+  }
+  if (value * factor > 9e18) return wrong;
+  return static_cast<int64_t>(value * factor);
+}
+
+}  // namespace redoubt

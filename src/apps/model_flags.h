@@ -1,0 +1,38 @@
+// The flags of every command that computes, and opening the model they name.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/result.h"
+#include "formats/checkpoint.h"
+#include "model/model.h"
+
+namespace redoubt {
+
+struct ModelFlags {
+  std::string model;                // as given; "" where the command allows it
+  std::string kernels = "auto";     // reference, avx2, avx512, neon, auto
+  int threads = 0;                  // 0: the usable cores
+  std::string cache_type = "bf16";  // f32, bf16, q8
+
+  Result<ModelOptions> options() const;
+};
+
+void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required);
+
+// The path of a model: a directory or a .gguf file as given; "" is the small model that `make run` fetched.
+Result<std::filesystem::path> resolve_model(const std::string& given);
+
+struct OpenModel {  // members are destroyed bottom up: the model reads the checkpoint's maps
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Model> model;
+};
+Result<OpenModel> open_model(const ModelFlags& flags, const StepLimits& limits = {});
+
+// A size as people write it: "512", "8G", "1.5GB", "2GiB". Bytes.
+Result<int64_t> parse_bytes(std::string_view text, std::string_view option);
+
+}  // namespace redoubt

@@ -1,0 +1,130 @@
+// redoubt run: one answer, or a chat on the terminal.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "apps/chat_session.h"
+#include "apps/command.h"
+#include "apps/model_flags.h"
+#include "apps/spoken_answer.h"
+#include "apps/terminal.h"
+#include "apps/token_list.h"
+#include "core/clock.h"
+
+namespace redoubt {
+namespace {
+
+struct RunFlags {
+  ModelFlags model;
+  ChatSettings settings;
+  std::string prompt, tokens, cache_bytes;
+  bool has_prompt = false, has_tokens = false;
+  int64_t context = 0;
+  bool raw = false, add_bos = false, json = false;
+};
+
+Result<std::vector<int32_t>> make_prompt(const RunFlags& flags, const LoadedModel& model) {
+  if (flags.has_tokens) return parse_token_list(flags.tokens, model.model->config().vocab_size, "--tokens");
+  std::string text = flags.prompt;
+  if (!flags.has_prompt) {
+    REDOUBT_TRY(text, read_stdin());
+  }
+  if (flags.raw) {
+    std::vector<int32_t> ids = model.tokenizer.encode(MarkedText::all_markup(text));
+    if (flags.add_bos && model.tokenizer.bos()) ids.insert(ids.begin(), *model.tokenizer.bos());
+    return ids;
+  }
+  Json messages = Json::array();
+  if (!flags.settings.system.empty()) messages.push_back({{"role", "system"}, {"content", flags.settings.system}});
+  messages.push_back({{"role", "user"}, {"content", text}});
+  return chat_prompt(model, messages);
+}
+
+Status answer_once(const RunFlags& flags, LoadedModel& model) {
+  REDOUBT_TRY(std::vector<int32_t> prompt, make_prompt(flags, model));
+  const Json prompt_ids(prompt);
+  const bool plain = flags.raw || flags.has_tokens;
+  bool dim = false;
+  // Thinking is for people: dim on a terminal, left out where the answer goes to a file or a program.
+  const auto show = [&](std::string_view text, bool reasoning) {
+    if (flags.json || (reasoning && !stdout_is_terminal())) return;
+    if (reasoning != dim) fmt::print("{}", reasoning ? "\033[2m" : "\033[0m\n\n");
+    dim = reasoning;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  const Result<SpokenAnswer> answer =
+      speak(model, make_request(model, flags.settings, std::move(prompt)), {.parse_thinking = !plain}, show);
+  if (dim) fmt::print("\033[0m");
+  if (!answer) return answer.error();
+  if (!flags.json) return write_stdout("\n");
+  Json result{{"prompt_ids", prompt_ids},
+              {"ids", answer->ids},
+              {"text", answer->text},
+              {"finish_reason", finish_name(answer->finish)}};
+  if (!answer->reasoning.empty()) result["reasoning"] = answer->reasoning;
+  return write_stdout(dump_json(result) + "\n");
+}
+
+Status run(const RunFlags& flags) {
+  if (flags.has_tokens && flags.has_prompt)
+    return invalid("--tokens: takes the place of PROMPT; give one of the two", "--tokens");
+  const bool chats = !flags.has_prompt && !flags.has_tokens && isatty(STDIN_FILENO) != 0;
+  if (chats && (flags.raw || flags.json))
+    return invalid("--raw, --json: expected a PROMPT, or text on standard input", "--raw");
+
+  REDOUBT_TRY(const std::filesystem::path path, resolve_model(flags.model.model));
+  ModelHostOptions options;
+  options.models.push_back({path.stem().string(), path});
+  REDOUBT_TRY(options.model, flags.model.options());
+  options.engine.max_context = flags.context;
+  options.engine.max_sequences = 1;
+  if (!flags.cache_bytes.empty()) {
+    REDOUBT_TRY(options.engine.cache_bytes, parse_bytes(flags.cache_bytes, "--cache-bytes"));
+  }
+  const SteadyClock clock;
+  REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(options), clock));
+  if (stderr_is_terminal()) fmt::print(stderr, "\033[2mloading {}\033[0m\r", path.filename().string());
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, host->acquire(""));
+  if (stderr_is_terminal()) fmt::print(stderr, "\033[K");
+  return chats ? chat(*model, flags.settings) : answer_once(flags, *model);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Pending& pending) {
+  auto* command = app.add_subcommand("run", "One answer, or a chat on the terminal");
+  auto flags = std::make_shared<RunFlags>();
+  add_model_flags(*command, flags->model, false);
+  auto* prompt = command->add_option("prompt", flags->prompt,
+                                     "The question; a chat where absent (standard input if it is no terminal)");
+  auto* tokens = command->add_option("--tokens", flags->tokens, "Token ids in place of the prompt: \"1 2 3\"");
+  command->add_flag("--raw", flags->raw, "Plain completion: no chat template");
+  command->add_flag("--add-bos", flags->add_bos, "With --raw: put the beginning-of-sequence token in front");
+  command->add_option("--system", flags->settings.system, "What the model is told first");
+  command->add_option("--temp", flags->settings.temperature, "Temperature; 0: always the likeliest token")
+      ->check(CLI::Range(0.0, 2.0));
+  command->add_option("--top-p", flags->settings.top_p, "Draw from the likeliest tokens that make up this share")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--seed", flags->settings.seed, "The same seed gives the same answer");
+  command->add_option("--max-tokens", flags->settings.max_tokens, "At most so many; 0: to the end of the context")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_option("--thinking", flags->settings.thinking_tokens, "At most so many tokens of thinking")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_flag("--ignore-eos", flags->settings.ignore_eos, "Go on past the end-of-sequence token");
+  command->add_option("--context", flags->context, "Longest prompt and answer; 0: the model's")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_option("--cache-bytes", flags->cache_bytes,
+                      "Memory for the cache, such as 2G; default: half of what is left");
+  command->add_option("--cache-type", flags->model.cache_type, "f32, bf16 or q8")->capture_default_str();
+  command->add_flag("--json", flags->json, "{\"prompt_ids\",\"ids\",\"text\",\"finish_reason\"}");
+  command->callback([=, &pending] {
+    flags->has_prompt = prompt->count() > 0;
+    flags->has_tokens = tokens->count() > 0;
+    pending.action = [flags] { return run(*flags); };
+  });
+}
+
+}  // namespace redoubt

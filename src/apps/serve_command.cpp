@@ -1,0 +1,227 @@
+// redoubt serve: the server, from its configuration to its last answer.
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "apps/command.h"
+#include "apps/data_folder.h"
+#include "apps/model_flags.h"
+#include "apps/serve_config.h"
+#include "apps/terminal.h"
+#include "apps/version.h"
+#include "core/clock.h"
+#include "engine/model_host.h"
+#include "server/http.h"
+#include "server/routes.h"
+
+namespace redoubt {
+namespace {
+
+struct ServeFlags {
+  std::string config_file;
+  std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, api_key_file;
+  std::optional<int64_t> port, threads, context;
+};
+
+Result<ServeConfig> read_config(const ServeFlags& flags) {
+  ServeConfig config;
+  if (!flags.config_file.empty()) {
+    REDOUBT_TRY(config, read_serve_config(flags.config_file));
+  }
+  if (flags.model || config.models.empty()) {
+    REDOUBT_TRY(const std::filesystem::path path, resolve_model(flags.model.value_or("")));
+    std::filesystem::path named = path;
+    if (!named.has_filename()) named = named.parent_path();  // "models/r1/"
+    config.models.insert(config.models.begin(), {named.stem().string(), path});
+  }
+  const auto override_by = [](const auto& flag, auto& value) {
+    if (flag) value = *flag;
+  };
+  override_by(flags.host, config.host);
+  override_by(flags.port, config.port);
+  override_by(flags.data, config.data);
+  override_by(flags.kernels, config.kernels);
+  override_by(flags.cache_type, config.cache_type);
+  override_by(flags.threads, config.threads);
+  override_by(flags.context, config.context);
+  override_by(flags.api_key_file, config.api_key_file);
+  if (flags.cache_bytes) {
+    REDOUBT_TRY(config.cache_bytes, parse_bytes(*flags.cache_bytes, "--cache-bytes"));
+  }
+  REDOUBT_CHECK(config.validate());
+  return config;
+}
+
+Result<ModelHostOptions> host_options(const ServeConfig& config) {
+  ModelHostOptions options;
+  options.models = config.models;
+  const ModelFlags flags{
+      .kernels = config.kernels, .threads = static_cast<int>(config.threads), .cache_type = config.cache_type};
+  REDOUBT_TRY(options.model, flags.options());
+  options.model.limits.max_tokens = config.max_batch_tokens;
+  options.engine.max_context = config.context;
+  options.engine.cache_bytes = config.cache_bytes;
+  options.engine.max_queue = config.max_queue;
+  options.engine.max_sequences = config.max_sequences;
+  options.engine.max_batch_tokens = config.max_batch_tokens;
+  options.engine.prefix_cache = config.prefix_cache;
+  options.unload_idle_s = config.unload_idle_s;
+  options.max_loaded = config.max_loaded;
+  return options;
+}
+
+Result<HttpOptions> http_options(const ServeConfig& config) {
+  HttpOptions options;
+  options.host = config.host;
+  options.port = static_cast<uint16_t>(config.port);
+  options.limits = config.limits;
+  options.cors_origins = config.cors_origins;
+  if (!config.api_key_file.empty()) {
+    REDOUBT_TRY(options.api_keys, read_api_keys(config.api_key_file));
+  }
+  return options;
+}
+
+// SIGTERM and SIGINT: the first lets open answers end, the second ends at once. They are blocked in every thread (call
+// block() before any is made) and waited for in one.
+class StopSignals {
+ public:
+  static void block() {
+    const sigset_t set = signals();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    signal(SIGPIPE, SIG_IGN);
+  }
+  StopSignals(HttpServer& server, ModelHost& host, int drain_s)
+      : waiter_([this, &server, &host, drain_s] {
+          wait();
+          if (ended_) return;
+          fmt::print(stderr, "redoubt: stopping; open answers have {} s (again: at once)\n", drain_s);
+          host.drain();
+          std::thread drain([&] { server.drain(drain_s); });
+          wait();
+          if (!ended_) server.stop();
+          drain.join();
+        }) {}
+  ~StopSignals() {
+    ended_ = true;
+    pthread_kill(waiter_.native_handle(), SIGTERM);
+    waiter_.join();
+  }
+
+ private:
+  static sigset_t signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+  }
+  static void wait() {
+    const sigset_t set = signals();
+    int which = 0;
+    sigwait(&set, &which);
+  }
+  std::atomic<bool> ended_{false};
+  std::thread waiter_;  // last: it uses the rest
+};
+
+// Unloads models that nobody asked for in a while.
+class IdleWatch {
+ public:
+  explicit IdleWatch(ModelHost& host)
+      : watcher_([this, &host] {
+          std::unique_lock lock(mutex_);
+          while (!ended_.wait_for(lock, std::chrono::seconds(5), [this] { return end_; })) host.unload_idle();
+        }) {}
+  ~IdleWatch() {
+    {
+      const std::lock_guard lock(mutex_);
+      end_ = true;
+    }
+    ended_.notify_one();
+    watcher_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool end_ = false;
+  std::thread watcher_;
+};
+
+void describe(const LoadedModel& loaded) {
+  const ModelConfig& config = loaded.checkpoint.config();
+  const int64_t blocks = loaded.engine->stats().cache_blocks_total;
+  fmt::print("model    {}: {}, {} of weights, kernels {}, {} threads\n", loaded.name, config.model_type,
+             human_bytes(loaded.checkpoint.weights_bytes()), loaded.model->kernels_name(), loaded.model->threads());
+  fmt::print("cache    {}, room for {} tokens\n", human_bytes(blocks * loaded.model->cache_block_bytes()),
+             blocks * kCacheBlockTokens);
+  fmt::print(
+      "context  {} tokens{}\n", loaded.engine->max_context(),
+      loaded.engine->max_context() < config.max_position_embeddings
+          ? fmt::format(" (the model's is {}; a larger --cache-bytes gives more)", config.max_position_embeddings)
+          : "");
+}
+
+Status serve(const ServeFlags& flags) {
+  REDOUBT_TRY(const ServeConfig config, read_config(flags));
+  StopSignals::block();
+  REDOUBT_TRY(const DataFolder data, DataFolder::open(data_folder_path(config.data)));
+  const SteadyClock clock;
+  REDOUBT_TRY(ModelHostOptions models, host_options(config));
+  REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
+  ServerContext context{*host, {}, {}};
+  REDOUBT_TRY(HttpOptions http, http_options(config));
+  REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), make_routes(context)));
+  // From here on health answers; the model is loaded beside it.
+  std::thread serving([&] { server->run(); });
+  fmt::print("redoubt {}\nloading  {}\n", kVersion, config.models.front().path.string());
+  std::fflush(stdout);
+  Status loaded = ok();
+  {
+    const StopSignals stop(*server, *host, static_cast<int>(config.drain_s));
+    const IdleWatch idle(*host);
+    if (auto model = host->acquire(""); model) {
+      describe(**model);
+      fmt::print("address  http://{}:{}/v1\n", config.host, server->port());
+      std::fflush(stdout);
+    } else {
+      loaded = std::move(model).error();
+      server->stop();
+    }
+    serving.join();
+  }
+  return loaded;
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Pending& pending) {
+  auto* command = app.add_subcommand("serve", "The server");
+  auto flags = std::make_shared<ServeFlags>();
+  command->add_option("--config", flags->config_file, "YAML file; flags win over it (docs/configuration.md)");
+  command->add_option("--model", flags->model, "A directory of safetensors, or a .gguf file; the default model");
+  command->add_option("--host", flags->host,
+                      "Address to listen on; beyond loopback it needs --api-key-file [127.0.0.1]");
+  command->add_option("--port", flags->port, "Port; 0: any free one [8000]")->check(CLI::Range(0, 65535));
+  command->add_option("--threads", flags->threads, "Threads that compute [the usable cores]")
+      ->check(CLI::Range(0, 1024));
+  command->add_option("--data", flags->data, "Folder of all state, held by one process [~/.local/share/redoubt]");
+  command->add_option("--context", flags->context, "Longest prompt and answer, tokens [the model's]")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_option("--cache-bytes", flags->cache_bytes, "Memory for the cache, such as 8G [half of what is left]");
+  command->add_option("--cache-type", flags->cache_type, "f32, bf16 or q8 [bf16]");
+  command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, neon or auto [auto]")
+      ->check(CLI::IsMember({"reference", "avx2", "avx512", "neon", "amx", "auto"}));
+  command->add_option("--api-key-file", flags->api_key_file, "Keys that clients must show, one a line");
+  command->callback([=, &pending] { pending.action = [flags] { return serve(*flags); }; });
+}
+
+}  // namespace redoubt

@@ -1,0 +1,199 @@
+// The one file that knows yaml-cpp; its exceptions end here.
+#include "apps/serve_config.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "apps/model_flags.h"
+#include "core/mapped_file.h"
+
+namespace redoubt {
+namespace {
+
+constexpr size_t kMaxConfigBytes = 1 << 20;
+
+Error wrong(const YAML::Node& node, std::string_view key, std::string_view expected) {
+  return invalid(fmt::format("line {}: {}: expected {}", node.Mark().line + 1, key, expected));
+}
+
+Status read(const YAML::Node& node, std::string_view key, std::string& out) {
+  if (!node.IsScalar()) return wrong(node, key, "a text");
+  out = node.Scalar();
+  return ok();
+}
+Status read(const YAML::Node& node, std::string_view key, int64_t& out) {
+  if (!node.IsScalar() || !YAML::convert<int64_t>::decode(node, out) || out < 0)
+    return wrong(node, key, "a whole number, 0 or more");
+  return ok();
+}
+Status read(const YAML::Node& node, std::string_view key, bool& out) {
+  if (!node.IsScalar() || !YAML::convert<bool>::decode(node, out)) return wrong(node, key, "true or false");
+  return ok();
+}
+Status read(const YAML::Node& node, std::string_view key, std::vector<std::string>& out) {
+  if (!node.IsSequence()) return wrong(node, key, "a list of texts");
+  for (const YAML::Node& item : node) {
+    std::string text;
+    REDOUBT_CHECK(read(item, key, text));
+    out.push_back(std::move(text));
+  }
+  return ok();
+}
+template <class Small>
+Status read_small(const YAML::Node& node, std::string_view key, Small& out) {
+  int64_t value = 0;
+  REDOUBT_CHECK(read(node, key, value));
+  if (value > int64_t{1} << 30) return wrong(node, key, "at most 1073741824");
+  out = static_cast<Small>(value);
+  return ok();
+}
+Status read_size(const YAML::Node& node, std::string_view key, int64_t& out) {
+  std::string text;
+  REDOUBT_CHECK(read(node, key, text));
+  auto bytes = parse_bytes(text, key);
+  if (!bytes) return wrong(node, key, "a size such as 512M or 8G");
+  out = *bytes;
+  return ok();
+}
+
+struct Field {
+  std::string_view key;
+  std::function<Status(const YAML::Node&)> read;
+};
+
+Status read_fields(const YAML::Node& map, std::string_view where, const std::vector<Field>& fields) {
+  if (!map.IsMap()) return invalid(fmt::format("line {}: {}: expected keys and values", map.Mark().line + 1, where));
+  std::set<std::string> seen;
+  for (const auto& entry : map) {
+    const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
+    const auto field = std::find_if(fields.begin(), fields.end(), [&](const Field& f) { return f.key == key; });
+    if (field == fields.end()) {
+      std::string known;
+      for (const Field& f : fields) known += fmt::format("{}{}", known.empty() ? "" : ", ", f.key);
+      return invalid(
+          fmt::format("line {}: unknown key {} in {}; known: {}", entry.first.Mark().line + 1, key, where, known));
+    }
+    if (!seen.insert(key).second)
+      return invalid(fmt::format("line {}: {} is given twice", entry.first.Mark().line + 1, key));
+    REDOUBT_CHECK(field->read(entry.second));
+  }
+  return ok();
+}
+
+Status read_models(const YAML::Node& list, const std::filesystem::path& relative_to, std::vector<ModelEntry>& out) {
+  if (!list.IsSequence()) return wrong(list, "models", "a list of name and path");
+  for (const YAML::Node& item : list) {
+    ModelEntry entry;
+    std::string path;
+    REDOUBT_CHECK(read_fields(item, "models",
+                              {{"name", [&](const YAML::Node& n) { return read(n, "name", entry.name); }},
+                               {"path", [&](const YAML::Node& n) { return read(n, "path", path); }}}));
+    if (path.empty()) return wrong(item, "models", "a path for each model");
+    entry.path = std::filesystem::path(path).is_absolute() ? std::filesystem::path(path) : relative_to / path;
+    if (entry.name.empty()) entry.name = entry.path.stem().string();
+    out.push_back(std::move(entry));
+  }
+  return ok();
+}
+
+Status read_limits(const YAML::Node& map, HttpLimits& limits) {
+  const auto small = [](std::string_view key, auto& out) {
+    return Field{key, [key, &out](const YAML::Node& n) { return read_small(n, key, out); }};
+  };
+  return read_fields(
+      map, "limits",
+      {small("max_header_bytes", limits.max_header_bytes), small("max_headers", limits.max_headers),
+       small("header_timeout_s", limits.header_timeout_s), small("body_timeout_s", limits.body_timeout_s),
+       small("idle_timeout_s", limits.idle_timeout_s), small("max_connections", limits.max_connections),
+       small("stream_buffer_bytes", limits.stream_buffer_bytes),
+       small("slow_reader_timeout_s", limits.slow_reader_timeout_s)});
+}
+
+}  // namespace
+
+Status ServeConfig::validate() const {
+  if (port < 0 || port > 65535) return invalid("port: expected 0 to 65535", "--port");
+  if (models.empty()) return invalid("models: name at least one, with --model or in the file", "--model");
+  std::set<std::string_view> names;
+  for (const ModelEntry& entry : models) {
+    if (!names.insert(entry.name).second) return invalid("models: two are named " + entry.name);
+  }
+  if (threads > 1024) return invalid("threads: at most 1024", "--threads");
+  if (max_queue < 1 || max_sequences < 1 || max_batch_tokens < 1) {
+    return invalid("max_queue, max_sequences, max_batch_tokens: expected at least 1");
+  }
+  return ok();
+}
+
+Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesystem::path& relative_to) try {
+  ServeConfig config;
+  if (yaml.size() > kMaxConfigBytes) return invalid(fmt::format("at most {} bytes", kMaxConfigBytes));
+  const YAML::Node root = YAML::Load(std::string(yaml));
+  if (root.IsNull()) return config;
+  const auto field = [](std::string_view key, auto& out) {
+    return Field{key, [key, &out](const YAML::Node& n) { return read(n, key, out); }};
+  };
+  REDOUBT_CHECK(read_fields(
+      root, "the configuration",
+      {field("host", config.host),
+       field("port", config.port),
+       {"models", [&](const YAML::Node& n) { return read_models(n, relative_to, config.models); }},
+       field("data", config.data),
+       field("api_key_file", config.api_key_file),
+       field("cors_origins", config.cors_origins),
+       field("kernels", config.kernels),
+       field("cache_type", config.cache_type),
+       field("threads", config.threads),
+       field("context", config.context),
+       {"cache_bytes", [&](const YAML::Node& n) { return read_size(n, "cache_bytes", config.cache_bytes); }},
+       field("max_queue", config.max_queue),
+       field("max_sequences", config.max_sequences),
+       field("max_batch_tokens", config.max_batch_tokens),
+       field("prefix_cache", config.prefix_cache),
+       field("unload_idle_s", config.unload_idle_s),
+       field("max_loaded", config.max_loaded),
+       field("drain_s", config.drain_s),
+       {"limits", [&](const YAML::Node& n) { return read_limits(n, config.limits); }}}));
+  return config;
+} catch (const YAML::Exception& error) {
+  return invalid(fmt::format("line {}: {}", error.mark.line + 1, error.msg));
+}
+
+Result<ServeConfig> read_serve_config(const std::filesystem::path& file) {
+  REDOUBT_TRY(const std::string text, read_text_file(file, kMaxConfigBytes));
+  Result<ServeConfig> config = parse_serve_config(text, file.parent_path());
+  if (!config) return std::move(config).error().within(file.string());
+  return config;
+}
+
+Result<std::vector<std::string>> read_api_keys(const std::filesystem::path& file) {
+  constexpr size_t kMinKeyLength = 16;
+  struct stat info {};
+  if (stat(file.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0) {
+    return invalid(file.string() + ": everyone may read it; chmod 600 it first", "--api-key-file");
+  }
+  REDOUBT_TRY(const std::string text, read_text_file(file, 1 << 20));
+  std::vector<std::string> keys;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string key = text.substr(begin, end - begin);
+    while (!key.empty() && (key.back() == '\r' || key.back() == ' ')) key.pop_back();
+    begin = end + 1;
+    if (key.empty() || key.front() == '#') continue;
+    if (key.size() < kMinKeyLength) {
+      return invalid(
+          fmt::format("{}: a key of {} characters, at least {} are asked", file.string(), key.size(), kMinKeyLength),
+          "--api-key-file");
+    }
+    keys.push_back(std::move(key));
+  }
+  if (keys.empty()) return invalid(file.string() + ": holds no key", "--api-key-file");
+  return keys;
+}
+
+}  // namespace redoubt

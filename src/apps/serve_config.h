@@ -1,0 +1,49 @@
+// What `redoubt serve` is told: by flags, by a YAML file, or by both (a flag wins).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "engine/model_host.h"
+#include "server/http.h"
+
+namespace redoubt {
+
+struct ServeConfig {
+  std::string host = "127.0.0.1";
+  int64_t port = 8000;                    // 0: any free one
+  std::vector<ModelEntry> models;         // the first is the default
+  std::string data;                       // "": ~/.local/share/redoubt
+  std::string api_key_file;               // a key a line; "": none, and then loopback only
+  std::vector<std::string> cors_origins;  // "": closed
+
+  std::string kernels = "auto";
+  std::string cache_type = "bf16";
+  int64_t threads = 0;             // 0: the usable cores
+  int64_t context = 0;             // tokens; 0: the model's
+  int64_t cache_bytes = 0;         // 0: half of the memory left after the weights
+  int64_t max_queue = 256;         // requests that wait
+  int64_t max_sequences = 256;     // that run at once
+  int64_t max_batch_tokens = 512;  // of one step
+  bool prefix_cache = true;
+  int64_t unload_idle_s = 0;  // 0: never
+  int64_t max_loaded = 0;     // models at once; 0: as memory allows
+  int64_t drain_s = 30;       // for open answers after SIGTERM
+  HttpLimits limits;
+
+  Status validate() const;
+};
+
+// An unknown key, a wrong type and a value out of range are errors that name the key and its line.
+Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesystem::path& relative_to);
+Result<ServeConfig> read_serve_config(const std::filesystem::path& file);
+
+// One key a line; empty lines and lines that begin with # are skipped. Errors: a file that others may read, a key under
+// 16 characters, no key at all.
+Result<std::vector<std::string>> read_api_keys(const std::filesystem::path& file);
+
+}  // namespace redoubt

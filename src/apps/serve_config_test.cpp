@@ -1,0 +1,81 @@
+#include "apps/serve_config.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "apps/model_flags.h"
+
+namespace redoubt {
+namespace {
+
+std::string error_of(std::string_view yaml) {
+  const auto config = parse_serve_config(yaml, "/etc/redoubt");
+  return config ? "" : config.error().message;
+}
+
+TEST(ServeConfig, ReadsModelsAndLimits) {
+  const auto config = parse_serve_config(
+      "host: 0.0.0.0\nport: 9000\nmodels:\n  - {name: r1, path: /models/r1}\n  - path: small.gguf\ncache_bytes: 2G\n"
+      "cors_origins: [\"https://chat.example\"]\nlimits: {max_headers: 50}\n",
+      "/etc/redoubt");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->port, 9000);
+  ASSERT_EQ(config->models.size(), 2u);
+  EXPECT_EQ(config->models[0].name, "r1");
+  EXPECT_EQ(config->models[1].name, "small");
+  EXPECT_EQ(config->models[1].path, "/etc/redoubt/small.gguf");  // relative to the file's folder
+  EXPECT_EQ(config->cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(config->cors_origins, std::vector<std::string>{"https://chat.example"});
+  EXPECT_EQ(config->limits.max_headers, 50u);
+}
+
+TEST(ServeConfig, AnUnknownKeyIsAnErrorThatNamesItAndItsLine) {
+  const std::string message = error_of("host: a\nprot: 1\n");
+  EXPECT_NE(message.find("line 2: unknown key prot"), std::string::npos) << message;
+  EXPECT_NE(error_of("limits: {max_header: 1}").find("unknown key max_header"), std::string::npos);
+  EXPECT_NE(error_of("models: [{nmae: x, path: y}]").find("unknown key nmae"), std::string::npos);
+}
+
+TEST(ServeConfig, WrongTypesAreRefused) {
+  for (const char* yaml : {"port: many", "port: -1", "port: [1]", "models: r1", "models: [r1]", "prefix_cache: perhaps",
+                           "cache_bytes: lots", "cors_origins: x", "limits: 3", "- 1", "a: [", "port: 1\nport: 2"}) {
+    EXPECT_NE(error_of(yaml), "") << yaml;
+  }
+}
+
+TEST(ServeConfig, AModelIsNeededAndNamesDiffer) {
+  ServeConfig config;
+  EXPECT_FALSE(config.validate());
+  config.models = {{"a", "/x"}};
+  EXPECT_TRUE(config.validate());
+  config.models.push_back({"a", "/y"});
+  EXPECT_FALSE(config.validate());
+}
+
+TEST(ApiKeys, AreLinesOfAPrivateFile) {
+  const auto path = std::filesystem::temp_directory_path() / "redoubt_api_keys_test";
+  std::ofstream(path) << "# of the chat page\n0123456789abcdef0123\n\nfedcba9876543210\r\n";
+  std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  const auto keys = read_api_keys(path);
+  ASSERT_TRUE(keys) << keys.error().message;
+  EXPECT_EQ(*keys, (std::vector<std::string>{"0123456789abcdef0123", "fedcba9876543210"}));
+  std::filesystem::permissions(path, std::filesystem::perms::others_read, std::filesystem::perm_options::add);
+  EXPECT_FALSE(read_api_keys(path));
+  std::filesystem::permissions(path, std::filesystem::perms::others_read, std::filesystem::perm_options::remove);
+  std::ofstream(path) << "short\n";
+  EXPECT_FALSE(read_api_keys(path));
+  std::filesystem::remove(path);
+}
+
+TEST(Sizes, AreReadAsPeopleWriteThem) {
+  EXPECT_EQ(*parse_bytes("512", "--x"), 512);
+  EXPECT_EQ(*parse_bytes("1.5G", "--x"), int64_t{3} << 29);
+  EXPECT_EQ(*parse_bytes("2GB", "--x"), 2'000'000'000);
+  EXPECT_EQ(*parse_bytes("2GiB", "--x"), int64_t{2} << 30);
+  for (const char* text : {"", "G", "-1", "1X", "1GG", "nan", "1e300"}) EXPECT_FALSE(parse_bytes(text, "--x")) << text;
+}
+
+}  // namespace
+}  // namespace redoubt
