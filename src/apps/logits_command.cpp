@@ -5,11 +5,11 @@
 
 #include "apps/command.h"
 #include "apps/model_flags.h"
-#include "apps/npy_file.h"
 #include "apps/solo_sequence.h"
 #include "apps/terminal.h"
 #include "apps/token_list.h"
 #include "core/json.h"
+#include "formats/npy.h"
 
 namespace redoubt {
 namespace {
@@ -33,20 +33,27 @@ Status logits(const LogitsFlags& flags) {
         fmt::format("--tokens: {} ids, the model's context is {}", count, model.config().max_position_embeddings),
         "--tokens"};
   }
-  const int64_t rows = count;
-  REDOUBT_TRY(SoloSequence sequence, SoloSequence::create(model, count));
-  REDOUBT_TRY(NpyWriter out, NpyWriter::create(flags.out, rows, vocab));
-  Progress progress("logits", rows);
-  Status written = ok();
-  sequence.prefill(tokens, [&](int64_t position, std::span<const float> row) {
-    if (written) written = out.write(row);
-    progress.set(position + 1);
-  });
-  REDOUBT_CHECK(written);
-  REDOUBT_CHECK(out.close());
+  std::vector<float> scores;
+  if (flags.mtp) {
+    if (!model.has_mtp()) return unsupported("--mtp: the model has no multi-token prediction module", "--mtp");
+    if (count < 2) return invalid("--mtp: expected at least two tokens", "--tokens");
+    REDOUBT_CHECK(model.reserve_cache((count + kCacheBlockTokens - 1) / kCacheBlockTokens));
+    scores.resize(static_cast<size_t>((count - 1) * vocab));
+    REDOUBT_CHECK(model.mtp_logits(tokens, scores));
+  } else {
+    REDOUBT_TRY(SoloSequence sequence, SoloSequence::create(model, count));
+    Progress progress("logits", count);
+    scores.reserve(static_cast<size_t>(count * vocab));
+    sequence.prefill(tokens, [&](int64_t position, std::span<const float> row) {
+      scores.insert(scores.end(), row.begin(), row.end());
+      progress.set(position + 1);
+    });
+  }
+  const int64_t shape[] = {flags.mtp ? count - 1 : count, vocab};
+  REDOUBT_CHECK(write_npy(flags.out, scores, shape));
   if (!flags.json) return ok();
-  return write_stdout(dump_json(Json{{"out", flags.out}, {"shape", {rows, vocab}}, {"kernels", model.kernels_name()}}) +
-                      "\n");
+  return write_stdout(
+      dump_json(Json{{"out", flags.out}, {"shape", {shape[0], shape[1]}}, {"kernels", model.kernels_name()}}) + "\n");
 }
 
 }  // namespace
