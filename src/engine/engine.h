@@ -23,7 +23,7 @@
 namespace redoubt {
 
 struct SamplingParams {
-  double temperature = 1.0;  // 0: greedy
+  double temperature = 1.0;  // 0 (below 1e-5): greedy
   int top_k = 0;             // 0: off
   double top_p = 1.0;
   double min_p = 0.0;
@@ -45,8 +45,8 @@ struct StopConditions {
 
 // Thinking: the engine closes the think block when the budget is spent.
 struct ThinkingParams {
-  bool starts_in_reasoning = false;         // the prompt ended inside <think>
-  std::optional<int64_t> budget_tokens;     // nullopt: no limit; 0: closed at once
+  bool starts_in_reasoning = false;      // the prompt ended inside <think>
+  std::optional<int64_t> budget_tokens;  // nullopt: no limit; 0: closed at once
 };
 
 struct GenerationRequest {
@@ -55,16 +55,16 @@ struct GenerationRequest {
   SamplingParams sampling;
   StopConditions stop;
   ThinkingParams thinking;
-  GrammarPtr grammar;            // null: free text. Begins after </think> where there is thinking, else at once
-  int n = 1;                     // choices
+  GrammarPtr grammar;  // null: free text. Begins after </think> where there is thinking, else at once
+  int n = 1;           // choices
   bool logprobs = false;
   int top_logprobs = 0;          // 0..20
   bool prompt_logprobs = false;  // for completions' echo
   bool skip_special_tokens = true;
-  std::string tenant;            // prefix cache is kept apart by tenant, adapter and salt
+  std::string tenant;  // prefix cache is kept apart by tenant, adapter and salt
   std::string adapter;
   std::string cache_salt;
-  int priority = 0;              // larger first
+  int priority = 0;  // larger first
 };
 
 struct TokenLogprob {
@@ -77,12 +77,12 @@ enum class FinishReason : uint8_t { none, stop, length, abort, error };
 
 struct TokenEvent {
   int choice = 0;
-  int32_t token = -1;                 // -1: an event that only finishes (or releases held-back text)
-  std::string text;                   // what this token adds to the answer; whole characters; stop strings cut
+  int32_t token = -1;  // -1: an event that only finishes: a stop token is no part of the answer
+  std::string text;    // what this token adds to the answer; whole characters; stop strings cut
   std::optional<TokenLogprob> logprob;
   FinishReason finish = FinishReason::none;
   std::string stop_string;            // the matched one
-  std::optional<int32_t> stop_token;  // the matched one
+  std::optional<int32_t> stop_token;  // the matched one of stop.token_ids; nullopt at an end of sequence
   std::optional<Error> error;         // with FinishReason::error
   bool in_reasoning = false;          // counted as a reasoning token
 };
@@ -102,12 +102,14 @@ class GenerationListener {
 };
 
 struct EngineOptions {
-  int64_t max_context = 0;           // 0: the model's, if the cache has room
-  int64_t cache_bytes = 0;           // 0: half of the memory left
-  int64_t max_queue = 256;           // waiting requests; more: overloaded
-  int64_t max_batch_tokens = 512;    // of one step
-  int64_t max_sequences = 256;       // running
-  bool prefix_cache = true;
+  int64_t max_context = 0;         // 0: the model's, if the cache has room
+  int64_t cache_bytes = 0;         // 0: half of the memory left
+  int64_t max_queue = 256;         // waiting requests; more: overloaded
+  int64_t max_batch_tokens = 512;  // of one step
+  int64_t max_sequences = 256;     // running
+  bool prefix_cache = true;        // between requests; the choices of one request share their prompt in any case
+  std::vector<int32_t> eos_ids;    // end of sequence: stops an answer unless ignore_eos
+  std::shared_ptr<const GrammarVocabulary> vocabulary;  // null: built when the first grammar comes
 };
 
 // A handle on a running request. cancel() is safe at any time and from any thread; blocks are free within one step.
@@ -121,7 +123,7 @@ class Generation {
 };
 
 struct EngineStats {
-  int64_t running = 0, waiting = 0;
+  int64_t running = 0, waiting = 0;                       // sequences; running: also those held back by pause()
   int64_t cache_blocks_total = 0, cache_blocks_used = 0;  // used: held by sequences or the prefix cache
   int64_t cache_blocks_held = 0;                          // held by live sequences alone
   uint64_t prompt_tokens = 0, generation_tokens = 0, prefix_queries = 0, prefix_hits = 0, preemptions = 0;

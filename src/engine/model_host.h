@@ -20,7 +20,7 @@
 namespace redoubt {
 
 struct ModelEntry {
-  std::string name;            // what a request's `model` says
+  std::string name;  // what a request's `model` says
   std::filesystem::path path;
 };
 
@@ -42,8 +42,8 @@ struct ModelHostOptions {
   std::vector<ModelEntry> models;  // the first is the default
   ModelOptions model;
   EngineOptions engine;
-  int64_t unload_idle_s = 0;       // 0: never
-  int64_t max_loaded = 0;          // 0: as memory allows
+  int64_t unload_idle_s = 0;  // 0: never
+  int64_t max_loaded = 0;     // 0: as memory allows
 };
 
 class ModelHost {

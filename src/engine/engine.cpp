@@ -1,0 +1,192 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <thread>
+
+#include "core/log.h"
+#include "engine/admission.h"
+#include "engine/memory_room.h"
+#include "engine/step_loop.h"
+
+namespace redoubt {
+
+namespace {
+
+class LiveGeneration final : public Generation {
+ public:
+  LiveGeneration(std::shared_ptr<RequestControl> control, std::shared_ptr<Mailbox> mailbox)
+      : control_(std::move(control)), mailbox_(std::move(mailbox)) {}
+  void cancel() override { set(control_->cancelled, true); }
+  void pause() override { set(control_->paused, true); }
+  void resume() override { set(control_->paused, false); }
+
+ private:
+  void set(std::atomic<bool>& flag, bool value) {
+    flag = value;
+    const std::lock_guard lock(mailbox_->mutex);
+    mailbox_->controls_changed = true;
+    mailbox_->wake.notify_one();
+  }
+  std::shared_ptr<RequestControl> control_;
+  std::shared_ptr<Mailbox> mailbox_;
+};
+
+// Lengths go before the names, so that no two triples join to one key.
+std::string cache_space(const GenerationRequest& request, bool shared_between_requests, uint64_t arrival) {
+  if (!shared_between_requests) return fmt::format("request {}", arrival);
+  return fmt::format("{} {} {}{}{}", request.tenant.size(), request.adapter.size(), request.tenant, request.adapter,
+                     request.cache_salt);
+}
+
+class BatchEngine final : public Engine {
+ public:
+  BatchEngine(Model& model, const Tokenizer& tokenizer, EngineOptions options, const Scheduler::Options& scheduling,
+              int64_t max_context, const Clock& clock)
+      : options_(std::move(options)),
+        clock_(clock),
+        max_context_(max_context),
+        tokenizer_(tokenizer),
+        setting_{&tokenizer, ThinkMarks::of(tokenizer), options_.eos_ids, model.config().vocab_size},
+        vocabulary_(options_.vocabulary),
+        loop_(model, scheduling, clock, *mailbox_),
+        thread_([this] { loop_.run(); }) {}
+
+  ~BatchEngine() override {
+    {
+      const std::lock_guard lock(mailbox_->mutex);
+      mailbox_->stopping = true;
+      mailbox_->wake.notify_one();
+    }
+    thread_.join();
+  }
+
+  Result<std::shared_ptr<Generation>> submit(GenerationRequest request,
+                                             std::shared_ptr<GenerationListener> listener) override;
+  EngineStats stats() const override { return loop_.stats(); }
+  int64_t max_context() const override { return max_context_; }
+  void drain() override {
+    const std::lock_guard lock(mailbox_->mutex);
+    mailbox_->draining = true;
+  }
+
+ private:
+  std::shared_ptr<const GrammarVocabulary> vocabulary();
+  Status admit(Arrival arrival);
+
+  const EngineOptions options_;
+  const Clock& clock_;
+  const int64_t max_context_;
+  const Tokenizer& tokenizer_;
+  const AnswerSetting setting_;
+  std::mutex vocabulary_mutex_;
+  std::shared_ptr<const GrammarVocabulary> vocabulary_;
+  const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  mutable StepLoop loop_;
+  std::thread thread_;
+};
+
+std::shared_ptr<const GrammarVocabulary> BatchEngine::vocabulary() {
+  const std::lock_guard lock(vocabulary_mutex_);
+  if (vocabulary_ == nullptr) vocabulary_ = make_grammar_vocabulary(tokenizer_);
+  return vocabulary_;
+}
+
+Result<std::shared_ptr<Generation>> BatchEngine::submit(GenerationRequest request,
+                                                        std::shared_ptr<GenerationListener> listener) {
+  REDOUBT_CHECK(
+      check_request(request, {.vocab_size = setting_.vocab_size, .max_context = max_context_}, setting_.marks));
+  Arrival arrival{.live = std::make_shared<LiveRequest>()};
+  LiveRequest& live = *arrival.live;
+  live.request = std::move(request);
+  live.listener = std::move(listener);
+  live.unfinished = live.request.n;
+  live.submitted_ns = clock_.now_ns();
+  const auto prompt_tokens = static_cast<int64_t>(live.request.prompt.size());
+  live.usage.prompt_tokens = prompt_tokens;
+  if (live.request.prompt_logprobs) live.usage.prompt_logprobs.resize(live.request.prompt.size());
+
+  const auto vocabulary_if_needed = live.request.grammar != nullptr ? vocabulary() : nullptr;
+  const int64_t room = max_context_ - prompt_tokens;
+  const int64_t max_tokens = live.request.stop.max_tokens == 0 ? room : live.request.stop.max_tokens;
+  for (int choice = 0; choice < live.request.n; ++choice) {
+    arrival.choices.push_back(std::make_unique<Sequence>(
+        Sequence{.live = arrival.live,
+                 .choice = choice,
+                 .answer = Answer(live.request, choice, max_tokens, setting_, vocabulary_if_needed),
+                 .tokens = live.request.prompt,
+                 .prompt_tokens = prompt_tokens}));
+  }
+  auto generation = std::make_shared<LiveGeneration>(live.control, mailbox_);
+  REDOUBT_CHECK(admit(std::move(arrival)));
+  return std::shared_ptr<Generation>(std::move(generation));
+}
+
+// The queue is bounded by what is unfinished, not by what the engine thread has picked up so far, so that the answer
+// does not depend on timing. Paused sequences wait for their readers, not for us.
+Status BatchEngine::admit(Arrival arrival) {
+  const auto choices = static_cast<int64_t>(arrival.choices.size());
+  const std::lock_guard lock(mailbox_->mutex);
+  if (mailbox_->draining)
+    return Error{ErrorCode::overloaded, "the server is shutting down and takes no new requests", {}};
+  const int64_t active = mailbox_->unfinished - mailbox_->paused;
+  if (active >= loop_.max_running() + options_.max_queue)
+    return Error{ErrorCode::overloaded,
+                 fmt::format("the queue is full: {} sequences run or wait, expected fewer than {}", active,
+                             loop_.max_running() + options_.max_queue),
+                 {}};
+  if (active <= 0) loop_.note_progress();
+  arrival.live->arrival = mailbox_->next_arrival++;
+  arrival.live->cache_space = cache_space(arrival.live->request, options_.prefix_cache, arrival.live->arrival);
+  mailbox_->unfinished += choices;
+  mailbox_->arrived.push_back(std::move(arrival));
+  mailbox_->wake.notify_one();
+  return ok();
+}
+
+// Blocks for the cache: what was asked for, else half of the memory that is left, never more than all running sequences
+// could fill.
+int64_t wanted_blocks(const Model& model, const EngineOptions& options, int64_t max_running, int64_t longest) {
+  const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : available_memory_bytes() / 2;
+  const int64_t blocks_a_sequence = (longest + kCacheBlockTokens - 1) / kCacheBlockTokens;
+  return std::min({bytes / model.cache_block_bytes(), max_running * blocks_a_sequence,
+                   static_cast<int64_t>(std::numeric_limits<int32_t>::max())});
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& tokenizer, const EngineOptions& options,
+                                               const Clock& clock) {
+  Scheduler::Options scheduling{
+      .step = model.limits(), .max_running = options.max_sequences, .prefix_cache = options.prefix_cache};
+  scheduling.step.max_tokens = std::min(scheduling.step.max_tokens, options.max_batch_tokens);
+  if (scheduling.step.max_tokens < 1 || scheduling.max_running < 1)
+    return invalid(fmt::format("engine: expected max_batch_tokens and max_sequences of at least 1, found {} and {}",
+                               options.max_batch_tokens, options.max_sequences));
+  const int64_t of_model = model.config().max_position_embeddings;
+  const int64_t wanted = options.max_context > 0 ? std::min(options.max_context, of_model) : of_model;
+  if (model.num_cache_blocks() == 0) {
+    const int64_t max_running = std::min(scheduling.max_running, scheduling.step.max_logits);
+    const int64_t blocks = wanted_blocks(model, options, max_running, wanted);
+    if (blocks < 1)
+      return io_error(fmt::format(
+          "cache: expected at least {} bytes for one block, found {}; raise --cache-bytes or free "
+          "memory",
+          model.cache_block_bytes(), options.cache_bytes > 0 ? options.cache_bytes : available_memory_bytes() / 2));
+    REDOUBT_CHECK(model.reserve_cache(blocks));
+  }
+  const int64_t cache_tokens = model.num_cache_blocks() * kCacheBlockTokens;
+  const int64_t max_context = std::min(wanted, cache_tokens);
+  if (max_context < 2)
+    return io_error(fmt::format("cache: room for {} tokens is too little for any request", cache_tokens));
+  if (max_context < wanted)
+    log::warn("the cache holds {} tokens: the longest request is {} tokens, not the {} asked for", cache_tokens,
+              max_context, wanted);
+  return std::unique_ptr<Engine>(
+      std::make_unique<BatchEngine>(model, tokenizer, options, scheduling, max_context, clock));
+}
+
+}  // namespace redoubt

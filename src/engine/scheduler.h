@@ -1,0 +1,78 @@
+// Which tokens of which sequences a step computes.
+//
+// Continuous batching: sequences join and leave between any two steps. A step first takes one token of every sequence
+// that is decoding, then pieces of the prompts (and of answers to recompute) of those that run, then lets waiting
+// sequences in, always in rank order (priority, then arrival), until a limit is reached. When blocks run out they are
+// taken from a paused sequence, else from the lowest-ranked running one below the sequence that needs them; what was
+// taken is recomputed later, prompt tokens in the prefill form and generated tokens in the decode form, so the bits
+// stay.
+//
+// Progress: the highest-ranked sequence can take blocks from all others, and a whole context fits the cache (Engine
+// sees to that), so it always advances. The number of running sequences is held at or below the rows of logits, chunks
+// and tokens of a step, so every running sequence can take part in every step. Thread safety: the engine thread's
+// alone.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "engine/prefix_cache.h"
+#include "engine/sequence.h"
+
+namespace redoubt {
+
+struct PlannedChunk {
+  Sequence* sequence = nullptr;
+  int64_t begin = 0, count = 0;  // tokens [begin, begin + count)
+  AttentionForm form = AttentionForm::prefill;
+  int64_t num_logits = 0;
+};
+
+class Scheduler {
+ public:
+  struct Options {
+    StepLimits step;            // max_tokens: of one step
+    int64_t max_running = 256;  // sequences
+    bool prefix_cache = true;
+  };
+  Scheduler(const Options& options, PrefixCache& cache);
+
+  void add(Sequence& sequence);     // waiting
+  void remove(Sequence& sequence);  // finished or cancelled; gives its blocks back
+  void pause(Sequence& sequence);   // keeps its blocks until others need them
+  void resume(Sequence& sequence);
+
+  void plan(std::vector<PlannedChunk>& plan);
+  void commit(const PlannedChunk& chunk);  // the step has computed it
+
+  int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t max_running() const { return max_running_; }
+  uint64_t num_preemptions() const { return num_preemptions_; }
+  uint64_t prefix_queries() const { return prefix_queries_; }  // tokens
+  uint64_t prefix_hits() const { return prefix_hits_; }        // tokens
+
+ private:
+  struct Left {  // of the step's limits
+    int64_t tokens = 0, logits = 0, chunks = 0;
+  };
+  void take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
+  bool admit(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
+  int64_t reserve(Sequence& sequence, int64_t tokens, Left& left, std::vector<PlannedChunk>& plan);
+  Sequence* idle_holder(const Sequence& besides) const;
+  Sequence* victim_below(const Sequence& sequence) const;
+  void preempt(Sequence& victim, Left& left, std::vector<PlannedChunk>& plan);
+  void match_prefix(Sequence& sequence);
+  void give_back_blocks(Sequence& sequence);
+
+  Options options_;
+  PrefixCache* cache_;
+  int64_t max_running_ = 0;
+  using Ranked = std::set<Sequence*, RanksBefore>;
+  Ranked waiting_, running_, paused_;
+  std::vector<Sequence*> order_;  // scratch
+  uint64_t num_preemptions_ = 0, prefix_queries_ = 0, prefix_hits_ = 0;
+};
+
+}  // namespace redoubt

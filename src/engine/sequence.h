@@ -1,0 +1,69 @@
+// A request on its way through the engine, and its sequences: one for each choice.
+//
+// A sequence is a list of tokens (prompt, then answer), how many of them are in the cache, and the blocks that hold
+// them. The engine thread alone reads and writes these; what other threads may touch is RequestControl.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/answer.h"
+#include "engine/engine.h"
+#include "engine/prefix_cache.h"
+
+namespace redoubt {
+
+struct RequestControl {  // set by any thread, read by the engine thread between steps
+  std::atomic<bool> cancelled{false};
+  std::atomic<bool> paused{false};
+};
+
+struct LiveRequest {
+  GenerationRequest request;
+  std::shared_ptr<GenerationListener> listener;
+  std::shared_ptr<RequestControl> control = std::make_shared<RequestControl>();
+  std::string cache_space;       // tenant, adapter and salt, unambiguously joined
+  uint64_t arrival = 0;          // counts up
+  int64_t unfinished = 0;        // choices
+  bool prompt_computed = false;  // by the first choice: the others may start on its blocks
+  int64_t submitted_ns = 0, admitted_ns = 0, first_token_ns = 0;
+  GenerationUsage usage;
+};
+
+struct Sequence {
+  enum class State : uint8_t { waiting, running, paused, finished };
+
+  std::shared_ptr<LiveRequest> live;
+  int choice = 0;
+  Answer answer;
+
+  State state = State::waiting;
+  bool was_admitted = false;
+  std::vector<int32_t> tokens;  // prompt, then the answer so far
+  int64_t prompt_tokens = 0;
+  int64_t computed = 0;         // tokens [0, computed) are in the cache
+  std::vector<int32_t> blocks;  // of the tokens in the cache and of those in the step under way
+  // Prompt blocks [0, shared) are in the prefix cache; the last of them is shared_node.
+  int64_t shared = 0;
+  PrefixCache::Node* shared_node = nullptr;
+
+  int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+  bool is_decoding() const { return computed >= prompt_tokens && computed + 1 == size(); }
+  bool may_start() const { return choice == 0 || live->prompt_computed; }
+  bool wants_prompt_logprobs() const { return choice == 0 && live->request.prompt_logprobs && !live->prompt_computed; }
+};
+
+// Who goes first: larger priority, then earlier arrival, then lower choice.
+struct RanksBefore {
+  bool operator()(const Sequence* a, const Sequence* b) const {
+    const LiveRequest &x = *a->live, &y = *b->live;
+    if (x.request.priority != y.request.priority) return x.request.priority > y.request.priority;
+    if (x.arrival != y.arrival) return x.arrival < y.arrival;
+    return a->choice < b->choice;
+  }
+};
+
+}  // namespace redoubt

@@ -1,0 +1,218 @@
+#include "engine/step_loop.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/logprobs.h"
+
+namespace redoubt {
+
+StepLoop::StepLoop(Model& model, const Scheduler::Options& options, const Clock& clock, Mailbox& mailbox)
+    : model_(model),
+      clock_(clock),
+      mailbox_(mailbox),
+      vocab_size_(static_cast<size_t>(model.config().vocab_size)),
+      cache_(model.num_cache_blocks()),
+      scheduler_(options, cache_) {
+  published_.last_progress_ns = clock.now_ns();
+  publish();
+}
+
+void StepLoop::run() {
+  bool idle = true;
+  for (;;) {
+    std::vector<Arrival> arrived;
+    bool controls_changed = false, stopping = false;
+    {
+      std::unique_lock lock(mailbox_.mutex);
+      const auto has_mail = [&] { return !mailbox_.arrived.empty() || mailbox_.controls_changed || mailbox_.stopping; };
+      if (idle) mailbox_.wake.wait(lock, has_mail);
+      arrived.swap(mailbox_.arrived);
+      controls_changed = std::exchange(mailbox_.controls_changed, false);
+      stopping = mailbox_.stopping;
+    }
+    if (idle) note_progress();
+    for (Arrival& arrival : arrived) add(std::move(arrival));
+    if (controls_changed || !arrived.empty()) apply_controls();
+    if (stopping) break;
+    scheduler_.plan(plan_);
+    idle = plan_.empty();
+    publish();  // before the step, which may be long: the health checks must know that there is work
+    if (!idle) step();
+  }
+  while (!sequences_.empty()) abort(*sequences_.begin()->second);
+}
+
+void StepLoop::add(Arrival arrival) {
+  for (std::unique_ptr<Sequence>& choice : arrival.choices) {
+    Sequence* sequence = choice.get();
+    sequences_.emplace(sequence, std::move(choice));
+    scheduler_.add(*sequence);
+  }
+}
+
+void StepLoop::apply_controls() {
+  std::vector<Sequence*> cancelled;
+  for (const auto& [sequence, owner] : sequences_) {
+    const RequestControl& control = *sequence->live->control;
+    if (control.cancelled) {
+      cancelled.push_back(sequence);
+    } else if (const bool pause = control.paused; pause != (sequence->state == Sequence::State::paused)) {
+      pause ? scheduler_.pause(*sequence) : scheduler_.resume(*sequence);
+      num_paused_ += pause ? 1 : -1;
+    }
+  }
+  std::ranges::sort(cancelled, RanksBefore{});
+  for (Sequence* sequence : cancelled) abort(*sequence);
+  const std::lock_guard lock(mailbox_.mutex);
+  mailbox_.paused = num_paused_;
+}
+
+void StepLoop::step() {
+  chunks_.clear();
+  int64_t rows = 0;
+  const int64_t now = clock_.now_ns();
+  for (const PlannedChunk& planned : plan_) {
+    Sequence& sequence = *planned.sequence;
+    if (sequence.live->admitted_ns == 0) sequence.live->admitted_ns = now;
+    chunks_.push_back({.tokens = std::span<const int32_t>(sequence.tokens)
+                                     .subspan(static_cast<size_t>(planned.begin), static_cast<size_t>(planned.count)),
+                       .position = planned.begin,
+                       .form = planned.form,
+                       .blocks = sequence.blocks,
+                       .num_logits = planned.num_logits});
+    rows += planned.num_logits;
+  }
+  logits_.resize(std::max(logits_.size(), static_cast<size_t>(rows) * vocab_size_));
+  const std::span<float> logits = std::span(logits_).first(static_cast<size_t>(rows) * vocab_size_);
+  model_.step(chunks_, logits);
+  ++counters_.steps;
+
+  size_t at = 0;
+  for (const PlannedChunk& planned : plan_) {
+    scheduler_.commit(planned);
+    const size_t size = static_cast<size_t>(planned.num_logits) * vocab_size_;
+    if (size > 0) take_row(planned, logits.subspan(at, size));
+    at += size;
+  }
+}
+
+// The rows of one chunk: log-probabilities of the prompt where they are wanted, and the next token if the last row is
+// that of the sequence's last token.
+void StepLoop::take_row(const PlannedChunk& chunk, std::span<float> rows) {
+  Sequence& sequence = *chunk.sequence;
+  LiveRequest& live = *sequence.live;
+  if (sequence.wants_prompt_logprobs()) {
+    for (int64_t i = 0; i < chunk.num_logits; ++i) {
+      const auto next = static_cast<size_t>(chunk.begin + i + 1);
+      if (next >= live.request.prompt.size()) break;
+      const std::span<const float> row = rows.subspan(static_cast<size_t>(i) * vocab_size_, vocab_size_);
+      live.usage.prompt_logprobs[next] = token_logprob(row, live.request.prompt[next], live.request.top_logprobs);
+    }
+  }
+  if (sequence.computed != sequence.size()) return;
+
+  if (sequence.choice == 0 && !live.prompt_computed) {
+    live.prompt_computed = true;
+    counters_.prompt_tokens += static_cast<uint64_t>(sequence.prompt_tokens);
+  }
+  if (live.first_token_ns == 0) live.first_token_ns = clock_.now_ns();
+  const Answer::Next next = sequence.answer.next(rows.last(vocab_size_), sampler_, events_);
+  if (next.token >= 0) ++counters_.generation_tokens;
+  if (next.finished) return finish(sequence, next.reason);
+  sequence.tokens.push_back(next.token);
+  deliver(sequence);
+}
+
+void StepLoop::deliver(Sequence& sequence) {
+  for (const TokenEvent& event : events_) sequence.live->listener->on_token(event);
+  events_.clear();
+}
+
+void StepLoop::abort(Sequence& sequence) {
+  sequence.answer.end(FinishReason::abort, std::nullopt, events_);
+  finish(sequence, FinishReason::abort);
+}
+
+// Gives the blocks back and counts before the listener hears of it, so that whoever was told sees figures that agree.
+void StepLoop::finish(Sequence& sequence, FinishReason reason) {
+  const std::unique_ptr<Sequence> owner = std::move(sequences_.extract(&sequence).mapped());
+  LiveRequest& live = *sequence.live;
+  const bool was_paused = sequence.state == Sequence::State::paused;
+  num_paused_ -= was_paused ? 1 : 0;
+  scheduler_.remove(sequence);
+  if (sequence.choice == 0) live.prompt_computed = true;  // the other choices need not wait for it
+  live.usage.completion_tokens += sequence.answer.generated();
+  live.usage.reasoning_tokens += sequence.answer.reasoning_tokens();
+  switch (reason) {
+    case FinishReason::stop:
+      ++counters_.finished_stop;
+      break;
+    case FinishReason::length:
+      ++counters_.finished_length;
+      break;
+    case FinishReason::abort:
+      ++counters_.finished_abort;
+      break;
+    case FinishReason::error:
+      ++counters_.finished_error;
+      break;
+    case FinishReason::none:
+      break;
+  }
+  {
+    const std::lock_guard lock(mailbox_.mutex);
+    --mailbox_.unfinished;
+    mailbox_.paused = num_paused_;
+  }
+  publish();
+  deliver(sequence);
+  if (--live.unfinished > 0) return;
+  const int64_t now = clock_.now_ns();
+  const int64_t admitted = live.admitted_ns == 0 ? now : live.admitted_ns;
+  const int64_t first = live.first_token_ns == 0 ? now : live.first_token_ns;
+  live.usage.queue_ns = admitted - live.submitted_ns;
+  live.usage.prefill_ns = first - admitted;
+  live.usage.decode_ns = now - first;
+  live.listener->on_done(live.usage);
+}
+
+void StepLoop::publish() {
+  const std::lock_guard lock(stats_mutex_);
+  const int64_t last_progress_ns = published_.last_progress_ns;
+  published_ = counters_;
+  published_.running = scheduler_.num_running() + num_paused_;
+  published_.waiting = scheduler_.num_waiting();
+  published_.cache_blocks_total = cache_.num_blocks();
+  published_.cache_blocks_used = cache_.num_used();
+  published_.cache_blocks_held = cache_.num_held();
+  published_.prefix_queries = scheduler_.prefix_queries();
+  published_.prefix_hits = scheduler_.prefix_hits();
+  published_.preemptions = scheduler_.num_preemptions();
+  published_.has_work = scheduler_.num_running() + scheduler_.num_waiting() > 0;
+  published_.last_progress_ns = last_progress_ns;
+}
+
+void StepLoop::note_progress() {
+  const std::lock_guard lock(stats_mutex_);
+  published_.last_progress_ns = clock_.now_ns();
+}
+
+EngineStats StepLoop::stats() {
+  bool has_mail = false;
+  {
+    const std::lock_guard lock(mailbox_.mutex);
+    has_mail = !mailbox_.arrived.empty();
+  }
+  const std::lock_guard lock(stats_mutex_);
+  published_.layers_done = model_.layers_done();
+  EngineStats stats = published_;
+  stats.has_work = stats.has_work || has_mail;
+  // A layer ended since somebody last looked, or there is nothing to do: no reason for worry as of now.
+  if (stats.layers_done != seen_layers_ || !stats.has_work) published_.last_progress_ns = clock_.now_ns();
+  seen_layers_ = stats.layers_done;
+  stats.last_progress_ns = published_.last_progress_ns;
+  return stats;
+}
+
+}  // namespace redoubt

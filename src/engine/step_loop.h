@@ -1,0 +1,63 @@
+// The engine thread: picks up what arrived, plans a step, has the model compute it, draws tokens, tells the listeners.
+// A step itself neither allocates nor fails; everything around it is here.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "core/clock.h"
+#include "engine/engine.h"
+#include "engine/mailbox.h"
+#include "engine/prefix_cache.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "model/model.h"
+
+namespace redoubt {
+
+class StepLoop {
+ public:
+  StepLoop(Model& model, const Scheduler::Options& options, const Clock& clock, Mailbox& mailbox);
+
+  void run();  // until mailbox.stopping; then everything unfinished is aborted
+
+  // From any thread.
+  EngineStats stats();
+  void note_progress();  // work came to an idle engine: its waiting time begins now
+  int64_t max_running() const { return scheduler_.max_running(); }
+
+ private:
+  void add(Arrival arrival);
+  void apply_controls();
+  void step();
+  void take_row(const PlannedChunk& chunk, std::span<float> rows);
+  void deliver(Sequence& sequence);
+  void finish(Sequence& sequence, FinishReason reason);
+  void abort(Sequence& sequence);
+  void publish();
+
+  Model& model_;
+  const Clock& clock_;
+  Mailbox& mailbox_;
+  const size_t vocab_size_;
+  PrefixCache cache_;
+  Scheduler scheduler_;
+  Sampler sampler_;
+  std::unordered_map<Sequence*, std::unique_ptr<Sequence>> sequences_;
+  int64_t num_paused_ = 0;
+
+  std::vector<PlannedChunk> plan_;
+  std::vector<SequenceChunk> chunks_;
+  std::vector<float> logits_;
+  std::vector<TokenEvent> events_;
+  EngineStats counters_;  // the engine thread's own
+
+  std::mutex stats_mutex_;
+  EngineStats published_;
+  uint64_t seen_layers_ = 0;
+};
+
+}  // namespace redoubt
