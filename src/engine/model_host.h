@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,8 +43,9 @@ struct ModelHostOptions {
   std::vector<ModelEntry> models;  // the first is the default
   ModelOptions model;
   EngineOptions engine;
-  int64_t unload_idle_s = 0;  // 0: never
-  int64_t max_loaded = 0;     // 0: as memory allows
+  int64_t unload_idle_s = 0;                        // 0: never
+  int64_t max_loaded = 0;                           // 0: as memory allows
+  std::function<int64_t()> available_memory_bytes;  // null: what the machine says (memory_room.h)
 };
 
 class ModelHost {
@@ -52,12 +54,17 @@ class ModelHost {
   virtual ~ModelHost() = default;
 
   // Loads the model if it is not loaded (blocks; concurrent callers wait for the same load). "" is the default model.
-  // Errors: not_found (unknown name), whatever loading returns. The model stays loaded while the pointer is held.
+  // Errors: not_found (unknown name), io (the weights are larger than the memory), overloaded (other models are in use
+  // and leave no room, or draining), whatever loading returns. The model stays loaded while the pointer is held.
   virtual Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) = 0;
   virtual std::vector<std::shared_ptr<LoadedModel>> loaded() const = 0;
   virtual const std::vector<ModelEntry>& entries() const = 0;
   virtual void unload_idle() = 0;  // called now and then by the server
   virtual void drain() = 0;        // refuses new requests in every engine
 };
+
+// End-of-sequence ids: generation_config's, the tokenizer's, and the end-of-turn marks that the chat template writes.
+std::vector<int32_t> stop_ids_of(const GenerationConfig& generation, const Tokenizer& tokenizer,
+                                 const std::string& chat_template);
 
 }  // namespace redoubt

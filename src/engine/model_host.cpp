@@ -1,0 +1,253 @@
+#include "engine/model_host.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <ctime>
+#include <mutex>
+
+#include "core/log.h"
+#include "engine/memory_room.h"
+
+namespace redoubt {
+
+std::vector<int32_t> stop_ids_of(const GenerationConfig& generation, const Tokenizer& tokenizer,
+                                 const std::string& chat_template) {
+  std::vector<int32_t> ids = generation.eos_token_ids;
+  if (tokenizer.eos().has_value()) ids.push_back(*tokenizer.eos());
+  // Marks that end a turn in the published templates. One that is no token of its own is text and stops nothing.
+  constexpr std::array<const char*, 7> kEndMarks{"<｜end▁of▁sentence｜>", "<|im_end|>",    "<|eot_id|>", "<|eom_id|>",
+                                                 "<|end_of_text|>",       "<|endoftext|>", "<|EOT|>"};
+  for (const char* mark : kEndMarks) {
+    if (chat_template.find(mark) == std::string::npos) continue;
+    const std::optional<int32_t> id = tokenizer.find(mark);
+    if (id.has_value() && tokenizer.kind(*id) != TokenKind::normal) ids.push_back(*id);
+  }
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  std::erase_if(ids, [](int32_t id) { return id < 0; });
+  return ids;
+}
+
+namespace {
+
+// Beside the weights: activations and the cache of one short request.
+constexpr int64_t kRoomBesideWeightsBytes = int64_t{64} << 20;
+
+std::string shown_bytes(int64_t bytes) {
+  return bytes < 1'000'000'000 ? fmt::format("{:.0f} MB", static_cast<double>(bytes) / 1e6)
+                               : fmt::format("{:.1f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+class OnDemandHost final : public ModelHost {
+ public:
+  OnDemandHost(ModelHostOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {
+    slots_.resize(options_.models.size());
+    if (!options_.available_memory_bytes)
+      options_.available_memory_bytes = [] { return redoubt::available_memory_bytes(); };
+  }
+
+  Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) override;
+  std::vector<std::shared_ptr<LoadedModel>> loaded() const override;
+  const std::vector<ModelEntry>& entries() const override { return options_.models; }
+  void unload_idle() override;
+  void drain() override;
+
+ private:
+  struct Slot {
+    std::shared_ptr<LoadedModel> model;
+    int64_t last_used_ns = 0;
+    bool is_loading = false;
+    std::optional<Error> failure;  // of the last load
+  };
+  using LoadResult = Result<std::shared_ptr<LoadedModel>>;
+
+  std::optional<size_t> find(const std::string& name) const;
+  LoadResult load(const ModelEntry& entry);
+  Status make_room(const ModelEntry& entry, int64_t weights_bytes);
+  bool unload_least_recent();
+
+  ModelHostOptions options_;
+  const Clock& clock_;
+  mutable std::mutex mutex_;
+  std::condition_variable load_ended_;
+  // All below under the mutex. A slot's model is copied and dropped only under it, so a use count of 1 means idle.
+  std::vector<Slot> slots_;  // [options_.models]
+  bool is_loading_ = false;  // one load at a time: two would compete for the same memory and cores
+  bool is_draining_ = false;
+};
+
+std::optional<size_t> OnDemandHost::find(const std::string& name) const {
+  if (name.empty()) return 0;
+  for (size_t i = 0; i < options_.models.size(); ++i)
+    if (options_.models[i].name == name) return i;
+  return std::nullopt;
+}
+
+Result<std::shared_ptr<LoadedModel>> OnDemandHost::acquire(const std::string& name) {
+  const std::optional<size_t> index = find(name);
+  if (!index.has_value()) {
+    Error error = not_found(fmt::format("the model '{}' does not exist", name));
+    error.param = "model";
+    return error;
+  }
+  std::unique_lock lock(mutex_);
+  Slot& slot = slots_[*index];
+  while (slot.model == nullptr && is_loading_) {
+    const bool same_load = slot.is_loading;
+    load_ended_.wait(lock);
+    if (same_load && !slot.is_loading && slot.model == nullptr && slot.failure.has_value()) return *slot.failure;
+  }
+  slot.last_used_ns = clock_.now_ns();
+  if (slot.model != nullptr) return slot.model;
+  if (is_draining_) return Error{ErrorCode::overloaded, "the server is shutting down and loads no more models", {}};
+
+  is_loading_ = slot.is_loading = true;
+  lock.unlock();
+  LoadResult loaded = load(options_.models[*index]);
+  lock.lock();
+  is_loading_ = slot.is_loading = false;
+  slot.last_used_ns = clock_.now_ns();
+  slot.failure.reset();
+  if (loaded) {
+    slot.model = *loaded;
+    if (is_draining_) slot.model->engine->drain();
+  } else {
+    slot.failure = loaded.error();
+  }
+  load_ended_.notify_all();
+  return loaded;
+}
+
+OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
+  const auto named = [&](Error error) { return std::move(error).within("model '" + entry.name + "'"); };
+  const int64_t begin_ns = clock_.now_ns();
+  auto checkpoint = Checkpoint::open(entry.path);
+  if (!checkpoint) return named(std::move(checkpoint).error());
+  auto tokenizer = checkpoint->gguf() != nullptr ? Tokenizer::from_gguf(*checkpoint->gguf())
+                                                 : Tokenizer::from_directory(checkpoint->path());
+  if (!tokenizer) return named(std::move(tokenizer).error());
+  if (auto room = make_room(entry, checkpoint->weights_bytes()); !room) return std::move(room).error();
+
+  // Tokenizer and checkpoint get their final address before anything refers to them.
+  const auto loaded =
+      std::make_shared<LoadedModel>(LoadedModel{.name = entry.name,
+                                                .created_unix = static_cast<int64_t>(std::time(nullptr)),
+                                                .checkpoint = std::move(checkpoint).value(),
+                                                .tokenizer = std::move(tokenizer).value()});
+  const std::string source = loaded->checkpoint.chat_template();
+  if (!source.empty()) {
+    auto chat_template = ChatTemplate::parse(source);
+    if (chat_template) {
+      loaded->chat_template.emplace(std::move(chat_template).value());
+    } else {
+      log::warn("model '{}': its chat template cannot be used, completions remain: {}", entry.name,
+                chat_template.error().message);
+    }
+  }
+  loaded->output_format = detect_output_format(source, loaded->tokenizer);
+  loaded->vocabulary = make_grammar_vocabulary(loaded->tokenizer);
+  loaded->stop_ids = stop_ids_of(loaded->checkpoint.generation(), loaded->tokenizer, source);
+
+  auto model = Model::load(loaded->checkpoint, options_.model);
+  if (!model) return named(std::move(model).error());
+  loaded->model = std::move(model).value();
+  EngineOptions engine_options = options_.engine;
+  engine_options.eos_ids = loaded->stop_ids;
+  engine_options.vocabulary = loaded->vocabulary;
+  auto engine = Engine::create(*loaded->model, loaded->tokenizer, engine_options, clock_);
+  if (!engine) return named(std::move(engine).error());
+  loaded->engine = std::move(engine).value();
+
+  const int64_t cache_blocks = loaded->model->num_cache_blocks();
+  log::info("model '{}' loaded in {:.1f} s: kernels {}, {} threads, weights {}, cache {} for {} tokens, context {}",
+            entry.name, static_cast<double>(clock_.now_ns() - begin_ns) / 1e9, loaded->model->kernels_name(),
+            loaded->model->threads(), shown_bytes(loaded->checkpoint.weights_bytes()),
+            shown_bytes(cache_blocks * loaded->model->cache_block_bytes()), cache_blocks * kCacheBlockTokens,
+            loaded->engine->max_context());
+  return loaded;
+}
+
+// Unloads idle models, the least recently used first, until the new one fits.
+Status OnDemandHost::make_room(const ModelEntry& entry, int64_t weights_bytes) {
+  const int64_t needed = weights_bytes + kRoomBesideWeightsBytes;
+  for (;;) {
+    const auto others = static_cast<int64_t>(loaded().size());
+    const int64_t available = options_.available_memory_bytes();
+    const bool too_many = options_.max_loaded > 0 && others >= options_.max_loaded;
+    if (!too_many && available >= needed) return ok();
+    if (unload_least_recent()) continue;
+    if (too_many)
+      return Error{ErrorCode::overloaded,
+                   fmt::format("model '{}': {} models are loaded and in use, expected fewer than {}; try again later",
+                               entry.name, others, options_.max_loaded),
+                   "model"};
+    const std::string sizes = fmt::format("model '{}': its weights need {} of memory and {} are available", entry.name,
+                                          shown_bytes(needed), shown_bytes(available));
+    if (others > 0)
+      return Error{ErrorCode::overloaded, sizes + " while other models are in use; try again later", "model"};
+    return io_error(sizes + "; take a smaller model or a smaller type (redoubt quantize), or free memory");
+  }
+}
+
+bool OnDemandHost::unload_least_recent() {
+  std::shared_ptr<LoadedModel> leaving;
+  {
+    const std::lock_guard lock(mutex_);
+    Slot* least = nullptr;
+    for (Slot& slot : slots_)
+      if (slot.model.use_count() == 1 && (least == nullptr || slot.last_used_ns < least->last_used_ns)) least = &slot;
+    if (least == nullptr) return false;
+    leaving = std::move(least->model);
+    least->model = nullptr;
+  }
+  log::info("model '{}' unloaded to make room", leaving->name);
+  return true;
+}
+
+std::vector<std::shared_ptr<LoadedModel>> OnDemandHost::loaded() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<LoadedModel>> all;
+  for (const Slot& slot : slots_)
+    if (slot.model != nullptr) all.push_back(slot.model);
+  return all;
+}
+
+void OnDemandHost::unload_idle() {
+  if (options_.unload_idle_s <= 0) return;
+  std::vector<std::shared_ptr<LoadedModel>> leaving;  // destroyed without the lock: joining an engine takes its time
+  {
+    const std::lock_guard lock(mutex_);
+    const int64_t now = clock_.now_ns();
+    for (Slot& slot : slots_) {
+      if (slot.model.use_count() > 1) slot.last_used_ns = now;
+      if (slot.model == nullptr || now - slot.last_used_ns < options_.unload_idle_s * 1'000'000'000) continue;
+      leaving.push_back(std::move(slot.model));
+      slot.model = nullptr;
+    }
+  }
+  for (const auto& model : leaving)
+    log::info("model '{}' unloaded after {} s without use", model->name, options_.unload_idle_s);
+}
+
+void OnDemandHost::drain() {
+  const std::lock_guard lock(mutex_);
+  is_draining_ = true;
+  for (const Slot& slot : slots_)
+    if (slot.model != nullptr) slot.model->engine->drain();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelHost>> ModelHost::create(ModelHostOptions options, const Clock& clock) {
+  if (options.models.empty()) return invalid("models: expected at least one, found none");
+  for (size_t i = 0; i < options.models.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      if (options.models[i].name == options.models[j].name)
+        return invalid(fmt::format("models: the name '{}' stands twice", options.models[i].name));
+  return std::unique_ptr<ModelHost>(std::make_unique<OnDemandHost>(std::move(options), clock));
+}
+
+}  // namespace redoubt
