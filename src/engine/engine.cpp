@@ -147,12 +147,16 @@ Status BatchEngine::admit(Arrival arrival) {
   return ok();
 }
 
-// Blocks for the cache: what was asked for, else half of the memory that is left, never more than all running sequences
-// could fill.
+// Bytes for the cache: what was asked for, else half of the memory that the weights leave.
+int64_t wanted_bytes(const EngineOptions& options) {
+  if (options.cache_bytes > 0) return options.cache_bytes;
+  return std::max<int64_t>(0, available_memory_bytes() - options.mapped_weights_bytes) / 2;
+}
+
+// Never more blocks than all running sequences could fill.
 int64_t wanted_blocks(const Model& model, const EngineOptions& options, int64_t max_running, int64_t longest) {
-  const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : available_memory_bytes() / 2;
   const int64_t blocks_a_sequence = (longest + kCacheBlockTokens - 1) / kCacheBlockTokens;
-  return std::min({bytes / model.cache_block_bytes(), max_running * blocks_a_sequence,
+  return std::min({wanted_bytes(options) / model.cache_block_bytes(), max_running * blocks_a_sequence,
                    static_cast<int64_t>(std::numeric_limits<int32_t>::max())});
 }
 
@@ -172,10 +176,10 @@ Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& to
     const int64_t max_running = std::min(scheduling.max_running, scheduling.step.max_logits);
     const int64_t blocks = wanted_blocks(model, options, max_running, wanted);
     if (blocks < 1)
-      return io_error(fmt::format(
-          "cache: expected at least {} bytes for one block, found {}; raise --cache-bytes or free "
-          "memory",
-          model.cache_block_bytes(), options.cache_bytes > 0 ? options.cache_bytes : available_memory_bytes() / 2));
+      return io_error(
+          fmt::format("cache: expected at least {} bytes for one block, found {}; raise --cache-bytes or free "
+                      "memory",
+                      model.cache_block_bytes(), wanted_bytes(options)));
     REDOUBT_CHECK(model.reserve_cache(blocks));
   }
   const int64_t cache_tokens = model.num_cache_blocks() * kCacheBlockTokens;

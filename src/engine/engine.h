@@ -102,13 +102,14 @@ class GenerationListener {
 };
 
 struct EngineOptions {
-  int64_t max_context = 0;         // 0: the model's, if the cache has room
-  int64_t cache_bytes = 0;         // 0: half of the memory left
-  int64_t max_queue = 256;         // waiting requests; more: overloaded
-  int64_t max_batch_tokens = 512;  // of one step
-  int64_t max_sequences = 256;     // running
-  bool prefix_cache = true;        // between requests; the choices of one request share their prompt in any case
-  std::vector<int32_t> eos_ids;    // end of sequence: stops an answer unless ignore_eos
+  int64_t max_context = 0;           // 0: the model's, if the cache has room
+  int64_t cache_bytes = 0;           // 0: half of the memory left
+  int64_t mapped_weights_bytes = 0;  // weights mapped from files: memory that looks free and is not
+  int64_t max_queue = 256;           // waiting requests; more: overloaded
+  int64_t max_batch_tokens = 512;    // of one step
+  int64_t max_sequences = 256;       // running
+  bool prefix_cache = true;          // between requests; the choices of one request share their prompt in any case
+  std::vector<int32_t> eos_ids;      // end of sequence: stops an answer unless ignore_eos
   std::shared_ptr<const GrammarVocabulary> vocabulary;  // null: built when the first grammar comes
 };
 

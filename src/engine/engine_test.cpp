@@ -7,9 +7,9 @@
 #include "core/utf8.h"
 #include "engine/byte_vocabulary.h"
 #include "engine/fake_model.h"
-#include "engine/load_trial.h"
 #include "engine/recorder.h"
 #include "engine/step_loop.h"
+#include "engine_load_trial.h"
 
 namespace redoubt {
 namespace {

@@ -38,6 +38,9 @@ class FakeModel final : public Model {
   }
   int64_t num_cache_blocks() const override { return static_cast<int64_t>(slots_.size()) / kCacheBlockTokens; }
   uint64_t layers_done() const override { return layers_done_; }
+  bool has_mtp() const override { return false; }
+  Status mtp_logits(std::span<const int32_t>, std::span<float>) override { return unsupported("no MTP module"); }
+  void set_observer(StepObserver*) override {}
 
   void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override {
     if (on_step) on_step(chunks);

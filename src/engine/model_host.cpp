@@ -47,6 +47,7 @@ class OnDemandHost final : public ModelHost {
     slots_.resize(options_.models.size());
     if (!options_.available_memory_bytes)
       options_.available_memory_bytes = [] { return redoubt::available_memory_bytes(); };
+    available_at_start_ = options_.available_memory_bytes();
   }
 
   Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) override;
@@ -68,9 +69,11 @@ class OnDemandHost final : public ModelHost {
   LoadResult load(const ModelEntry& entry);
   Status make_room(const ModelEntry& entry, int64_t weights_bytes);
   bool unload_least_recent();
+  int64_t room_bytes() const;
 
   ModelHostOptions options_;
   const Clock& clock_;
+  int64_t available_at_start_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable load_ended_;
   // All below under the mutex. A slot's model is copied and dropped only under it, so a use count of 1 means idle.
@@ -157,6 +160,8 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   EngineOptions engine_options = options_.engine;
   engine_options.eos_ids = loaded->stop_ids;
   engine_options.vocabulary = loaded->vocabulary;
+  if (engine_options.cache_bytes == 0)
+    engine_options.cache_bytes = std::max<int64_t>(0, room_bytes() - loaded->checkpoint.weights_bytes()) / 2;
   auto engine = Engine::create(*loaded->model, loaded->tokenizer, engine_options, clock_);
   if (!engine) return named(std::move(engine).error());
   loaded->engine = std::move(engine).value();
@@ -175,7 +180,7 @@ Status OnDemandHost::make_room(const ModelEntry& entry, int64_t weights_bytes) {
   const int64_t needed = weights_bytes + kRoomBesideWeightsBytes;
   for (;;) {
     const auto others = static_cast<int64_t>(loaded().size());
-    const int64_t available = options_.available_memory_bytes();
+    const int64_t available = std::max<int64_t>(0, room_bytes());
     const bool too_many = options_.max_loaded > 0 && others >= options_.max_loaded;
     if (!too_many && available >= needed) return ok();
     if (unload_least_recent()) continue;
@@ -190,6 +195,19 @@ Status OnDemandHost::make_room(const ModelEntry& entry, int64_t weights_bytes) {
       return Error{ErrorCode::overloaded, sizes + " while other models are in use; try again later", "model"};
     return io_error(sizes + "; take a smaller model or a smaller type (redoubt quantize), or free memory");
   }
+}
+
+// What a further model may take. Mapped weights and cache that nobody has written yet look free to the system; both are
+// promised.
+int64_t OnDemandHost::room_bytes() const {
+  int64_t weights = 0, caches = 0;
+  const std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) {
+    if (slot.model == nullptr) continue;
+    weights += slot.model->checkpoint.weights_bytes();
+    caches += slot.model->model->num_cache_blocks() * slot.model->model->cache_block_bytes();
+  }
+  return std::min(available_at_start_ - weights - caches, options_.available_memory_bytes() - weights);
 }
 
 bool OnDemandHost::unload_least_recent() {

@@ -1,0 +1,96 @@
+// The load trial over real models: the tiny golden ones, each with the reference kernels and with those of this
+// machine.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "engine/engine.h"
+#include "engine_load_trial.h"
+#include "formats/checkpoint.h"
+#include "model/model.h"
+#include "npz.h"
+#include "text/tokenizer.h"
+
+namespace redoubt {
+namespace {
+
+std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::string& kernels, int threads) {
+  ModelOptions options{.kernels = kernels, .threads = threads};
+  options.limits = {.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
+  return Model::load(checkpoint, options).value();
+}
+
+class GoldenEngine : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAlone) {
+  const std::filesystem::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
+  for (const auto& folder : std::filesystem::directory_iterator(data / "golden/models")) {
+    if (!folder.is_directory()) continue;
+    SCOPED_TRACE(folder.path().filename().string());
+    const Checkpoint checkpoint = Checkpoint::open(folder.path()).value();
+    const Tokenizer tokenizer = Tokenizer::open(folder.path()).value();
+    test::LoadTrial trial{.requests = 40,
+                          .seed = 5,
+                          .max_prompt = 100,
+                          .max_answer = 40,
+                          .stop_strings = {"e", "th", " a"},
+                          .eos_ids = checkpoint.generation().eos_token_ids};
+    trial.has_think_marks = tokenizer.find("</think>").has_value();
+    for (int32_t id = 10; id < 200; ++id) trial.letters.push_back(id);
+
+    // Alone: another number of threads, another chunk size, no prefix cache, more blocks.
+    const auto for_alone = load_model(checkpoint, GetParam(), 1), for_load = load_model(checkpoint, GetParam(), 2);
+    SteadyClock clock;
+    const auto alone = Engine::create(*for_alone, tokenizer,
+                                      {.cache_bytes = 64 * for_alone->cache_block_bytes(),
+                                       .max_batch_tokens = 23,
+                                       .prefix_cache = false,
+                                       .eos_ids = trial.eos_ids},
+                                      clock)
+                           .value();
+    const auto loaded = Engine::create(*for_load, tokenizer,
+                                       {.max_context = 256,
+                                        .cache_bytes = 30 * for_load->cache_block_bytes(),
+                                        .max_queue = 1000,
+                                        .eos_ids = trial.eos_ids},
+                                       clock)
+                            .value();
+    test::run_load_trial(trial, *alone, *loaded);
+  }
+}
+
+// Greedy answers through the whole engine are the published ones.
+TEST_P(GoldenEngine, GreedyAnswersAreTheGoldenOnes) {
+  if (std::string_view(GetParam()) != "reference") GTEST_SKIP() << "exact ids are promised for the reference kernels";
+  const std::filesystem::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
+  for (const auto& folder : std::filesystem::directory_iterator(data / "golden/models")) {
+    if (!folder.is_directory()) continue;
+    SCOPED_TRACE(folder.path().filename().string());
+    const test::Npz golden = test::read_npz(folder.path() / "golden.npz");
+    const Checkpoint checkpoint = Checkpoint::open(folder.path()).value();
+    const Tokenizer tokenizer = Tokenizer::open(folder.path()).value();
+    const auto model = load_model(checkpoint, GetParam(), 0);
+    SteadyClock clock;
+    const auto engine =
+        Engine::create(*model, tokenizer, {.cache_bytes = 64 * model->cache_block_bytes()}, clock).value();
+    for (int i = 0; golden.contains("greedy_" + std::to_string(i)); ++i) {
+      const std::vector<int32_t> expected = golden.at("greedy_" + std::to_string(i)).as_ids();
+      GenerationRequest request;
+      request.prompt = golden.at("tokens_" + std::to_string(i)).as_ids();
+      request.sampling.temperature = 0;
+      request.stop.max_tokens = static_cast<int64_t>(expected.size());
+      request.stop.ignore_eos = true;
+      const auto recorder = std::make_shared<test::Recorder>();
+      ASSERT_TRUE(engine->submit(request, recorder));
+      ASSERT_TRUE(recorder->wait_done());
+      EXPECT_EQ(recorder->answer().ids(), expected) << "case " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, GoldenEngine, testing::Values("reference", "auto"));
+
+}  // namespace
+}  // namespace redoubt
