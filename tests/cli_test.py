@@ -1,0 +1,326 @@
+"""The command line as a contract: what each command prints, and how it ends. Needs nothing but Python.
+
+    python3 tests/cli_test.py BINARY [NAME...]
+Cases are those found in REDOUBT_TEST_DATA (default ../shared/data); without it, those tests skip.
+"""
+import array
+import ast
+import json
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import xml.sax.saxutils
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DATA = pathlib.Path(os.environ.get("REDOUBT_TEST_DATA", ROOT.parent / "shared/data"))
+BINARY = None
+
+
+def redoubt(*arguments, stdin="", timeout=300):
+    return subprocess.run([BINARY, *map(str, arguments)], input=stdin.encode(), capture_output=True, timeout=timeout)
+
+
+def golden_models():
+    found = []
+    for root in (DATA / "golden/models", ROOT / "tests/golden/models"):
+        if root.exists():
+            found += sorted(path.parent for path in root.glob("*/golden.npz"))
+    return found
+
+
+def read_npy(raw):
+    """shape, flat array of a .npy in C order."""
+    assert raw[:6] == b"\x93NUMPY"
+    length, start = (struct.unpack("<H", raw[8:10])[0], 10) if raw[6] == 1 else (struct.unpack("<I", raw[8:12])[0], 12)
+    header = ast.literal_eval(raw[start:start + length].decode())
+    assert not header["fortran_order"] or len(header["shape"]) < 2
+    values = array.array({"<f4": "f", "<i4": "i", "<i8": "q"}[header["descr"]])
+    values.frombytes(raw[start + length:])
+    return header["shape"], values
+
+
+def read_npz(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name.removesuffix(".npy"): read_npy(archive.read(name)) for name in archive.namelist()}
+
+
+class Commands(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="redoubt-cli-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def good(self, *arguments, **options):
+        ended = redoubt(*arguments, **options)
+        self.assertEqual(ended.returncode, 0, ended.stderr.decode(errors="replace")[-2000:])
+        return ended.stdout.decode()
+
+    def refused(self, status, *arguments, **options):
+        ended = redoubt(*arguments, **options)
+        error = ended.stderr.decode(errors="replace")
+        self.assertEqual(ended.returncode, status, f"{arguments}: {error}")
+        self.assertEqual(error.count("\n"), 1, f"{arguments}: one line, found: {error}")
+        return error
+
+    def a_model(self):
+        models = golden_models()
+        if not models:
+            self.skipTest(f"no golden models in {DATA} nor in tests/golden")
+        return models[0]
+
+    def model_with(self, name):
+        found = [path for path in golden_models() if (path / "tokenizer.json").exists() and name(path)]
+        if not found:
+            self.skipTest(f"no such golden model in {DATA}")
+        return found[0]
+
+    # --- use and misuse
+
+    def test_help_is_there_for_every_command(self):
+        text = self.good("--help")
+        for command in ("serve", "run", "tokenize", "detokenize", "render", "logits", "inspect", "convert", "quantize", "synth", "bench", "perplexity", "doctor"):
+            self.assertIn(command, text)
+            self.assertIn("--", self.good(command, "--help"))
+        self.assertRegex(self.good("--version"), r"^\d+\.\d+\.\d+")
+
+    def test_wrong_use_ends_with_2(self):
+        for arguments in ([], ["nonsense"], ["tokenize"], ["tokenize", "--model", "x", "--nonsense"], ["logits", "--model", "x", "--tokens", "1"],
+                          ["run", "--temp", "9"], ["bench", "--model", "x", "--kernels", "magic"], ["render", "x.json"], ["serve", "--port", "70000"]):
+            self.refused(2, *arguments)
+
+    def test_what_is_not_there_ends_with_1(self):
+        for arguments in (["tokenize", "--model", "/none", "x"], ["inspect", "/none"], ["logits", "--model", "/none", "--tokens", "1", "--out", self.folder / "o"],
+                          ["render", "--template", "/none", "/none"], ["convert", "/none", self.folder / "o"], ["run", "--model", "/none", "x"],
+                          ["serve", "--model", "/none", "--port", "0", "--data", self.folder / "d"], ["serve", "--config", "/none"]):
+            self.assertIn("/none", self.refused(1, *arguments))
+
+    def test_token_ids_are_checked(self):
+        model = self.a_model()
+        for tokens in ("1 x", "-1", "99999999", "1.5", "99999999999999999999"):
+            self.refused(2, "logits", "--model", model, f"--tokens={tokens}", "--out", self.folder / "o.npy")
+
+    # --- text
+
+    def test_tokens_are_those_of_the_reference(self):
+        cases = sorted((DATA / "golden/tokens").glob("*.jsonl")) if DATA.exists() else []
+        if not cases:
+            self.skipTest(f"no golden tokens in {DATA}")
+        for case in cases:
+            tokenizer = DATA / "tokenizers" / case.stem
+            if not tokenizer.exists():  # the real model's
+                tokenizer = os.environ.get("REDOUBT_REAL_MODEL") or ""
+                if not tokenizer:
+                    continue
+            rows = [json.loads(line) for line in case.read_text().splitlines()]
+            stdin = "".join(json.dumps(row["text"]) + "\n" for row in rows)
+            ids = [json.loads(line) for line in self.good("tokenize", "--model", tokenizer, "--jsonl", stdin=stdin).splitlines()]
+            self.assertEqual(ids, [row["ids"] for row in rows], case.stem)
+            stdin = "".join(json.dumps(row["ids"]) + "\n" for row in rows)
+            texts = [json.loads(line) for line in self.good("detokenize", "--model", tokenizer, "--jsonl", stdin=stdin).splitlines()]
+            self.assertEqual(texts, [row["decoded"] for row in rows], case.stem)
+
+    def test_a_text_goes_there_and_back(self):
+        model = self.model_with(lambda path: True)
+        text = "One two\n  three, 4 + 5.\n"
+        ids = self.good("tokenize", "--model", model, text)
+        self.assertRegex(ids, r"^[0-9 ]+\n$")
+        self.assertEqual(ids, self.good("tokenize", "--model", model, stdin=text))
+        self.assertEqual(self.good("detokenize", "--model", model, *ids.split()), text)
+        self.assertEqual(json.loads(self.good("tokenize", "--model", model, "--json", text))["ids"], [int(i) for i in ids.split()])
+
+    def test_templates_render_as_the_reference_renders(self):
+        file = DATA / "golden/templates.jsonl"
+        if not file.exists():
+            self.skipTest(f"no {file}")
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for template in sorted({row["template"] for row in rows}):
+            own = [row for row in rows if row["template"] == template]
+            contexts = self.folder / "contexts.jsonl"
+            contexts.write_text("".join(json.dumps(row["input"]) + "\n" for row in own))
+            lines = self.good("render", "--template", DATA / "templates" / template, "--jsonl", contexts).splitlines()
+            for row, line in zip(own, lines, strict=True):
+                got = json.loads(line)
+                if row["error"] is None:
+                    self.assertEqual(got, row["expect"], f"{template} {row['case']}")
+                else:
+                    self.assertIn("error", got, f"{template} {row['case']}")
+
+    def test_render_prints_the_prompt_and_nothing_else(self):
+        template, context = self.folder / "t.jinja", self.folder / "c.json"
+        template.write_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")
+        context.write_text(json.dumps({"messages": [{"role": "user", "content": "hi"}]}))
+        self.assertEqual(self.good("render", "--template", template, context), "[user]hi")
+        template.write_text("{{ raise_exception('no such thing') }}")
+        self.assertIn("no such thing", self.refused(1, "render", "--template", template, context))
+
+    # --- models
+
+    def logits(self, model, tokens, *flags):
+        out = self.folder / "logits.npy"
+        self.good("logits", "--model", model, "--tokens", " ".join(map(str, tokens)), "--out", out, *flags)
+        return read_npy(out.read_bytes())
+
+    def close(self, got, expected, what):
+        self.assertEqual(got[0], expected[0], what)
+        largest = max(map(abs, expected[1]))
+        worst = max(range(len(got[1])), key=lambda i: abs(got[1][i] - expected[1][i]))
+        self.assertLessEqual(abs(got[1][worst] - expected[1][worst]), 1e-4 * largest, f"{what}: element {worst}")
+
+    def test_logits_and_continuations_are_those_of_the_reference(self):
+        self.a_model()
+        for model in golden_models():
+            golden = read_npz(model / "golden.npz")
+            for i in (key.removeprefix("tokens_") for key in golden if key.startswith("tokens_")):
+                tokens = golden[f"tokens_{i}"][1]
+                self.close(self.logits(model, tokens, "--kernels", "reference"), golden[f"logits_{i}"], f"{model.name} {i}")
+                answer = json.loads(self.good("run", "--model", model, "--tokens", " ".join(map(str, tokens)), "--temp", 0, "--max-tokens", len(golden[f"greedy_{i}"][1]),
+                                              "--ignore-eos", "--kernels", "reference", "--cache-bytes", "64M", "--json"))
+                self.assertEqual(answer["ids"], list(golden[f"greedy_{i}"][1]), f"{model.name} {i}")
+                self.assertEqual(answer["prompt_ids"], list(tokens))
+            if "mtp_logits" in golden:
+                self.close(self.logits(model, golden["mtp_tokens"][1], "--mtp", "--kernels", "reference"), golden["mtp_logits"], f"{model.name} mtp")
+
+    def test_a_model_converted_there_and_back_gives_the_same_bits(self):
+        self.a_model()
+        for model in golden_models():
+            tokens = list(range(3, 40))
+            before = self.logits(model, tokens, "--kernels", "reference")[1]
+            gguf, back = self.folder / f"{model.name}.gguf", self.folder / f"{model.name}-back"
+            self.good("convert", model, gguf)
+            self.good("convert", gguf, back)
+            self.assertEqual(before, self.logits(back, tokens, "--kernels", "reference")[1], model.name)
+            inspected = json.loads(self.good("inspect", "--json", gguf))
+            self.assertGreater(inspected["parameters"], 0)
+
+    def test_synthesised_and_quantised_models_run(self):
+        model = self.a_model()
+        made, small = self.folder / "made.gguf", self.folder / "small.gguf"
+        self.good("synth", "--config", model / "config.json", made)
+        self.good("quantize", made, small, "--type", "q8_0")
+        self.assertLess(small.stat().st_size, made.stat().st_size)
+        figures = json.loads(self.good("bench", "--model", small, "--prompt", 16, "--gen", 4, "--json"))
+        for key in ("prefill_tokens_per_s", "decode_tokens_per_s", "weights_bytes_per_token", "read_bandwidth_bytes_per_s", "int8_ops_per_s", "share_of_ceiling", "peak_rss_bytes"):
+            self.assertIn(key, figures)
+        self.assertGreater(figures["decode_tokens_per_s"], 0)
+
+    def test_a_broken_file_gets_one_sentence(self):
+        source = next((p for p in golden_models() if (p / "model.safetensors").exists()), None)
+        if source is None:
+            self.skipTest("no golden model in one file")
+        broken = self.folder / "broken"
+        for size in (0, 4, 8, 1000, -10):
+            shutil.rmtree(broken, ignore_errors=True)
+            shutil.copytree(source, broken, copy_function=shutil.copy)
+            weights = broken / "model.safetensors"
+            weights.chmod(0o644)
+            weights.write_bytes((source / "model.safetensors").read_bytes()[:size])
+            self.assertIn("model.safetensors", self.refused(1, "inspect", broken))
+        gguf = self.folder / "x.gguf"
+        gguf.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60))
+        self.assertIn("x.gguf", self.refused(1, "inspect", gguf))
+
+    def test_the_real_model_answers_and_measures(self):
+        model, figures = os.environ.get("REDOUBT_REAL_MODEL"), DATA / "golden/real/smollm2.json"
+        if not model or not figures.exists():
+            self.skipTest("the real model or its figures are not here")
+        whole = os.environ.get("REDOUBT_SOAK") == "1"  # the reference table takes minutes
+        golden = json.loads(figures.read_text())
+        for row in golden["prompts"] if whole else golden["prompts"][:1]:
+            answer = json.loads(self.good("run", "--model", model, "--raw", row["prompt"], "--temp", 0, "--max-tokens", len(row["greedy_ids"]) if whole else 16,
+                                          "--ignore-eos", "--kernels", "reference", "--cache-bytes", "256M", "--json", timeout=900))
+            self.assertEqual(answer["prompt_ids"], row["ids"])
+            self.assertEqual(answer["ids"], row["greedy_ids"][:len(answer["ids"])], row["prompt"])
+        text = DATA / "golden/real" / golden["perplexity"]["text"]
+        rule = golden["perplexity"]
+        measured = json.loads(self.good("perplexity", "--model", model, text, "--windows", rule["windows"] if whole else 1, "--against", "reference", timeout=7200))
+        self.assertLessEqual(measured["mean_kl"], 0.002)
+        self.assertGreaterEqual(measured["same_top"], 0.98)
+        self.assertLess(abs(measured["perplexity"] / measured["against_perplexity"] - 1), 0.005)
+        if whole:
+            self.assertEqual(measured["tokens"], rule["tokens"])
+            self.assertLess(abs(measured["against_perplexity"] / rule["value"] - 1), 0.001)
+
+    # --- the server's door
+
+    def test_a_bind_beyond_loopback_needs_keys(self):
+        model = self.a_model()
+        self.assertIn("key", self.refused(1, "serve", "--model", model, "--host", "0.0.0.0", "--port", 0, "--data", self.folder / "d", "--cache-bytes", "16M", timeout=30))
+
+    def test_the_configuration_names_what_it_does_not_know(self):
+        config = self.folder / "c.yaml"
+        config.write_text("prot: 1\n")
+        error = self.refused(1, "serve", "--config", config)
+        self.assertIn("line 1", error)
+        self.assertIn("prot", error)
+
+    def test_a_data_folder_and_a_port_are_held_by_one(self):
+        model = self.a_model()
+        first = subprocess.Popen([BINARY, "serve", "--model", model, "--port", "0", "--data", self.folder / "d", "--cache-bytes", "16M"], stdout=subprocess.PIPE, text=True)
+        try:
+            for line in first.stdout:
+                if line.startswith("address"):
+                    break
+            port = line.split(":")[-1].split("/")[0]
+            self.assertIn("another redoubt", self.refused(1, "serve", "--model", model, "--port", 0, "--data", self.folder / "d", timeout=30))
+            self.assertIn(port, self.refused(1, "serve", "--model", model, "--port", port, "--data", self.folder / "e", timeout=30))
+        finally:
+            first.terminate()
+            first.stdout.close()
+            self.assertEqual(first.wait(60), 0)
+
+    def test_doctor_tells_what_it_found(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            findings = json.loads(self.good("doctor", "--json", "--port", taken.getsockname()[1], "--data", self.folder))["findings"]
+        by_name = {finding["what"]: finding for finding in findings}
+        self.assertFalse(by_name["port"]["good"])
+        self.assertTrue(by_name["port"]["remedy"])
+        self.assertTrue({"processor", "cores", "memory", "memory bandwidth", "GPU", "database", "clock"} <= set(by_name))
+
+
+class Recorder(unittest.TextTestResult):
+    """Keeps what the closing count needs, in JUnit's form."""
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.cases = []
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+
+    def keep(self, test, inner=""):
+        self.cases.append(f'<testcase classname="cli" name="{test._testMethodName}" time="{time.monotonic() - self.began:.1f}">{inner}</testcase>')
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.keep(test)
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self.keep(test, "<failure/>")
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self.keep(test, "<error/>")
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.keep(test, f"<skipped message={xml.sax.saxutils.quoteattr(reason)}/>")
+
+
+if __name__ == "__main__":
+    BINARY = str(pathlib.Path(sys.argv[1]).resolve())
+    names = [f"Commands.{name}" for name in sys.argv[2:]]
+    suite = unittest.defaultTestLoader.loadTestsFromNames(names, sys.modules[__name__]) if names else unittest.defaultTestLoader.loadTestsFromTestCase(Commands)
+    result = unittest.TextTestRunner(resultclass=Recorder, verbosity=2).run(suite)
+    if os.environ.get("REDOUBT_TEST_RESULTS"):
+        pathlib.Path(os.environ["REDOUBT_TEST_RESULTS"], "cli.xml").write_text("<testsuite>" + "".join(result.cases) + "</testsuite>")
+    sys.exit(not result.wasSuccessful())
