@@ -7,6 +7,12 @@
 #include "formats/blocks.h"
 
 namespace redoubt {
+namespace {
+
+// What a transposed matrix can still be called: blocks do not survive, plain floats do.
+DType plain(DType stored) { return stored == DType::f16 || stored == DType::bf16 ? stored : DType::f32; }
+
+}  // namespace
 
 TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
   TensorRows rows;
@@ -43,7 +49,7 @@ TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
 TensorRows stacked_rows(std::vector<TensorRows> parts) {
   TensorRows rows = parts.front();
   const int64_t each = rows.rows, cols = rows.cols;
-  const bool raw = static_cast<bool>(rows.raw);
+  const bool raw = std::ranges::all_of(parts, [](const TensorRows& part) { return static_cast<bool>(part.raw); });
   rows.rows = each * static_cast<int64_t>(parts.size());
   rows.quantum = each;
   rows.read = [parts, each, cols](int64_t begin, int64_t end, float* out) {
@@ -95,7 +101,7 @@ TensorRows pairs_to_halves(TensorRows source, int64_t head_dim) {
 TensorRows k_b_rows(TensorRows kv_b, const ModelConfig& config) {
   const int64_t nope = config.qk_nope_head_dim, head_rows = nope + config.v_head_dim, lora = config.kv_lora_rank;
   TensorRows rows;
-  rows.dtype = kv_b.dtype;
+  rows.dtype = plain(kv_b.dtype);
   rows.rows = config.num_attention_heads * lora;
   rows.cols = nope;
   rows.quantum = lora;
@@ -122,7 +128,7 @@ TensorRows v_b_rows(TensorRows kv_b, const ModelConfig& config) {
 TensorRows kv_b_rows(TensorRows k_b, TensorRows v_b, const ModelConfig& config) {
   const int64_t nope = config.qk_nope_head_dim, v = config.v_head_dim, lora = config.kv_lora_rank;
   TensorRows rows;
-  rows.dtype = k_b.dtype == v_b.dtype ? k_b.dtype : DType::f32;
+  rows.dtype = k_b.dtype == v_b.dtype ? plain(k_b.dtype) : DType::f32;
   rows.rows = config.num_attention_heads * (nope + v);
   rows.cols = lora;
   rows.quantum = nope + v;

@@ -1,0 +1,52 @@
+#include "formats/convert.h"
+
+#include <fmt/format.h>
+
+#include "formats/blocks.h"
+#include "formats/model_plan.h"
+#include "formats/safetensors.h"
+
+namespace redoubt {
+namespace {
+
+bool is_float(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
+
+// The narrowest type of the container that holds a stored type exactly.
+DType exact_type(DType stored, Container target) {
+  if (stored == DType::f8_e4m3) return DType::f32;  // values times an f32 scale
+  if (target == Container::gguf) return info(stored).ggml_type >= 0 ? stored : DType::f32;
+  return safetensors_dtype_name(stored).empty() ? DType::f32 : stored;
+}
+
+}  // namespace
+
+Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
+                              const ConvertOptions& options) {
+  const Container target = container_of(out);
+  if (options.type && !is_float(*options.type)) {
+    return invalid(fmt::format("type: convert writes f32, f16 or bf16, found {}; quantize writes the others",
+                               info(*options.type).name),
+                   "type");
+  }
+  REDOUBT_CHECK(check_output_is_new(out));
+  REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
+  bool lossy = false, widened = false;
+  const TypePolicy policy = [&](TensorRole role, DType stored, int64_t) {
+    const DType exact = exact_type(stored, target);
+    if (role == TensorRole::kept) {  // other readers of GGUF expect these in F32
+      return target == Container::gguf ? DType::f32 : exact;
+    }
+    if (!options.type) {
+      widened |= exact != stored;
+      return exact;
+    }
+    lossy |= *options.type != exact && *options.type != DType::f32;
+    return *options.type;
+  };
+  REDOUBT_TRY(ModelPlan plan, target == Container::gguf ? plan_gguf(model, policy) : plan_safetensors(model, policy));
+  if (widened) plan.notes.push_back("Quantised weights were written as f32, which is exact and larger.");
+  if (lossy) plan.notes.push_back(fmt::format("Weights were rounded to {}: lossy.", info(*options.type).name));
+  return write_model(model, std::move(plan), out, {.pool = options.pool, .progress = options.progress});
+}
+
+}  // namespace redoubt

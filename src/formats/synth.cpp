@@ -1,0 +1,221 @@
+#include "formats/synth.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "core/json.h"
+#include "core/mapped_file.h"
+#include "formats/blocks.h"
+#include "formats/config_json.h"
+#include "formats/gguf_names.h"
+#include "formats/model_plan.h"
+
+namespace redoubt {
+namespace {
+
+constexpr float kDeviation = 0.02f;  // the published initializer_range
+
+uint64_t mixed(uint64_t x) {  // splitmix64's finaliser: any two counters give unrelated numbers
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+// Nearly normal and cheap: the sum of four 16-bit numbers of one draw, centred and scaled. Value i of tensor `seed`.
+float draw(uint64_t seed, uint64_t i) {
+  const uint64_t bits = mixed(seed ^ mixed(i));
+  const auto sum =
+      static_cast<int64_t>((bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48));
+  constexpr float kScale = 1.0f / (65536.0f * 0.57735f);  // four uniforms of variance 1/12 each
+  return static_cast<float>(sum - 2 * 65535) * kScale * kDeviation;
+}
+
+class ShapeList {
+ public:
+  struct Entry {
+    std::string name;
+    std::vector<int64_t> shape;
+  };
+
+  explicit ShapeList(const ModelConfig& config) : c_(config) {
+    add("model.embed_tokens.weight", {c_.vocab_size, c_.hidden_size});
+    for (int64_t layer = 0; layer < c_.num_hidden_layers; ++layer) add_layer(layer);
+    for (int64_t i = 0; i < c_.num_nextn_predict_layers; ++i) add_mtp(c_.num_hidden_layers + i);
+    add("model.norm.weight", {c_.hidden_size});
+    if (!c_.tie_word_embeddings) add("lm_head.weight", {c_.vocab_size, c_.hidden_size});
+  }
+  const std::vector<Entry>& entries() const { return entries_; }
+
+ private:
+  void add(std::string name, std::vector<int64_t> shape) { entries_.push_back({std::move(name), std::move(shape)}); }
+
+  void add_mlp(const std::string& prefix, int64_t width) {
+    add(prefix + "gate_proj.weight", {width, c_.hidden_size});
+    add(prefix + "up_proj.weight", {width, c_.hidden_size});
+    add(prefix + "down_proj.weight", {c_.hidden_size, width});
+  }
+
+  void add_mla(const std::string& prefix) {
+    const int64_t heads = c_.num_attention_heads;
+    if (c_.q_lora_rank > 0) {
+      add(prefix + "q_a_proj.weight", {c_.q_lora_rank, c_.hidden_size});
+      add(prefix + "q_a_layernorm.weight", {c_.q_lora_rank});
+      add(prefix + "q_b_proj.weight", {heads * c_.qk_head_dim(), c_.q_lora_rank});
+    } else {
+      add(prefix + "q_proj.weight", {heads * c_.qk_head_dim(), c_.hidden_size});
+    }
+    add(prefix + "kv_a_proj_with_mqa.weight", {c_.kv_lora_rank + c_.qk_rope_head_dim, c_.hidden_size});
+    add(prefix + "kv_a_layernorm.weight", {c_.kv_lora_rank});
+    add(prefix + "kv_b_proj.weight", {heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank});
+    add(prefix + "o_proj.weight", {c_.hidden_size, heads * c_.v_head_dim});
+  }
+
+  void add_gqa(const std::string& prefix) {
+    const int64_t q = c_.num_attention_heads * c_.head_dim, kv = c_.num_key_value_heads * c_.head_dim;
+    add(prefix + "q_proj.weight", {q, c_.hidden_size});
+    add(prefix + "k_proj.weight", {kv, c_.hidden_size});
+    add(prefix + "v_proj.weight", {kv, c_.hidden_size});
+    if (c_.attention_bias) {
+      add(prefix + "q_proj.bias", {q});
+      add(prefix + "k_proj.bias", {kv});
+      add(prefix + "v_proj.bias", {kv});
+    }
+    add(prefix + "o_proj.weight", {c_.hidden_size, q});
+  }
+
+  void add_layer(int64_t layer, bool always_moe = false) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    add(prefix + "input_layernorm.weight", {c_.hidden_size});
+    if (c_.architecture == Architecture::deepseek) {
+      add_mla(prefix + "self_attn.");
+    } else {
+      add_gqa(prefix + "self_attn.");
+    }
+    add(prefix + "post_attention_layernorm.weight", {c_.hidden_size});
+    if (c_.n_routed_experts == 0 || !(always_moe || c_.is_moe_layer(layer))) {
+      add_mlp(prefix + "mlp.", c_.intermediate_size);
+      return;
+    }
+    add(prefix + "mlp.gate.weight", {c_.n_routed_experts, c_.hidden_size});
+    if (c_.topk_method == TopkMethod::noaux_tc) add(prefix + "mlp.gate.e_score_correction_bias", {c_.n_routed_experts});
+    for (int64_t expert = 0; expert < c_.n_routed_experts; ++expert) {
+      add_mlp(fmt::format("{}mlp.experts.{}.", prefix, expert), c_.moe_intermediate_size);
+    }
+    if (c_.n_shared_experts > 0)
+      add_mlp(prefix + "mlp.shared_experts.", c_.n_shared_experts * c_.moe_intermediate_size);
+  }
+
+  void add_mtp(int64_t layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    add(prefix + "embed_tokens.weight", {c_.vocab_size, c_.hidden_size});
+    add(prefix + "enorm.weight", {c_.hidden_size});
+    add(prefix + "hnorm.weight", {c_.hidden_size});
+    add(prefix + "eh_proj.weight", {c_.hidden_size, 2 * c_.hidden_size});
+    add_layer(layer, /*always_moe=*/true);
+    add(prefix + "shared_head.norm.weight", {c_.hidden_size});
+    add(prefix + "shared_head.head.weight", {c_.vocab_size, c_.hidden_size});
+  }
+
+  const ModelConfig& c_;
+  std::vector<Entry> entries_;
+};
+
+TensorRows random_rows(const std::string& name, const std::vector<int64_t>& shape, uint64_t model_seed) {
+  uint64_t seed = mixed(model_seed);
+  for (const char c : name) seed = mixed(seed ^ static_cast<unsigned char>(c));
+  TensorRows rows;
+  rows.cols = shape.back();
+  rows.rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows.rows *= shape[i];
+  const bool norm = name.ends_with("norm.weight");
+  rows.read = [seed, norm, cols = rows.cols](int64_t begin, int64_t end, float* out) {
+    for (int64_t i = begin * cols; i < end * cols; ++i) *out++ = norm ? 1.0f : draw(seed, static_cast<uint64_t>(i));
+  };
+  return rows;
+}
+
+DType type_for(DType wanted, TensorRole role, int64_t cols, Container target) {
+  if (role == TensorRole::kept) return DType::f32;
+  if (wanted == DType::f8_e4m3) return role == TensorRole::matrix ? wanted : DType::bf16;
+  if (target == Container::safetensors && info(wanted).block_elems > 1) return DType::bf16;
+  if (cols % info(wanted).block_elems == 0) return wanted;
+  return cols % 32 == 0 ? (wanted == DType::q6_k ? DType::q8_0 : DType::q5_0) : DType::bf16;
+}
+
+// GGUF's arrangement of the same tensors: experts stacked, k_b and v_b apart. Random needs no permutation.
+void add_gguf(const ShapeList::Entry& entry, const ModelConfig& c, DType wanted, uint64_t seed, ModelPlan& plan) {
+  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
+    const DType type = type_for(wanted, role_of(entry.name, entry.shape), shape.back(), Container::gguf);
+    TensorRows rows = random_rows(name, shape, seed);
+    plan.tensors.push_back(output_tensor(name, type, std::move(shape), std::move(rows)));
+  };
+  const auto layer = hf_layer(entry.name);
+  if (layer && layer->rest == "self_attn.kv_b_proj.weight") {
+    add(fmt::format("blk.{}.attn_k_b.weight", layer->layer),
+        {c.num_attention_heads, c.kv_lora_rank, c.qk_nope_head_dim});
+    add(fmt::format("blk.{}.attn_v_b.weight", layer->layer), {c.num_attention_heads, c.v_head_dim, c.kv_lora_rank});
+  } else if (layer && layer->rest.starts_with("mlp.experts.")) {
+    if (!layer->rest.starts_with("mlp.experts.0.")) return;
+    const std::string_view projection = layer->rest.substr(std::strlen("mlp.experts.0."));
+    add(fmt::format("blk.{}.ffn_{}_exps.weight", layer->layer, projection.substr(0, projection.find('_'))),
+        {c.n_routed_experts, entry.shape[0], entry.shape[1]});
+  } else if (const auto name = gguf_name(entry.name)) {
+    add(*name, entry.shape);
+  }
+}
+
+}  // namespace
+
+Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const std::filesystem::path& out,
+                                 const SynthOptions& options) {
+  const Container target = container_of(out);
+  const DType wanted = options.type.value_or(DType::bf16);
+  const bool fits =
+      target == Container::gguf ? info(wanted).ggml_type >= 0 : info(wanted).block_elems == 1 && wanted != DType::f64;
+  if (!can_encode(wanted) || !fits) {
+    return invalid(fmt::format("type: {} cannot be written to {}", info(wanted).name, out.string()), "type");
+  }
+  REDOUBT_CHECK(check_output_is_new(out));
+  REDOUBT_TRY(const std::string text, read_text_file(config_path, 1 << 20));
+  REDOUBT_TRY(Json json, parse_json(text));
+  REDOUBT_TRY(ModelConfig config, parse_model_config(json));
+  if (config.name.empty()) config.name = out.stem().string();
+
+  ModelPlan plan;
+  const ShapeList shapes(config);
+  for (const ShapeList::Entry& entry : shapes.entries()) {
+    if (target == Container::gguf) {
+      add_gguf(entry, config, wanted, options.seed, plan);
+      continue;
+    }
+    const DType type = type_for(wanted, role_of(entry.name, entry.shape), entry.shape.back(), target);
+    TensorRows rows = random_rows(entry.name, entry.shape, options.seed);
+    if (type == DType::f8_e4m3) {
+      add_fp8_blocks(entry.name, entry.shape, std::move(rows), plan.tensors);
+    } else {
+      plan.tensors.push_back(output_tensor(entry.name, type, entry.shape, std::move(rows)));
+    }
+  }
+  const WriteOptions write{.pool = options.pool, .progress = options.progress};
+  if (target == Container::gguf) {
+    REDOUBT_CHECK(write_gguf(out, config_to_gguf(config), plan.tensors, write));
+  } else {
+    std::error_code error;
+    std::filesystem::create_directories(out, error);
+    if (error) return io_error(fmt::format("cannot make {}: {}", out.string(), error.message()));
+    json.erase("quantization_config");
+    if (wanted == DType::f8_e4m3) {
+      json["quantization_config"] = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}};
+    }
+    REDOUBT_CHECK(write_safetensors(out, plan.tensors, write));
+    REDOUBT_CHECK(write_text_file(out / "config.json", json.dump(2)));
+  }
+  ConvertReport report;
+  report.tensors = static_cast<int64_t>(plan.tensors.size());
+  for (const OutputTensor& tensor : plan.tensors) report.bytes_out += tensor.bytes();
+  return report;
+}
+
+}  // namespace redoubt

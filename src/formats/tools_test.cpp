@@ -1,0 +1,122 @@
+// synth, inspect, npy, and a GGUF file of another program's making.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <set>
+
+#include "formats/checkpoint.h"
+#include "formats/convert.h"
+#include "formats/gguf.h"
+#include "formats/inspect.h"
+#include "formats/npy.h"
+#include "formats/synth.h"
+#include "npz.h"
+
+namespace redoubt {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Folder {
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "redoubt_tools_XXXXXX").string();
+    path = ::mkdtemp(name.data());
+  }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  fs::path path;
+};
+
+TEST(Npy, IsReadBack) {
+  Folder folder;
+  const std::vector<float> values{1, 2, 3, -4.5f, 0, 6};
+  const int64_t shape[] = {2, 3};
+  ASSERT_TRUE(write_npy(folder.path / "a.npy", values, shape));
+  const test::NpyArray array = test::read_npy(folder.path / "a.npy");
+  EXPECT_EQ(array.dtype, "<f4");
+  EXPECT_EQ(array.shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(array.as<float>(), values);
+}
+
+// The tensors of a synthetic model are those of a published one of the same configuration, in either container.
+TEST(Synth, HasTheShapesOfGoldenModels) {
+  const fs::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/models";
+  for (const auto& entry : fs::directory_iterator(data / "golden/models")) {
+    SCOPED_TRACE(entry.path());
+    Folder folder;
+    ThreadPool pool(2);
+    const fs::path config = entry.path() / "config.json";
+    for (const auto& [name, type] : std::vector<std::pair<std::string, DType>>{
+             {"a", DType::bf16}, {"b", DType::f8_e4m3}, {"a.gguf", DType::q4_k}, {"b.gguf", DType::bf16}}) {
+      const auto made = synthesize(config, folder.path / name, {.type = type, .pool = &pool});
+      ASSERT_TRUE(made) << made.error().message;
+    }
+    ASSERT_TRUE(synthesize(config, folder.path / "again", {.type = DType::bf16}));
+    const auto golden = Checkpoint::open(entry.path()), a = Checkpoint::open(folder.path / "a"),
+               again = Checkpoint::open(folder.path / "again");
+    ASSERT_TRUE(golden && a && again);
+    std::set<std::string> want, got;
+    for (const TensorView& tensor : golden->tensors()) {
+      if (tensor.name.ends_with("_scale_inv")) continue;
+      want.emplace(tensor.name);
+      const TensorView* found = a->find(tensor.name);
+      ASSERT_NE(found, nullptr) << tensor.name;
+      EXPECT_EQ(found->shape, tensor.shape) << tensor.name;
+    }
+    for (const TensorView& tensor : a->tensors()) {
+      got.emplace(tensor.name);
+      const TensorView* same = again->find(tensor.name);
+      ASSERT_NE(same, nullptr);
+      EXPECT_EQ(std::memcmp(tensor.data.data(), same->data.data(), tensor.data.size()), 0) << tensor.name;
+    }
+    EXPECT_EQ(want, got);
+    for (const char* name : {"b", "a.gguf", "b.gguf"}) {
+      const auto model = Checkpoint::open(folder.path / name);
+      ASSERT_TRUE(model) << model.error().message;
+      EXPECT_EQ(model->config().num_nextn_predict_layers, golden->config().num_nextn_predict_layers) << name;
+      EXPECT_EQ(model->config().num_hidden_layers, golden->config().num_hidden_layers) << name;
+    }
+  }
+}
+
+TEST(Inspect, CountsGoldenModels) {
+  const fs::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/models";
+  for (const auto& entry : fs::directory_iterator(data / "golden/models")) {
+    const auto summary = inspect(entry.path());
+    ASSERT_TRUE(summary) << summary.error().message;
+    EXPECT_GT(summary->parameters, 100'000);
+    EXPECT_LE(summary->active_parameters, summary->parameters);
+    EXPECT_EQ(to_json(*summary)["architecture"], summary->architecture);
+    EXPECT_NE(to_text(*summary).find(summary->name), std::string::npos);
+  }
+}
+
+// The small real model, where REDOUBT_REAL_MODEL names it: a file that we did not write.
+TEST(Convert, RealGgufToDirectoryAndBack) {
+  const char* path = std::getenv("REDOUBT_REAL_MODEL");
+  if (path == nullptr) GTEST_SKIP() << "NO REAL MODEL: set REDOUBT_REAL_MODEL to the .gguf file";
+  Folder folder;
+  ThreadPool pool(2);
+  const auto there = convert(path, folder.path / "directory", {.type = DType::bf16, .pool = &pool});
+  ASSERT_TRUE(there) << there.error().message;
+  for (const std::string& note : there->notes) std::printf("%s\n", note.c_str());
+  EXPECT_TRUE(fs::exists(folder.path / "directory/tokenizer.json"));
+  const auto back = convert(folder.path / "directory", folder.path / "again.gguf", {.pool = &pool});
+  ASSERT_TRUE(back) << back.error().message;
+  const auto before = Checkpoint::open(path), after = Checkpoint::open(folder.path / "again.gguf");
+  ASSERT_TRUE(before && after);
+  EXPECT_EQ(before->tensors().size(), after->tensors().size());
+  EXPECT_EQ(before->chat_template(), after->chat_template());
+  for (const char* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.merges"}) {
+    EXPECT_EQ(before->gguf()->strings(key), after->gguf()->strings(key)) << key;
+  }
+  EXPECT_EQ(before->gguf()->string("tokenizer.ggml.pre"), after->gguf()->string("tokenizer.ggml.pre"));
+}
+
+}  // namespace
+}  // namespace redoubt
