@@ -37,7 +37,8 @@ const std::string& ChatTemplate::source() const { return state_->source; }
 Result<MarkedText> render_chat(const ChatTemplate& chat_template, const Json& context,
                                const std::map<std::string, std::string>& markup_globals) {
   auto rendered = chat_template.render(context, markup_globals);
-  if (rendered.has_value() || !context.is_object() || !context.contains("messages") || !context["messages"].is_array()) {
+  if (rendered.has_value() || !context.is_object() || !context.contains("messages") ||
+      !context["messages"].is_array()) {
     return rendered;
   }
   Json filled = context;

@@ -20,9 +20,9 @@
 namespace redoubt {
 
 struct RenderLimits {
-  int64_t max_steps = 5'000'000;             // evaluated nodes
+  int64_t max_steps = 5'000'000;               // evaluated nodes
   size_t max_output_bytes = size_t{64} << 20;  // of the prompt, and of any one string on the way
-  std::function<int64_t()> unix_seconds;     // the clock of strftime_now (local time); empty: the system's
+  std::function<int64_t()> unix_seconds;       // the clock of strftime_now (local time); empty: the system's
 };
 
 class ChatTemplate {

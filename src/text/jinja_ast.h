@@ -57,8 +57,8 @@ struct Expr {
 // What an assignment writes to: a name, ns.attribute, or a tuple of targets.
 struct Target {
   int name = -1;
-  std::string attribute;         // not empty: of the namespace called `name`
-  std::vector<Target> parts;     // not empty: unpacking
+  std::string attribute;      // not empty: of the namespace called `name`
+  std::vector<Target> parts;  // not empty: unpacking
 };
 
 struct Parameter {

@@ -8,10 +8,10 @@
 namespace redoubt::jinja {
 namespace {
 
-constexpr int kMaxDepth = 900;            // nested evaluations: a recursive macro ends here, with stack to spare
-constexpr size_t kBytesAStep = 256;       // copying so many bytes counts as one step
-constexpr int64_t kValueBytes = 64;       // what an element of a container is charged
-constexpr int64_t kTextBytes = 96;        // what a text is charged beside its bytes
+constexpr int kMaxDepth = 900;       // nested evaluations: a recursive macro ends here, with stack to spare
+constexpr size_t kBytesAStep = 256;  // copying so many bytes counts as one step
+constexpr int64_t kValueBytes = 64;  // what an element of a container is charged
+constexpr int64_t kTextBytes = 96;   // what a text is charged beside its bytes
 
 }  // namespace
 
@@ -73,9 +73,11 @@ Value Evaluator::text(OriginText text) {
     return fail(fmt::format("the chat template made a text of more than {} bytes", limits_.max_output_bytes));
   }
   auto held = std::make_shared<Text>();
-  held->charge.add(&meter_, static_cast<int64_t>(text.size() + text.ranges().size() * sizeof(MarkedText::Range)) + kTextBytes);
+  held->charge.add(&meter_,
+                   static_cast<int64_t>(text.size() + text.ranges().size() * sizeof(MarkedText::Range)) + kTextBytes);
   held->text = std::move(text);
-  if (meter_.live_bytes > 4 * static_cast<int64_t>(limits_.max_output_bytes)) fail("the chat template holds too much memory");
+  if (meter_.live_bytes > 4 * static_cast<int64_t>(limits_.max_output_bytes))
+    fail("the chat template holds too much memory");
   return Value(Value::TextPtr(std::move(held)));
 }
 
@@ -93,7 +95,8 @@ bool Evaluator::prepare_change(const Value& value, size_t added, int depth) {
   container.depth = std::max(container.depth, depth + 1);
   container.charge.add(&meter_, static_cast<int64_t>(added) * kValueBytes);
   if (container.depth > kMaxValueDepth) fail("values are nested too deep");
-  if (meter_.live_bytes > 4 * static_cast<int64_t>(limits_.max_output_bytes)) fail("the chat template holds too much memory");
+  if (meter_.live_bytes > 4 * static_cast<int64_t>(limits_.max_output_bytes))
+    fail("the chat template holds too much memory");
   return charge(added) && !failed_;
 }
 
@@ -104,7 +107,8 @@ Value Evaluator::list(std::vector<Value> items, Container::Kind kind) {
   container->charge.add(&meter_, static_cast<int64_t>(items.size() + 1) * kValueBytes);
   charge(items.size());
   if (container->depth > kMaxValueDepth) return fail("values are nested too deep");
-  if (meter_.live_bytes > 4 * static_cast<int64_t>(limits_.max_output_bytes)) return fail("the chat template holds too much memory");
+  if (meter_.live_bytes > 4 * static_cast<int64_t>(limits_.max_output_bytes))
+    return fail("the chat template holds too much memory");
   container->values = std::move(items);
   return Value(std::move(container));
 }
@@ -131,11 +135,16 @@ Value Evaluator::from_json(const Json& json, bool is_markup, int depth) {
     return Value(Value::TextPtr(std::move(held)));
   };
   switch (json.type()) {
-    case Json::value_t::boolean: return Value(json.get<bool>());
-    case Json::value_t::number_integer: return Value(static_cast<Integer>(json.get<int64_t>()));
-    case Json::value_t::number_unsigned: return Value(static_cast<Integer>(json.get<uint64_t>()));
-    case Json::value_t::number_float: return Value(json.get<double>());
-    case Json::value_t::string: return make_text(json.get_ref<const std::string&>());
+    case Json::value_t::boolean:
+      return Value(json.get<bool>());
+    case Json::value_t::number_integer:
+      return Value(static_cast<Integer>(json.get<int64_t>()));
+    case Json::value_t::number_unsigned:
+      return Value(static_cast<Integer>(json.get<uint64_t>()));
+    case Json::value_t::number_float:
+      return Value(json.get<double>());
+    case Json::value_t::string:
+      return make_text(json.get_ref<const std::string&>());
     case Json::value_t::array:
     case Json::value_t::object: {
       auto container = std::make_shared<Container>();
@@ -149,7 +158,8 @@ Value Evaluator::from_json(const Json& json, bool is_markup, int depth) {
       }
       return Value(std::move(container));
     }
-    default: return Value(None{});
+    default:
+      return Value(None{});
   }
 }
 
@@ -220,23 +230,42 @@ Evaluator::Flow Evaluator::execute(const Stmt& stmt) {
         fail(fmt::format("the chat template wrote more than {} bytes", limits_.max_output_bytes));
       }
       break;
-    case Stmt::Kind::print: print(evaluate(*stmt.expression)); break;
-    case Stmt::Kind::for_loop: return execute_for(stmt);
-    case Stmt::Kind::if_else: return execute_if(stmt);
-    case Stmt::Kind::set: assign(stmt.target, evaluate(*stmt.expression)); break;
-    case Stmt::Kind::block_set: execute_block_set(stmt); break;
-    case Stmt::Kind::macro: scope_->set(stmt.target.name, make_macro(*stmt.macro)); break;
-    case Stmt::Kind::call_block: execute_call_block(stmt); break;
+    case Stmt::Kind::print:
+      print(evaluate(*stmt.expression));
+      break;
+    case Stmt::Kind::for_loop:
+      return execute_for(stmt);
+    case Stmt::Kind::if_else:
+      return execute_if(stmt);
+    case Stmt::Kind::set:
+      assign(stmt.target, evaluate(*stmt.expression));
+      break;
+    case Stmt::Kind::block_set:
+      execute_block_set(stmt);
+      break;
+    case Stmt::Kind::macro:
+      scope_->set(stmt.target.name, make_macro(*stmt.macro));
+      break;
+    case Stmt::Kind::call_block:
+      execute_call_block(stmt);
+      break;
     case Stmt::Kind::filter_block: {
       const Value inside = text(capture(stmt.body, inner_scope()));
       if (!failed_) print(evaluate_filter(*stmt.expression, &inside));
       break;
     }
-    case Stmt::Kind::with: return execute_with(stmt);
-    case Stmt::Kind::scope: print(text(capture(stmt.body, inner_scope()))); break;
-    case Stmt::Kind::evaluate: evaluate(*stmt.expression); break;
-    case Stmt::Kind::loop_break: return Flow::leave_loop;
-    case Stmt::Kind::loop_continue: return Flow::next_round;
+    case Stmt::Kind::with:
+      return execute_with(stmt);
+    case Stmt::Kind::scope:
+      print(text(capture(stmt.body, inner_scope())));
+      break;
+    case Stmt::Kind::evaluate:
+      evaluate(*stmt.expression);
+      break;
+    case Stmt::Kind::loop_break:
+      return Flow::leave_loop;
+    case Stmt::Kind::loop_continue:
+      return Flow::next_round;
   }
   return Flow::normal;
 }
@@ -406,7 +435,8 @@ bool Evaluator::bind_parameters(const MacroNode& macro, Scope& scope, Arguments&
     }
   }
   for (auto& [name, value] : arguments.keywords) {
-    const auto parameter = std::find_if(macro.parameters.begin(), macro.parameters.end(), [&name = name](const Parameter& p) { return p.spelling == name; });
+    const auto parameter = std::find_if(macro.parameters.begin(), macro.parameters.end(),
+                                        [&name = name](const Parameter& p) { return p.spelling == name; });
     const auto known = std::find(template_.names.begin(), template_.names.end(), name);
     if (parameter != macro.parameters.end()) {
       scope.set(parameter->name, value);
@@ -437,7 +467,8 @@ Value Evaluator::call_macro(const MacroNode& macro, const ScopePtr& definition, 
   for (const Parameter& parameter : macro.parameters) {
     if (inner->find(parameter.name)) continue;
     inner->set(parameter.name, parameter.fallback ? evaluate(*parameter.fallback)
-                                                  : Value::undefined(fmt::format("parameter '{}' was not provided", parameter.spelling)));
+                                                  : Value::undefined(fmt::format("parameter '{}' was not provided",
+                                                                                 parameter.spelling)));
   }
   scope_ = std::move(outer);
   OriginText inside = capture(macro.body, inner);
@@ -455,39 +486,51 @@ Value Evaluator::evaluate(const Expr& expr) {
   const Depth depth(*this);
   if (!charge(1)) return {};
   switch (expr.kind) {
-    case Expr::Kind::constant: return expr.value;
-    case Expr::Kind::name: return lookup(expr);
+    case Expr::Kind::constant:
+      return expr.value;
+    case Expr::Kind::name:
+      return lookup(expr);
     case Expr::Kind::list:
     case Expr::Kind::tuple:
-    case Expr::Kind::dict: return evaluate_container(expr);
-    case Expr::Kind::attribute: return attribute(evaluate(*expr.children[0]), expr.text);
+    case Expr::Kind::dict:
+      return evaluate_container(expr);
+    case Expr::Kind::attribute:
+      return attribute(evaluate(*expr.children[0]), expr.text);
     case Expr::Kind::item: {
       const Value object = evaluate(*expr.children[0]);
       return item(object, evaluate(*expr.children[1]));
     }
-    case Expr::Kind::slice: return evaluate_slice(expr);
-    case Expr::Kind::call: return evaluate_call(expr, evaluate_arguments(expr));
-    case Expr::Kind::filter: return evaluate_filter(expr, nullptr);
+    case Expr::Kind::slice:
+      return evaluate_slice(expr);
+    case Expr::Kind::call:
+      return evaluate_call(expr, evaluate_arguments(expr));
+    case Expr::Kind::filter:
+      return evaluate_filter(expr, nullptr);
     case Expr::Kind::test: {
       const Value input = evaluate(*expr.children[0]);
       Arguments arguments = evaluate_arguments(expr);
       return failed_ ? Value() : Value(test(expr.text, input, arguments));
     }
     case Expr::Kind::negative:
-    case Expr::Kind::positive: return evaluate_sign(expr);
-    case Expr::Kind::logical_not: return Value(!is_true(evaluate(*expr.children[0])));
+    case Expr::Kind::positive:
+      return evaluate_sign(expr);
+    case Expr::Kind::logical_not:
+      return Value(!is_true(evaluate(*expr.children[0])));
     case Expr::Kind::logical_and:
-    case Expr::Kind::logical_or: return evaluate_logic(expr);
-    case Expr::Kind::arithmetic: return evaluate_arithmetic(expr);
-    case Expr::Kind::compare: return evaluate_compare(expr);
-    case Expr::Kind::concat: return evaluate_concat(expr);
+    case Expr::Kind::logical_or:
+      return evaluate_logic(expr);
+    case Expr::Kind::arithmetic:
+      return evaluate_arithmetic(expr);
+    case Expr::Kind::compare:
+      return evaluate_compare(expr);
+    case Expr::Kind::concat:
+      return evaluate_concat(expr);
     case Expr::Kind::conditional: {
       const bool chosen = is_true(evaluate(*expr.children[0]));
       if (failed_) return {};
       if (chosen) return evaluate(*expr.children[1]);
       if (expr.children[2]) return evaluate(*expr.children[2]);
-      return Value::undefined(
-          "the inline if-expression evaluated to false and no else section was defined.");
+      return Value::undefined("the inline if-expression evaluated to false and no else section was defined.");
     }
   }
   return {};
@@ -520,7 +563,8 @@ Value Evaluator::evaluate_sign(const Expr& expr) {
   if (failed_) return {};
   if (value.is_undefined()) return attribute(value, "");
   const bool negative = expr.kind == Expr::Kind::negative;
-  if (!value.is_number()) return fail(fmt::format("bad operand type for unary {}: '{}'", negative ? '-' : '+', type_name(value)));
+  if (!value.is_number())
+    return fail(fmt::format("bad operand type for unary {}: '{}'", negative ? '-' : '+', type_name(value)));
   if (value.is_float()) return Value(negative ? -value.number() : value.number());
   return negative ? arithmetic(Op::sub, Value(0), value) : Value(value.integer());
 }
@@ -566,7 +610,8 @@ Value Evaluator::evaluate_concat(const Expr& expr) {
 
 Arguments Evaluator::evaluate_arguments(const Expr& expr) {
   Arguments arguments;
-  for (size_t i = 1; i < expr.children.size() && !failed_; ++i) arguments.positional.push_back(evaluate(*expr.children[i]));
+  for (size_t i = 1; i < expr.children.size() && !failed_; ++i)
+    arguments.positional.push_back(evaluate(*expr.children[i]));
   for (const auto& [name, child] : expr.keywords) arguments.keywords.emplace_back(name, evaluate(*child));
   if (expr.star_arguments && !failed_) {
     std::vector<Value> items;
@@ -618,9 +663,10 @@ Value Evaluator::call(const Value& callee, Arguments& arguments) {
 
 Value Evaluator::evaluate_filter(const Expr& expr, const Value* block_input) {
   // The innermost filter of a filter block has no input of its own.
-  const Value input = !expr.children[0]                                  ? *block_input
-                      : block_input && expr.children[0]->kind == Expr::Kind::filter ? evaluate_filter(*expr.children[0], block_input)
-                                                                                    : evaluate(*expr.children[0]);
+  const Value input = !expr.children[0] ? *block_input
+                      : block_input && expr.children[0]->kind == Expr::Kind::filter
+                          ? evaluate_filter(*expr.children[0], block_input)
+                          : evaluate(*expr.children[0]);
   if (failed_) return {};
   Arguments arguments = evaluate_arguments(expr);
   return failed_ ? Value() : filter(expr.text, input, arguments);

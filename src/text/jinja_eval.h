@@ -55,9 +55,9 @@ class Evaluator {
   bool prepare_change(const Value& container, size_t added, int depth);
 
   bool iterate(const Value& value, std::vector<Value>& items);
-  OriginText to_text(const Value& value);  // str()
-  Value attribute(const Value& object, std::string_view name);           // object.name
-  Value item(const Value& object, const Value& key);                     // object[key]
+  OriginText to_text(const Value& value);                       // str()
+  Value attribute(const Value& object, std::string_view name);  // object.name
+  Value item(const Value& object, const Value& key);            // object[key]
   Value slice(const Value& object, const Value& begin, const Value& end, const Value& step);
   Value arithmetic(Op op, const Value& a, const Value& b);
   bool compare(Op op, const Value& a, const Value& b);

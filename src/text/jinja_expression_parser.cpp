@@ -19,7 +19,8 @@ constexpr std::array<Spelling, 4> kProducts{{{"*", Op::mul}, {"/", Op::div}, {"/
 template <size_t n>
 const Spelling* find_op(const std::array<Spelling, n>& spellings, const Token& token) {
   if (token.kind != Token::Kind::op) return nullptr;
-  const auto found = std::find_if(spellings.begin(), spellings.end(), [&](const Spelling& s) { return s.text == token.text; });
+  const auto found =
+      std::find_if(spellings.begin(), spellings.end(), [&](const Spelling& s) { return s.text == token.text; });
   return found == spellings.end() ? nullptr : &*found;
 }
 
@@ -373,8 +374,8 @@ ExprPtr ExpressionParser::test(ExprPtr base) {
   expr->text = dotted_name();
   const Token& next = tokens_.current();
   const bool has_argument = next.kind == Token::Kind::name || next.kind == Token::Kind::string ||
-                            next.kind == Token::Kind::integer || next.kind == Token::Kind::floating || next.is_op("[") ||
-                            next.is_op("{");
+                            next.kind == Token::Kind::integer || next.kind == Token::Kind::floating ||
+                            next.is_op("[") || next.is_op("{");
   const bool is_word = next.is_name("else") || next.is_name("or") || next.is_name("and");
   if (next.is_op("(")) {
     arguments(*expr);

@@ -37,7 +37,8 @@ Value replace_filter(Evaluator& ev, const Value& input, Arguments& arguments) {
     ++matches;
   }
   if (!ev.charge(matches / 4 + text.size() / 64)) return {};
-  if (new_part.size() > 0 && matches > ev.limits().max_output_bytes / new_part.size()) return ev.fail("the chat template made a text that is too long");
+  if (new_part.size() > 0 && matches > ev.limits().max_output_bytes / new_part.size())
+    return ev.fail("the chat template made a text that is too long");
   return ev.text(replace(text, old_part.bytes(), new_part, bound.integer(2, -1)));
 }
 
@@ -67,7 +68,8 @@ Value indent(Evaluator& ev, const Value& input, Arguments& arguments) {
 Value to_integer(Evaluator& ev, const Value& input, Arguments& arguments) {
   const Bound bound(ev, "int", arguments, {"default", "base"});
   const Value fallback = bound[0] ? *bound[0] : Value(0);
-  if (input.is_float()) return std::fabs(input.number()) < 1e37 ? Value(static_cast<Integer>(input.number())) : fallback;
+  if (input.is_float())
+    return std::fabs(input.number()) < 1e37 ? Value(static_cast<Integer>(input.number())) : fallback;
   if (input.is_number()) return Value(input.integer());
   if (!input.is_text()) return fallback;
   std::string digits = strip(input.text(), Side::both).bytes();
@@ -83,12 +85,14 @@ Value to_integer(Evaluator& ev, const Value& input, Arguments& arguments) {
     const char c = digits[i];
     const int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'z' ? (c | 32) - 'a' + 10 : 99;
     if (digit >= base) break;
-    if (__builtin_mul_overflow(value, Integer{base}, &value) || __builtin_add_overflow(value, Integer{digit}, &value)) return fallback;
+    if (__builtin_mul_overflow(value, Integer{base}, &value) || __builtin_add_overflow(value, Integer{digit}, &value))
+      return fallback;
   }
   if (used > 0 && i == digits.size()) return Value(negative ? -value : value);
   double number = 0;  // int("1.9") goes through float
   const char* end = digits.data() + digits.size();
-  if (base == 10 && !digits.empty() && std::from_chars(digits.data(), end, number).ptr == end && std::fabs(number) < 1e37) {
+  if (base == 10 && !digits.empty() && std::from_chars(digits.data(), end, number).ptr == end &&
+      std::fabs(number) < 1e37) {
     return Value(static_cast<Integer>(number));
   }
   return fallback;
@@ -101,7 +105,8 @@ Value to_float(Evaluator& ev, const Value& input, Arguments& arguments) {
     const std::string digits = strip(input.text(), Side::both).bytes();
     double number = 0;
     const char* begin = digits.data() + (!digits.empty() && digits[0] == '+' ? 1 : 0);
-    if (begin != digits.data() + digits.size() && std::from_chars(begin, digits.data() + digits.size(), number).ptr == digits.data() + digits.size()) {
+    if (begin != digits.data() + digits.size() &&
+        std::from_chars(begin, digits.data() + digits.size(), number).ptr == digits.data() + digits.size()) {
       return Value(number);
     }
   }
@@ -144,7 +149,12 @@ Value escape(Evaluator& ev, const Value& input, Arguments&) {
   OriginText out;
   for (size_t i = 0; i < text.size();) {
     const char c = text.bytes()[i];
-    const std::string_view entity = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ? "&#39;" : "";
+    const std::string_view entity = c == '&'    ? "&amp;"
+                                    : c == '<'  ? "&lt;"
+                                    : c == '>'  ? "&gt;"
+                                    : c == '"'  ? "&#34;"
+                                    : c == '\'' ? "&#39;"
+                                                : "";
     if (entity.empty()) {
       const size_t next = std::min(text.bytes().find_first_of("&<>\"'", i + 1), text.size());
       out.append(text, i, next);
@@ -176,7 +186,8 @@ Value tojson(Evaluator& ev, const Value& input, Arguments& arguments) {
       return ev.fail("tojson: expected an integer or a string as indent");
     }
   }
-  if (bound[2] && bound[2]->is_list() && bound[2]->items().size() == 2 && bound[2]->items()[0].is_text() && bound[2]->items()[1].is_text()) {
+  if (bound[2] && bound[2]->is_list() && bound[2]->items().size() == 2 && bound[2]->items()[0].is_text() &&
+      bound[2]->items()[1].is_text()) {
     style.item_separator = bound[2]->items()[0].bytes();
     style.key_separator = bound[2]->items()[1].bytes();
   }
@@ -207,7 +218,8 @@ Value center(Evaluator& ev, const Value& input, Arguments& arguments) {
   const Bound bound(ev, "center", arguments, {"width"});
   const OriginText text = text_of(ev, input);
   const int64_t width = std::min<int64_t>(bound.integer(0, 80), static_cast<int64_t>(ev.limits().max_output_bytes));
-  const int64_t size = static_cast<int64_t>(count_characters(text.bytes())), missing = std::max<int64_t>(width - size, 0);
+  const int64_t size = static_cast<int64_t>(count_characters(text.bytes())),
+                missing = std::max<int64_t>(width - size, 0);
   const int64_t left = missing / 2 + (missing & width & 1);
   ev.charge(static_cast<size_t>(missing) / 16);
   OriginText out = OriginText::data(std::string(static_cast<size_t>(left), ' '));
@@ -218,7 +230,8 @@ Value center(Evaluator& ev, const Value& input, Arguments& arguments) {
 
 Value truncate(Evaluator& ev, const Value& input, Arguments& arguments) {
   const Bound bound(ev, "truncate", arguments, {"length", "killwords", "end", "leeway"});
-  const OriginText text = text_of(ev, input), end = bound[2] && bound[2]->is_text() ? bound[2]->text() : OriginText::markup("...");
+  const OriginText text = text_of(ev, input),
+                   end = bound[2] && bound[2]->is_text() ? bound[2]->text() : OriginText::markup("...");
   const std::vector<size_t> offsets = character_offsets(text.bytes());
   const auto size = static_cast<int64_t>(offsets.size()) - 1;
   const int64_t length = bound.integer(0, 255), kept = length - static_cast<int64_t>(count_characters(end.bytes()));
@@ -250,8 +263,10 @@ Value wordcount(Evaluator& ev, const Value& input, Arguments&) {
 
 Value urlencode(Evaluator& ev, const Value& input, Arguments&) {
   std::string out;
-  for (const char c : text_of(ev, input).bytes()) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("_.-~/").find(c) != std::string_view::npos;
+  const OriginText text = text_of(ev, input);
+  for (const char c : text.bytes()) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("_.-~/").find(c) != std::string_view::npos;
     out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return ev.data(std::move(out));
@@ -261,7 +276,8 @@ Value urlencode(Evaluator& ev, const Value& input, Arguments&) {
 
 const FilterTable& value_filters() {
   static const FilterTable table{
-      {"default", use_default}, {"d", use_default},
+      {"default", use_default},
+      {"d", use_default},
       {"trim", trim},
       {"replace", replace_filter},
       {"indent", indent},
@@ -269,9 +285,12 @@ const FilterTable& value_filters() {
       {"float", to_float},
       {"round", round_filter},
       {"abs", absolute},
-      {"escape", escape}, {"e", escape}, {"forceescape", escape},
+      {"escape", escape},
+      {"e", escape},
+      {"forceescape", escape},
       {"tojson", tojson},
-      {"from_json", from_json_filter}, {"fromjson", from_json_filter},
+      {"from_json", from_json_filter},
+      {"fromjson", from_json_filter},
       {"format", format_filter},
       {"center", center},
       {"truncate", truncate},
@@ -332,23 +351,28 @@ Value format_percent(Evaluator& ev, const OriginText& format, const Value& value
       if (next_value >= items.size()) return ev.fail("not enough arguments for format string");
       value = &items[next_value++];
     }
-    if (spec.size() > 8 || std::count_if(spec.begin(), spec.end(), [](char c) { return c >= '0' && c <= '9'; }) > 4) return ev.fail("format: the width is too large");
+    if (spec.size() > 8 || std::count_if(spec.begin(), spec.end(), [](char c) { return c >= '0' && c <= '9'; }) > 4)
+      return ev.fail("format: the width is too large");
     if (kind == 's' || kind == 'r') {
       std::string bytes;
-      if (kind == 'r' || !value->is_text()) append_repr(bytes, *value, ev.limits().max_output_bytes, kind == 'r' ? 1 : 0);
+      if (kind == 'r' || !value->is_text())
+        append_repr(bytes, *value, ev.limits().max_output_bytes, kind == 'r' ? 1 : 0);
       OriginText part = kind == 's' && value->is_text() ? value->text() : OriginText::data(std::move(bytes));
       const bool left = spec.starts_with('-');
-      const size_t width = std::strtoul(spec.c_str() + (left ? 1 : 0), nullptr, 10), size = count_characters(part.bytes());
+      const size_t width = std::strtoul(spec.c_str() + (left ? 1 : 0), nullptr, 10),
+                   size = count_characters(part.bytes());
       const std::string padding(width > size ? width - size : 0, ' ');
       if (!left) out.append_data(padding);
       out.append(part);
       if (left) out.append_data(padding);
     } else if (std::string_view("dixXfFeEgG").find(kind) != std::string_view::npos) {
-      if (!value->is_number()) return ev.fail(fmt::format("%{} format: a real number is required, not {}", kind, type_name(*value)));
+      if (!value->is_number())
+        return ev.fail(fmt::format("%{} format: a real number is required, not {}", kind, type_name(*value)));
       const bool whole = kind == 'd' || kind == 'i' || kind == 'x' || kind == 'X';
       char buffer[512];
       if (whole) {
-        const auto number = value->is_float() ? static_cast<long long>(std::clamp(value->number(), -9e18, 9e18)) : static_cast<long long>(value->integer());
+        const auto number = value->is_float() ? static_cast<long long>(std::clamp(value->number(), -9e18, 9e18))
+                                              : static_cast<long long>(value->integer());
         std::snprintf(buffer, sizeof buffer, ("%" + spec + "ll" + kind).c_str(), number);
       } else {
         std::snprintf(buffer, sizeof buffer, ("%" + spec + kind).c_str(), value->number());
@@ -360,8 +384,10 @@ Value format_percent(Evaluator& ev, const OriginText& format, const Value& value
     ev.charge(1);
     if (out.size() > ev.limits().max_output_bytes) return ev.fail("the chat template made a text that is too long");
   }
-  if (next_value < items.size() && !values.is_dict() && values.is_tuple()) return ev.fail("not all arguments converted during string formatting");
-  if (next_value == 0 && !values.is_tuple() && !values.is_dict()) return ev.fail("not all arguments converted during string formatting");
+  if (next_value < items.size() && !values.is_dict() && values.is_tuple())
+    return ev.fail("not all arguments converted during string formatting");
+  if (next_value == 0 && !values.is_tuple() && !values.is_dict())
+    return ev.fail("not all arguments converted during string formatting");
   return ev.text(std::move(out));
 }
 

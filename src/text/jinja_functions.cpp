@@ -51,7 +51,8 @@ Value make_dict(Evaluator& ev, Arguments& arguments, Container::Kind kind) {
     std::vector<Value> pairs;
     if (!ev.iterate(source, pairs)) return {};
     for (const Value& pair : pairs) {
-      if (!pair.is_list() || pair.items().size() != 2) return ev.fail("dictionary update sequence element has not length 2");
+      if (!pair.is_list() || pair.items().size() != 2)
+        return ev.fail("dictionary update sequence element has not length 2");
       entries.emplace_back(pair.items()[0], pair.items()[1]);
     }
   }
@@ -70,7 +71,8 @@ Value strftime_now(Evaluator& ev, Arguments& arguments) {
   if (!format || format->empty()) return ev.data("");
   if (format->size() > 1024) return ev.fail("strftime_now(): the format is too long");
   const auto& clock = ev.limits().unix_seconds;
-  const auto now = static_cast<time_t>(clock ? clock() : std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()));
+  const auto now =
+      static_cast<time_t>(clock ? clock() : std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()));
   struct tm local {};
   localtime_r(&now, &local);
   std::string buffer(16384, '\0');
@@ -84,7 +86,8 @@ Value make_joiner(Evaluator& ev, Arguments& arguments) {
   if (bound[0] && !bound[0]->is_text()) return ev.fail("joiner(): expected a string");
   auto joiner = std::make_shared<Callable>();
   joiner->name = "joiner";
-  joiner->call = [used = false, separator = bound[0] ? *bound[0] : ev.data(", ")](Evaluator& evaluator, Arguments&) mutable {
+  joiner->call = [used = false, separator = bound[0] ? *bound[0] : ev.data(", ")](Evaluator& evaluator,
+                                                                                  Arguments&) mutable {
     return std::exchange(used, true) ? separator : evaluator.data("");
   };
   return Value(std::move(joiner));
@@ -110,7 +113,8 @@ void Evaluator::set_globals() {
   };
   for (const auto& [name, call] : functions) {
     const auto known = std::find(template_.names.begin(), template_.names.end(), name);
-    if (known != template_.names.end()) scope_->set(static_cast<int>(known - template_.names.begin()), callable(name, call));
+    if (known != template_.names.end())
+      scope_->set(static_cast<int>(known - template_.names.begin()), callable(name, call));
   }
 }
 
@@ -126,7 +130,8 @@ Value Evaluator::loop_attribute(const Value& object, std::string_view name) {
   if (name == "length") return Value(size);
   if (name == "depth") return Value(loop->depth0 + 1);
   if (name == "depth0") return Value(loop->depth0);
-  if (name == "previtem") return at == 0 || at > size ? Value::undefined("there is no previous item") : loop->items[at - 1];
+  if (name == "previtem")
+    return at == 0 || at > size ? Value::undefined("there is no previous item") : loop->items[at - 1];
   if (name == "nextitem") return at + 1 >= size ? Value::undefined("there is no next item") : loop->items[at + 1];
   if (name == "cycle") {
     return callable("cycle", [at](Evaluator& ev, Arguments& arguments) {
@@ -138,7 +143,8 @@ Value Evaluator::loop_attribute(const Value& object, std::string_view name) {
     return callable("changed", [loop](Evaluator& ev, Arguments& arguments) {
       if (loop->over) return ev.fail("loop.changed() after its loop");
       bool same = loop->last_changed.size() == arguments.positional.size() && !arguments.positional.empty();
-      for (size_t i = 0; same && i < arguments.positional.size(); ++i) same = ev.equals(loop->last_changed[i], arguments.positional[i]);
+      for (size_t i = 0; same && i < arguments.positional.size(); ++i)
+        same = ev.equals(loop->last_changed[i], arguments.positional[i]);
       loop->last_changed = arguments.positional;
       return Value(!same);
     });

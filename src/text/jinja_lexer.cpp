@@ -77,7 +77,8 @@ class Lexer {
     } else if (sign != '+' && !is_variable) {
       const size_t newline = text.rfind('\n');
       const size_t line = newline == std::string_view::npos ? 0 : newline + 1;
-      const bool blank = line < text.size() && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(line), text.end(), is_blank);
+      const bool blank =
+          line < text.size() && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(line), text.end(), is_blank);
       if (blank && (line > 0 || line_starts_)) text = text.substr(0, line);
     }
     if (!text.empty()) push(Token::Kind::output, std::string(text));
@@ -176,7 +177,8 @@ class Lexer {
       }
       REDOUBT_CHECK(read_word(open));
     }
-    return fail(is_variable ? "unexpected end of template, expected '}}'" : "unexpected end of template, expected '%}'");
+    return fail(is_variable ? "unexpected end of template, expected '}}'"
+                            : "unexpected end of template, expected '%}'");
   }
 
   Status read_word(std::string& open) {
@@ -203,7 +205,9 @@ class Lexer {
   }
 
   size_t skip_digits(size_t i) const {
-    while (i < source_.size() && (is_digit(source_[i]) || (source_[i] == '_' && i + 1 < source_.size() && is_digit(source_[i + 1])))) ++i;
+    while (i < source_.size() &&
+           (is_digit(source_[i]) || (source_[i] == '_' && i + 1 < source_.size() && is_digit(source_[i + 1]))))
+      ++i;
     return i;
   }
 
@@ -217,7 +221,8 @@ class Lexer {
     bool is_float = false;
     if (base != 10) {
       end += 2;
-      while (end < source_.size() && (std::isxdigit(static_cast<unsigned char>(source_[end])) || source_[end] == '_')) ++end;
+      while (end < source_.size() && (std::isxdigit(static_cast<unsigned char>(source_[end])) || source_[end] == '_'))
+        ++end;
     } else {
       end = skip_digits(end);
       const bool after_dot = at_ > 0 && source_[at_ - 1] == '.';  // x.0.1: subscripts, not a fraction
@@ -272,8 +277,16 @@ class Lexer {
 
   // Python's escapes; `i` stands on the backslash and moves behind the escape.
   Status read_escape(std::string& text, size_t& i) {
-    static constexpr std::array<std::pair<char, char>, 10> kPlain{{{'n', '\n'}, {'t', '\t'}, {'r', '\r'}, {'\\', '\\'},
-        {'\'', '\''}, {'"', '"'}, {'a', '\a'}, {'b', '\b'}, {'f', '\f'}, {'v', '\v'}}};
+    static constexpr std::array<std::pair<char, char>, 10> kPlain{{{'n', '\n'},
+                                                                   {'t', '\t'},
+                                                                   {'r', '\r'},
+                                                                   {'\\', '\\'},
+                                                                   {'\'', '\''},
+                                                                   {'"', '"'},
+                                                                   {'a', '\a'},
+                                                                   {'b', '\b'},
+                                                                   {'f', '\f'},
+                                                                   {'v', '\v'}}};
     const char c = source_[i + 1];
     for (const auto& [letter, meaning] : kPlain) {
       if (c == letter) return text += meaning, i += 2, ok();
@@ -285,7 +298,9 @@ class Lexer {
     if (c >= '0' && c <= '7') {
       base = 8;
       begin = i + 1;
-      while (digits < 3 && begin + digits < source_.size() && source_[begin + digits] >= '0' && source_[begin + digits] <= '7') ++digits;
+      while (digits < 3 && begin + digits < source_.size() && source_[begin + digits] >= '0' &&
+             source_[begin + digits] <= '7')
+        ++digits;
     } else if (digits == 0) {
       if (c == 'N') return fail("the escape \\N{...} is not supported");
       return text += '\\', i += 1, ok();  // unknown: kept as it stands

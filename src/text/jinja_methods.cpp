@@ -27,7 +27,7 @@ std::vector<OriginText> split_words(const OriginText& text, int64_t max_splits) 
     while (i < text.size() && is_split_space(text, i, length)) i += length;
     if (i == text.size()) break;
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
-      parts.push_back(strip(text.slice(i, text.size()), Side::right));
+      parts.push_back(text.slice(i, text.size()));
       break;
     }
     const size_t begin = i;
@@ -116,7 +116,8 @@ Value partition_at(Evaluator& ev, const Value& self, Arguments& arguments, bool 
   if (found == std::string::npos) {
     parts[last ? 2 : 0] = text;
   } else {
-    parts = {text.slice(0, found), text.slice(found, found + separator->size()), text.slice(found + separator->size(), text.size())};
+    parts = {text.slice(0, found), text.slice(found, found + separator->size()),
+             text.slice(found + separator->size(), text.size())};
   }
   return texts(ev, std::move(parts), Container::Kind::tuple);
 }
@@ -199,8 +200,7 @@ Value find_text(Evaluator& ev, const Value& self, Arguments& arguments, bool las
   const auto size = static_cast<int64_t>(offsets.size()) - 1;
   const auto clamp = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size); };
   const int64_t from = bound.integer(1, 0), begin = clamp(from), end = clamp(bound.integer(2, size));
-  const std::string_view window =
-      std::string_view(self.bytes()).substr(0, offsets[static_cast<size_t>(end)]);
+  const std::string_view window = std::string_view(self.bytes()).substr(0, offsets[static_cast<size_t>(end)]);
   const size_t first = offsets[static_cast<size_t>(begin)];
   size_t found = last ? window.rfind(*part) : window.find(*part, first);
   if (found != std::string_view::npos && (found < first || from > size)) found = std::string_view::npos;
@@ -215,11 +215,13 @@ Value count_text(Evaluator& ev, const Value& self, Arguments& arguments) {
   ev.charge(self.text().size() / 64);
   if (part->empty()) return Value(count_characters(self.bytes()) + 1);
   size_t count = 0;
-  for (size_t at = self.bytes().find(*part); at != std::string::npos; at = self.bytes().find(*part, at + part->size())) ++count;
+  for (size_t at = self.bytes().find(*part); at != std::string::npos; at = self.bytes().find(*part, at + part->size()))
+    ++count;
   return Value(count);
 }
 
-// Whether all characters (at least one) are of a class; for isupper and islower at least one cased and none of the other.
+// Whether all characters (at least one) are of a class; for isupper and islower at least one cased and none of the
+// other.
 template <class Test>
 Value all_characters(const Value& self, Test test) {
   const std::string& bytes = self.bytes();
@@ -245,7 +247,8 @@ Value pad(Evaluator& ev, const Value& self, Arguments& arguments, double left_sh
   const Bound bound(ev, "ljust", arguments, {"width", "fillchar"});
   const int64_t missing = bound.integer(0, 0) - static_cast<int64_t>(count_characters(self.bytes()));
   if (missing <= 0) return self;
-  if (missing > static_cast<int64_t>(ev.limits().max_output_bytes) || !ev.charge(static_cast<size_t>(missing))) return ev.fail("the width is too large");
+  if (missing > static_cast<int64_t>(ev.limits().max_output_bytes) || !ev.charge(static_cast<size_t>(missing)))
+    return ev.fail("the width is too large");
   const OriginText fill = bound[1] && bound[1]->is_text() ? bound[1]->text() : OriginText::data(" ");
   const auto left = static_cast<int64_t>(static_cast<double>(missing) * left_share);
   OriginText padded;
@@ -280,11 +283,14 @@ Value format_braces(Evaluator& ev, const Value& self, Arguments& arguments) {
     const bool numbered = std::all_of(field.begin(), field.end(), [](char d) { return d >= '0' && d <= '9'; });
     if (numbered) {
       const size_t index = field.empty() ? automatic++ : std::strtoul(field.substr(0, 9).c_str(), nullptr, 10);
-      if (index >= arguments.positional.size()) return ev.fail("Replacement index out of range for positional args tuple");
+      if (index >= arguments.positional.size())
+        return ev.fail("Replacement index out of range for positional args tuple");
       out.append(ev.to_text(arguments.positional[index]));
     } else {
-      const auto found = std::find_if(arguments.keywords.begin(), arguments.keywords.end(), [&](const auto& k) { return k.first == field; });
-      if (found == arguments.keywords.end()) return ev.fail("a format string has a field that is not given or not supported");
+      const auto found = std::find_if(arguments.keywords.begin(), arguments.keywords.end(),
+                                      [&](const auto& k) { return k.first == field; });
+      if (found == arguments.keywords.end())
+        return ev.fail("a format string has a field that is not given or not supported");
       out.append(ev.to_text(found->second));
     }
     ev.charge(1);
@@ -318,18 +324,25 @@ const MethodTable& text_methods() {
       {"index", [](Evaluator& ev, const Value& s, Arguments& a) { return find_text(ev, s, a, false, true); }},
       {"rindex", [](Evaluator& ev, const Value& s, Arguments& a) { return find_text(ev, s, a, true, true); }},
       {"count", count_text},
-      {"join", [](Evaluator& ev, const Value& s, Arguments& a) {
+      {"join",
+       [](Evaluator& ev, const Value& s, Arguments& a) {
          if (a.positional.size() != 1) return ev.fail("join() takes exactly one argument");
          Arguments separator;
          separator.positional.push_back(s);
          return ev.filter("join", a.positional[0], separator);
        }},
       {"format", format_braces},
-      {"isdigit", [](Evaluator&, const Value& s, Arguments&) { return all_characters(s, [](char32_t c) { return c >= '0' && c <= '9'; }); }},
-      {"isdecimal", [](Evaluator&, const Value& s, Arguments&) { return all_characters(s, [](char32_t c) { return c >= '0' && c <= '9'; }); }},
-      {"isnumeric", [](Evaluator&, const Value& s, Arguments&) { return all_characters(s, [](char32_t c) { return c >= '0' && c <= '9'; }); }},
+      {"isdigit", [](Evaluator&, const Value& s,
+                     Arguments&) { return all_characters(s, [](char32_t c) { return c >= '0' && c <= '9'; }); }},
+      {"isdecimal", [](Evaluator&, const Value& s,
+                       Arguments&) { return all_characters(s, [](char32_t c) { return c >= '0' && c <= '9'; }); }},
+      {"isnumeric", [](Evaluator&, const Value& s,
+                       Arguments&) { return all_characters(s, [](char32_t c) { return c >= '0' && c <= '9'; }); }},
       {"isalpha", [](Evaluator&, const Value& s, Arguments&) { return all_characters(s, is_alpha); }},
-      {"isalnum", [](Evaluator&, const Value& s, Arguments&) { return all_characters(s, [](char32_t c) { return is_alpha(c) || (c >= '0' && c <= '9'); }); }},
+      {"isalnum",
+       [](Evaluator&, const Value& s, Arguments&) {
+         return all_characters(s, [](char32_t c) { return is_alpha(c) || (c >= '0' && c <= '9'); });
+       }},
       {"isspace", [](Evaluator&, const Value& s, Arguments&) { return all_characters(s, is_space); }},
       {"isupper", [](Evaluator&, const Value& s, Arguments&) { return is_cased(s, true); }},
       {"islower", [](Evaluator&, const Value& s, Arguments&) { return is_cased(s, false); }},
@@ -377,7 +390,8 @@ Value update(Evaluator& ev, const Value& self, Arguments& arguments) {
   std::vector<std::pair<Value, Value>> entries;
   for (const Value& source : arguments.positional) {
     if (!source.is_dict()) return ev.fail("update(): expected a mapping");
-    for (size_t i = 0; i < source.container().keys.size(); ++i) entries.emplace_back(source.container().keys[i], source.container().values[i]);
+    for (size_t i = 0; i < source.container().keys.size(); ++i)
+      entries.emplace_back(source.container().keys[i], source.container().values[i]);
   }
   for (auto& [name, value] : arguments.keywords) entries.emplace_back(ev.data(name), value);
   for (auto& [key, value] : entries) {
@@ -396,9 +410,11 @@ const MethodTable& dict_methods() {
       {"pop", pop_entry},
       {"setdefault", setdefault},
       {"update", update},
-      {"copy", [](Evaluator& ev, const Value& s, Arguments&) {
+      {"copy",
+       [](Evaluator& ev, const Value& s, Arguments&) {
          std::vector<std::pair<Value, Value>> entries;
-         for (size_t i = 0; i < s.container().keys.size(); ++i) entries.emplace_back(s.container().keys[i], s.container().values[i]);
+         for (size_t i = 0; i < s.container().keys.size(); ++i)
+           entries.emplace_back(s.container().keys[i], s.container().values[i]);
          return ev.dict(std::move(entries));
        }},
   };
@@ -445,7 +461,8 @@ Value pop_item(Evaluator& ev, const Value& self, Arguments& arguments) {
   auto& values = self.container().values;
   int64_t index = bound.integer(0, -1);
   if (index < 0) index += static_cast<int64_t>(values.size());
-  if (index < 0 || index >= static_cast<int64_t>(values.size())) return ev.fail(values.empty() ? "pop from empty list" : "pop index out of range");
+  if (index < 0 || index >= static_cast<int64_t>(values.size()))
+    return ev.fail(values.empty() ? "pop from empty list" : "pop index out of range");
   if (!ev.charge(values.size() - static_cast<size_t>(index))) return {};
   Value value = values[static_cast<size_t>(index)];
   values.erase(values.begin() + index);
@@ -482,7 +499,8 @@ const MethodTable& list_methods() {
       {"count", count_items},
       {"copy", [](Evaluator& ev, const Value& s, Arguments&) { return ev.list(s.items()); }},
       {"clear", [](Evaluator&, const Value& s, Arguments&) { return s.container().values.clear(), Value(None{}); }},
-      {"reverse", [](Evaluator& ev, const Value& s, Arguments&) {
+      {"reverse",
+       [](Evaluator& ev, const Value& s, Arguments&) {
          ev.charge(s.items().size());
          std::reverse(s.container().values.begin(), s.container().values.end());
          return Value(None{});
@@ -508,7 +526,8 @@ bool has_method(const Value& object, std::string_view name) {
 Value Evaluator::method(const Value& object, const std::string& name, Arguments& arguments) {
   const MethodTable* table = methods_of(object);
   const auto found = table ? table->find(name) : MethodTable::const_iterator{};
-  if (!table || found == table->end()) return fail(fmt::format("'{}' has no attribute '{}'", object_type_repr(object), name));
+  if (!table || found == table->end())
+    return fail(fmt::format("'{}' has no attribute '{}'", object_type_repr(object), name));
   if (object.is_text() && !charge(object.text().size() / 64)) return {};
   return found->second(*this, object, arguments);
 }

@@ -11,7 +11,8 @@ namespace redoubt::jinja {
 namespace {
 
 std::string_view spelling(Op op) {
-  static constexpr std::string_view kSpellings[] = {"+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">="};
+  static constexpr std::string_view kSpellings[] = {"+",  "-",  "*", "/",  "//", "%", "**",
+                                                    "==", "!=", "<", "<=", ">",  ">="};
   return kSpellings[static_cast<size_t>(op)];
 }
 
@@ -24,7 +25,8 @@ Value add_sequences(Evaluator& ev, const Value& a, const Value& b) {
 Value repeat(Evaluator& ev, const Value& value, Integer times) {
   const auto size = static_cast<Integer>(value.is_text() ? value.text().size() : value.items().size());
   times = std::max<Integer>(times, 0);
-  if (size != 0 && times > static_cast<Integer>(ev.limits().max_output_bytes) / size) return ev.fail("the chat template repeats a value too often");
+  if (size != 0 && times > static_cast<Integer>(ev.limits().max_output_bytes) / size)
+    return ev.fail("the chat template repeats a value too often");
   if (size == 0) times = std::min<Integer>(times, 1);
   if (!ev.charge(static_cast<size_t>(times * size / 16 + times))) return {};
   if (value.is_text()) {
@@ -52,10 +54,17 @@ Value integer_arithmetic(Evaluator& ev, Op op, Integer a, Integer b) {
   Integer result = 0;
   bool overflow = false;
   switch (op) {
-    case Op::add: overflow = __builtin_add_overflow(a, b, &result); break;
-    case Op::sub: overflow = __builtin_sub_overflow(a, b, &result); break;
-    case Op::mul: overflow = __builtin_mul_overflow(a, b, &result); break;
-    case Op::div: return b == 0 ? ev.fail("division by zero") : Value(static_cast<double>(a) / static_cast<double>(b));
+    case Op::add:
+      overflow = __builtin_add_overflow(a, b, &result);
+      break;
+    case Op::sub:
+      overflow = __builtin_sub_overflow(a, b, &result);
+      break;
+    case Op::mul:
+      overflow = __builtin_mul_overflow(a, b, &result);
+      break;
+    case Op::div:
+      return b == 0 ? ev.fail("division by zero") : Value(static_cast<double>(a) / static_cast<double>(b));
     case Op::floordiv:
     case Op::mod: {
       if (b == 0) return ev.fail("integer division or modulo by zero");
@@ -65,24 +74,31 @@ Value integer_arithmetic(Evaluator& ev, Op op, Integer a, Integer b) {
       result = op == Op::mod ? (lower ? rest + b : rest) : a / b - (lower ? 1 : 0);
       break;
     }
-    default: return integer_power(ev, a, b);
+    default:
+      return integer_power(ev, a, b);
   }
   return overflow ? ev.fail("an integer is out of range") : Value(result);
 }
 
 Value float_arithmetic(Evaluator& ev, Op op, double a, double b) {
   switch (op) {
-    case Op::add: return Value(a + b);
-    case Op::sub: return Value(a - b);
-    case Op::mul: return Value(a * b);
-    case Op::div: return b == 0 ? ev.fail("float division by zero") : Value(a / b);
-    case Op::floordiv: return b == 0 ? ev.fail("float floor division by zero") : Value(std::floor(a / b));
+    case Op::add:
+      return Value(a + b);
+    case Op::sub:
+      return Value(a - b);
+    case Op::mul:
+      return Value(a * b);
+    case Op::div:
+      return b == 0 ? ev.fail("float division by zero") : Value(a / b);
+    case Op::floordiv:
+      return b == 0 ? ev.fail("float floor division by zero") : Value(std::floor(a / b));
     case Op::mod: {
       if (b == 0) return ev.fail("float modulo");
       const double rest = std::fmod(a, b);
       return Value(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
     }
-    default: return Value(std::pow(a, b));
+    default:
+      return Value(std::pow(a, b));
   }
 }
 
@@ -107,10 +123,12 @@ Value Evaluator::arithmetic(Op op, const Value& a, const Value& b) {
     return fail(fmt::format("can only concatenate {} (not \"{}\") to {}", type_name(a), type_name(b), type_name(a)));
   }
   if (op == Op::mod && a.is_text()) return format_percent(*this, a.text(), b);
-  if (op == Op::mul && (a.is_text() || a.is_list()) && (b.is_integer() || b.is_bool())) return repeat(*this, a, b.integer());
-  if (op == Op::mul && (b.is_text() || b.is_list()) && (a.is_integer() || a.is_bool())) return repeat(*this, b, a.integer());
-  return fail(fmt::format("unsupported operand type(s) for {}: '{}' and '{}'", op == Op::pow ? "** or pow()" : spelling(op),
-                          type_name(a), type_name(b)));
+  if (op == Op::mul && (a.is_text() || a.is_list()) && (b.is_integer() || b.is_bool()))
+    return repeat(*this, a, b.integer());
+  if (op == Op::mul && (b.is_text() || b.is_list()) && (a.is_integer() || a.is_bool()))
+    return repeat(*this, b, a.integer());
+  return fail(fmt::format("unsupported operand type(s) for {}: '{}' and '{}'",
+                          op == Op::pow ? "** or pow()" : spelling(op), type_name(a), type_name(b)));
 }
 
 bool Evaluator::equals(const Value& a, const Value& b) {
@@ -124,20 +142,29 @@ int Evaluator::order(const Value& a, const Value& b, std::string_view sign) {
   if (a.is_undefined() || b.is_undefined()) return attribute(a.is_undefined() ? a : b, ""), 0;
   const int result = jinja::compare(a, b, steps_left_);
   charge(0);
-  if (result == 2) fail(fmt::format("'{}' not supported between instances of '{}' and '{}'", sign, type_name(a), type_name(b)));
+  if (result == 2)
+    fail(fmt::format("'{}' not supported between instances of '{}' and '{}'", sign, type_name(a), type_name(b)));
   return result == 2 ? 0 : result;
 }
 
 bool Evaluator::compare(Op op, const Value& a, const Value& b) {
   switch (op) {
-    case Op::eq: return equals(a, b);
-    case Op::ne: return !equals(a, b);
-    case Op::in: return contains(b, a);
-    case Op::not_in: return !contains(b, a);
-    case Op::lt: return order(a, b, "<") < 0 && !failed_;
-    case Op::le: return order(a, b, "<=") <= 0 && !failed_;
-    case Op::gt: return order(a, b, ">") > 0 && !failed_;
-    default: return order(a, b, ">=") >= 0 && !failed_;
+    case Op::eq:
+      return equals(a, b);
+    case Op::ne:
+      return !equals(a, b);
+    case Op::in:
+      return contains(b, a);
+    case Op::not_in:
+      return !contains(b, a);
+    case Op::lt:
+      return order(a, b, "<") < 0 && !failed_;
+    case Op::le:
+      return order(a, b, "<=") <= 0 && !failed_;
+    case Op::gt:
+      return order(a, b, ">") > 0 && !failed_;
+    default:
+      return order(a, b, ">=") >= 0 && !failed_;
   }
 }
 
@@ -155,7 +182,8 @@ bool Evaluator::contains(const Value& container, const Value& element) {
     if (!is_hashable(element)) return fail(fmt::format("unhashable type: '{}'", type_name(element))), false;
     return container.container().find(element) != nullptr;
   }
-  if (!container.is_list()) return fail(fmt::format("argument of type '{}' is not iterable", type_name(container))), false;
+  if (!container.is_list())
+    return fail(fmt::format("argument of type '{}' is not iterable", type_name(container))), false;
   for (const Value& item : container.items()) {
     if (!charge(1)) return false;
     if (equals(item, element)) return true;
@@ -168,7 +196,8 @@ bool Evaluator::iterate(const Value& value, std::vector<Value>& items) {
   if (value.is_text()) {
     const std::vector<size_t> offsets = character_offsets(value.bytes());
     if (!charge(offsets.size())) return false;
-    for (size_t i = 0; i + 1 < offsets.size() && !failed_; ++i) items.push_back(text(value.text().slice(offsets[i], offsets[i + 1])));
+    for (size_t i = 0; i + 1 < offsets.size() && !failed_; ++i)
+      items.push_back(text(value.text().slice(offsets[i], offsets[i + 1])));
     return !failed_;
   }
   if (value.is_dict() || value.is_list()) {
@@ -243,7 +272,9 @@ Value Evaluator::slice(const Value& object, const Value& begin, const Value& end
   const bool ascii = object.is_text() && is_ascii(object.bytes());
   if (object.is_text()) charge(object.text().size() / 64);
   if (object.is_text() && !ascii) offsets = character_offsets(object.bytes());
-  const auto size = static_cast<Integer>(object.is_list() ? object.items().size() : ascii ? object.text().size() : offsets.size() - 1);
+  const auto size = static_cast<Integer>(object.is_list() ? object.items().size()
+                                         : ascii          ? object.text().size()
+                                                          : offsets.size() - 1);
   const auto clamp = [&](const Value& bound, Integer fallback) {
     if (bound.is_none()) return fallback;
     Integer at = bound.integer();
@@ -277,12 +308,17 @@ Bound::Bound(Evaluator& evaluator, std::string_view function, const Arguments& a
     std::fill(values_.begin(), values_.end(), nullptr);
   };
   if (arguments.positional.size() > names.size()) {
-    return refuse(fmt::format("{}() takes at most {} arguments ({} given)", function, names.size(), arguments.positional.size()));
+    refuse(
+        fmt::format("{}() takes at most {} arguments ({} given)", function, names.size(), arguments.positional.size()));
+    return;
   }
   for (size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.keywords) {
     const auto found = std::find(names.begin(), names.end(), name);
-    if (found == names.end()) return refuse(fmt::format("{}() got an unexpected keyword argument '{}'", function, name));
+    if (found == names.end()) {
+      refuse(fmt::format("{}() got an unexpected keyword argument '{}'", function, name));
+      return;
+    }
     values_[static_cast<size_t>(found - names.begin())] = &value;
   }
 }

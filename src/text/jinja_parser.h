@@ -54,8 +54,8 @@ class ExpressionParser {
  public:
   explicit ExpressionParser(TokenStream& tokens) : tokens_(tokens) {}
 
-  ExprPtr expression();                          // with inline if
-  ExprPtr tuple(bool with_conditional = true);   // a, b, c without parentheses, or one expression
+  ExprPtr expression();                         // with inline if
+  ExprPtr tuple(bool with_conditional = true);  // a, b, c without parentheses, or one expression
   ExprPtr expression_without_conditional() { return logical_or(); }
   ExprPtr filters(ExprPtr base, bool inline_start);  // inline_start: the first filter comes without its |
   ExprPtr unary_with_postfix();                      // for call blocks

@@ -37,29 +37,51 @@ const std::unordered_map<std::string_view, Predicate>& predicates() {
       {"number", [](Evaluator&, const Value& v, const Value*) { return v.is_number(); }},
       {"string", [](Evaluator&, const Value& v, const Value*) { return v.is_text(); }},
       {"mapping", [](Evaluator&, const Value& v, const Value*) { return v.is_dict(); }},
-      {"sequence", [](Evaluator&, const Value& v, const Value*) { return v.is_text() || v.is_list() || v.is_dict() || v.is_undefined(); }},
-      {"iterable", [](Evaluator&, const Value& v, const Value*) { return v.is_text() || v.is_list() || v.is_dict() || v.is_undefined(); }},
+      {"sequence", [](Evaluator&, const Value& v,
+                      const Value*) { return v.is_text() || v.is_list() || v.is_dict() || v.is_undefined(); }},
+      {"iterable", [](Evaluator&, const Value& v,
+                      const Value*) { return v.is_text() || v.is_list() || v.is_dict() || v.is_undefined(); }},
       {"callable", [](Evaluator&, const Value& v, const Value*) { return v.is_callable(); }},
       {"even", [](Evaluator& ev, const Value& v, const Value*) { return has_remainder(ev, v, 2, 0); }},
       {"odd", [](Evaluator& ev, const Value& v, const Value*) { return has_remainder(ev, v, 2, 1); }},
-      {"divisibleby", [](Evaluator& ev, const Value& v, const Value* a) {
-         return a && a->is_integer() ? has_remainder(ev, v, a->integer(), 0) : (ev.fail("divisibleby: expected an integer"), false);
+      {"divisibleby",
+       [](Evaluator& ev, const Value& v, const Value* a) {
+         return a && a->is_integer() ? has_remainder(ev, v, a->integer(), 0)
+                                     : (ev.fail("divisibleby: expected an integer"), false);
        }},
-      {"lower", [](Evaluator& ev, const Value& v, const Value*) { return is_true(Value(lower(ev.to_text(v)).bytes() == ev.to_text(v).bytes() && upper(ev.to_text(v)).bytes() != ev.to_text(v).bytes())); }},
-      {"upper", [](Evaluator& ev, const Value& v, const Value*) { return is_true(Value(upper(ev.to_text(v)).bytes() == ev.to_text(v).bytes() && lower(ev.to_text(v)).bytes() != ev.to_text(v).bytes())); }},
-      {"sameas", [](Evaluator& ev, const Value& v, const Value* a) {
+      {"lower",
+       [](Evaluator& ev, const Value& v, const Value*) {
+         return is_true(Value(lower(ev.to_text(v)).bytes() == ev.to_text(v).bytes() &&
+                              upper(ev.to_text(v)).bytes() != ev.to_text(v).bytes()));
+       }},
+      {"upper",
+       [](Evaluator& ev, const Value& v, const Value*) {
+         return is_true(Value(upper(ev.to_text(v)).bytes() == ev.to_text(v).bytes() &&
+                              lower(ev.to_text(v)).bytes() != ev.to_text(v).bytes()));
+       }},
+      {"sameas",
+       [](Evaluator& ev, const Value& v, const Value* a) {
          if (!a || v.data.index() != a->data.index()) return false;
          const auto* container = std::get_if<Value::ContainerPtr>(&v.data);
          return container ? *container == std::get<Value::ContainerPtr>(a->data) : ev.equals(v, *a);
        }},
       {"filter", [](Evaluator&, const Value&, const Value*) { return true; }},
       {"in", compares<Op::in>},
-      {"eq", compares<Op::eq>}, {"equalto", compares<Op::eq>}, {"==", compares<Op::eq>},
-      {"ne", compares<Op::ne>}, {"!=", compares<Op::ne>},
-      {"lt", compares<Op::lt>}, {"lessthan", compares<Op::lt>}, {"<", compares<Op::lt>},
-      {"le", compares<Op::le>}, {"<=", compares<Op::le>},
-      {"gt", compares<Op::gt>}, {"greaterthan", compares<Op::gt>}, {">", compares<Op::gt>},
-      {"ge", compares<Op::ge>}, {">=", compares<Op::ge>},
+      {"eq", compares<Op::eq>},
+      {"equalto", compares<Op::eq>},
+      {"==", compares<Op::eq>},
+      {"ne", compares<Op::ne>},
+      {"!=", compares<Op::ne>},
+      {"lt", compares<Op::lt>},
+      {"lessthan", compares<Op::lt>},
+      {"<", compares<Op::lt>},
+      {"le", compares<Op::le>},
+      {"<=", compares<Op::le>},
+      {"gt", compares<Op::gt>},
+      {"greaterthan", compares<Op::gt>},
+      {">", compares<Op::gt>},
+      {"ge", compares<Op::ge>},
+      {">=", compares<Op::ge>},
   };
   return table;
 }

@@ -18,7 +18,8 @@ Value attribute_of(Evaluator& ev, const Value& value, const Value& path) {
   for (size_t begin = 0; begin <= path.bytes().size() && !ev.stopped();) {
     const size_t dot = std::min(path.bytes().find('.', begin), path.bytes().size());
     const std::string part = path.bytes().substr(begin, dot - begin);
-    const bool is_index = !part.empty() && part.size() < 10 && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool is_index = !part.empty() && part.size() < 10 &&
+                          std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     current = ev.item(current, is_index ? Value(std::stoi(part)) : ev.data(part));
     begin = dot + 1;
   }
@@ -39,10 +40,12 @@ std::optional<Value> take_keyword(Arguments& arguments, std::string_view name) {
 Value map(Evaluator& ev, const Value& input, Arguments& arguments) {
   std::vector<Value> items, out;
   if (!ev.iterate(input, items)) return {};
-  const std::optional<Value> attribute = take_keyword(arguments, "attribute"), fallback = take_keyword(arguments, "default");
+  const std::optional<Value> attribute = take_keyword(arguments, "attribute"),
+                             fallback = take_keyword(arguments, "default");
   std::string name;
   if (!attribute) {
-    if (arguments.positional.empty() || !arguments.positional[0].is_text()) return ev.fail("map requires a filter argument");
+    if (arguments.positional.empty() || !arguments.positional[0].is_text())
+      return ev.fail("map requires a filter argument");
     name = arguments.positional[0].bytes();
     arguments.positional.erase(arguments.positional.begin());
   }
@@ -112,7 +115,8 @@ Value length(Evaluator& ev, const Value& input, Arguments&) {
 Value end_item(Evaluator& ev, const Value& input, bool last) {
   std::vector<Value> items;
   if (!ev.iterate(input, items)) return {};
-  if (items.empty()) return Value::undefined(last ? "No last item, sequence was empty." : "No first item, sequence was empty.");
+  if (items.empty())
+    return Value::undefined(last ? "No last item, sequence was empty." : "No first item, sequence was empty.");
   return last ? items.back() : items.front();
 }
 
@@ -188,7 +192,9 @@ Value unique(Evaluator& ev, const Value& input, Arguments& arguments) {
   std::vector<Value> seen;
   for (const Value& item : items) {
     const Value key = sort_key(ev, item, bound[1], bound.flag(0, false));
-    const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const Value& one) { return !ev.stopped() && ev.charge(1) && ev.equals(one, key); });
+    const bool is_new = std::none_of(seen.begin(), seen.end(), [&](const Value& one) {
+      return !ev.stopped() && ev.charge(1) && ev.equals(one, key);
+    });
     if (ev.stopped()) return {};
     if (!is_new) continue;
     seen.push_back(key);
@@ -273,7 +279,8 @@ Value groupby(Evaluator& ev, const Value& input, Arguments& arguments) {
   for (size_t i = 0; !ev.stopped() && i < ordered.items().size(); ++i) {
     members.push_back(ordered.items()[i]);
     const Value key = attribute_of(ev, ordered.items()[i], *bound[0]);
-    const bool ends = i + 1 == ordered.items().size() || !ev.equals(key, attribute_of(ev, ordered.items()[i + 1], *bound[0]));
+    const bool ends =
+        i + 1 == ordered.items().size() || !ev.equals(key, attribute_of(ev, ordered.items()[i + 1], *bound[0]));
     if (ends) groups.push_back(ev.tuple({key, ev.list(std::exchange(members, {}))}));
   }
   return ev.stopped() ? Value() : ev.list(std::move(groups));
@@ -295,7 +302,8 @@ const FilterTable& sequence_filters() {
       {"selectattr", [](Evaluator& ev, const Value& v, Arguments& a) { return select_where(ev, v, a, true, true); }},
       {"rejectattr", [](Evaluator& ev, const Value& v, Arguments& a) { return select_where(ev, v, a, true, false); }},
       {"join", join},
-      {"length", length}, {"count", length},
+      {"length", length},
+      {"count", length},
       {"first", [](Evaluator& ev, const Value& v, Arguments&) { return end_item(ev, v, false); }},
       {"last", [](Evaluator& ev, const Value& v, Arguments&) { return end_item(ev, v, true); }},
       {"list", to_list},

@@ -212,7 +212,8 @@ OriginText replace(const OriginText& text, std::string_view old_part, const Orig
 }
 
 std::string python_repr(std::string_view text) {
-  const bool has_single = text.find('\'') != std::string_view::npos, has_double = text.find('"') != std::string_view::npos;
+  const bool has_single = text.find('\'') != std::string_view::npos,
+             has_double = text.find('"') != std::string_view::npos;
   const char quote = has_single && !has_double ? '"' : '\'';
   std::string out(1, quote);
   for (size_t i = 0; i < text.size();) {

@@ -56,8 +56,8 @@ bool is_printable(char32_t c);
 OriginText upper(const OriginText& text);
 OriginText lower(const OriginText& text);
 OriginText capitalize(const OriginText& text);
-OriginText title_words(const OriginText& text);    // Python's str.title: a capital after each non-letter
-OriginText title_filter(const OriginText& text);   // Jinja's filter: after white space and ( [ { < -
+OriginText title_words(const OriginText& text);   // Python's str.title: a capital after each non-letter
+OriginText title_filter(const OriginText& text);  // Jinja's filter: after white space and ( [ { < -
 
 enum class Side { left, right, both };
 // Without `characters`: white space.

@@ -91,7 +91,7 @@ struct Value {
   bool is_integer() const { return std::holds_alternative<Integer>(data); }  // not bool
   bool is_float() const { return std::holds_alternative<double>(data); }
   bool is_text() const { return std::holds_alternative<TextPtr>(data); }
-  bool is_list() const;       // list or tuple
+  bool is_list() const;  // list or tuple
   bool is_tuple() const;
   bool is_dict() const;
   bool is_namespace() const;
@@ -145,14 +145,14 @@ struct LoopState {
   size_t index0 = 0;
   int depth0 = 0;
   bool over = false;
-  Value recurse;           // callable of a recursive loop
+  Value recurse;                    // callable of a recursive loop
   std::vector<Value> last_changed;  // arguments of the last loop.changed()
 };
 
 bool is_true(const Value& value);
-std::string_view type_name(const Value& value);      // as Python's type(x).__name__
-std::string object_type_repr(const Value& value);    // as Jinja names it in "... has no attribute"
-bool is_hashable(const Value& value);                // what may be a dict's key here: text, number, None
+std::string_view type_name(const Value& value);    // as Python's type(x).__name__
+std::string object_type_repr(const Value& value);  // as Jinja names it in "... has no attribute"
+bool is_hashable(const Value& value);              // what may be a dict's key here: text, number, None
 // Shared parts can make a small value huge to walk, so that comparing takes from `steps`; once they are negative, the
 // result means nothing.
 bool equal(const Value& a, const Value& b, int64_t& steps, int depth = 0);
