@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <string_view>
 
 #include "engine/engine.h"
 #include "engine_load_trial.h"
@@ -22,7 +23,7 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::strin
 
 class GoldenEngine : public testing::TestWithParam<const char*> {};
 
-TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAlone) {
+TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAloneHeavy) {
   const std::filesystem::path data = test::test_data();
   if (data.empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
   for (const auto& folder : std::filesystem::directory_iterator(data / "golden/models")) {
@@ -30,7 +31,8 @@ TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAlone) {
     SCOPED_TRACE(folder.path().filename().string());
     const Checkpoint checkpoint = Checkpoint::open(folder.path()).value();
     const Tokenizer tokenizer = Tokenizer::open(folder.path()).value();
-    test::LoadTrial trial{.requests = 40,
+    const bool is_slow = std::string_view(GetParam()) == "reference";
+    test::LoadTrial trial{.requests = is_slow ? 25 : 150,
                           .seed = 5,
                           .max_prompt = 100,
                           .max_answer = 40,
@@ -60,9 +62,8 @@ TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAlone) {
   }
 }
 
-// Greedy answers through the whole engine are the published ones.
-TEST_P(GoldenEngine, GreedyAnswersAreTheGoldenOnes) {
-  if (std::string_view(GetParam()) != "reference") GTEST_SKIP() << "exact ids are promised for the reference kernels";
+// Greedy answers through the whole engine are the published ones, whose ids are promised for the reference kernels.
+TEST(GoldenEngineGreedyHeavy, AnswersAreTheGoldenOnes) {
   const std::filesystem::path data = test::test_data();
   if (data.empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
   for (const auto& folder : std::filesystem::directory_iterator(data / "golden/models")) {
@@ -71,7 +72,7 @@ TEST_P(GoldenEngine, GreedyAnswersAreTheGoldenOnes) {
     const test::Npz golden = test::read_npz(folder.path() / "golden.npz");
     const Checkpoint checkpoint = Checkpoint::open(folder.path()).value();
     const Tokenizer tokenizer = Tokenizer::open(folder.path()).value();
-    const auto model = load_model(checkpoint, GetParam(), 0);
+    const auto model = load_model(checkpoint, "reference", 0);
     SteadyClock clock;
     const auto engine =
         Engine::create(*model, tokenizer, {.cache_bytes = 64 * model->cache_block_bytes()}, clock).value();

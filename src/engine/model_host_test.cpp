@@ -1,0 +1,145 @@
+#include "engine/model_host.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+
+#include "engine/recorder.h"
+
+namespace redoubt {
+namespace {
+
+std::filesystem::path models_folder() {
+  const char* named = std::getenv("REDOUBT_TEST_DATA");
+  for (const std::filesystem::path data : {std::filesystem::path(named != nullptr ? named : ""),
+                                           std::filesystem::path(REDOUBT_SOURCE_DIR) / "../shared/data",
+                                           std::filesystem::path(REDOUBT_SOURCE_DIR) / "../../shared/data"})
+    if (std::filesystem::exists(data / "golden/models")) return data / "golden/models";
+  return {};
+}
+
+class Host : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (models_folder().empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
+    for (const auto& folder : std::filesystem::directory_iterator(models_folder()))
+      if (folder.is_directory()) options.models.push_back({folder.path().filename().string(), folder.path()});
+    std::ranges::sort(options.models, {}, &ModelEntry::name);
+    ASSERT_GE(options.models.size(), 2u);
+    first = options.models[0].name;
+    second = options.models[1].name;
+    options.model.threads = 1;
+    options.available_memory_bytes = [this] { return available.load(); };
+  }
+  std::unique_ptr<ModelHost> make() { return ModelHost::create(options, clock).value(); }
+
+  ManualClock clock;
+  ModelHostOptions options;
+  std::string first, second;
+  std::atomic<int64_t> available{int64_t{2} << 30};
+};
+
+TEST_F(Host, LoadsOnDemandAndOnce) {
+  const auto host = make();
+  EXPECT_TRUE(host->loaded().empty());
+  std::vector<std::shared_ptr<LoadedModel>> held(4);
+  std::vector<std::thread> threads;
+  for (auto& model : held) threads.emplace_back([&] { model = host->acquire(second).value(); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& model : held) EXPECT_EQ(model, held[0]);
+  EXPECT_EQ(host->loaded().size(), 1u);
+  EXPECT_EQ(held[0]->name, second);
+  EXPECT_EQ(host->acquire("").value()->name, first);  // the default
+  EXPECT_EQ(host->loaded().size(), 2u);
+
+  const auto unknown = host->acquire("nobody");
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, ErrorCode::not_found);
+  EXPECT_EQ(unknown.error().param, "model");
+}
+
+TEST_F(Host, ALoadedModelAnswers) {
+  const auto model = make()->acquire("").value();
+  EXPECT_FALSE(model->stop_ids.empty());
+  GenerationRequest request;
+  request.prompt = {5, 6, 7};
+  request.stop.max_tokens = 5;
+  request.stop.ignore_eos = true;
+  const auto recorder = std::make_shared<test::Recorder>();
+  ASSERT_TRUE(model->engine->submit(request, recorder));
+  ASSERT_TRUE(recorder->wait_done());
+  EXPECT_EQ(recorder->answer().ids().size(), 5u);
+}
+
+TEST_F(Host, UnloadsWhatIsIdleAndNeverWhatIsHeld) {
+  options.unload_idle_s = 60;
+  const auto host = make();
+  auto held = host->acquire(first).value();
+  host->acquire(second).value();
+  clock.advance_ns(61'000'000'000);
+  host->unload_idle();
+  ASSERT_EQ(host->loaded().size(), 1u);
+  EXPECT_EQ(host->loaded()[0]->name, first);
+  held.reset();
+  host->unload_idle();  // it was in use until just now
+  EXPECT_EQ(host->loaded().size(), 1u);
+  clock.advance_ns(61'000'000'000);
+  host->unload_idle();
+  EXPECT_TRUE(host->loaded().empty());
+}
+
+TEST_F(Host, MakesRoomFromTheLeastRecentlyUsed) {
+  options.max_loaded = 1;
+  const auto host = make();
+  auto held = host->acquire(first).value();
+  const auto refused = host->acquire(second);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::overloaded);
+  held.reset();
+  EXPECT_TRUE(host->acquire(second));
+  ASSERT_EQ(host->loaded().size(), 1u);
+  EXPECT_EQ(host->loaded()[0]->name, second);
+}
+
+TEST_F(Host, RefusesWeightsLargerThanTheMemoryWithARemedy) {
+  available = 10'000'000;
+  const auto refused = make()->acquire(first);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::io);
+  EXPECT_NE(refused.error().message.find("10 MB"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("quantize"), std::string::npos);
+}
+
+TEST_F(Host, SaysWhyALoadFailedEachTime) {
+  options.models = {{"absent", "/nonexistent/model"}};
+  const auto host = make();
+  for (int i = 0; i < 2; ++i) {
+    const auto failed = host->acquire("");
+    ASSERT_FALSE(failed);
+    EXPECT_NE(failed.error().message.find("absent"), std::string::npos) << failed.error().message;
+  }
+}
+
+TEST_F(Host, DrainsEveryEngineAndLoadsNoMore) {
+  const auto host = make();
+  const auto model = host->acquire(first).value();
+  host->drain();
+  GenerationRequest request;
+  request.prompt = {5};
+  const auto refused = model->engine->submit(request, std::make_shared<test::Recorder>());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::overloaded);
+  EXPECT_FALSE(host->acquire(second));
+}
+
+TEST(ModelHost, RefusesNoModelsAndDoubleNames) {
+  SteadyClock clock;
+  EXPECT_FALSE(ModelHost::create({}, clock));
+  EXPECT_FALSE(ModelHost::create({.models = {{"a", "/x"}, {"a", "/y"}}}, clock));
+}
+
+}  // namespace
+}  // namespace redoubt
