@@ -4,21 +4,17 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <thread>
 
 #include "engine/recorder.h"
+#include "npz.h"
 
 namespace redoubt {
 namespace {
 
 std::filesystem::path models_folder() {
-  const char* named = std::getenv("REDOUBT_TEST_DATA");
-  for (const std::filesystem::path data : {std::filesystem::path(named != nullptr ? named : ""),
-                                           std::filesystem::path(REDOUBT_SOURCE_DIR) / "../shared/data",
-                                           std::filesystem::path(REDOUBT_SOURCE_DIR) / "../../shared/data"})
-    if (std::filesystem::exists(data / "golden/models")) return data / "golden/models";
-  return {};
+  const std::filesystem::path data = test::test_data();
+  return data.empty() ? data : data / "golden/models";
 }
 
 class Host : public testing::Test {
