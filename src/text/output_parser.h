@@ -1,8 +1,8 @@
 // An answer as its tokens come: thinking, content, tool calls.
 //
 // Works on tokens (a `</think>` typed by the model as ordinary characters is text; the token is the mark), except where
-// a vocabulary has no token for a mark (distills spell tool marks in ordinary text): there on text, holding back what may
-// still become a mark. One newline after each tag is trimmed. If `</think>` never comes, all is reasoning.
+// a vocabulary has no token for a mark (distills spell tool marks in ordinary text): there on text, holding back what
+// may still become a mark. One newline after each tag is trimmed. If `</think>` never comes, all is reasoning.
 #pragma once
 
 #include <cstdint>
