@@ -77,7 +77,13 @@ class GgufPlanner {
       if (is_left_out(tensor.name)) continue;
       const auto layer = hf_layer(tensor.name);
       if (const auto expert = expert_of(tensor.name)) {
-        if (expert->expert == 0) REDOUBT_CHECK(add_stack(tensor, *expert));
+        if (expert->expert == 0) {
+          REDOUBT_CHECK(add_stack(tensor, *expert));
+        } else if (expert->expert >= config_.n_routed_experts ||
+                   model_.find(expert_name(expert->layer, 0, expert->projection)) == nullptr) {
+          return corrupt(fmt::format("tensor {}: expected experts 0 to {}, each with its tensors", shown(tensor.name),
+                                     config_.n_routed_experts - 1));
+        }
       } else if (layer && layer->rest == "self_attn.kv_b_proj.weight" &&
                  config_.architecture == Architecture::deepseek) {
         REDOUBT_CHECK(add_kv_b(tensor, layer->layer));

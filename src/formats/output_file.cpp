@@ -12,8 +12,8 @@
 namespace redoubt {
 namespace {
 
-constexpr int64_t kChunkBytes = 1 << 20;  // computed by one thread at a time
-constexpr int64_t kChunksInMemory = 16;
+constexpr int64_t kChunkBytes = 1 << 20;   // computed by one thread at a time
+constexpr int64_t kBatchBytes = 32 << 20;  // computed, then written; more only if the threads need it
 
 Error cannot_write(const std::filesystem::path& path) {
   return io_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
@@ -95,7 +95,8 @@ Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress&
   if (rows == 0 || stride == 0) return ok();
   const int64_t quanta = std::max<int64_t>(1, kChunkBytes / (stride * tensor.quantum));
   const int64_t chunk_rows = std::min(rows, quanta * tensor.quantum);
-  const int64_t batch_rows = chunk_rows * kChunksInMemory;
+  const int64_t threads = progress.options.pool == nullptr ? 1 : progress.options.pool->num_threads();
+  const int64_t batch_rows = chunk_rows * std::max(threads, kBatchBytes / (chunk_rows * stride));
   std::vector<std::byte> buffer(static_cast<size_t>(std::min(rows, batch_rows) * stride));
   for (int64_t first = 0; first < rows; first += batch_rows) {
     const int64_t last = std::min(rows, first + batch_rows);

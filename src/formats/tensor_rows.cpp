@@ -51,7 +51,6 @@ TensorRows stacked_rows(std::vector<TensorRows> parts) {
   const int64_t each = rows.rows, cols = rows.cols;
   const bool raw = std::ranges::all_of(parts, [](const TensorRows& part) { return static_cast<bool>(part.raw); });
   rows.rows = each * static_cast<int64_t>(parts.size());
-  rows.quantum = each;
   rows.read = [parts, each, cols](int64_t begin, int64_t end, float* out) {
     while (begin < end) {
       const int64_t part = begin / each, stop = std::min(end, (part + 1) * each);
