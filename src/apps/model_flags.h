@@ -32,7 +32,4 @@ struct OpenModel {  // members are destroyed bottom up: the model reads the chec
 };
 Result<OpenModel> open_model(const ModelFlags& flags, const StepLimits& limits = {});
 
-// A size as people write it: "512", "8G", "1.5GB", "2GiB". Bytes.
-Result<int64_t> parse_bytes(std::string_view text, std::string_view option);
-
 }  // namespace redoubt

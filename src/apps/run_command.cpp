@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "apps/byte_size.h"
 #include "apps/chat_session.h"
 #include "apps/command.h"
 #include "apps/model_flags.h"

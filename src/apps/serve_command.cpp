@@ -10,6 +10,7 @@
 #include <optional>
 #include <thread>
 
+#include "apps/byte_size.h"
 #include "apps/command.h"
 #include "apps/data_folder.h"
 #include "apps/model_flags.h"

@@ -9,7 +9,7 @@
 #include <functional>
 #include <set>
 
-#include "apps/model_flags.h"
+#include "apps/byte_size.h"
 #include "core/mapped_file.h"
 
 namespace redoubt {

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "apps/model_flags.h"
+#include "apps/byte_size.h"
 
 namespace redoubt {
 namespace {
