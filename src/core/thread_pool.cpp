@@ -63,14 +63,15 @@ void ThreadPool::run(int64_t num_chunks, Call call, void* context) {
   call_ = call;
   context_ = context;
   next_chunk_.store(0);
-  active_.store(static_cast<int>(workers_.size()));
+  closed_.store(false);
   generation_.fetch_add(1);  // publishes the job
   if (sleeping_.load() > 0) {
     { const std::lock_guard lock(mutex_); }
     wake_.notify_all();
   }
   take_chunks(0);
-  for (int spins = 0; active_.load() != 0;) {
+  closed_.store(true);
+  for (int spins = 0; inside_.load() != 0;) {
     if (++spins < kSpins) {
       relax();
     } else {
@@ -92,10 +93,11 @@ void ThreadPool::work(int thread) {
       wake_.wait(lock, [&] { return generation_.load() != seen; });
       sleeping_.fetch_sub(1);
     }
-    ++seen;  // jobs are one at a time, so the generation moved by exactly one
+    seen = generation_.load();
     if (stopping_.load()) return;
-    take_chunks(thread);
-    active_.fetch_sub(1);
+    inside_.fetch_add(1);
+    if (!closed_.load()) take_chunks(thread);
+    inside_.fetch_sub(1);
   }
 }
 

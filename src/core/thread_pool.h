@@ -1,7 +1,8 @@
 // Workers for the data plane: parallel_for splits one job into chunks that the caller and the workers take one by one.
 //
-// Chunks are claimed dynamically, so a core that another process holds slows only its own chunk. A worker spins
-// briefly between jobs (a model step issues hundreds a millisecond) and then sleeps. Which thread runs a chunk never
+// Chunks are claimed dynamically and a job is over when its chunks are: a worker that comes late finds it closed and is not
+// waited for, so a core that another process holds costs no more than the chunk it was in. A worker spins briefly between
+// jobs (a model step issues many a millisecond) and then sleeps. Which thread runs a chunk never
 // affects a result: a chunk writes only its own outputs, and no sum crosses chunks.
 // Thread safety: parallel_for may be called by one thread at a time.
 #pragma once
@@ -44,10 +45,12 @@ class ThreadPool {
   void take_chunks(int thread);
 
   std::vector<std::thread> workers_;
-  // One job at a time. `generation_` announces it; `active_` counts the workers still inside.
+  // One job at a time. `generation_` announces it. A worker counts itself in `inside_` before it looks at `closed_`, the
+  // caller closes before it looks at `inside_`: so either the worker stays out, or the caller waits for it.
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_chunk_{0};
-  std::atomic<int> active_{0};
+  std::atomic<int> inside_{0};
+  std::atomic<bool> closed_{true};
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stopping_{false};
   int64_t num_chunks_ = 0;
