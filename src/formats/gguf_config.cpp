@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "formats/blocks.h"
 #include "formats/gguf_names.h"
@@ -58,7 +59,7 @@ class Keys {
 };
 
 // Single precision in the file, double in config.json: 0.707 comes back as 0.707 and not as 0.70700001716.
-double shortened(double value) { return std::stod(fmt::format("{:.6g}", value)); }
+double shortened(double value) { return std::strtod(fmt::format("{:.6g}", value).c_str(), nullptr); }
 
 Status read_rope(const Keys& keys, ModelConfig& m) {
   RopeConfig& rope = m.rope;

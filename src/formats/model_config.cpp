@@ -176,6 +176,9 @@ constexpr int64_t kMaxLayers = 4096, kMaxHeads = 1 << 14, kMaxHeadDim = 1 << 14,
 Status validate_rope(const RopeConfig& rope) {
   if (!(rope.theta > 0)) return corrupt(fmt::format("rope_theta: expected above 0, found {}", rope.theta));
   if (!(rope.factor > 0)) return corrupt(fmt::format("rope factor: expected above 0, found {}", rope.factor));
+  for (const double value : {rope.theta, rope.factor, rope.mscale, rope.mscale_all_dim, rope.attention_factor}) {
+    if (!std::isfinite(value)) return corrupt(fmt::format("rope settings: expected finite numbers, found {}", value));
+  }
   if (rope.scaling == RopeConfig::Scaling::yarn || rope.scaling == RopeConfig::Scaling::llama3) {
     REDOUBT_CHECK(positive("original_max_position_embeddings", rope.original_max_position_embeddings, INT32_MAX));
   }

@@ -222,14 +222,15 @@ Result<std::string> compose_tokenizer(const GgufFile& file, std::vector<std::str
   for (const std::string_view merge : *merges)
     merge_list += fmt::format("{}{}", merge_list.empty() ? "" : ",", quoted(merge));
   const bool ignore_merges = pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3";
+  const bool nfc = pre == "qwen2" || pre == "deepseek-r1-qwen";  // as Qwen's own tokenizer.json
   constexpr std::string_view kByteLevel =
       R"({"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true})";
   return fmt::format(
-      R"({{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{}],"normalizer":null,"pre_tokenizer":{},)"
+      R"({{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{}],"normalizer":{},"pre_tokenizer":{},)"
       R"("post_processor":null,"decoder":{},"model":{{"type":"BPE","dropout":null,"unk_token":null,)"
       R"("continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,)"
       R"("ignore_merges":{},"vocab":{{{}}},"merges":[{}]}}}})",
-      added, pre_json, kByteLevel, ignore_merges, vocab, merge_list);
+      added, nfc ? R"({"type":"NFC"})" : "null", pre_json, kByteLevel, ignore_merges, vocab, merge_list);
 }
 
 }  // namespace

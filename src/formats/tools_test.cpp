@@ -1,8 +1,10 @@
 // synth, inspect, npy, and a GGUF file of another program's making.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <set>
 
 #include "formats/checkpoint.h"
@@ -11,6 +13,7 @@
 #include "formats/inspect.h"
 #include "formats/npy.h"
 #include "formats/synth.h"
+#include "formats/tokenizer_keys.h"
 #include "npz.h"
 
 namespace redoubt {
@@ -93,6 +96,40 @@ TEST(Inspect, CountsGoldenModels) {
     EXPECT_LE(summary->active_parameters, summary->parameters);
     EXPECT_EQ(to_json(*summary)["architecture"], summary->architecture);
     EXPECT_NE(to_text(*summary).find(summary->name), std::string::npos);
+  }
+}
+
+// A vocabulary file's tokenizer.json, composed of its keys, gives the same keys again.
+TEST(TokenizerKeys, VocabulariesReturn) {
+  const fs::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds vocab/*.gguf";
+  for (const auto& entry : fs::directory_iterator(data / "vocab")) {
+    if (entry.path().extension() != ".gguf") continue;
+    SCOPED_TRACE(entry.path());
+    Folder folder;
+    const auto file = GgufFile::open(entry.path());
+    ASSERT_TRUE(file);
+    std::vector<std::string> notes;
+    ASSERT_TRUE(write_tokenizer_files(*file, folder.path, notes));
+    EXPECT_TRUE(notes.empty()) << notes.front();
+    GgufMetadata metadata;
+    const auto tokens = *file->strings("tokenizer.ggml.tokens");
+    ASSERT_TRUE(add_tokenizer_keys(folder.path, static_cast<int64_t>(tokens.size()), {}, metadata, notes));
+    std::map<std::string, GgufMetadataValue> keys(metadata.begin(), metadata.end());
+    EXPECT_EQ(std::get<std::string>(keys["tokenizer.ggml.pre"]),
+              file->string("tokenizer.ggml.pre").value_or("default"));
+    const auto& back = std::get<std::vector<std::string>>(keys["tokenizer.ggml.tokens"]);
+    const auto& types = std::get<std::vector<int32_t>>(keys["tokenizer.ggml.token_type"]);
+    const auto was = *file->integers("tokenizer.ggml.token_type");
+    ASSERT_EQ(back.size(), tokens.size());
+    for (size_t id = 0; id < tokens.size(); ++id) {
+      ASSERT_EQ(types[id], was[id]) << id;
+      if (types[id] != 5) {  // filler has no text of its own
+        ASSERT_EQ(back[id], tokens[id]) << id;
+      }
+    }
+    const auto merges = *file->strings("tokenizer.ggml.merges");
+    EXPECT_TRUE(std::ranges::equal(std::get<std::vector<std::string>>(keys["tokenizer.ggml.merges"]), merges));
   }
 }
 
