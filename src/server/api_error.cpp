@@ -1,4 +1,4 @@
-#include "server/http.h"
+#include "server/api_error.h"
 
 namespace redoubt {
 
@@ -57,6 +57,77 @@ std::string error_body(const ApiError& error) {
 
 void send_error(ResponseWriter& writer, const ApiError& error) {
   writer.send(error.status, "application/json", error_body(error), error.headers);
+}
+
+std::string anthropic_error_body(const ApiError& error) {
+  std::string type = "api_error";
+  switch (error.status) {
+    case 401:
+      type = "authentication_error";
+      break;
+    case 403:
+      type = "permission_error";
+      break;
+    case 404:
+      type = "not_found_error";
+      break;
+    case 413:
+      type = "request_too_large";
+      break;
+    case 429:
+      type = "rate_limit_error";
+      break;
+    case 503:
+    case 529:
+      type = "overloaded_error";
+      break;
+    default:
+      if (error.status >= 400 && error.status < 500) type = "invalid_request_error";
+  }
+  Json body;
+  body["type"] = "error";
+  body["error"] = Json{{"type", type}, {"message", error.message}};
+  return dump_json(body);
+}
+
+std::string error_body_for_path(std::string_view path, const ApiError& error) {
+  if (path == "/v1/messages" || path.starts_with("/v1/messages/")) return anthropic_error_body(error);
+  if (path.starts_with("/api/")) return dump_json(Json{{"error", error.message}});
+  return error_body(error);
+}
+
+ApiError status_error(int status, std::string message) {
+  ApiError error{.status = status, .message = std::move(message), .type = "invalid_request_error"};
+  switch (status) {
+    case 401:
+      error.type = "authentication_error";
+      error.code = "invalid_api_key";
+      error.headers = {{"WWW-Authenticate", "Bearer"}};
+      break;
+    case 404:
+      error.type = "not_found_error";
+      break;
+    case 405:
+      error.code = "method_not_allowed";
+      break;
+    case 408:
+      error.code = "request_timeout";
+      break;
+    case 413:
+      error.code = "request_too_large";
+      break;
+    case 500:
+      error.type = "server_error";
+      break;
+    case 503:
+      error.type = "overloaded_error";
+      error.code = "overloaded";
+      error.headers = {{"Retry-After", "1"}};
+      break;
+    default:
+      break;
+  }
+  return error;
 }
 
 }  // namespace redoubt

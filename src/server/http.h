@@ -1,9 +1,10 @@
 // HTTP/1.1 as the routes see it: a request with its body read, and a writer for the answer. One file (http_server.cpp)
 // knows the library behind it.
 //
-// Handlers run on a worker thread, never on the socket's loop: they may tokenise, render and load. A ResponseWriter may be
-// used from any thread, also after its handler returned; its callbacks run on the socket's loop and must be short.
-// Limits (HttpLimits) are enforced before a handler is called: header and body size, number of headers, time to send them.
+// Handlers run on a worker thread, never on the socket's loop: they may tokenise, render and load. A ResponseWriter may
+// be used from any thread, also after its handler returned; its callbacks run on the socket's loop and must be short.
+// Limits (HttpLimits) are enforced before a handler is called: header and body size, number of headers, time to send
+// them.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +22,11 @@
 namespace redoubt {
 
 struct HttpRequest {
-  std::string method;                                          // "GET", upper case
-  std::string path;                                            // percent-decoded, without the query
+  std::string method;  // "GET", upper case
+  std::string path;    // percent-decoded, without the query
   std::vector<std::pair<std::string, std::string>> query;
-  std::vector<std::pair<std::string, std::string>> headers;    // names in lower case
-  std::map<std::string, std::string> path_params;              // of a route "/v1/models/{id}"
+  std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
+  std::map<std::string, std::string> path_params;            // of a route "/v1/models/{id}"
   std::string body;
   std::string remote_address;
   std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
@@ -62,31 +63,34 @@ using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shar
 // The route table is data: what is not in it does not exist, and the OpenAPI document is made from it.
 struct Route {
   std::string method;
-  std::string path;                       // "/v1/models/{id}"
-  bool open = false;                      // answers without a key: liveness, readiness, health
+  std::string path;   // "/v1/models/{id}"
+  bool open = false;  // answers without a key: liveness, readiness, health
   size_t max_body_bytes = size_t{32} << 20;
   std::string summary;
-  Json request_schema;                    // null if it takes no body
-  Json response_schema;                   // of the 200 answer; null if free
-  std::vector<Json> parameters;           // OpenAPI parameter objects (path and query)
-  bool streams = false;                   // may answer text/event-stream or NDJSON
+  Json request_schema;           // null if it takes no body
+  Json response_schema;          // of the 200 answer; null if free
+  std::vector<Json> parameters;  // OpenAPI parameter objects (path and query)
+  bool streams = false;          // may answer text/event-stream or NDJSON
+  bool quick = false;            // never waits: has a thread of its own, so that health is told and metrics are
+                                 // read while every worker is busy loading
   Handler handler;
 };
 
 struct HttpLimits {
   size_t max_header_bytes = 32 << 10;
   size_t max_headers = 200;
-  int header_timeout_s = 10;       // to send the request line and headers
-  int body_timeout_s = 60;         // without a byte of progress, and a floor rate of 1 KB/s
-  int idle_timeout_s = 120;        // keep-alive connection without a request
+  int header_timeout_s = 10;  // to send the request line and headers
+  int body_timeout_s = 60;    // without a byte of progress, and a floor rate of 1 KB/s
+  int idle_timeout_s = 120;   // keep-alive connection without a request
   int max_connections = 4096;
   size_t stream_buffer_bytes = 256 << 10;
   int slow_reader_timeout_s = 60;
+  int idle_comment_s = 10;  // ResponseWriter::start_stream's comment
 };
 
 struct HttpOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 8000;            // 0: any free one
+  uint16_t port = 8000;  // 0: any free one
   HttpLimits limits;
   std::vector<std::string> api_keys;      // empty: no key asked (loopback only)
   std::vector<std::string> cors_origins;  // empty: closed
@@ -100,9 +104,9 @@ class HttpServer {
   static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, std::vector<Route> routes);
   virtual ~HttpServer() = default;
   virtual uint16_t port() const = 0;
-  virtual void run() = 0;                 // until stop(); call from one thread
-  virtual void drain(int seconds) = 0;    // accept no more, let open responses end for so long, then stop; any thread
-  virtual void stop() = 0;                // any thread
+  virtual void run() = 0;               // until stop(); call from one thread
+  virtual void drain(int seconds) = 0;  // accept no more, let open responses end for so long, then stop; any thread
+  virtual void stop() = 0;              // any thread
   virtual int64_t open_connections() const = 0;
 };
 

@@ -1,9 +1,9 @@
 // What the server counts: vLLM's names, so that existing dashboards, autoscalers and gateways work unchanged, and
 // deepseek_inference_latency_seconds. Labels: model_name, engine ("0").
 //
-// The protocol handlers call observe_*; gauges and token counters are read from the engines at the scrape. A token counter
-// of a model that was unloaded goes on from where it was (a counter may never fall).
-// Thread safety: any thread. Source of names and buckets: vLLM's documentation of its metrics.
+// The protocol handlers call observe_*; gauges and token counters are read from the engines at the scrape. A token
+// counter of a model that was unloaded goes on from where it was (a counter may never fall). Thread safety: any thread.
+// Source of names and buckets: vLLM's documentation of its metrics.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,13 @@ namespace redoubt {
 
 // What a handler knows when a request is over.
 struct FinishedRequest {
-  std::string model;                     // the served name, from the configuration
+  std::string model;  // the served name, from the configuration
   FinishReason reason = FinishReason::stop;
   GenerationUsage usage;
-  double ttft_s = -1;                    // arrival to first token; negative: there was none
-  double e2e_s = 0;                      // arrival to the last token
+  double ttft_s = -1;  // arrival to first token; negative: there was none
+  double e2e_s = 0;    // arrival to the last token
   int n = 1;
-  int64_t max_tokens = 0;                // 0: not given
+  int64_t max_tokens = 0;  // 0: not given
 };
 
 class ServerMetrics {

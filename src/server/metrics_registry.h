@@ -1,9 +1,9 @@
 // Counters, gauges and histograms with labels, and their text in the Prometheus exposition format 0.0.4.
 //
-// Updates are relaxed atomics spread over a few cache lines (shards), so that threads that count at the same time do not
-// fight over one line; a scrape adds the shards up. A series, once made, lives as long as its registry: hold the reference.
-// Thread safety: everything may be called from any thread. Bound: the number of series is what callers ask for, so label
-// values must come from a bounded set (model names of the configuration, never text from a request).
+// Updates are relaxed atomics spread over a few cache lines (shards), so that threads that count at the same time do
+// not fight over one line; a scrape adds the shards up. A series, once made, lives as long as its registry: hold the
+// reference. Thread safety: everything may be called from any thread. Bound: the number of series is what callers ask
+// for, so label values must come from a bounded set (model names of the configuration, never text from a request).
 #pragma once
 
 #include <array>

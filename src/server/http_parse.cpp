@@ -1,0 +1,175 @@
+#include "server/http_parse.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <random>
+
+#include "core/utf8.h"
+
+namespace redoubt {
+namespace {
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+std::string_view value_of(const HeaderList& headers, std::string_view name) {
+  for (const auto& [key, value] : headers) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> percent_decode(std::string_view text, PlusSign plus) {
+  std::string result;
+  result.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+' && plus == PlusSign::space) {
+      result += ' ';
+    } else if (text[i] != '%') {
+      result += text[i];
+    } else {
+      const int high = i + 1 < text.size() ? hex_digit(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
+      if (high < 0 || low < 0) return invalid("request target: expected two hex digits after '%'");
+      result += static_cast<char>(high * 16 + low);
+      i += 2;
+    }
+  }
+  return result;
+}
+
+Result<RequestTarget> parse_request_target(std::string_view target) {
+  if (target.empty() || target.front() != '/') return invalid("request target: expected a path that begins with '/'");
+  for (const char c : target) {
+    if (is_control(c) || c == ' ' || c == '#') return invalid("request target: found a character that must be escaped");
+  }
+  const size_t question = target.find('?');
+  RequestTarget result;
+  REDOUBT_TRY(result.path, percent_decode(target.substr(0, question), PlusSign::literal));
+  if (!is_valid_utf8(result.path)) return invalid("request path: expected UTF-8");
+  if (std::any_of(result.path.begin(), result.path.end(), is_control)) {
+    return invalid("request path: found a control character");
+  }
+  if (question == std::string_view::npos) return result;
+  std::string_view rest = target.substr(question + 1);
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('&'), rest.size());
+    const std::string_view pair = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (pair.empty()) continue;
+    const size_t equals = std::min(pair.find('='), pair.size());
+    REDOUBT_TRY(std::string name, percent_decode(pair.substr(0, equals), PlusSign::space));
+    REDOUBT_TRY(std::string value, percent_decode(pair.substr(std::min(equals + 1, pair.size())), PlusSign::space));
+    if (!is_valid_utf8(name) || !is_valid_utf8(value)) return invalid("request query: expected UTF-8");
+    result.query.emplace_back(std::move(name), std::move(value));
+  }
+  return result;
+}
+
+bool is_sane_request_id(std::string_view id) {
+  if (id.empty() || id.size() > 128) return false;
+  return std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._:-/").find(c) != std::string_view::npos;
+  });
+}
+
+std::string make_request_id() {
+  std::random_device random;  // getrandom or rdrand: safe from any thread
+  return fmt::format("req_{:08x}{:08x}{:08x}", random(), random(), random());
+}
+
+Status check_headers(const HeaderList& headers, bool http_1_0) {
+  int hosts = 0, lengths = 0, codings = 0;
+  for (const auto& [name, value] : headers) {
+    if (std::any_of(value.begin(), value.end(), [](char c) { return is_control(c) && c != '\t'; })) {
+      return invalid("header value: found a control character");
+    }
+    if (name == "host") ++hosts;
+    if (name == "content-length") {
+      ++lengths;
+      const bool digits = !value.empty() && value.size() <= 18 &&
+                          std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
+      if (!digits) return invalid("content-length: expected digits");
+    }
+    if (name == "transfer-encoding") {
+      ++codings;
+      if (lower(value) != "chunked") return invalid("transfer-encoding: expected \"chunked\"");
+    }
+  }
+  if (hosts > 1 || (hosts == 0 && !http_1_0))
+    return invalid("host: expected one header, found " + std::to_string(hosts));
+  if (lengths > 1 || codings > 1 || lengths + codings > 1) {
+    return invalid("body length: expected one of content-length and transfer-encoding, once");
+  }
+  if (codings > 0 && http_1_0) return invalid("transfer-encoding: HTTP/1.0 has none");
+  return ok();
+}
+
+std::string_view presented_key(const HeaderList& headers) {
+  const std::string_view authorization = value_of(headers, "authorization");
+  constexpr std::string_view kBearer = "bearer ";
+  if (authorization.size() > kBearer.size() && lower(authorization.substr(0, kBearer.size())) == kBearer) {
+    return trimmed(authorization.substr(kBearer.size()));
+  }
+  return trimmed(value_of(headers, "x-api-key"));
+}
+
+bool key_matches(std::string_view presented, const std::vector<std::string>& keys) {
+  bool found = false;
+  for (const std::string& key : keys) {
+    if (key.empty()) continue;
+    size_t difference = presented.size() ^ key.size();
+    for (size_t i = 0; i < presented.size(); ++i) {
+      difference |= static_cast<unsigned char>(presented[i] ^ key[i % key.size()]);
+    }
+    found |= difference == 0;
+  }
+  return found;
+}
+
+bool origin_allowed(std::string_view origin, const std::vector<std::string>& allowed) {
+  if (origin.empty()) return false;
+  return std::any_of(allowed.begin(), allowed.end(),
+                     [&](const std::string& entry) { return entry == "*" || entry == origin; });
+}
+
+std::string allowed_cors_headers(std::string_view requested) {
+  std::string result;
+  while (!requested.empty()) {
+    const size_t end = std::min(requested.find(','), requested.size());
+    const std::string name = lower(trimmed(requested.substr(0, end)));
+    requested.remove_prefix(std::min(end + 1, requested.size()));
+    const bool known = name == "authorization" || name == "content-type" || name == "x-api-key" || name == "accept" ||
+                       name == "x-request-id" || name == "user-agent" || name.starts_with("anthropic-") ||
+                       name.starts_with("openai-") || name.starts_with("x-stainless-");
+    const bool token = std::all_of(name.begin(), name.end(),
+                                   [](char c) { return c == '-' || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
+    if (known && token) result += (result.empty() ? "" : ", ") + name;
+  }
+  return result;
+}
+
+}  // namespace redoubt
