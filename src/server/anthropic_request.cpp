@@ -1,0 +1,231 @@
+#include "server/anthropic_request.h"
+
+#include <fmt/format.h>
+
+namespace redoubt {
+namespace {
+
+constexpr std::string_view kBillingHeader = "x-anthropic-billing-header";
+
+Result<std::string> block_type(const JsonFields& block) {
+  REDOUBT_TRY(auto type, block.string("type"));
+  if (!type) return block.refuse("type", "expected a block's type, found nothing");
+  return std::move(*type);
+}
+
+Result<std::string> parse_system(const JsonFields& fields) {
+  const Json* system = fields.find("system");
+  if (system == nullptr) return std::string();
+  if (system->is_string()) return system->get<std::string>();
+  if (!system->is_array()) return wrong_type("system", "a string or an array of blocks", *system);
+  std::string text;
+  for (size_t i = 0; i < system->size(); ++i) {
+    REDOUBT_TRY(const std::string block, join_text_parts(Json::array({(*system)[i]}), fmt::format("system[{}]", i)));
+    if (block.starts_with(kBillingHeader)) continue;
+    if (!text.empty() && !block.empty()) text += "\n\n";
+    text += block;
+  }
+  return text;
+}
+
+// The text of a tool's result: a string, or blocks of text (also blocks that hold lists again).
+Result<std::string> result_text(const JsonFields& block) {
+  const Json* content = block.find("content");
+  if (content == nullptr) return std::string();
+  return join_text_parts(*content, block.param("content"));
+}
+
+// A user's blocks: results of tools become messages of their own, ahead of the text.
+Status add_user_blocks(Json& messages, const Json& blocks, const std::string& param) {
+  std::string text;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const std::string where = fmt::format("{}[{}]", param, i);
+    if (!blocks[i].is_object()) return wrong_type(where, "an object", blocks[i]);
+    const JsonFields block(blocks[i], where);
+    REDOUBT_TRY(const std::string type, block_type(block));
+    if (type == "tool_result") {
+      REDOUBT_TRY(const auto id, block.string("tool_use_id"));
+      REDOUBT_TRY(std::string result, result_text(block));
+      messages.push_back({{"role", "tool"}, {"tool_call_id", id.value_or("")}, {"content", std::move(result)}});
+    } else if (type == "text") {
+      REDOUBT_TRY(const auto piece, block.string("text"));
+      if (!piece) return block.refuse("text", "expected a string, found nothing");
+      if (!text.empty()) text += "\n\n";
+      text += *piece;
+    } else {
+      return block.refuse("type", "only text and tool_result blocks are supported");
+    }
+  }
+  if (!text.empty()) messages.push_back({{"role", "user"}, {"content", std::move(text)}});
+  return ok();
+}
+
+Result<Json> assistant_message(const Json& blocks, const std::string& param) {
+  std::string text, thinking;
+  Json calls = Json::array();
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const std::string where = fmt::format("{}[{}]", param, i);
+    if (!blocks[i].is_object()) return wrong_type(where, "an object", blocks[i]);
+    const JsonFields block(blocks[i], where);
+    REDOUBT_TRY(const std::string type, block_type(block));
+    if (type == "text") {
+      REDOUBT_TRY(const auto piece, block.string("text"));
+      text += piece.value_or("");
+    } else if (type == "thinking") {
+      REDOUBT_TRY(const auto piece, block.string("thinking"));
+      thinking += piece.value_or("");
+    } else if (type == "tool_use") {
+      REDOUBT_TRY(const auto id, block.string("id"));
+      REDOUBT_TRY(const auto name, block.string("name"));
+      if (!name) return block.refuse("name", "expected a tool's name, found nothing");
+      REDOUBT_TRY(const Json* input, block.object("input"));
+      calls.push_back({{"id", id.value_or("")},
+                       {"type", "function"},
+                       {"function", {{"name", *name}, {"arguments", input != nullptr ? *input : Json::object()}}}});
+    } else if (type != "redacted_thinking") {
+      return block.refuse("type", "only text, thinking and tool_use blocks are supported");
+    }
+  }
+  Json message = {{"role", "assistant"}};
+  if (text.empty() && !calls.empty()) message["content"] = nullptr;
+  else message["content"] = std::move(text);
+  if (!thinking.empty()) message["reasoning_content"] = std::move(thinking);
+  if (!calls.empty()) message["tool_calls"] = std::move(calls);
+  return message;
+}
+
+Status parse_messages(ChatRequest& out, const JsonFields& fields) {
+  REDOUBT_TRY(const Json* messages, fields.array("messages"));
+  if (messages == nullptr || messages->empty()) return fields.refuse("messages", "expected at least one message");
+  for (size_t i = 0; i < messages->size(); ++i) {
+    const std::string where = fmt::format("messages[{}]", i);
+    if (!(*messages)[i].is_object()) return wrong_type(where, "an object", (*messages)[i]);
+    const JsonFields message((*messages)[i], where);
+    REDOUBT_TRY(const auto role, message.string("role"));
+    if (role != "user" && role != "assistant" && role != "system") {
+      return message.refuse("role", "expected user or assistant");
+    }
+    const Json* content = message.find("content");
+    if (content == nullptr) return message.refuse("content", "expected a string or blocks, found nothing");
+    if (content->is_string()) {
+      out.messages.push_back({{"role", *role}, {"content", *content}});
+    } else if (!content->is_array()) {
+      return wrong_type(message.param("content"), "a string or an array of blocks", *content);
+    } else if (role == "assistant") {
+      REDOUBT_TRY(Json parsed, assistant_message(*content, message.param("content")));
+      out.messages.push_back(std::move(parsed));
+    } else if (role == "system") {
+      REDOUBT_TRY(std::string text, join_text_parts(*content, message.param("content")));
+      out.messages.push_back({{"role", "system"}, {"content", std::move(text)}});
+    } else {
+      REDOUBT_CHECK(add_user_blocks(out.messages, *content, message.param("content")));
+    }
+  }
+  if (out.messages.empty()) return fields.refuse("messages", "expected a message that is not empty");
+  const Json& last = out.messages.back();
+  if (last["role"] == "assistant" && !last.contains("tool_calls")) {  // a prefill: the answer goes on from it
+    out.continue_final_message = true;
+    out.add_generation_prompt = false;
+  }
+  return ok();
+}
+
+Status parse_tools(ChatRequest& out, const JsonFields& fields) {
+  REDOUBT_TRY(const Json* tools, fields.array("tools"));
+  Json functions = Json::array();
+  for (size_t i = 0; tools != nullptr && i < tools->size(); ++i) {
+    const std::string where = fmt::format("tools[{}]", i);
+    if (!(*tools)[i].is_object()) return wrong_type(where, "an object", (*tools)[i]);
+    const JsonFields tool((*tools)[i], where);
+    REDOUBT_TRY(const auto type, tool.string("type"));
+    if (type && *type != "custom") return tool.refuse("type", "only tools of the client (custom) are supported");
+    REDOUBT_TRY(const auto name, tool.string("name"));
+    REDOUBT_TRY(const auto description, tool.string("description"));
+    REDOUBT_TRY(const Json* schema, tool.object("input_schema"));
+    Json function = {{"name", name.value_or("")}, {"description", description.value_or("")}};
+    if (schema != nullptr) function["parameters"] = *schema;
+    functions.push_back({{"type", "function"}, {"function", std::move(function)}});
+  }
+  REDOUBT_TRY(out.tools, parse_chat_tools(functions, "tools"));
+  REDOUBT_TRY(const Json* choice, fields.object("tool_choice"));
+  if (choice == nullptr) return ok();
+  const JsonFields inner(*choice, "tool_choice");
+  REDOUBT_TRY(const auto type, inner.string("type"));
+  REDOUBT_TRY(const auto serial, inner.boolean("disable_parallel_tool_use"));
+  out.parallel_tool_calls = !serial.value_or(false);
+  if (type == "none") out.tool_choice = ToolChoice::none;
+  else if (type == "any" || type == "tool") out.tool_choice = ToolChoice::required;
+  else if (type != "auto") return inner.refuse("type", "expected auto, any, tool or none");
+  if (type == "tool") {
+    REDOUBT_TRY(const auto name, inner.string("name"));
+    out.tool_name = name.value_or("");
+    bool known = false;
+    for (const Json& tool : out.tools) known = known || tool["function"]["name"] == out.tool_name;
+    if (!known) return inner.refuse("name", "expected the name of one of the tools");
+  }
+  if (out.tool_choice == ToolChoice::required && out.tools.empty()) {
+    return fields.refuse("tool_choice", "expected tools to choose from, found none");
+  }
+  return ok();
+}
+
+Status parse_thinking(ChatRequest& out, const JsonFields& fields) {
+  REDOUBT_TRY(const Json* thinking, fields.object("thinking"));
+  if (thinking != nullptr) {
+    const JsonFields inner(*thinking, "thinking");
+    REDOUBT_TRY(const auto type, inner.string("type"));
+    REDOUBT_TRY(const auto budget, inner.integer("budget_tokens", 0));
+    if (type == "enabled") out.thinking_budget = budget.value_or(-1);
+    else if (type == "disabled") out.thinking_budget = 0;
+    else if (type != "adaptive") return inner.refuse("type", "expected enabled, disabled or adaptive");
+  }
+  REDOUBT_TRY(const Json* config, fields.object("output_config"));
+  if (config == nullptr) return ok();
+  const JsonFields inner(*config, "output_config");
+  REDOUBT_TRY(const auto effort, inner.string("effort"));
+  if (effort) {
+    REDOUBT_CHECK(effort_budget(*effort, inner.param("effort")));
+    if (!out.thinking_budget) out.reasoning_effort = effort;
+  }
+  REDOUBT_TRY(const Json* format, inner.object("format"));
+  if (format != nullptr) {
+    const JsonFields shape(*format, inner.param("format"));
+    REDOUBT_TRY(const auto type, shape.string("type"));
+    REDOUBT_TRY(const Json* schema, shape.object("schema"));
+    if (type != "json_schema" || schema == nullptr) return shape.refuse("type", "expected json_schema and a schema");
+    out.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")};
+  }
+  return ok();
+}
+
+}  // namespace
+
+Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max_tokens_field) {
+  const JsonFields fields(body);
+  ChatRequest out;
+  REDOUBT_TRY(const auto model, fields.string("model"));
+  out.model = model.value_or("");
+  REDOUBT_TRY(out.generation, parse_generation_fields(fields));
+  if (out.generation.n != 1) return fields.refuse("n", "expected 1");
+  REDOUBT_TRY(const auto max_tokens, fields.integer("max_tokens", 1));
+  if (!max_tokens && max_tokens_field == MaxTokensField::required) {
+    return fields.refuse("max_tokens", "expected an integer, found nothing");
+  }
+  out.generation.max_tokens = max_tokens;
+  out.cap_max_tokens = true;
+  REDOUBT_TRY(out.generation.stop.strings, parse_stop(fields, "stop_sequences"));
+  REDOUBT_TRY(std::string system, parse_system(fields));
+  if (!system.empty()) out.messages.push_back({{"role", "system"}, {"content", std::move(system)}});
+  REDOUBT_CHECK(parse_messages(out, fields));
+  REDOUBT_CHECK(parse_tools(out, fields));
+  REDOUBT_CHECK(parse_thinking(out, fields));
+  REDOUBT_CHECK(fields.refuse_unless_empty("mcp_servers", "is not supported"));
+  REDOUBT_TRY(const auto stream, fields.boolean("stream"));
+  out.stream = stream.value_or(false);
+  if (out.tool_choice == ToolChoice::required && out.generation.grammar.kind != GrammarSpec::Kind::none) {
+    return fields.refuse("tool_choice", "a forced call cannot have another structure too");
+  }
+  return out;
+}
+
+}  // namespace redoubt

@@ -1,0 +1,103 @@
+#include "server/chat_generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace redoubt {
+namespace {
+
+Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat) {
+  std::optional<int64_t> budget;
+  if (chat.reasoning_effort) {
+    REDOUBT_TRY(budget, effort_budget(*chat.reasoning_effort, "reasoning_effort"));
+  }
+  if (chat.thinking_budget) {
+    budget = *chat.thinking_budget < 0 ? std::nullopt : chat.thinking_budget;
+  } else if (!chat.reasoning_effort) {
+    // What the template was told holds for the answer too, also where the template does not look at it.
+    for (const char* key : {"enable_thinking", "thinking"}) {
+      if (chat.template_kwargs.value(key, Json()) == false) budget = 0;
+    }
+  }
+  return budget;
+}
+
+OutputFormat output_format(const ServerContext& context, const LoadedModel& model) {
+  return context.options.output_format.value_or(model.output_format);
+}
+
+}  // namespace
+
+Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param) {
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  if (prompt == 0) return invalid(prompt_param + ": expected at least one token, found an empty prompt", prompt_param);
+  const auto error = [&](std::string message, const std::string& param) {
+    return Error{ErrorCode::context_length, std::move(message), param};
+  };
+  if (prompt >= context_tokens) {
+    return error(fmt::format("{}: the prompt has {} tokens and the context {}", prompt_param, prompt, context_tokens),
+                 prompt_param);
+  }
+  const int64_t room = context_tokens - prompt;
+  if (request.stop.max_tokens > room) {
+    if (!cap) {
+      return error(fmt::format("max_tokens: the context has {} tokens, and {} of prompt and {} of answer are {}",
+                               context_tokens, prompt, request.stop.max_tokens, prompt + request.stop.max_tokens),
+                   "max_tokens");
+    }
+    request.stop.max_tokens = room;
+  }
+  if (cap && request.stop.max_tokens == 0) request.stop.max_tokens = room;
+  if (request.stop.min_tokens > room) {
+    return error(fmt::format("min_tokens: expected at most the {} tokens left in the context, found {}", room,
+                             request.stop.min_tokens), "min_tokens");
+  }
+  return ok();
+}
+
+Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const LoadedModel& model,
+                                             const ChatRequest& chat) {
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(model, chat, context.options.force_think));
+  return model.tokenizer.encode(prompt.text);
+}
+
+Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_ptr<LoadedModel>& model,
+                                    const ChatRequest& chat) {
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options.force_think));
+  ChatGeneration out;
+  REDOUBT_TRY(out.request, lower_generation(chat.generation, *model));
+  GenerationRequest& request = out.request;
+  request.id = random_id("gen-");
+  request.prompt = model->tokenizer.encode(prompt.text);
+  const int64_t limit = chat.context_limit > 0 ? std::min(chat.context_limit, model->engine->max_context())
+                                               : model->engine->max_context();
+  REDOUBT_CHECK(fit_context(request, limit, chat.cap_max_tokens, chat.messages_param));
+  request.thinking.starts_in_reasoning = prompt_opens_reasoning(model->tokenizer, request.prompt);
+  REDOUBT_TRY(request.thinking.budget_tokens, thinking_budget(chat));
+  request.logprobs = chat.logprobs;
+  request.top_logprobs = chat.top_logprobs;
+
+  OutputFormat format = output_format(context, *model);
+  if (prompt.tools != ToolSyntax::none && format.tools == ToolSyntax::none) format.tools = prompt.tools;
+  const bool forced = chat.tool_choice == ToolChoice::required;
+  if (forced) {
+    REDOUBT_TRY(request.grammar, forced_call_grammar(chat));
+    out.options.forced = forced_call(chat);
+  }
+  OutputParser::Options parser{.format = format,
+                               .starts_in_reasoning = request.thinking.starts_in_reasoning,
+                               .parse_tools = prompt.tools != ToolSyntax::none && !forced && request.grammar == nullptr};
+  if (!chat.separate_reasoning) {
+    parser.format.thinks = false;
+    parser.starts_in_reasoning = false;
+  }
+  out.options.model = model;
+  out.options.parser = parser;
+  out.options.parallel_tool_calls = chat.parallel_tool_calls;
+  out.options.return_token_ids = chat.generation.return_token_ids;
+  out.options.on_report = context.on_report;
+  return out;
+}
+
+}  // namespace redoubt

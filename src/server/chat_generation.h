@@ -1,0 +1,28 @@
+// From a chat to the engine's request: prompt, ids, thinking, structure, limits. Every chat protocol goes through here.
+#pragma once
+
+#include <memory>
+
+#include "server/chat_prompt.h"
+#include "server/chat_request.h"
+#include "server/generation_stream.h"
+#include "server/routes.h"
+
+namespace redoubt {
+
+struct ChatGeneration {
+  GenerationRequest request;
+  GenerationOptions options;  // of the stream
+};
+
+// Errors: invalid_argument with `param`; context_length with the numbers in the message.
+Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_ptr<LoadedModel>& model,
+                                    const ChatRequest& chat);
+
+// The prompt's ids alone (count_tokens, tokenize).
+Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const LoadedModel& model, const ChatRequest& chat);
+
+// Checks prompt + max_tokens against the context; cuts max_tokens where the protocol says so.
+Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param);
+
+}  // namespace redoubt

@@ -1,0 +1,21 @@
+// From a chat to the prompt's text: the model's own template, given the context it expects.
+//
+// Strings of the request reach the template as data and come out as unmarked text, so nobody can forge a turn. What the
+// server adds itself (schemas of tools for a template that renders none) is data too.
+#pragma once
+
+#include "engine/model_host.h"
+#include "server/chat_request.h"
+
+namespace redoubt {
+
+struct ChatPrompt {
+  MarkedText text;
+  ToolSyntax tools = ToolSyntax::none;  // the call format that the prompt taught, if the request offers tools
+};
+
+// `force_think`: append "<think>\n" where the template does not open it and the model thinks.
+// Errors: invalid_argument (no template, or the template's own message).
+Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, bool force_think);
+
+}  // namespace redoubt

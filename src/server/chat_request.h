@@ -1,0 +1,58 @@
+// A chat, whatever protocol it came by: OpenAI's body is parsed here; Anthropic, Responses and Ollama translate theirs
+// into the same form.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "server/generation_fields.h"
+#include "server/json_fields.h"
+
+namespace redoubt {
+
+enum class ToolChoice : uint8_t { automatic, none, required };
+
+struct ChatRequest {
+  std::string model;                    // "" for the default
+  Json messages = Json::array();        // {"role","content",…} with content a string or null, as templates read them
+  Json tools = Json::array();           // {"type":"function","function":{"name","description","parameters"}}
+  ToolChoice tool_choice = ToolChoice::automatic;
+  std::string tool_name;                // with required: this one and no other
+  std::string tool_choice_param = "tool_choice";  // field names of the protocol, for errors
+  std::string messages_param = "messages";
+  std::string tools_param = "tools";
+  bool parallel_tool_calls = true;
+
+  std::optional<std::string> reasoning_effort;   // none, minimal, low, medium, high, …
+  std::optional<int64_t> thinking_budget;        // tokens; -1: no limit
+  Json template_kwargs = Json::object();
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+  bool separate_reasoning = true;       // false: the thinking stays in the content, tags and all
+
+  GenerationFields generation;
+  bool cap_max_tokens = false;          // a limit beyond the context is cut to it (Anthropic, Ollama), else refused
+  int64_t context_limit = 0;            // Ollama's num_ctx; 0: the engine's
+  bool logprobs = false;
+  int top_logprobs = 0;
+  bool stream = false;
+  bool include_usage = false;
+  bool continuous_usage = false;
+};
+
+// Errors: invalid_argument with `param`.
+Result<ChatRequest> parse_chat_request(const Json& body);
+
+// The messages alone (render and tokenize take them too), normalised: parts joined, roles and calls checked.
+Result<Json> parse_chat_messages(const Json& messages, const std::string& param);
+Result<Json> parse_chat_tools(const Json& tools, const std::string& param);
+// A string, or an array of text parts. Images, audio and files are refused by name.
+Result<std::string> join_text_parts(const Json& content, const std::string& param);
+Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields);
+Status parse_template_fields(ChatRequest& out, const JsonFields& fields);
+
+// Tokens of thinking that an effort allows: nullopt for no limit. Errors: unknown effort.
+Result<std::optional<int64_t>> effort_budget(const std::string& effort, const std::string& param);
+
+}  // namespace redoubt

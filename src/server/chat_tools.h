@@ -1,0 +1,49 @@
+// Forced tool calls: tool_choice "required" or a named function.
+//
+// The answer (after the thinking) is then forced by grammar to be JSON whose arguments follow the tool's schema, and read
+// back here as calls. A form of our own, not the model's: a mark such as <｜tool▁calls▁begin｜> could be spelled by ordinary
+// tokens, which a parser of marks would rightly take for text, while JSON is JSON however it is cut into tokens.
+//   named, or one tool:  {"city": "Paris"}
+//   several tools:       [{"name": "weather", "arguments": {"city": "Paris"}}, ...]   one only, without parallel calls
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/chat_request.h"
+#include "text/grammar.h"
+#include "text/output_parser.h"
+
+namespace redoubt {
+
+struct ForcedCall {
+  std::string name;  // the one function; "" where the answer says which
+};
+
+// Errors: invalid_argument naming the tool whose schema has a feature that is not enforced.
+Result<GrammarPtr> forced_call_grammar(const ChatRequest& request);
+ForcedCall forced_call(const ChatRequest& request);
+
+// Turns the forced JSON, as it comes, into tool events. Names come before arguments: the grammar orders them so.
+class ForcedCallReader {
+ public:
+  explicit ForcedCallReader(ForcedCall call) : call_(std::move(call)) {}
+  void push(std::string_view text, std::vector<OutputEvent>& out);
+  void finish(std::vector<OutputEvent>& out);  // an answer that was cut ends its call
+
+ private:
+  void push_listed(char c, std::vector<OutputEvent>& out);
+  void add_argument(char c, std::vector<OutputEvent>& out);
+
+  ForcedCall call_;
+  int index_ = -1;       // of the call being read
+  bool in_call_ = false;  // its arguments are being passed on
+  bool in_string_ = false, escaped_ = false;
+  int depth_ = 0;
+  int arguments_depth_ = 0;  // depth at which the arguments' value began
+  bool in_value_ = false;    // of the key key_, at depth 2
+  std::string key_, string_;
+};
+
+}  // namespace redoubt

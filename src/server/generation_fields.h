@@ -1,0 +1,59 @@
+// What every protocol says about how to generate: sampling, stops, structure. Parsed once, lowered once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/model_host.h"
+#include "server/json_fields.h"
+
+namespace redoubt {
+
+// The structure an answer must have. `param` names the field it came from, for errors.
+struct GrammarSpec {
+  enum class Kind : uint8_t { none, json_object, json_schema, regex, choice, gbnf };
+  Kind kind = Kind::none;
+  Json schema;
+  std::string text;  // regex, gbnf
+  std::vector<std::string> choices;
+  std::string param;
+};
+// nullptr for none. A feature that is not enforced is the request's fault (400), named in the message.
+Result<GrammarPtr> compile_grammar(const GrammarSpec& spec);
+
+struct GenerationFields {
+  std::optional<double> temperature, top_p, min_p;
+  std::optional<double> repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int64_t> top_k;  // 0: off
+  std::optional<uint64_t> seed;
+  std::vector<std::pair<int32_t, float>> logit_bias;
+  std::optional<int64_t> max_tokens;  // absent: to the end of the context
+  StopConditions stop;                // all but max_tokens
+  GrammarSpec grammar;
+  int n = 1;
+  bool skip_special_tokens = true;
+  bool return_token_ids = false;
+  bool cache_prompt = true;
+  std::string cache_salt;
+  int priority = 0;  // larger first
+};
+
+constexpr int kMaxChoices = 16;
+constexpr size_t kMaxStopStrings = 16;
+
+// The fields that OpenAI's two endpoints and the open servers share, all but max_tokens and logprobs; what of their
+// extras is not obeyed here is refused by name.
+Result<GenerationFields> parse_generation_fields(const JsonFields& fields);
+Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::string_view key);
+
+// Sampling and stops as the engine takes them: the model's generation_config where a field is absent, a random seed.
+// Errors: invalid_argument (an id beyond the vocabulary, a grammar that is refused).
+Result<GenerationRequest> lower_generation(const GenerationFields& fields, const LoadedModel& model);
+
+uint64_t random_u64();                          // of the operating system
+std::string random_id(std::string_view prefix);  // prefix and 24 letters and digits
+int64_t unix_seconds();
+
+}  // namespace redoubt

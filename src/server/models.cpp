@@ -1,0 +1,72 @@
+// GET /v1/models, GET /v1/models/{id}; and what is refused because the loaded models generate, not embed.
+#include "server/routes.h"
+#include "server/routes_schemas.h"
+
+namespace redoubt {
+namespace {
+
+Json model_object(const ModelEntry& entry, const std::vector<std::shared_ptr<LoadedModel>>& loaded, int64_t started) {
+  Json object = {{"id", entry.name},       {"object", "model"},   {"created", started}, {"owned_by", "redoubt"},
+                 {"root", entry.name},     {"parent", nullptr},   {"max_model_len", nullptr},
+                 {"permission", Json::array()}};
+  for (const auto& model : loaded) {
+    if (model->name != entry.name) continue;
+    object["created"] = model->created_unix;
+    object["max_model_len"] = model->engine->max_context();
+  }
+  return object;
+}
+
+void refuse_embeddings(ResponseWriter& writer, ErrorStyle style) {
+  send_styled_error(writer,
+                    ApiError{501, "embeddings: the loaded models generate text and are no encoders", "not_supported_error",
+                             "", "not_supported", {}},
+                    style);
+}
+
+}  // namespace
+
+void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
+  const int64_t started = unix_seconds();
+  routes.push_back({.method = "GET",
+                    .path = "/v1/models",
+                    .summary = "The models that requests may name",
+                    .response_schema = object_schema({"object", "data"}),
+                    .handler = [&context, started](auto, auto writer) {
+                      Json data = Json::array();
+                      const auto loaded = context.models.loaded();
+                      for (const ModelEntry& entry : context.models.entries()) {
+                        data.push_back(model_object(entry, loaded, started));
+                      }
+                      send_json(*writer, {{"object", "list"}, {"data", std::move(data)}});
+                    }});
+  routes.push_back({.method = "GET",
+                    .path = "/v1/models/{id}",
+                    .summary = "One model",
+                    .response_schema = object_schema({"id", "object", "created", "owned_by"}),
+                    .parameters = {path_parameter("id")},
+                    .handler = [&context, started](auto request, auto writer) {
+                      const auto id = request->path_params.find("id");
+                      const std::string name = id == request->path_params.end() ? "" : id->second;
+                      for (const ModelEntry& entry : context.models.entries()) {
+                        if (entry.name == name) {
+                          return send_json(*writer, model_object(entry, context.models.loaded(), started));
+                        }
+                      }
+                      send_error(*writer, model_not_found(name));
+                    }});
+  routes.push_back({.method = "POST",
+                    .path = "/v1/embeddings",
+                    .summary = "Not supported: the loaded models are no encoders",
+                    .request_schema = embeddings_request_schema(),
+                    .handler = [](auto, auto writer) { refuse_embeddings(*writer, ErrorStyle::openai); }});
+  for (const char* path : {"/api/embed", "/api/embeddings"}) {
+    routes.push_back({.method = "POST",
+                      .path = path,
+                      .summary = "Not supported: the loaded models are no encoders",
+                      .request_schema = embeddings_request_schema(),
+                      .handler = [](auto, auto writer) { refuse_embeddings(*writer, ErrorStyle::ollama); }});
+  }
+}
+
+}  // namespace redoubt

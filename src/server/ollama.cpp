@@ -1,0 +1,258 @@
+// Ollama's /api/*: lines of JSON (NDJSON), streamed unless `stream` is false.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <iterator>
+
+#include "core/dtype.h"
+#include "server/chat_generation.h"
+#include "server/generation_answer.h"
+#include "server/ollama_request.h"
+#include "server/routes.h"
+#include "server/routes_schemas.h"
+#include "server/sse.h"
+
+namespace redoubt {
+namespace {
+
+std::string iso_time(int64_t unix_time) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(unix_time)));
+}
+
+Json arguments_object(const std::string& text) {
+  auto parsed = parse_json(text);
+  return parsed && parsed->is_object() ? std::move(*parsed) : Json::object();
+}
+
+// One line: chat puts the text into a message, generate into `response`.
+std::string answer_line(OllamaEndpoint endpoint, const std::string& model, std::string_view content,
+                        std::string_view thinking, const Json& calls) {
+  std::string out = "{\"model\":";
+  append_json_string(out, model);
+  out += ",\"created_at\":\"" + iso_time(unix_seconds()) + "\",";
+  out += endpoint == OllamaEndpoint::chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"response\":";
+  append_json_string(out, content);
+  if (!thinking.empty()) {
+    out += ",\"thinking\":";
+    append_json_string(out, thinking);
+  }
+  if (!calls.empty()) out += ",\"tool_calls\":" + dump_json(calls);
+  if (endpoint == OllamaEndpoint::chat) out += '}';
+  return out;
+}
+
+void append_done(std::string& out, const ChoiceEnd& end, const AnswerUsage& usage) {
+  fmt::format_to(std::back_inserter(out),
+                 R"(,"done":true,"done_reason":"{}","total_duration":{},"load_duration":0,"prompt_eval_count":{},)"
+                 R"("prompt_eval_duration":{},"eval_count":{},"eval_duration":{}}})",
+                 end.reason == EndReason::length ? "length" : "stop", usage.queue_ns + usage.prefill_ns + usage.decode_ns,
+                 usage.prompt_tokens, usage.prefill_ns, usage.completion_tokens, usage.decode_ns);
+}
+
+class OllamaLines final : public AnswerSink {
+ public:
+  OllamaLines(OllamaEndpoint endpoint, std::string model) : endpoint_(endpoint), model_(std::move(model)) {}
+  const char* stream_type() const override { return "application/x-ndjson"; }
+  ErrorStyle error_style() const override { return ErrorStyle::ollama; }
+
+  void piece(std::string& out, int, const OutputEvent& event, PieceTokens) override {
+    switch (event.kind) {
+      case OutputEvent::Kind::reasoning: return line(out, "", event.text, Json::array());
+      case OutputEvent::Kind::content: return line(out, event.text, "", Json::array());
+      case OutputEvent::Kind::tool_begin: call_ = {event.text, ""}; return;
+      case OutputEvent::Kind::tool_arguments: call_.arguments += event.text; return;
+      case OutputEvent::Kind::tool_end:  // a call comes whole
+        line(out, "", "",
+             Json::array({{{"function", {{"name", call_.name}, {"arguments", arguments_object(call_.arguments)}}}}}));
+        call_ = {};
+    }
+  }
+  void finish_choice(std::string&, int, const ChoiceEnd& end) override { end_ = end; }
+  void done(std::string& out, const AnswerUsage& usage) override {
+    out += answer_line(endpoint_, model_, "", "", Json::array());
+    append_done(out, end_, usage);
+    out += '\n';
+  }
+  void fail(std::string& out, const ApiError& error) override {
+    out += styled_error_body(error, ErrorStyle::ollama) + "\n";
+  }
+
+ private:
+  void line(std::string& out, std::string_view content, std::string_view thinking, const Json& calls) const {
+    out += answer_line(endpoint_, model_, content, thinking, calls) + ",\"done\":false}\n";
+  }
+
+  OllamaEndpoint endpoint_;
+  std::string model_;
+  AnswerCall call_;
+  ChoiceEnd end_;
+};
+
+std::string whole_answer(OllamaEndpoint endpoint, const std::string& model, const AnswerChoice& choice,
+                         const AnswerUsage& usage) {
+  Json calls = Json::array();
+  for (const AnswerCall& call : choice.calls) {
+    calls.push_back({{"function", {{"name", call.name}, {"arguments", arguments_object(call.arguments)}}}});
+  }
+  std::string out = answer_line(endpoint, model, choice.content, choice.reasoning, calls);
+  append_done(out, choice.end, usage);
+  return out;
+}
+
+// "name:latest" is what clients make of "name".
+Result<std::shared_ptr<LoadedModel>> acquire_ollama(ServerContext& context, const std::string& name) {
+  constexpr std::string_view kLatest = ":latest";
+  if (name.ends_with(kLatest)) {
+    const std::string bare = name.substr(0, name.size() - kLatest.size());
+    for (const ModelEntry& entry : context.models.entries()) {
+      if (entry.name == bare) return acquire_model(context, bare);
+    }
+  }
+  return acquire_model(context, name);
+}
+
+Status answer(ServerContext& context, OllamaEndpoint endpoint, const Json& body,
+              const std::shared_ptr<ResponseWriter>& writer) {
+  REDOUBT_TRY(OllamaRequest request, parse_ollama_request(body, endpoint));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, request.chat.model));
+  if (request.load_only) {  // an empty request loads the model, and that is all
+    std::string out = answer_line(endpoint, model->name, "", "", Json::array());
+    writer->send(200, "application/json", out + ",\"done\":true,\"done_reason\":\"load\"}");
+    return ok();
+  }
+  ChatGeneration generation;
+  if (request.raw) {
+    REDOUBT_TRY(generation.request, lower_generation(request.chat.generation, *model));
+    generation.request.id = random_id("gen-");
+    generation.request.prompt = model->tokenizer.encode(MarkedText::all_markup(request.prompt));
+    REDOUBT_CHECK(fit_context(generation.request, model->engine->max_context(), true, "prompt"));
+    generation.options.model = model;
+    generation.options.on_report = context.on_report;
+  } else {
+    if (request.chat.context_limit > model->engine->max_context()) {
+      return invalid(fmt::format("options.num_ctx: expected at most {}, found {}", model->engine->max_context(),
+                                 request.chat.context_limit), "options.num_ctx");
+    }
+    REDOUBT_TRY(generation, prepare_chat(context, model, request.chat));
+  }
+  std::unique_ptr<AnswerSink> sink;
+  if (request.chat.stream) {
+    sink = std::make_unique<OllamaLines>(endpoint, model->name);
+  } else {
+    sink = std::make_unique<WholeAnswer>(
+        1, ErrorStyle::ollama,
+        [endpoint, name = model->name](const std::vector<AnswerChoice>& choices, const AnswerUsage& usage) {
+          return whole_answer(endpoint, name, choices.front(), usage);
+        });
+  }
+  std::vector<GenerationRequest> requests;
+  requests.push_back(std::move(generation.request));
+  GenerationStream::start(std::move(requests), std::move(generation.options), std::move(sink), writer);
+  return ok();
+}
+
+Json details(const LoadedModel* model) {
+  return {{"parent_model", ""},
+          {"format", model != nullptr && model->checkpoint.gguf() != nullptr ? "gguf" : "safetensors"},
+          {"family", model != nullptr ? model->checkpoint.config().model_type : ""},
+          {"families", nullptr},
+          {"parameter_size", ""},
+          {"quantization_level", ""}};
+}
+
+Json listed(const ModelEntry& entry, const LoadedModel* model) {
+  // Ollama's digest is of a manifest; ours tells names apart.
+  const size_t hash = std::hash<std::string>()(entry.name);
+  return {{"name", entry.name},
+          {"model", entry.name},
+          {"modified_at", iso_time(model != nullptr ? model->created_unix : 0)},
+          {"size", model != nullptr ? model->checkpoint.weights_bytes() : 0},
+          {"digest", fmt::format("{:064x}", hash)},
+          {"details", details(model)}};
+}
+
+void list_models(const ServerContext& context, ResponseWriter& writer, bool loaded_only) {
+  Json models = Json::array();
+  const auto loaded = context.models.loaded();
+  for (const ModelEntry& entry : context.models.entries()) {
+    const LoadedModel* found = nullptr;
+    for (const auto& model : loaded) {
+      if (model->name == entry.name) found = model.get();
+    }
+    if (found == nullptr && loaded_only) continue;
+    Json item = listed(entry, found);
+    if (loaded_only) {
+      item["expires_at"] = iso_time(unix_seconds() + 3600);
+      item["size_vram"] = 0;
+      item["context_length"] = found->engine->max_context();
+    }
+    models.push_back(std::move(item));
+  }
+  send_json(writer, {{"models", std::move(models)}});
+}
+
+Status show(ServerContext& context, const Json& body, ResponseWriter& writer) {
+  const JsonFields fields(body);
+  REDOUBT_TRY(auto name, fields.string("model"));
+  if (!name) {
+    REDOUBT_TRY(name, fields.string("name"));
+  }
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, name.value_or("")));
+  const ModelConfig& config = model->checkpoint.config();
+  Json capabilities = Json::array({"completion"});
+  if (model->chat_template) capabilities.push_back("tools");
+  if (model->output_format.thinks) capabilities.push_back("thinking");
+  send_json(writer, {{"modelfile", ""},
+                     {"parameters", ""},
+                     {"template", model->chat_template ? model->chat_template->source() : ""},
+                     {"details", details(model.get())},
+                     {"model_info",
+                      {{"general.architecture", config.model_type},
+                       {config.model_type + ".context_length", model->engine->max_context()},
+                       {config.model_type + ".embedding_length", config.hidden_size},
+                       {config.model_type + ".block_count", config.num_hidden_layers}}},
+                     {"capabilities", std::move(capabilities)},
+                     {"modified_at", iso_time(model->created_unix)}});
+  return ok();
+}
+
+}  // namespace
+
+void add_ollama_routes(ServerContext& context, std::vector<Route>& routes) {
+  const auto post = [&](const char* path, const char* summary, Json schema, Json response, bool streams, Body handle) {
+    routes.push_back({.method = "POST",
+                      .path = path,
+                      .summary = summary,
+                      .request_schema = std::move(schema),
+                      .response_schema = std::move(response),
+                      .streams = streams,
+                      .handler = json_handler(ErrorStyle::ollama, std::move(handle))});
+  };
+  post("/api/chat", "Answers a chat in Ollama's protocol", ollama_chat_schema(), object_schema({"model", "done"}), true,
+       [&context](const HttpRequest&, const Json& body, const auto& writer) {
+         return answer(context, OllamaEndpoint::chat, body, writer);
+       });
+  post("/api/generate", "Answers a prompt in Ollama's protocol", ollama_generate_schema(),
+       object_schema({"model", "done"}), true, [&context](const HttpRequest&, const Json& body, const auto& writer) {
+         return answer(context, OllamaEndpoint::generate, body, writer);
+       });
+  post("/api/show", "A model's details", ollama_model_schema(), object_schema({"details", "model_info"}), false,
+       [&context](const HttpRequest&, const Json& body, const auto& writer) { return show(context, body, *writer); });
+  const auto get = [&](const char* path, const char* summary, Json response, Handler handler) {
+    routes.push_back({.method = "GET",
+                      .path = path,
+                      .summary = summary,
+                      .response_schema = std::move(response),
+                      .handler = std::move(handler)});
+  };
+  get("/api/tags", "The models that requests may name", object_schema({"models"}),
+      [&context](auto, auto writer) { list_models(context, *writer, false); });
+  get("/api/ps", "The models that are loaded", object_schema({"models"}),
+      [&context](auto, auto writer) { list_models(context, *writer, true); });
+  get("/api/version", "The server's version", object_schema({"version"}), [&context](auto, auto writer) {
+    send_json(*writer, {{"version", context.options.version}});
+  });
+}
+
+}  // namespace redoubt

@@ -1,0 +1,121 @@
+#include "server/ollama_request.h"
+
+#include <fmt/format.h>
+
+namespace redoubt {
+namespace {
+
+Status parse_options(ChatRequest& chat, const JsonFields& fields) {
+  REDOUBT_TRY(const Json* given, fields.object("options"));
+  if (given == nullptr) return ok();
+  const JsonFields options(*given, "options");
+  REDOUBT_TRY(chat.generation, parse_generation_fields(options));
+  if (chat.generation.n != 1) return options.refuse("n", "expected 1");
+  REDOUBT_TRY(const auto predict, options.integer("num_predict", -2));
+  if (predict && *predict > 0) chat.generation.max_tokens = predict;
+  REDOUBT_TRY(const auto context, options.integer("num_ctx", 1));
+  chat.context_limit = context.value_or(0);
+  REDOUBT_TRY(const auto last_n, options.integer("repeat_last_n", -1));
+  if (last_n && *last_n != -1) {
+    return options.refuse("repeat_last_n", "penalties are over the whole text; leave it out or send -1");
+  }
+  REDOUBT_TRY(const auto tfs, options.number("tfs_z", 0, 1));
+  if (tfs.value_or(1.0) != 1.0) return options.refuse("tfs_z", "is not supported");
+  return ok();
+}
+
+Status parse_format(ChatRequest& chat, const JsonFields& fields) {
+  const Json* format = fields.find("format");
+  if (format == nullptr || *format == "") return ok();
+  if (*format == "json") {
+    chat.generation.grammar = {.kind = GrammarSpec::Kind::json_object, .param = "format"};
+  } else if (format->is_object()) {
+    chat.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *format, .param = "format"};
+  } else {
+    return fields.refuse("format", "expected \"json\" or a JSON schema");
+  }
+  return ok();
+}
+
+Status parse_think(ChatRequest& chat, const JsonFields& fields) {
+  const Json* think = fields.find("think");
+  if (think == nullptr) return ok();
+  if (think->is_boolean()) {
+    chat.reasoning_effort = think->get<bool>() ? "high" : "none";
+    return ok();
+  }
+  if (!think->is_string()) return wrong_type("think", "a boolean or a string", *think);
+  chat.reasoning_effort = think->get<std::string>();
+  REDOUBT_CHECK(effort_budget(*chat.reasoning_effort, "think"));
+  return ok();
+}
+
+Status refuse_images(const JsonFields& fields) { return fields.refuse_unless_empty("images", "only text is supported"); }
+
+Status parse_messages(ChatRequest& chat, const Json& list) {
+  Json messages = Json::array();
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string where = fmt::format("messages[{}]", i);
+    if (!list[i].is_object()) return wrong_type(where, "an object", list[i]);
+    const JsonFields fields(list[i], where);
+    REDOUBT_CHECK(refuse_images(fields));
+    Json message = list[i];
+    REDOUBT_TRY(const auto thinking, fields.string("thinking"));
+    message.erase("images");
+    message.erase("thinking");
+    if (thinking) message["reasoning_content"] = *thinking;
+    if (fields.find("content") == nullptr) message["content"] = "";
+    messages.push_back(std::move(message));
+  }
+  REDOUBT_TRY(chat.messages, parse_chat_messages(messages, "messages"));
+  return ok();
+}
+
+}  // namespace
+
+Result<OllamaRequest> parse_ollama_request(const Json& body, OllamaEndpoint endpoint) {
+  const JsonFields fields(body);
+  OllamaRequest out;
+  ChatRequest& chat = out.chat;
+  REDOUBT_TRY(const auto model, fields.string("model"));
+  chat.model = model.value_or("");
+  chat.cap_max_tokens = true;
+  REDOUBT_CHECK(parse_options(chat, fields));
+  REDOUBT_CHECK(parse_format(chat, fields));
+  REDOUBT_CHECK(parse_think(chat, fields));
+  REDOUBT_TRY(const auto stream, fields.boolean("stream"));
+  chat.stream = stream.value_or(true);
+  REDOUBT_CHECK(fields.refuse_unless_empty("template", "a request may not bring its own template"));
+  REDOUBT_CHECK(fields.refuse_unless_empty("context", "is not supported; use /api/chat"));
+  REDOUBT_CHECK(fields.refuse_unless_empty("suffix", "is not supported"));
+  REDOUBT_CHECK(refuse_images(fields));
+
+  if (endpoint == OllamaEndpoint::chat) {
+    REDOUBT_TRY(const Json* messages, fields.array("messages"));
+    if (messages == nullptr || messages->empty()) {
+      out.load_only = true;
+      return out;
+    }
+    REDOUBT_CHECK(parse_messages(chat, *messages));
+    REDOUBT_TRY(const Json* tools, fields.array("tools"));
+    if (tools != nullptr) {
+      REDOUBT_TRY(chat.tools, parse_chat_tools(*tools, "tools"));
+    }
+    return out;
+  }
+  chat.messages_param = "prompt";
+  REDOUBT_TRY(const auto prompt, fields.string("prompt"));
+  REDOUBT_TRY(const auto system, fields.string("system"));
+  REDOUBT_TRY(const auto raw, fields.boolean("raw"));
+  out.raw = raw.value_or(false);
+  out.load_only = !prompt || prompt->empty();
+  out.prompt = prompt.value_or("");
+  if (system && !system->empty()) {
+    if (out.raw) return fields.refuse("system", "cannot be given with raw");
+    chat.messages.push_back({{"role", "system"}, {"content", *system}});
+  }
+  chat.messages.push_back({{"role", "user"}, {"content", out.prompt}});
+  return out;
+}
+
+}  // namespace redoubt

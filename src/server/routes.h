@@ -1,0 +1,50 @@
+// The table of the protocol routes: OpenAI, Anthropic, Ollama, and what open servers added.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/model_host.h"
+#include "server/generation_stream.h"
+#include "server/http.h"
+
+namespace redoubt {
+
+// Which of the two names clients look for carries the thinking.
+enum class ReasoningField : uint8_t { both, reasoning_content, reasoning };
+
+struct ApiOptions {
+  ReasoningField reasoning_field = ReasoningField::both;
+  bool force_think = false;                 // append "<think>\n" where a template does not
+  std::optional<OutputFormat> output_format;  // overrides what the template shows
+  std::string version = "0.1.0";
+  std::string fingerprint = "redoubt-0.1.0";  // system_fingerprint: what else the bits depend on
+};
+
+// What the routes share; outlives the server.
+struct ServerContext {
+  ModelHost& models;
+  ApiOptions options;
+  std::function<void(const GenerationReport&)> on_report;  // counters; called on an engine's thread
+};
+
+std::vector<Route> make_routes(ServerContext& context);
+
+// Each protocol's part of the table.
+void add_chat_routes(ServerContext& context, std::vector<Route>& routes);
+void add_completions_routes(ServerContext& context, std::vector<Route>& routes);
+void add_models_routes(ServerContext& context, std::vector<Route>& routes);
+void add_tokenize_routes(ServerContext& context, std::vector<Route>& routes);
+void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes);
+void add_responses_routes(ServerContext& context, std::vector<Route>& routes);
+void add_ollama_routes(ServerContext& context, std::vector<Route>& routes);
+
+// The model of a request, loaded. Errors: not_found with param "model".
+Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const std::string& name);
+
+using Body = std::function<Status(const HttpRequest&, const Json& body, const std::shared_ptr<ResponseWriter>&)>;
+// A handler that parses the body as a JSON object, runs `handle`, and sends its error in the protocol's envelope.
+Handler json_handler(ErrorStyle style, Body handle);
+
+}  // namespace redoubt

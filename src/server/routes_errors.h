@@ -1,0 +1,22 @@
+// One error, three envelopes: OpenAI's {"error":{message,type,param,code}}, Anthropic's {"type":"error","error":{…}} on
+// /v1/messages, Ollama's {"error":"…"} on /api/*.
+#pragma once
+
+#include <string>
+
+#include "server/http.h"
+
+namespace redoubt {
+
+enum class ErrorStyle : uint8_t { openai, anthropic, ollama };
+
+std::string styled_error_body(const ApiError& error, ErrorStyle style);
+void send_styled_error(ResponseWriter& writer, const ApiError& error, ErrorStyle style);
+void send_styled_error(ResponseWriter& writer, const Error& error, ErrorStyle style);
+
+// api_error, with the codes that clients look for: unknown models and prompts that do not fit.
+ApiError request_error(const Error& error);
+ApiError model_not_found(const std::string& name);
+void send_json(ResponseWriter& writer, const Json& body);
+
+}  // namespace redoubt
