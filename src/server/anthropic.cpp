@@ -21,15 +21,18 @@ std::string_view stop_reason(const ChoiceEnd& end) {
 
 void append_stop(std::string& out, const ChoiceEnd& end) {
   fmt::format_to(std::back_inserter(out), R"("stop_reason":"{}","stop_sequence":)", stop_reason(end));
-  if (end.stop_string.empty()) out += "null";
-  else append_json_string(out, end.stop_string);
+  if (end.stop_string.empty())
+    out += "null";
+  else
+    append_json_string(out, end.stop_string);
 }
 
 // Anthropic counts what the cache gave apart from what was computed.
 void append_message_usage(std::string& out, int64_t prompt, int64_t cached, int64_t output) {
-  fmt::format_to(std::back_inserter(out),
-                 R"({{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{},"output_tokens":{}}})",
-                 prompt - cached, cached, output);
+  fmt::format_to(
+      std::back_inserter(out),
+      R"({{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{},"output_tokens":{}}})",
+      prompt - cached, cached, output);
 }
 
 class MessageEvents final : public AnswerSink {
@@ -65,8 +68,10 @@ data: {"type":"message_start","message":{"id":)";
         append_json_string(block, event.text);
         return open_block(out, Block::tool, block + R"(,"input":{}})");
       }
-      case OutputEvent::Kind::tool_arguments: return delta(out, "input_json_delta", "partial_json", event.text);
-      case OutputEvent::Kind::tool_end: return close_block(out);
+      case OutputEvent::Kind::tool_arguments:
+        return delta(out, "input_json_delta", "partial_json", event.text);
+      case OutputEvent::Kind::tool_end:
+        return close_block(out);
     }
   }
 
@@ -93,9 +98,10 @@ data: {"type":"message_start","message":{"id":)";
     if (open_ == kind && kind != Block::tool) return;
     close_block(out);
     open_ = kind;
-    fmt::format_to(std::back_inserter(out),
-                   "event: content_block_start\ndata: {{\"type\":\"content_block_start\",\"index\":{},\"content_block\":{}}}\n\n",
-                   ++index_, block);
+    fmt::format_to(
+        std::back_inserter(out),
+        "event: content_block_start\ndata: {{\"type\":\"content_block_start\",\"index\":{},\"content_block\":{}}}\n\n",
+        ++index_, block);
   }
   void close_block(std::string& out) {
     if (open_ == Block::none) return;
@@ -183,10 +189,10 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes) {
                     .request_schema = anthropic_request_schema(),
                     .response_schema = object_schema({"id", "type", "role", "content", "model", "usage"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::anthropic, [&context](const HttpRequest&, const Json& body,
-                                                                              const auto& writer) {
-                      return messages(context, body, writer);
-                    })});
+                    .handler = json_handler(ErrorStyle::anthropic,
+                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
+                                              return messages(context, body, writer);
+                                            })});
   Json counted = anthropic_request_schema();
   counted["required"] = Json::array({"messages"});
   routes.push_back({.method = "POST",
@@ -194,10 +200,10 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes) {
                     .summary = "Tokens of a chat's prompt",
                     .request_schema = std::move(counted),
                     .response_schema = object_schema({"input_tokens"}),
-                    .handler = json_handler(ErrorStyle::anthropic, [&context](const HttpRequest&, const Json& body,
-                                                                              const auto& writer) {
-                      return count_tokens(context, body, writer);
-                    })});
+                    .handler = json_handler(ErrorStyle::anthropic,
+                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
+                                              return count_tokens(context, body, writer);
+                                            })});
 }
 
 }  // namespace redoubt

@@ -87,8 +87,10 @@ Result<Json> assistant_message(const Json& blocks, const std::string& param) {
     }
   }
   Json message = {{"role", "assistant"}};
-  if (text.empty() && !calls.empty()) message["content"] = nullptr;
-  else message["content"] = std::move(text);
+  if (text.empty() && !calls.empty())
+    message["content"] = nullptr;
+  else
+    message["content"] = std::move(text);
   if (!thinking.empty()) message["reasoning_content"] = std::move(thinking);
   if (!calls.empty()) message["tool_calls"] = std::move(calls);
   return message;
@@ -153,9 +155,12 @@ Status parse_tools(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(const auto type, inner.string("type"));
   REDOUBT_TRY(const auto serial, inner.boolean("disable_parallel_tool_use"));
   out.parallel_tool_calls = !serial.value_or(false);
-  if (type == "none") out.tool_choice = ToolChoice::none;
-  else if (type == "any" || type == "tool") out.tool_choice = ToolChoice::required;
-  else if (type != "auto") return inner.refuse("type", "expected auto, any, tool or none");
+  if (type == "none")
+    out.tool_choice = ToolChoice::none;
+  else if (type == "any" || type == "tool")
+    out.tool_choice = ToolChoice::required;
+  else if (type != "auto")
+    return inner.refuse("type", "expected auto, any, tool or none");
   if (type == "tool") {
     REDOUBT_TRY(const auto name, inner.string("name"));
     out.tool_name = name.value_or("");
@@ -175,9 +180,12 @@ Status parse_thinking(ChatRequest& out, const JsonFields& fields) {
     const JsonFields inner(*thinking, "thinking");
     REDOUBT_TRY(const auto type, inner.string("type"));
     REDOUBT_TRY(const auto budget, inner.integer("budget_tokens", 0));
-    if (type == "enabled") out.thinking_budget = budget.value_or(-1);
-    else if (type == "disabled") out.thinking_budget = 0;
-    else if (type != "adaptive") return inner.refuse("type", "expected enabled, disabled or adaptive");
+    if (type == "enabled")
+      out.thinking_budget = budget.value_or(-1);
+    else if (type == "disabled")
+      out.thinking_budget = 0;
+    else if (type != "adaptive")
+      return inner.refuse("type", "expected enabled, disabled or adaptive");
   }
   REDOUBT_TRY(const Json* config, fields.object("output_config"));
   if (config == nullptr) return ok();
@@ -193,7 +201,8 @@ Status parse_thinking(ChatRequest& out, const JsonFields& fields) {
     REDOUBT_TRY(const auto type, shape.string("type"));
     REDOUBT_TRY(const Json* schema, shape.object("schema"));
     if (type != "json_schema" || schema == nullptr) return shape.refuse("type", "expected json_schema and a schema");
-    out.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")};
+    out.generation.grammar = {
+        .kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")};
   }
   return ok();
 }

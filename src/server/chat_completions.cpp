@@ -136,14 +136,17 @@ void ChatChunks::piece(std::string& out, int choice, const OutputEvent& event, P
   open_choice(out, choice);
   int& calls = calls_[static_cast<size_t>(choice)];
   switch (event.kind) {
-    case OutputEvent::Kind::reasoning: append_reasoning(out, event.text, options_.reasoning_field); break;
+    case OutputEvent::Kind::reasoning:
+      append_reasoning(out, event.text, options_.reasoning_field);
+      break;
     case OutputEvent::Kind::content:
       out += "\"content\":";
       append_json_string(out, event.text);
       break;
     case OutputEvent::Kind::tool_begin:
-      fmt::format_to(std::back_inserter(out), R"("tool_calls":[{{"index":{},"id":"{}","type":"function","function":{{"name":)",
-                     calls++, random_id("call_"));
+      fmt::format_to(std::back_inserter(out),
+                     R"("tool_calls":[{{"index":{},"id":"{}","type":"function","function":{{"name":)", calls++,
+                     random_id("call_"));
       append_json_string(out, event.text);
       out += ",\"arguments\":\"\"}}]";
       break;
@@ -172,7 +175,8 @@ void ChatChunks::piece(std::string& out, int choice, const OutputEvent& event, P
 
 void ChatChunks::finish_choice(std::string& out, int choice, const ChoiceEnd& end) {
   open_choice(out, choice);
-  fmt::format_to(std::back_inserter(out), R"(}},"logprobs":null,"finish_reason":"{}")", openai_finish_reason(end.reason));
+  fmt::format_to(std::back_inserter(out), R"(}},"logprobs":null,"finish_reason":"{}")",
+                 openai_finish_reason(end.reason));
   append_stop_reason(out, end);
   if (options_.token_ids) {
     out += ",\"token_ids\":";
@@ -206,8 +210,10 @@ std::string chat_completion_body(const ChatChunkOptions& options, const LoadedMo
     fmt::format_to(std::back_inserter(out), R"({}{{"index":{},"message":{{"role":"assistant","content":)",
                    i > 0 ? "," : "", i);
     const bool without_content = choice.content.empty() && (!choice.calls.empty() || !choice.reasoning.empty());
-    if (without_content) out += "null";
-    else append_json_string(out, choice.content);
+    if (without_content)
+      out += "null";
+    else
+      append_json_string(out, choice.content);
     if (!choice.reasoning.empty()) {
       out += ',';
       append_reasoning(out, choice.reasoning, options.reasoning_field);
@@ -221,8 +227,10 @@ std::string chat_completion_body(const ChatChunkOptions& options, const LoadedMo
       out += ']';
     }
     out += ",\"refusal\":null}";
-    if (options.logprobs) append_choice_logprobs(out, choice, model.tokenizer);
-    else out += ",\"logprobs\":null";
+    if (options.logprobs)
+      append_choice_logprobs(out, choice, model.tokenizer);
+    else
+      out += ",\"logprobs\":null";
     fmt::format_to(std::back_inserter(out), ",\"finish_reason\":\"{}\"", openai_finish_reason(choice.end.reason));
     append_stop_reason(out, choice.end);
     if (options.token_ids) {
@@ -249,19 +257,19 @@ void add_chat_routes(ServerContext& context, std::vector<Route>& routes) {
                     .request_schema = chat_request_schema(),
                     .response_schema = object_schema({"id", "object", "created", "model", "choices", "usage"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::openai, [&context](const HttpRequest&, const Json& body,
-                                                                           const auto& writer) {
-                      return chat_completions(context, body, writer);
-                    })});
+                    .handler = json_handler(ErrorStyle::openai,
+                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
+                                              return chat_completions(context, body, writer);
+                                            })});
   routes.push_back({.method = "POST",
                     .path = "/v1/chat/completions/render",
                     .summary = "The prompt of a chat, without answering it",
                     .request_schema = chat_request_schema(),
                     .response_schema = object_schema({"prompt", "prompt_token_ids"}),
-                    .handler = json_handler(ErrorStyle::openai, [&context](const HttpRequest&, const Json& body,
-                                                                           const auto& writer) {
-                      return render_chat_request(context, body, writer);
-                    })});
+                    .handler = json_handler(ErrorStyle::openai,
+                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
+                                              return render_chat_request(context, body, writer);
+                                            })});
 }
 
 }  // namespace redoubt

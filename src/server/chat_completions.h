@@ -19,8 +19,8 @@ struct ChatChunkOptions {
   std::vector<int32_t> prompt_ids;  // if token_ids
 };
 
-// Order per choice: the role, reasoning deltas, content deltas, tool deltas, one empty delta with the finish reason; then
-// one chunk without choices for the usage, if asked; then [DONE].
+// Order per choice: the role, reasoning deltas, content deltas, tool deltas, one empty delta with the finish reason;
+// then one chunk without choices for the usage, if asked; then [DONE].
 class ChatChunks final : public AnswerSink {
  public:
   ChatChunks(ChatChunkOptions options, std::shared_ptr<const LoadedModel> model);
@@ -38,7 +38,7 @@ class ChatChunks final : public AnswerSink {
 
   ChatChunkOptions options_;
   std::shared_ptr<const LoadedModel> model_;
-  std::string head_;  // what all chunks begin with, up to the choices
+  std::string head_;        // what all chunks begin with, up to the choices
   std::vector<int> calls_;  // per choice, calls begun
 };
 

@@ -1,8 +1,8 @@
 #include "server/chat_generation.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include "server/routes_errors.h"
 
 namespace redoubt {
 namespace {
@@ -32,26 +32,16 @@ OutputFormat output_format(const ServerContext& context, const LoadedModel& mode
 Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt == 0) return invalid(prompt_param + ": expected at least one token, found an empty prompt", prompt_param);
-  const auto error = [&](std::string message, const std::string& param) {
-    return Error{ErrorCode::context_length, std::move(message), param};
-  };
-  if (prompt >= context_tokens) {
-    return error(fmt::format("{}: the prompt has {} tokens and the context {}", prompt_param, prompt, context_tokens),
-                 prompt_param);
-  }
   const int64_t room = context_tokens - prompt;
+  if (room < 1)
+    return context_error(prompt_param, prompt, std::max<int64_t>(request.stop.max_tokens, 1), context_tokens);
   if (request.stop.max_tokens > room) {
-    if (!cap) {
-      return error(fmt::format("max_tokens: the context has {} tokens, and {} of prompt and {} of answer are {}",
-                               context_tokens, prompt, request.stop.max_tokens, prompt + request.stop.max_tokens),
-                   "max_tokens");
-    }
+    if (!cap) return context_error("max_tokens", prompt, request.stop.max_tokens, context_tokens);
     request.stop.max_tokens = room;
   }
   if (cap && request.stop.max_tokens == 0) request.stop.max_tokens = room;
   if (request.stop.min_tokens > room) {
-    return error(fmt::format("min_tokens: expected at most the {} tokens left in the context, found {}", room,
-                             request.stop.min_tokens), "min_tokens");
+    return context_error("min_tokens", prompt, request.stop.min_tokens, context_tokens);
   }
   return ok();
 }
@@ -85,9 +75,10 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
     REDOUBT_TRY(request.grammar, forced_call_grammar(chat));
     out.options.forced = forced_call(chat);
   }
-  OutputParser::Options parser{.format = format,
-                               .starts_in_reasoning = request.thinking.starts_in_reasoning,
-                               .parse_tools = prompt.tools != ToolSyntax::none && !forced && request.grammar == nullptr};
+  OutputParser::Options parser{
+      .format = format,
+      .starts_in_reasoning = request.thinking.starts_in_reasoning,
+      .parse_tools = prompt.tools != ToolSyntax::none && !forced && request.grammar == nullptr};
   if (!chat.separate_reasoning) {
     parser.format.thinks = false;
     parser.starts_in_reasoning = false;
@@ -96,7 +87,7 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
   out.options.parser = parser;
   out.options.parallel_tool_calls = chat.parallel_tool_calls;
   out.options.return_token_ids = chat.generation.return_token_ids;
-  out.options.on_report = context.on_report;
+  out.options.metrics = context.metrics;
   return out;
 }
 

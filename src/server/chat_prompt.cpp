@@ -37,8 +37,10 @@ std::string call_format(ToolSyntax syntax) {
     case ToolSyntax::deepseek_v31:
       return "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>NAME<｜tool▁sep｜>ARGUMENTS<｜tool▁call▁end｜>"
              "<｜tool▁calls▁end｜>";
-    case ToolSyntax::llama_json: return R"({"name": "NAME", "parameters": ARGUMENTS})";
-    default: return "<tool_call>\n{\"name\": \"NAME\", \"arguments\": ARGUMENTS}\n</tool_call>";
+    case ToolSyntax::llama_json:
+      return R"({"name": "NAME", "parameters": ARGUMENTS})";
+    default:
+      return "<tool_call>\n{\"name\": \"NAME\", \"arguments\": ARGUMENTS}\n</tool_call>";
   }
 }
 
@@ -71,9 +73,10 @@ void spell_tool_turns(Json& messages) {
       for (const Json& call : message["tool_calls"]) {
         const Json& function = call["function"];
         const Json& arguments = function["arguments"];
-        text += (text.empty() ? "" : "\n") + fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": {}}}\n</tool_call>",
-                            dump_json(function["name"]),
-                            arguments.is_string() ? arguments.get<std::string>() : dump_json(arguments));
+        text +=
+            (text.empty() ? "" : "\n") +
+            fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": {}}}\n</tool_call>", dump_json(function["name"]),
+                        arguments.is_string() ? arguments.get<std::string>() : dump_json(arguments));
       }
       message.erase("tool_calls");
       message["content"] = text;

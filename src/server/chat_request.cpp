@@ -105,9 +105,12 @@ Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
   if (choice == nullptr) return ok();
   if (choice->is_string()) {
     const auto& text = choice->get_ref<const std::string&>();
-    if (text == "none") out.tool_choice = ToolChoice::none;
-    else if (text == "required") out.tool_choice = ToolChoice::required;
-    else if (text != "auto") return fields.refuse("tool_choice", "expected none, auto, required or a function");
+    if (text == "none")
+      out.tool_choice = ToolChoice::none;
+    else if (text == "required")
+      out.tool_choice = ToolChoice::required;
+    else if (text != "auto")
+      return fields.refuse("tool_choice", "expected none, auto, required or a function");
   } else if (choice->is_object()) {
     const JsonFields object(*choice, "tool_choice");
     REDOUBT_TRY(const auto type, object.string("type"));
@@ -207,9 +210,13 @@ Result<Json> parse_chat_tools(const Json& tools, const std::string& param) {
 
 Result<std::optional<int64_t>> effort_budget(const std::string& effort, const std::string& param) {
   // R1's answers seldom think for more than 8,000 tokens except on competition problems: "high" leaves it free.
-  static const std::array<std::pair<std::string_view, std::optional<int64_t>>, 7> kBudgets = {
-      {{"none", 0}, {"minimal", 256}, {"low", 1024}, {"medium", 8192}, {"high", std::nullopt},
-       {"xhigh", std::nullopt}, {"max", std::nullopt}}};
+  static const std::array<std::pair<std::string_view, std::optional<int64_t>>, 7> kBudgets = {{{"none", 0},
+                                                                                               {"minimal", 256},
+                                                                                               {"low", 1024},
+                                                                                               {"medium", 8192},
+                                                                                               {"high", std::nullopt},
+                                                                                               {"xhigh", std::nullopt},
+                                                                                               {"max", std::nullopt}}};
   for (const auto& [name, budget] : kBudgets) {
     if (effort == name) return budget;
   }
@@ -300,8 +307,8 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_TRY(const auto max_completion, fields.integer("max_completion_tokens", 1));
   out.generation.max_tokens = max_completion ? max_completion : max_tokens;
   if (out.tool_choice == ToolChoice::required && out.generation.grammar.kind != GrammarSpec::Kind::none) {
-    return fields.refuse("tool_choice", fmt::format("a forced call cannot have the structure of {} too",
-                                                    out.generation.grammar.param));
+    return fields.refuse(
+        "tool_choice", fmt::format("a forced call cannot have the structure of {} too", out.generation.grammar.param));
   }
 
   REDOUBT_TRY(const auto logprobs, fields.boolean("logprobs"));

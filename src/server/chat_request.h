@@ -14,26 +14,26 @@ namespace redoubt {
 enum class ToolChoice : uint8_t { automatic, none, required };
 
 struct ChatRequest {
-  std::string model;                    // "" for the default
-  Json messages = Json::array();        // {"role","content",…} with content a string or null, as templates read them
-  Json tools = Json::array();           // {"type":"function","function":{"name","description","parameters"}}
+  std::string model;              // "" for the default
+  Json messages = Json::array();  // {"role","content",…} with content a string or null, as templates read them
+  Json tools = Json::array();     // {"type":"function","function":{"name","description","parameters"}}
   ToolChoice tool_choice = ToolChoice::automatic;
-  std::string tool_name;                // with required: this one and no other
+  std::string tool_name;                          // with required: this one and no other
   std::string tool_choice_param = "tool_choice";  // field names of the protocol, for errors
   std::string messages_param = "messages";
   std::string tools_param = "tools";
   bool parallel_tool_calls = true;
 
-  std::optional<std::string> reasoning_effort;   // none, minimal, low, medium, high, …
-  std::optional<int64_t> thinking_budget;        // tokens; -1: no limit
+  std::optional<std::string> reasoning_effort;  // none, minimal, low, medium, high, …
+  std::optional<int64_t> thinking_budget;       // tokens; -1: no limit
   Json template_kwargs = Json::object();
   bool add_generation_prompt = true;
   bool continue_final_message = false;
-  bool separate_reasoning = true;       // false: the thinking stays in the content, tags and all
+  bool separate_reasoning = true;  // false: the thinking stays in the content, tags and all
 
   GenerationFields generation;
-  bool cap_max_tokens = false;          // a limit beyond the context is cut to it (Anthropic, Ollama), else refused
-  int64_t context_limit = 0;            // Ollama's num_ctx; 0: the engine's
+  bool cap_max_tokens = false;  // a limit beyond the context is cut to it (Anthropic, Ollama), else refused
+  int64_t context_limit = 0;    // Ollama's num_ctx; 0: the engine's
   bool logprobs = false;
   int top_logprobs = 0;
   bool stream = false;

@@ -99,9 +99,12 @@ void ForcedCallReader::add_argument(char c, std::vector<OutputEvent>& out) {
 void ForcedCallReader::push_listed(char c, std::vector<OutputEvent>& out) {
   const bool structural = !in_string_;
   if (in_string_) {
-    if (escaped_) escaped_ = false;
-    else if (c == '\\') escaped_ = true;
-    else if (c == '"') in_string_ = false;
+    if (escaped_)
+      escaped_ = false;
+    else if (c == '\\')
+      escaped_ = true;
+    else if (c == '"')
+      in_string_ = false;
   } else if (c == '"') {
     in_string_ = true;
   }
@@ -120,8 +123,10 @@ void ForcedCallReader::push_listed(char c, std::vector<OutputEvent>& out) {
     return;
   }
   if (!structural || c == '"') {  // strings outside the arguments: keys, and the name
-    if (structural) string_.clear();
-    else if (in_string_ || escaped_) string_.push_back(c);
+    if (structural)
+      string_.clear();
+    else if (in_string_ || escaped_)
+      string_.push_back(c);
     else if (in_value_) {
       if (key_ == "name") {
         auto name = parse_json('"' + string_ + '"');

@@ -1,8 +1,9 @@
 // Forced tool calls: tool_choice "required" or a named function.
 //
-// The answer (after the thinking) is then forced by grammar to be JSON whose arguments follow the tool's schema, and read
-// back here as calls. A form of our own, not the model's: a mark such as <｜tool▁calls▁begin｜> could be spelled by ordinary
-// tokens, which a parser of marks would rightly take for text, while JSON is JSON however it is cut into tokens.
+// The answer (after the thinking) is then forced by grammar to be JSON whose arguments follow the tool's schema, and
+// read back here as calls. A form of our own, not the model's: a mark such as <｜tool▁calls▁begin｜> could be spelled
+// by ordinary tokens, which a parser of marks would rightly take for text, while JSON is JSON however it is cut into
+// tokens.
 //   named, or one tool:  {"city": "Paris"}
 //   several tools:       [{"name": "weather", "arguments": {"city": "Paris"}}, ...]   one only, without parallel calls
 #pragma once
@@ -37,7 +38,7 @@ class ForcedCallReader {
   void add_argument(char c, std::vector<OutputEvent>& out);
 
   ForcedCall call_;
-  int index_ = -1;       // of the call being read
+  int index_ = -1;        // of the call being read
   bool in_call_ = false;  // its arguments are being passed on
   bool in_string_ = false, escaped_ = false;
   int depth_ = 0;

@@ -1,7 +1,7 @@
 // POST /v1/completions: raw prompts (texts or ids, one or several), answered without a template.
 //
-// Special tokens in a text prompt are recognised and no BOS is added unless add_special_tokens asks for it: the prompt is
-// the client's own. Logprobs have the old shape (parallel arrays), and echo returns the prompt with its logprobs, as
+// Special tokens in a text prompt are recognised and no BOS is added unless add_special_tokens asks for it: the prompt
+// is the client's own. Logprobs have the old shape (parallel arrays), and echo returns the prompt with its logprobs, as
 // evaluation harnesses need.
 #include <fmt/format.h>
 
@@ -27,8 +27,8 @@ struct CompletionOptions {
   int n = 1;
   bool echo = false, logprobs = false, token_ids = false, discard = false;
   bool include_usage = false, continuous_usage = false;
-  std::vector<std::string> prompt_texts;           // if echo
-  std::vector<std::vector<int32_t>> prompt_ids;    // if echo with logprobs, or token_ids
+  std::vector<std::string> prompt_texts;         // if echo
+  std::vector<std::vector<int32_t>> prompt_ids;  // if echo with logprobs, or token_ids
 };
 
 std::string head_of(const CompletionOptions& options) {
@@ -78,8 +78,8 @@ class LogprobArrays {
   }
   void append_to(std::string& out) const {
     fmt::format_to(std::back_inserter(out),
-                   R"({{"tokens":[{}],"token_logprobs":[{}],"top_logprobs":[{}],"text_offset":[{}]}})", tokens_, logprobs_,
-                   top_, offsets_);
+                   R"({{"tokens":[{}],"token_logprobs":[{}],"top_logprobs":[{}],"text_offset":[{}]}})", tokens_,
+                   logprobs_, top_, offsets_);
   }
   size_t offset() const { return offset_; }
 
@@ -134,8 +134,10 @@ class CompletionBody final : public AnswerSink {
     fmt::format_to(std::back_inserter(out), R"({}{{"index":{},"text":)", i > 0 ? "," : "", i);
     append_json_string(out, text);
     out += ",\"logprobs\":";
-    if (options_.logprobs) append_logprobs(out, choice, prompt);
-    else out += "null";
+    if (options_.logprobs)
+      append_logprobs(out, choice, prompt);
+    else
+      out += "null";
     append_tail(out, options_, &choice.end);
     if (options_.token_ids) {
       out += ",\"prompt_token_ids\":";
@@ -249,7 +251,8 @@ Result<std::vector<int32_t>> prompt_ids(const CompletionPrompt& prompt, bool add
   }
   for (const int32_t id : prompt.ids) {
     if (id >= tokenizer.vocab_size()) {
-      return invalid(fmt::format("prompt: expected token ids under {}, found {}", tokenizer.vocab_size(), id), "prompt");
+      return invalid(fmt::format("prompt: expected token ids under {}, found {}", tokenizer.vocab_size(), id),
+                     "prompt");
     }
   }
   return prompt.ids;
@@ -288,13 +291,14 @@ Status completions(ServerContext& context, const Json& body, const std::shared_p
     if (options.token_ids || generation.prompt_logprobs) options.prompt_ids.push_back(generation.prompt);
     requests.push_back(std::move(generation));
   }
-  GenerationOptions stream{.model = model,
-                           .return_token_ids = request.generation.return_token_ids,
-                           .on_report = context.on_report};
+  GenerationOptions stream{
+      .model = model, .return_token_ids = request.generation.return_token_ids, .metrics = context.metrics};
   const size_t choices = requests.size() * static_cast<size_t>(request.generation.n);
   std::unique_ptr<AnswerSink> sink;
-  if (request.stream) sink = std::make_unique<CompletionChunks>(std::move(options), choices, *model);
-  else sink = std::make_unique<CompletionBody>(std::move(options), choices, *model);
+  if (request.stream)
+    sink = std::make_unique<CompletionChunks>(std::move(options), choices, *model);
+  else
+    sink = std::make_unique<CompletionBody>(std::move(options), choices, *model);
   GenerationStream::start(std::move(requests), std::move(stream), std::move(sink), writer);
   return ok();
 }
@@ -308,10 +312,10 @@ void add_completions_routes(ServerContext& context, std::vector<Route>& routes) 
                     .request_schema = completions_request_schema(),
                     .response_schema = object_schema({"id", "object", "created", "model", "choices", "usage"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::openai, [&context](const HttpRequest&, const Json& body,
-                                                                           const auto& writer) {
-                      return completions(context, body, writer);
-                    })});
+                    .handler = json_handler(ErrorStyle::openai,
+                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
+                                              return completions(context, body, writer);
+                                            })});
 }
 
 }  // namespace redoubt

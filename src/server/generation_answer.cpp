@@ -34,13 +34,20 @@ void AnswerChoice::add(const OutputEvent& event, PieceTokens tokens) {
   auto& logprobs = event.kind == OutputEvent::Kind::reasoning ? reasoning_logprobs : content_logprobs;
   std::move(tokens.logprobs.begin(), tokens.logprobs.end(), std::back_inserter(logprobs));
   switch (event.kind) {
-    case OutputEvent::Kind::reasoning: reasoning += event.text; break;
-    case OutputEvent::Kind::content: content += event.text; break;
-    case OutputEvent::Kind::tool_begin: calls.push_back({event.text, ""}); break;
+    case OutputEvent::Kind::reasoning:
+      reasoning += event.text;
+      break;
+    case OutputEvent::Kind::content:
+      content += event.text;
+      break;
+    case OutputEvent::Kind::tool_begin:
+      calls.push_back({event.text, ""});
+      break;
     case OutputEvent::Kind::tool_arguments:
       if (!calls.empty()) calls.back().arguments += event.text;
       break;
-    case OutputEvent::Kind::tool_end: break;
+    case OutputEvent::Kind::tool_end:
+      break;
   }
 }
 
@@ -51,11 +58,12 @@ void WholeAnswer::finish_choice(std::string&, int choice, const ChoiceEnd& end) 
 }
 
 void append_usage(std::string& out, const AnswerUsage& usage) {
-  fmt::format_to(std::back_inserter(out),
-                 R"({{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},)"
-                 R"("prompt_tokens_details":{{"cached_tokens":{}}},"completion_tokens_details":{{"reasoning_tokens":{}}}}})",
-                 usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens,
-                 usage.cached_tokens, usage.reasoning_tokens);
+  fmt::format_to(
+      std::back_inserter(out),
+      R"({{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},)"
+      R"("prompt_tokens_details":{{"cached_tokens":{}}},"completion_tokens_details":{{"reasoning_tokens":{}}}}})",
+      usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens, usage.cached_tokens,
+      usage.reasoning_tokens);
 }
 
 void append_timings(std::string& out, const AnswerUsage& usage) {
@@ -98,17 +106,23 @@ std::string token_text(const Tokenizer& tokenizer, int32_t id) { return repair_u
 
 std::string_view openai_finish_reason(EndReason reason) {
   switch (reason) {
-    case EndReason::length: return "length";
-    case EndReason::tool_calls: return "tool_calls";
-    default: return "stop";
+    case EndReason::length:
+      return "length";
+    case EndReason::tool_calls:
+      return "tool_calls";
+    default:
+      return "stop";
   }
 }
 
 void append_stop_reason(std::string& out, const ChoiceEnd& end) {
   out += ",\"stop_reason\":";
-  if (!end.stop_string.empty()) append_json_string(out, end.stop_string);
-  else if (end.stop_token) fmt::format_to(std::back_inserter(out), "{}", *end.stop_token);
-  else out += "null";
+  if (!end.stop_string.empty())
+    append_json_string(out, end.stop_string);
+  else if (end.stop_token)
+    fmt::format_to(std::back_inserter(out), "{}", *end.stop_token);
+  else
+    out += "null";
 }
 
 }  // namespace redoubt

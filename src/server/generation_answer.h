@@ -1,5 +1,5 @@
-// An answer kept whole, for responses that are not streamed and for protocols whose last events repeat the text; and the
-// JSON that several protocols share.
+// An answer kept whole, for responses that are not streamed and for protocols whose last events repeat the text; and
+// the JSON that several protocols share.
 #pragma once
 
 #include <functional>

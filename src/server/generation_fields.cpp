@@ -10,11 +10,11 @@
 namespace redoubt {
 namespace {
 
-constexpr size_t kMaxStopBytes = 4096;     // of one stop string
+constexpr size_t kMaxStopBytes = 4096;  // of one stop string
 constexpr size_t kMaxStopIds = 256;
 constexpr size_t kMaxLogitBias = 4096;
 constexpr size_t kMaxGrammarChoices = 4096;
-constexpr double kTinyTopP = 1e-9;         // top_p 0 means "only the likeliest", and the engine wants it over 0
+constexpr double kTinyTopP = 1e-9;  // top_p 0 means "only the likeliest", and the engine wants it over 0
 
 Status set_grammar(GenerationFields& out, GrammarSpec spec) {
   if (out.grammar.kind != GrammarSpec::Kind::none) {
@@ -116,7 +116,8 @@ Status parse_logit_bias(GenerationFields& out, const JsonFields& fields) {
   REDOUBT_TRY(const Json* object, fields.object("logit_bias"));
   if (object == nullptr) return ok();
   if (object->size() > kMaxLogitBias) {
-    return fields.refuse("logit_bias", fmt::format("expected at most {} entries, found {}", kMaxLogitBias, object->size()));
+    return fields.refuse("logit_bias",
+                         fmt::format("expected at most {} entries, found {}", kMaxLogitBias, object->size()));
   }
   for (const auto& [key, value] : object->items()) {
     int32_t id = -1;
@@ -196,7 +197,8 @@ Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::strin
     const auto& text = stop.get_ref<const std::string&>();
     if (text.empty()) return fields.refuse(key, "expected strings that are not empty");
     if (text.size() > kMaxStopBytes) {
-      return fields.refuse(key, fmt::format("expected strings of at most {} bytes, found {}", kMaxStopBytes, text.size()));
+      return fields.refuse(key,
+                           fmt::format("expected strings of at most {} bytes, found {}", kMaxStopBytes, text.size()));
     }
     stops.push_back(text);
   }
@@ -259,12 +261,18 @@ Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
 Result<GrammarPtr> compile_grammar(const GrammarSpec& spec) {
   Result<GrammarPtr> compiled = [&]() -> Result<GrammarPtr> {
     switch (spec.kind) {
-      case GrammarSpec::Kind::none: return GrammarPtr();
-      case GrammarSpec::Kind::json_object: return grammar_for_json_object();
-      case GrammarSpec::Kind::json_schema: return grammar_from_json_schema(spec.schema);
-      case GrammarSpec::Kind::regex: return grammar_from_regex(spec.text);
-      case GrammarSpec::Kind::choice: return grammar_from_choice(spec.choices);
-      case GrammarSpec::Kind::gbnf: return grammar_from_gbnf(spec.text);
+      case GrammarSpec::Kind::none:
+        return GrammarPtr();
+      case GrammarSpec::Kind::json_object:
+        return grammar_for_json_object();
+      case GrammarSpec::Kind::json_schema:
+        return grammar_from_json_schema(spec.schema);
+      case GrammarSpec::Kind::regex:
+        return grammar_from_regex(spec.text);
+      case GrammarSpec::Kind::choice:
+        return grammar_from_choice(spec.choices);
+      case GrammarSpec::Kind::gbnf:
+        return grammar_from_gbnf(spec.text);
     }
     return GrammarPtr();
   }();
@@ -297,7 +305,8 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
   out.stop.max_tokens = fields.max_tokens.value_or(0);
   if (fields.max_tokens && fields.stop.min_tokens > *fields.max_tokens) {
     return invalid(fmt::format("min_tokens: expected at most max_tokens ({}), found {}", *fields.max_tokens,
-                               fields.stop.min_tokens), "min_tokens");
+                               fields.stop.min_tokens),
+                   "min_tokens");
   }
   for (const int32_t id : fields.stop.token_ids) {
     if (id >= vocab) {

@@ -52,7 +52,7 @@ Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::strin
 // Errors: invalid_argument (an id beyond the vocabulary, a grammar that is refused).
 Result<GenerationRequest> lower_generation(const GenerationFields& fields, const LoadedModel& model);
 
-uint64_t random_u64();                          // of the operating system
+uint64_t random_u64();                           // of the operating system
 std::string random_id(std::string_view prefix);  // prefix and 24 letters and digits
 int64_t unix_seconds();
 

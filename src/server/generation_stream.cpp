@@ -5,16 +5,17 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "server/metrics.h"
 
 namespace redoubt {
 
 struct GenerationStream::Choice {
   std::optional<OutputParser> parser;
   std::optional<ForcedCallReader> forced;
-  PieceTokens pending;        // tokens whose text has not come out yet
+  PieceTokens pending;  // tokens whose text has not come out yet
   bool content_started = false;
-  bool called = false;        // a tool call was begun
-  bool cut = false;           // a second call came where only one may
+  bool called = false;  // a tool call was begun
+  bool cut = false;     // a second call came where only one may
   bool finished = false;
 };
 
@@ -32,8 +33,9 @@ struct GenerationStream::State {
   bool opening = true, over = false, client_left = false, behind = false, want_cancel = false;
   size_t requests = 0, requests_done = 0;
   AnswerUsage usage;
-  GenerationReport report;
-  int64_t started_ns = 0;
+  FinishReason finish = FinishReason::stop;  // of the first choice
+  int64_t preemptions = 0, max_tokens = 0;
+  int64_t started_ns = 0, first_token_ns = 0, last_token_ns = 0;
 };
 
 class GenerationStream::Listener final : public GenerationListener {
@@ -71,13 +73,11 @@ void GenerationStream::start(std::vector<GenerationRequest> requests, Generation
       new GenerationStream(std::move(options), std::move(sink), writer, per_request));
   State& state = *stream->state_;
   state.started_ns = SteadyClock().now_ns();
-  state.report.model = model->name;
-  state.report.n = per_request;
   state.requests = requests.size();
   state.think_open = model->tokenizer.find("<think>");
   state.think_close = model->tokenizer.find("</think>");
   for (const GenerationRequest& request : requests) {
-    state.report.max_tokens = request.stop.max_tokens;
+    state.max_tokens = request.stop.max_tokens;
     state.sink->progress.prompt_tokens += static_cast<int64_t>(request.prompt.size());
   }
   state.choices.resize(requests.size() * static_cast<size_t>(per_request));
@@ -120,6 +120,9 @@ bool GenerationStream::submit_all(std::vector<GenerationRequest> requests) {
         state.opening = false;
       }
       cancel_all();
+      if (state.options.metrics != nullptr && generation.error().code == ErrorCode::overloaded) {
+        state.options.metrics->observe_refused(state.options.model->name);
+      }
       send_styled_error(*state.writer, generation.error(), style);
       return false;
     }
@@ -161,9 +164,7 @@ void GenerationStream::on_token(int first_choice, const TokenEvent& event) {
   bool cancel = false;
   {
     const std::lock_guard lock(state.mutex);
-    if (event.token >= 0 && state.report.first_token_ns == 0) {
-      state.report.first_token_ns = SteadyClock().now_ns() - state.started_ns;
-    }
+    if (event.token >= 0) count_token();
     if (state.opening) {
       state.early.emplace_back(first_choice, event);
       return;
@@ -191,7 +192,7 @@ void GenerationStream::on_done(int first_choice, const GenerationUsage& usage) {
     sum.prefill_ns = std::max(sum.prefill_ns, usage.prefill_ns);
     sum.decode_ns = std::max(sum.decode_ns, usage.decode_ns);
     state.sink->prompt_done(first_choice, usage);
-    state.report.usage.preemptions += usage.preemptions;
+    state.preemptions += usage.preemptions;
     ++state.requests_done;
     if (state.opening || state.requests_done < state.requests) return;
     std::string out;
@@ -214,17 +215,38 @@ void GenerationStream::complete(std::string& out) {
       }
     }
   }
-  GenerationReport& report = state.report;
-  report.total_ns = SteadyClock().now_ns() - state.started_ns;
-  if (state.client_left) report.finish = FinishReason::abort;
-  report.usage.prompt_tokens = state.usage.prompt_tokens;
-  report.usage.cached_tokens = state.usage.cached_tokens;
-  report.usage.completion_tokens = state.usage.completion_tokens;
-  report.usage.reasoning_tokens = state.usage.reasoning_tokens;
-  report.usage.queue_ns = state.usage.queue_ns;
-  report.usage.prefill_ns = state.usage.prefill_ns;
-  report.usage.decode_ns = state.usage.decode_ns;
-  if (state.options.on_report) state.options.on_report(report);
+  if (state.client_left) state.finish = FinishReason::abort;
+  if (state.options.metrics == nullptr) return;
+  FinishedRequest finished{.model = state.options.model->name,
+                           .reason = state.finish,
+                           .n = state.per_request,
+                           .max_tokens = state.max_tokens};
+  finished.usage.prompt_tokens = state.usage.prompt_tokens;
+  finished.usage.cached_tokens = state.usage.cached_tokens;
+  finished.usage.completion_tokens = state.usage.completion_tokens;
+  finished.usage.reasoning_tokens = state.usage.reasoning_tokens;
+  finished.usage.queue_ns = state.usage.queue_ns;
+  finished.usage.prefill_ns = state.usage.prefill_ns;
+  finished.usage.decode_ns = state.usage.decode_ns;
+  finished.usage.preemptions = state.preemptions;
+  if (state.first_token_ns > 0) finished.ttft_s = static_cast<double>(state.first_token_ns - state.started_ns) * 1e-9;
+  finished.e2e_s = static_cast<double>(SteadyClock().now_ns() - state.started_ns) * 1e-9;
+  state.options.metrics->observe_finished(finished);
+}
+
+void GenerationStream::count_token() {
+  State& state = *state_;
+  const int64_t now = SteadyClock().now_ns();
+  ServerMetrics* metrics = state.options.metrics;
+  if (state.first_token_ns == 0) {
+    state.first_token_ns = now;
+    if (metrics != nullptr) {
+      metrics->observe_first_token(state.options.model->name, static_cast<double>(now - state.started_ns) * 1e-9);
+    }
+  } else if (metrics != nullptr && state.choices.size() == 1) {  // several choices share steps: their gaps say nothing
+    metrics->observe_inter_token(state.options.model->name, static_cast<double>(now - state.last_token_ns) * 1e-9);
+  }
+  state.last_token_ns = now;
 }
 
 void GenerationStream::handle(int first_choice, const TokenEvent& event, std::string& out) {
@@ -235,13 +257,14 @@ void GenerationStream::handle(int first_choice, const TokenEvent& event, std::st
   if (choice.finished) return;
   if (event.finish == FinishReason::error) {
     const Error unknown{ErrorCode::internal, "the engine failed", {}};
-    state.report.finish = FinishReason::error;
+    state.finish = FinishReason::error;
     return fail(request_error(event.error.value_or(unknown)), out);
   }
   if (event.finish == FinishReason::abort && !choice.cut) {
-    state.report.finish = FinishReason::abort;
-    return fail({503, "the request was cancelled by the server", "unavailable_error", "", "cancelled",
-                 {{"Retry-After", "1"}}}, out);
+    state.finish = FinishReason::abort;
+    return fail(
+        {503, "the request was cancelled by the server", "unavailable_error", "", "cancelled", {{"Retry-After", "1"}}},
+        out);
   }
   if (event.token >= 0) {
     ++state.sink->progress.completion_tokens;
@@ -252,8 +275,10 @@ void GenerationStream::handle(int first_choice, const TokenEvent& event, std::st
   }
   if (event.token >= 0 || !event.text.empty()) {
     std::vector<OutputEvent> events;
-    if (choice.parser) events = choice.parser->push(event.token, event.text);
-    else if (!event.text.empty()) events.push_back({OutputEvent::Kind::content, event.text, 0});
+    if (choice.parser)
+      events = choice.parser->push(event.token, event.text);
+    else if (!event.text.empty())
+      events.push_back({OutputEvent::Kind::content, event.text, 0});
     // A newline after </think> is trimmed: then it belongs to no text.
     if (events.empty() && choice.parser && !choice.content_started && !choice.pending.logprobs.empty() &&
         event.text.find_first_not_of('\n') == std::string::npos && !event.text.empty()) {
@@ -309,7 +334,7 @@ void GenerationStream::end_choice(int index, const TokenEvent& event, std::strin
     emit(index, rest, out);
   }
   choice.finished = true;
-  if (index == 0) state.report.finish = choice.cut ? FinishReason::stop : event.finish;
+  if (index == 0) state.finish = choice.cut ? FinishReason::stop : event.finish;
   ChoiceEnd end;
   end.reason = event.finish == FinishReason::length ? EndReason::length
                : choice.called                      ? EndReason::tool_calls

@@ -1,12 +1,11 @@
 // An answer on its way: token events of the engine become the pieces of a protocol, and a client that leaves or lags
 // cancels or pauses its sequences.
 //
-// Life: GenerationStream::start submits, answers the status line and goes; the engine's thread then drives it, the socket's
-// loop may cancel, pause and resume it. What it holds per stream is small (a parser, ids, counts): no text is kept unless
-// the protocol's sink keeps it.
+// Life: GenerationStream::start submits, answers the status line and goes; the engine's thread then drives it, the
+// socket's loop may cancel, pause and resume it. What it holds per stream is small (a parser, ids, counts): no text is
+// kept unless the protocol's sink keeps it.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +17,8 @@
 #include "server/routes_errors.h"
 
 namespace redoubt {
+
+class ServerMetrics;
 
 // Tokens that belong to one piece of text.
 struct PieceTokens {
@@ -39,8 +40,8 @@ struct AnswerUsage {
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
 };
 
-// What a protocol makes of an answer. Called under the stream's lock, from one thread at a time; whatever is appended to
-// `out` is sent.
+// What a protocol makes of an answer. Called under the stream's lock, from one thread at a time; whatever is appended
+// to `out` is sent.
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
@@ -61,23 +62,13 @@ class AnswerSink {
   AnswerUsage progress;  // kept by the stream: prompt and completion tokens so far
 };
 
-// How an ended request looked, for counters and logs.
-struct GenerationReport {
-  std::string model;
-  GenerationUsage usage;  // of all prompts together
-  int n = 1;
-  int64_t max_tokens = 0;
-  int64_t total_ns = 0, first_token_ns = 0;      // since submit; first_token_ns 0 if none came
-  FinishReason finish = FinishReason::stop;      // of the first choice
-};
-
 struct GenerationOptions {
   std::shared_ptr<LoadedModel> model;
   std::optional<OutputParser::Options> parser;  // nullopt: text is content as it comes
   std::optional<ForcedCall> forced;
   bool parallel_tool_calls = true;
   bool return_token_ids = false;
-  std::function<void(const GenerationReport&)> on_report;  // on the engine's thread
+  ServerMetrics* metrics = nullptr;  // outlives the stream
 };
 
 class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
@@ -102,6 +93,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   void end_choice(int index, const TokenEvent& event, std::string& out);
   void fail(const ApiError& error, std::string& out);
   void complete(std::string& out);
+  void count_token();
   void flush(std::string& out);
   void cancel_all();
   void pause_all(bool behind);

@@ -8,12 +8,18 @@ namespace redoubt {
 
 std::string_view json_type(const Json& value) {
   switch (value.type()) {
-    case Json::value_t::null: return "null";
-    case Json::value_t::boolean: return "a boolean";
-    case Json::value_t::string: return "a string";
-    case Json::value_t::array: return "an array";
-    case Json::value_t::object: return "an object";
-    default: return "a number";
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::boolean:
+      return "a boolean";
+    case Json::value_t::string:
+      return "a string";
+    case Json::value_t::array:
+      return "an array";
+    case Json::value_t::object:
+      return "an object";
+    default:
+      return "a number";
   }
 }
 
@@ -103,7 +109,8 @@ Error JsonFields::refuse(std::string_view key, std::string_view why) const {
 Status JsonFields::refuse_unless_empty(std::string_view key, std::string_view why) const {
   const Json* value = find(key);
   if (value == nullptr || (value->is_boolean() && !value->get<bool>()) ||
-      (value->is_number() && value->get<double>() == 0) || (value->is_string() && value->get_ref<const std::string&>().empty()) ||
+      (value->is_number() && value->get<double>() == 0) ||
+      (value->is_string() && value->get_ref<const std::string&>().empty()) ||
       ((value->is_array() || value->is_object()) && value->empty())) {
     return ok();
   }

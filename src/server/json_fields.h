@@ -15,7 +15,8 @@ namespace redoubt {
 
 class JsonFields {
  public:
-  // `object` must be an object and outlive this; `path` is where it stands in the body ("response_format", "" the body).
+  // `object` must be an object and outlive this; `path` is where it stands in the body ("response_format", "" the
+  // body).
   explicit JsonFields(const Json& object, std::string path = {}) : object_(&object), path_(std::move(path)) {}
 
   std::string param(std::string_view key) const {

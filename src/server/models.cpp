@@ -6,9 +6,8 @@ namespace redoubt {
 namespace {
 
 Json model_object(const ModelEntry& entry, const std::vector<std::shared_ptr<LoadedModel>>& loaded, int64_t started) {
-  Json object = {{"id", entry.name},       {"object", "model"},   {"created", started}, {"owned_by", "redoubt"},
-                 {"root", entry.name},     {"parent", nullptr},   {"max_model_len", nullptr},
-                 {"permission", Json::array()}};
+  Json object = {{"id", entry.name},   {"object", "model"}, {"created", started},       {"owned_by", "redoubt"},
+                 {"root", entry.name}, {"parent", nullptr}, {"max_model_len", nullptr}, {"permission", Json::array()}};
   for (const auto& model : loaded) {
     if (model->name != entry.name) continue;
     object["created"] = model->created_unix;
@@ -19,8 +18,12 @@ Json model_object(const ModelEntry& entry, const std::vector<std::shared_ptr<Loa
 
 void refuse_embeddings(ResponseWriter& writer, ErrorStyle style) {
   send_styled_error(writer,
-                    ApiError{501, "embeddings: the loaded models generate text and are no encoders", "not_supported_error",
-                             "", "not_supported", {}},
+                    ApiError{501,
+                             "embeddings: the loaded models generate text and are no encoders",
+                             "not_supported_error",
+                             "",
+                             "not_supported",
+                             {}},
                     style);
 }
 

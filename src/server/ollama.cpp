@@ -46,8 +46,9 @@ void append_done(std::string& out, const ChoiceEnd& end, const AnswerUsage& usag
   fmt::format_to(std::back_inserter(out),
                  R"(,"done":true,"done_reason":"{}","total_duration":{},"load_duration":0,"prompt_eval_count":{},)"
                  R"("prompt_eval_duration":{},"eval_count":{},"eval_duration":{}}})",
-                 end.reason == EndReason::length ? "length" : "stop", usage.queue_ns + usage.prefill_ns + usage.decode_ns,
-                 usage.prompt_tokens, usage.prefill_ns, usage.completion_tokens, usage.decode_ns);
+                 end.reason == EndReason::length ? "length" : "stop",
+                 usage.queue_ns + usage.prefill_ns + usage.decode_ns, usage.prompt_tokens, usage.prefill_ns,
+                 usage.completion_tokens, usage.decode_ns);
 }
 
 class OllamaLines final : public AnswerSink {
@@ -58,10 +59,16 @@ class OllamaLines final : public AnswerSink {
 
   void piece(std::string& out, int, const OutputEvent& event, PieceTokens) override {
     switch (event.kind) {
-      case OutputEvent::Kind::reasoning: return line(out, "", event.text, Json::array());
-      case OutputEvent::Kind::content: return line(out, event.text, "", Json::array());
-      case OutputEvent::Kind::tool_begin: call_ = {event.text, ""}; return;
-      case OutputEvent::Kind::tool_arguments: call_.arguments += event.text; return;
+      case OutputEvent::Kind::reasoning:
+        return line(out, "", event.text, Json::array());
+      case OutputEvent::Kind::content:
+        return line(out, event.text, "", Json::array());
+      case OutputEvent::Kind::tool_begin:
+        call_ = {event.text, ""};
+        return;
+      case OutputEvent::Kind::tool_arguments:
+        call_.arguments += event.text;
+        return;
       case OutputEvent::Kind::tool_end:  // a call comes whole
         line(out, "", "",
              Json::array({{{"function", {{"name", call_.name}, {"arguments", arguments_object(call_.arguments)}}}}}));
@@ -128,11 +135,12 @@ Status answer(ServerContext& context, OllamaEndpoint endpoint, const Json& body,
     generation.request.prompt = model->tokenizer.encode(MarkedText::all_markup(request.prompt));
     REDOUBT_CHECK(fit_context(generation.request, model->engine->max_context(), true, "prompt"));
     generation.options.model = model;
-    generation.options.on_report = context.on_report;
+    generation.options.metrics = context.metrics;
   } else {
     if (request.chat.context_limit > model->engine->max_context()) {
       return invalid(fmt::format("options.num_ctx: expected at most {}, found {}", model->engine->max_context(),
-                                 request.chat.context_limit), "options.num_ctx");
+                                 request.chat.context_limit),
+                     "options.num_ctx");
     }
     REDOUBT_TRY(generation, prepare_chat(context, model, request.chat));
   }

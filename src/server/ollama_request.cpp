@@ -50,7 +50,9 @@ Status parse_think(ChatRequest& chat, const JsonFields& fields) {
   return ok();
 }
 
-Status refuse_images(const JsonFields& fields) { return fields.refuse_unless_empty("images", "only text is supported"); }
+Status refuse_images(const JsonFields& fields) {
+  return fields.refuse_unless_empty("images", "only text is supported");
+}
 
 Status parse_messages(ChatRequest& chat, const Json& list) {
   Json messages = Json::array();

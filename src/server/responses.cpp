@@ -1,5 +1,5 @@
-// POST /v1/responses: items and events in the order that OpenAI's clients and Codex read them. Nothing is stored, so every
-// lookup by id is a 404.
+// POST /v1/responses: items and events in the order that OpenAI's clients and Codex read them. Nothing is stored, so
+// every lookup by id is a 404.
 #include <fmt/format.h>
 
 #include <iterator>
@@ -74,8 +74,8 @@ struct Item {
             R"({{"id":"{}","type":"reasoning","status":"{}","summary":[],"content":{},"encrypted_content":null}})", id,
             status, content);
       case ItemKind::message:
-        return fmt::format(R"({{"id":"{}","type":"message","status":"{}","role":"assistant","content":{}}})", id, status,
-                           content);
+        return fmt::format(R"({{"id":"{}","type":"message","status":"{}","role":"assistant","content":{}}})", id,
+                           status, content);
       default:
         return fmt::format(
             R"({{"id":"{}","type":"function_call","status":"{}","call_id":"{}","name":{},"arguments":{}}})", id, status,
@@ -107,15 +107,18 @@ class ResponseEvents final : public AnswerSink {
 
   void piece(std::string& out, int, const OutputEvent& piece, PieceTokens tokens) override {
     switch (piece.kind) {
-      case OutputEvent::Kind::reasoning: return text_delta(out, ItemKind::reasoning, piece.text, {});
-      case OutputEvent::Kind::content: return text_delta(out, ItemKind::message, piece.text, std::move(tokens.logprobs));
-      case OutputEvent::Kind::tool_begin: return open(out, Item::open(ItemKind::call, piece.text));
+      case OutputEvent::Kind::reasoning:
+        return text_delta(out, ItemKind::reasoning, piece.text, {});
+      case OutputEvent::Kind::content:
+        return text_delta(out, ItemKind::message, piece.text, std::move(tokens.logprobs));
+      case OutputEvent::Kind::tool_begin:
+        return open(out, Item::open(ItemKind::call, piece.text));
       case OutputEvent::Kind::tool_arguments:
         if (item_.kind != ItemKind::call) return;
         item_.text += piece.text;
-        return event(out, "response.function_call_arguments.delta",
-                     where() + ",\"delta\":" + quoted(piece.text));
-      case OutputEvent::Kind::tool_end: return close(out, "completed");
+        return event(out, "response.function_call_arguments.delta", where() + ",\"delta\":" + quoted(piece.text));
+      case OutputEvent::Kind::tool_end:
+        return close(out, "completed");
     }
   }
 
@@ -129,8 +132,9 @@ class ResponseEvents final : public AnswerSink {
           "\"response\":" + ended_response(options_, end_.reason, output_, usage));
   }
   void fail(std::string& out, const ApiError& error) override {
-    const std::string detail = fmt::format(R"({{"code":{},"message":{}}})",
-                                           quoted(error.code.empty() ? "server_error" : error.code), quoted(error.message));
+    const std::string detail =
+        fmt::format(R"({{"code":{},"message":{}}})", quoted(error.code.empty() ? "server_error" : error.code),
+                    quoted(error.message));
     event(out, "response.failed",
           "\"response\":" + response_object(options_, "failed", output_, detail, "null", nullptr));
   }
@@ -149,8 +153,7 @@ class ResponseEvents final : public AnswerSink {
     event(out, "response.output_item.added",
           fmt::format(R"("output_index":{},"item":{})", output_index_, item_.json(options_, "in_progress")));
     if (item_.kind == ItemKind::call) return;
-    event(out, "response.content_part.added",
-          where() + ",\"content_index\":0,\"part\":" + item_.part(options_, false));
+    event(out, "response.content_part.added", where() + ",\"content_index\":0,\"part\":" + item_.part(options_, false));
   }
 
   void text_delta(std::string& out, ItemKind kind, const std::string& text, std::vector<TokenLogprob> logprobs) {
@@ -180,8 +183,7 @@ class ResponseEvents final : public AnswerSink {
         append_chat_logprobs(members, item_.logprobs, options_.loaded->tokenizer);
       }
       event(out, reasoning ? "response.reasoning_text.done" : "response.output_text.done", members);
-      event(out, "response.content_part.done",
-            where() + ",\"content_index\":0,\"part\":" + item_.part(options_, true));
+      event(out, "response.content_part.done", where() + ",\"content_index\":0,\"part\":" + item_.part(options_, true));
     }
     const std::string json = item_.json(options_, status);
     event(out, "response.output_item.done", fmt::format(R"("output_index":{},"item":{})", output_index_, json));
@@ -250,13 +252,14 @@ void add_responses_routes(ServerContext& context, std::vector<Route>& routes) {
                     .request_schema = responses_request_schema(),
                     .response_schema = object_schema({"id", "object", "status", "output", "model"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::openai, [&context](const HttpRequest&, const Json& body,
-                                                                           const auto& writer) {
-                      return responses(context, body, writer);
-                    })});
+                    .handler = json_handler(ErrorStyle::openai,
+                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
+                                              return responses(context, body, writer);
+                                            })});
   const auto not_kept = [](auto, auto writer) {
-    send_error(*writer, ApiError{404, "response_id: no response is kept", "not_found_error", "response_id",
-                                 "response_not_found", {}});
+    send_error(
+        *writer,
+        ApiError{404, "response_id: no response is kept", "not_found_error", "response_id", "response_not_found", {}});
   };
   const auto by_id = [&](const char* method, const char* path, const char* summary) {
     routes.push_back({.method = method,

@@ -157,19 +157,20 @@ Status parse_text_format(ChatRequest& chat, const JsonFields& fields) {
   if (type != "json_schema") return shape.refuse("type", "expected text, json_object or json_schema");
   REDOUBT_TRY(const Json* schema, shape.object("schema"));
   if (schema == nullptr) return shape.refuse("schema", "expected a JSON schema, found nothing");
-  chat.generation.grammar = {
-      .kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = "text.format.schema"};
+  chat.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = "text.format.schema"};
   return ok();
 }
 
 Status refuse_state(const JsonFields& fields) {
   REDOUBT_TRY(const auto previous, fields.string("previous_response_id"));
   if (previous) {
-    return Error{ErrorCode::not_found, "previous_response_id: no response is kept; send the whole conversation in input",
+    return Error{ErrorCode::not_found,
+                 "previous_response_id: no response is kept; send the whole conversation in input",
                  "previous_response_id"};
   }
   if (fields.find("conversation") != nullptr) {
-    return Error{ErrorCode::not_found, "conversation: no conversation is kept; send all of it in input", "conversation"};
+    return Error{ErrorCode::not_found, "conversation: no conversation is kept; send all of it in input",
+                 "conversation"};
   }
   REDOUBT_CHECK(fields.refuse_unless_empty("background", "is not supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("prompt", "stored prompts are not supported"));

@@ -25,7 +25,8 @@ Handler json_handler(ErrorStyle style, Body handle) {
                                              std::shared_ptr<ResponseWriter> writer) {
     auto body = parse_json_body(request->body);
     if (!body) return send_styled_error(*writer, body.error(), style);
-    if (const Status status = handle(*request, *body, writer); !status) send_styled_error(*writer, status.error(), style);
+    if (const Status status = handle(*request, *body, writer); !status)
+      send_styled_error(*writer, status.error(), style);
   };
 }
 

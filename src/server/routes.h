@@ -11,12 +11,14 @@
 
 namespace redoubt {
 
+class ServerMetrics;
+
 // Which of the two names clients look for carries the thinking.
 enum class ReasoningField : uint8_t { both, reasoning_content, reasoning };
 
 struct ApiOptions {
   ReasoningField reasoning_field = ReasoningField::both;
-  bool force_think = false;                 // append "<think>\n" where a template does not
+  bool force_think = false;                   // append "<think>\n" where a template does not
   std::optional<OutputFormat> output_format;  // overrides what the template shows
   std::string version = "0.1.0";
   std::string fingerprint = "redoubt-0.1.0";  // system_fingerprint: what else the bits depend on
@@ -25,8 +27,8 @@ struct ApiOptions {
 // What the routes share; outlives the server.
 struct ServerContext {
   ModelHost& models;
+  ServerMetrics* metrics = nullptr;  // nothing is counted without
   ApiOptions options;
-  std::function<void(const GenerationReport&)> on_report;  // counters; called on an engine's thread
 };
 
 std::vector<Route> make_routes(ServerContext& context);

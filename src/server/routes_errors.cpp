@@ -2,30 +2,54 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
+
 #include "server/sse.h"
 
 namespace redoubt {
 namespace {
 
+// Written and read back in this file alone: an Error carries no numbers beside its message.
+constexpr std::string_view kContextMessage = "prompt of {} tokens and answer of {} do not fit the context of {}";
+constexpr const char* kContextScan = "prompt of %lld tokens and answer of %lld do not fit the context of %lld";
+
 std::string_view anthropic_type(int status) {
   switch (status) {
     case 400:
-    case 422: return "invalid_request_error";
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 413: return "request_too_large";
-    case 429: return "rate_limit_error";
+    case 422:
+      return "invalid_request_error";
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
     case 503:
-    case 529: return "overloaded_error";
-    default: return status < 500 ? "invalid_request_error" : "api_error";
+    case 529:
+      return "overloaded_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "api_error";
   }
 }
 
 }  // namespace
 
 std::string styled_error_body(const ApiError& error, ErrorStyle style) {
-  if (style == ErrorStyle::openai) return error_body(error);
+  if (style == ErrorStyle::openai) {
+    std::string body = error_body(error);
+    long long prompt = 0, answer = 0, context = 0;
+    const size_t numbers = error.message.find(kContextMessage.substr(0, kContextMessage.find('{')));
+    if (error.code == "context_length_exceeded" && numbers != std::string::npos && body.ends_with("}}") &&
+        std::sscanf(error.message.c_str() + numbers, kContextScan, &prompt, &answer, &context) == 3) {
+      body.resize(body.size() - 2);
+      body += fmt::format(",\"n_prompt_tokens\":{},\"n_ctx\":{}}}}}", prompt, context);
+    }
+    return body;
+  }
   std::string body;
   if (style == ErrorStyle::anthropic) {
     body = R"({"type":"error","error":{"type":)";
@@ -42,7 +66,6 @@ std::string styled_error_body(const ApiError& error, ErrorStyle style) {
 }
 
 void send_styled_error(ResponseWriter& writer, const ApiError& error, ErrorStyle style) {
-  if (style == ErrorStyle::openai) return send_error(writer, error);
   writer.send(error.status, "application/json", styled_error_body(error, style), error.headers);
 }
 
@@ -58,9 +81,18 @@ ApiError request_error(const Error& error) {
   return out;
 }
 
+Error context_error(const std::string& param, int64_t prompt_tokens, int64_t answer_tokens, int64_t context_tokens) {
+  return {ErrorCode::context_length,
+          param + ": " + fmt::format(kContextMessage, prompt_tokens, answer_tokens, context_tokens), param};
+}
+
 ApiError model_not_found(const std::string& name) {
-  return {404, fmt::format("model: the server has no model named '{}'", name.substr(0, 128)), "not_found_error", "model",
-          "model_not_found", {}};
+  return {404,
+          fmt::format("model: the server has no model named '{}'", name.substr(0, 128)),
+          "not_found_error",
+          "model",
+          "model_not_found",
+          {}};
 }
 
 void send_json(ResponseWriter& writer, const Json& body) { writer.send(200, "application/json", dump_json(body)); }

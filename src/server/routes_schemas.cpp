@@ -94,7 +94,8 @@ Json chat_request_schema() {
     "add_generation_prompt": {"type": ["boolean", "null"]},
     "continue_final_message": {"type": ["boolean", "null"]},
     "chat_template_kwargs": {"type": ["object", "null"]}
-  })", R"(["messages"])");
+  })",
+                       R"(["messages"])");
   schema["properties"]["messages"] = literal(kMessages);
   return schema;
 }
@@ -109,7 +110,8 @@ Json completions_request_schema() {
     "echo": {"type": ["boolean", "null"]},
     "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
     "add_special_tokens": {"type": ["boolean", "null"]}
-  })", R"(["prompt"])");
+  })",
+                R"(["prompt"])");
 }
 
 Json tokenize_request_schema() {

@@ -1,5 +1,5 @@
-// JSON schemas of the requests, for the OpenAPI document: what the parsers accept, so that a generator of requests finds
-// more than refusals.
+// JSON schemas of the requests, for the OpenAPI document: what the parsers accept, so that a generator of requests
+// finds more than refusals.
 #pragma once
 
 #include <initializer_list>

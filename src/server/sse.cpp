@@ -29,12 +29,23 @@ void append_json_string(std::string& out, std::string_view text) {
     }
     out.append(text.substr(clean, i - clean));
     switch (byte) {
-      case '"': out.append("\\\""); break;
-      case '\\': out.append("\\\\"); break;
-      case '\n': out.append("\\n"); break;
-      case '\r': out.append("\\r"); break;
-      case '\t': out.append("\\t"); break;
-      default: fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
+      case '"':
+        out.append("\\\"");
+        break;
+      case '\\':
+        out.append("\\\\");
+        break;
+      case '\n':
+        out.append("\\n");
+        break;
+      case '\r':
+        out.append("\\r");
+        break;
+      case '\t':
+        out.append("\\t");
+        break;
+      default:
+        fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
     }
     clean = ++i;
   }

@@ -1,4 +1,5 @@
-// Bytes of a streamed answer: JSON strings and server-sent events, appended to a buffer (no document is built per token).
+// Bytes of a streamed answer: JSON strings and server-sent events, appended to a buffer (no document is built per
+// token).
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// POST /tokenize and /detokenize in the shapes of vLLM (prompt or messages) and llama.cpp (content); POST /apply-template.
+// POST /tokenize and /detokenize in the shapes of vLLM (prompt or messages) and llama.cpp (content); POST
+// /apply-template.
 #include <fmt/format.h>
 
 #include "core/utf8.h"
@@ -40,8 +41,8 @@ Status tokenize_content(const LoadedModel& model, const JsonFields& fields, cons
   REDOUBT_TRY(const auto special, fields.boolean("add_special"));
   REDOUBT_TRY(const auto parse, fields.boolean("parse_special"));
   REDOUBT_TRY(const auto pieces, fields.boolean("with_pieces"));
-  std::vector<int32_t> ids = model.tokenizer.encode(parse.value_or(true) ? MarkedText::all_markup(content)
-                                                                        : MarkedText::plain(content));
+  std::vector<int32_t> ids =
+      model.tokenizer.encode(parse.value_or(true) ? MarkedText::all_markup(content) : MarkedText::plain(content));
   add_bos(ids, model.tokenizer, special.value_or(false));
   Json tokens = Json::array();
   for (const int32_t id : ids) {
@@ -51,8 +52,10 @@ Status tokenize_content(const LoadedModel& model, const JsonFields& fields, cons
     }
     const std::string_view bytes = model.tokenizer.bytes(id);
     Json piece = Json::array();
-    if (is_valid_utf8(bytes)) piece = std::string(bytes);
-    else for (const char byte : bytes) piece.push_back(static_cast<unsigned char>(byte));
+    if (is_valid_utf8(bytes))
+      piece = std::string(bytes);
+    else
+      for (const char byte : bytes) piece.push_back(static_cast<unsigned char>(byte));
     tokens.push_back({{"id", id}, {"piece", std::move(piece)}});
   }
   send_json(writer, {{"tokens", std::move(tokens)}});
@@ -124,18 +127,20 @@ Status apply_template(ServerContext& context, const Json& body, const std::share
 
 void add_tokenize_routes(ServerContext& context, std::vector<Route>& routes) {
   const auto add = [&](const char* path, const char* summary, Json request, Json response, auto handle) {
-    routes.push_back({.method = "POST",
-                      .path = path,
-                      .summary = summary,
-                      .request_schema = std::move(request),
-                      .response_schema = std::move(response),
-                      .handler = json_handler(ErrorStyle::openai, [&context, handle](const HttpRequest&, const Json& body,
-                                                                                     const auto& writer) {
-                        return handle(context, body, writer);
-                      })});
+    routes.push_back(
+        {.method = "POST",
+         .path = path,
+         .summary = summary,
+         .request_schema = std::move(request),
+         .response_schema = std::move(response),
+         .handler = json_handler(ErrorStyle::openai,
+                                 [&context, handle](const HttpRequest&, const Json& body, const auto& writer) {
+                                   return handle(context, body, writer);
+                                 })});
   };
   add("/tokenize", "Token ids of a text or a chat", tokenize_request_schema(), object_schema({"tokens"}), tokenize);
-  add("/detokenize", "Text of token ids", detokenize_request_schema(), object_schema({"prompt", "content"}), detokenize);
+  add("/detokenize", "Text of token ids", detokenize_request_schema(), object_schema({"prompt", "content"}),
+      detokenize);
   add("/apply-template", "The prompt of a chat", chat_request_schema(), object_schema({"prompt"}), apply_template);
 }
 
