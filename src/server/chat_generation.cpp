@@ -79,7 +79,7 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
       .format = format,
       .starts_in_reasoning = request.thinking.starts_in_reasoning,
       .parse_tools = prompt.tools != ToolSyntax::none && !forced && request.grammar == nullptr};
-  if (!chat.separate_reasoning) {
+  if (!chat.separate_reasoning && !forced) {
     parser.format.thinks = false;
     parser.starts_in_reasoning = false;
   }

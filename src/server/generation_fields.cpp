@@ -313,9 +313,6 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
       return invalid(fmt::format("stop_token_ids: expected token ids under {}, found {}", vocab, id), "stop_token_ids");
     }
   }
-  if (!out.stop.ignore_eos) {
-    out.stop.token_ids.insert(out.stop.token_ids.end(), model.stop_ids.begin(), model.stop_ids.end());
-  }
   REDOUBT_TRY(out.grammar, compile_grammar(fields.grammar));
   out.n = fields.n;
   out.skip_special_tokens = fields.skip_special_tokens;
