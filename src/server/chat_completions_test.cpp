@@ -378,7 +378,9 @@ TEST_F(Routes, WhatIsNotObeyedIsRefusedByName) {
     const Json error = reply->json()["error"];
     EXPECT_TRUE(error["message"].is_string());
     EXPECT_TRUE(error["code"].is_string() || error["code"].is_null());
-    if (refusal.param != nullptr) EXPECT_EQ(error["param"], refusal.param);
+    if (refusal.param != nullptr) {
+      EXPECT_EQ(error["param"], refusal.param);
+    }
   }
   EXPECT_EQ(post(kChat, ask({{"model", "nobody"}}))->json()["error"]["code"], "model_not_found");
   const Json long_prompt = post(kChat, ask({{"messages", user(std::string(5000, 'x'))}}))->json();
@@ -404,7 +406,9 @@ TEST_F(Routes, StreamsDoNotDisturbOneAnother) {
   }
   for (std::thread& thread : threads) thread.join();
   for (size_t i = 0; i < writers.size(); ++i) {
-    if (i % 3 != 0) EXPECT_TRUE(writers[i]->ended()) << i;
+    if (i % 3 != 0) {
+      EXPECT_TRUE(writers[i]->ended()) << i;
+    }
   }
   engine->held.clear();
   writers.clear();

@@ -21,7 +21,7 @@ struct ResponseOptions {
   std::shared_ptr<const LoadedModel> loaded;  // its tokenizer spells the logprobs
 };
 
-std::string quoted(std::string_view text) {
+std::string json_string(std::string_view text) {
   std::string out;
   append_json_string(out, text);
   return out;
@@ -30,11 +30,11 @@ std::string quoted(std::string_view text) {
 // The response object. `output` is its items, joined by commas.
 std::string response_object(const ResponseOptions& options, std::string_view status, std::string_view output,
                             std::string_view error, std::string_view incomplete, const AnswerUsage* usage) {
-  std::string out = "{\"id\":" + quoted(options.id);
+  std::string out = "{\"id\":" + json_string(options.id);
   fmt::format_to(std::back_inserter(out),
                  R"(,"object":"response","created_at":{},"status":"{}","background":false,"error":{},)"
                  R"("incomplete_details":{},"model":{},"output":[{}],{},"usage":)",
-                 options.created, status, error, incomplete, quoted(options.model), output, options.echo);
+                 options.created, status, error, incomplete, json_string(options.model), output, options.echo);
   if (usage == nullptr) return out + "null}";
   fmt::format_to(std::back_inserter(out),
                  R"({{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{}}},"output_tokens":{},)"
@@ -59,7 +59,7 @@ struct Item {
     return item;
   }
   std::string part(const ResponseOptions& options, bool with_text) const {
-    const std::string value = with_text ? quoted(text) : "\"\"";
+    const std::string value = with_text ? json_string(text) : "\"\"";
     if (kind == ItemKind::reasoning) return "{\"type\":\"reasoning_text\",\"text\":" + value + "}";
     std::string out = "{\"type\":\"output_text\",\"text\":" + value + ",\"annotations\":[],\"logprobs\":";
     append_chat_logprobs(out, with_text ? logprobs : std::vector<TokenLogprob>(), options.loaded->tokenizer);
@@ -79,7 +79,7 @@ struct Item {
       default:
         return fmt::format(
             R"({{"id":"{}","type":"function_call","status":"{}","call_id":"{}","name":{},"arguments":{}}})", id, status,
-            call_id, quoted(name), begun ? "\"\"" : quoted(text));
+            call_id, json_string(name), begun ? "\"\"" : json_string(text));
     }
   }
 };
@@ -116,7 +116,7 @@ class ResponseEvents final : public AnswerSink {
       case OutputEvent::Kind::tool_arguments:
         if (item_.kind != ItemKind::call) return;
         item_.text += piece.text;
-        return event(out, "response.function_call_arguments.delta", where() + ",\"delta\":" + quoted(piece.text));
+        return event(out, "response.function_call_arguments.delta", where() + ",\"delta\":" + json_string(piece.text));
       case OutputEvent::Kind::tool_end:
         return close(out, "completed");
     }
@@ -133,8 +133,8 @@ class ResponseEvents final : public AnswerSink {
   }
   void fail(std::string& out, const ApiError& error) override {
     const std::string detail =
-        fmt::format(R"({{"code":{},"message":{}}})", quoted(error.code.empty() ? "server_error" : error.code),
-                    quoted(error.message));
+        fmt::format(R"({{"code":{},"message":{}}})", json_string(error.code.empty() ? "server_error" : error.code),
+                    json_string(error.message));
     event(out, "response.failed",
           "\"response\":" + response_object(options_, "failed", output_, detail, "null", nullptr));
   }
@@ -159,7 +159,7 @@ class ResponseEvents final : public AnswerSink {
   void text_delta(std::string& out, ItemKind kind, const std::string& text, std::vector<TokenLogprob> logprobs) {
     if (item_.kind != kind) open(out, Item::open(kind));
     item_.text += text;
-    std::string members = where() + ",\"content_index\":0,\"delta\":" + quoted(text);
+    std::string members = where() + ",\"content_index\":0,\"delta\":" + json_string(text);
     if (kind == ItemKind::message) {
       members += ",\"logprobs\":";
       append_chat_logprobs(members, logprobs, options_.loaded->tokenizer);
@@ -174,10 +174,10 @@ class ResponseEvents final : public AnswerSink {
     if (item_.kind == ItemKind::none) return;
     if (item_.kind == ItemKind::call) {
       event(out, "response.function_call_arguments.done",
-            where() + ",\"name\":" + quoted(item_.name) + ",\"arguments\":" + quoted(item_.text));
+            where() + ",\"name\":" + json_string(item_.name) + ",\"arguments\":" + json_string(item_.text));
     } else {
       const bool reasoning = item_.kind == ItemKind::reasoning;
-      std::string members = where() + ",\"content_index\":0,\"text\":" + quoted(item_.text);
+      std::string members = where() + ",\"content_index\":0,\"text\":" + json_string(item_.text);
       if (!reasoning) {
         members += ",\"logprobs\":";
         append_chat_logprobs(members, item_.logprobs, options_.loaded->tokenizer);

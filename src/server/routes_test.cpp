@@ -116,7 +116,9 @@ TEST_F(Routes, AnthropicEventsInOrder) {
       EXPECT_EQ(event["index"], 2);
       arguments += event["delta"]["partial_json"].get<std::string>();
     }
-    if (event["type"] == "message_delta") EXPECT_EQ(event["delta"]["stop_reason"], "tool_use");
+    if (event["type"] == "message_delta") {
+      EXPECT_EQ(event["delta"]["stop_reason"], "tool_use");
+    }
   }
   EXPECT_EQ(Json::parse(arguments), (Json{{"a", 1}}));
   EXPECT_EQ(reply->body().find("event: message_start\ndata: "), 0u);
@@ -164,7 +166,9 @@ TEST_F(Routes, ResponsesEventsInOrder) {
                 "response.output_item.done", "response.completed"}));
   for (size_t i = 0; i < events.size(); ++i) {
     EXPECT_EQ(events[i]["sequence_number"], i);
-    if (events[i].contains("item_id") || events[i].contains("item")) EXPECT_TRUE(events[i].contains("output_index"));
+    if (events[i].contains("item_id") || events[i].contains("item")) {
+      EXPECT_TRUE(events[i].contains("output_index"));
+    }
   }
   const Json& response = events.back()["response"];
   EXPECT_EQ(response["status"], "completed");
@@ -186,14 +190,14 @@ TEST_F(Routes, CodexsRequestIsUnderstood) {
       {"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"R"}],"encrypted_content":null},
       {"type":"function_call","call_id":"call_1","name":"shell","arguments":"{\"c\":\"ls\"}"},
       {"type":"function_call_output","call_id":"call_1","output":"out"}]})");
-  engine->scripts = {{"<tool_call>{\"name\": \"shell\", \"arguments\": {\"c\": \"ls\"}}</tool_call>"}};
+  engine->scripts = {{"ok</think>\n<tool_call>{\"name\": \"shell\", \"arguments\": {\"c\": \"ls\"}}</tool_call>"}};
   const auto reply = post("/v1/responses", request);
   ASSERT_EQ(reply->status(), 200) << reply->body();
   EXPECT_NE(prompt_text().find("result: out"), std::string::npos) << prompt_text();
   const Json done = reply->events().back()["response"];
-  ASSERT_EQ(done["output"].size(), 1u);
-  EXPECT_EQ(done["output"][0]["type"], "function_call");
-  EXPECT_EQ(Json::parse(done["output"][0]["arguments"].get<std::string>()), (Json{{"c", "ls"}}));
+  ASSERT_EQ(done["output"].size(), 2u);
+  EXPECT_EQ(done["output"][1]["type"], "function_call");
+  EXPECT_EQ(Json::parse(done["output"][1]["arguments"].get<std::string>()), (Json{{"c", "ls"}}));
   engine->scripts = {{"cut", FinishReason::length}};
   const Json cut = post("/v1/responses", {{"input", "hi"}, {"max_output_tokens", 3}})->json();
   EXPECT_EQ(cut["status"], "incomplete");
@@ -233,8 +237,9 @@ TEST_F(Routes, EveryRouteIsDescribed) {
   for (const Route& route : routes) {
     EXPECT_FALSE(route.summary.empty()) << route.path;
     EXPECT_FALSE(route.open) << route.path << " answers without a key";
-    if (route.method == "POST" && route.path.find('{') == std::string::npos)
+    if (route.method == "POST" && route.path.find('{') == std::string::npos) {
       EXPECT_TRUE(route.request_schema.is_object()) << route.path;
+    }
   }
 }
 
