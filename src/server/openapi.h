@@ -1,0 +1,17 @@
+// The OpenAPI 3.1 document of a route table.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "server/http.h"
+
+namespace redoubt {
+
+Json openapi_document(const std::vector<Route>& routes, const std::string& version);
+
+// GET /openapi.json, which also describes itself: call with the whole table and append the result.
+Route openapi_route(const std::vector<Route>& routes, const std::string& version);
+
+}  // namespace redoubt
