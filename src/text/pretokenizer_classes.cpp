@@ -27,7 +27,7 @@ std::vector<uint8_t> make_classes() {
         return true;
       },
       classes.data());
-  for (const auto [first, last] : {std::pair{0x09, 0x0d},
+  for (const auto& [first, last] : {std::pair{0x09, 0x0d},
                                    {0x20, 0x20},
                                    {0x85, 0x85},
                                    {0xa0, 0xa0},
@@ -41,7 +41,7 @@ std::vector<uint8_t> make_classes() {
   }
   classes['\r'] |= kNewline;
   classes['\n'] |= kNewline;
-  for (const auto [first, last] : {std::pair{0x4e00, 0x9fa5}, {0x3040, 0x30ff}}) {
+  for (const auto& [first, last] : {std::pair{0x4e00, 0x9fa5}, {0x3040, 0x30ff}}) {
     for (int c = first; c <= last; ++c) classes[static_cast<size_t>(c)] |= kDeepSeekCjk;
   }
   return classes;

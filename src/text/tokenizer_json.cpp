@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/json.h"
 #include "core/utf8.h"
 #include "text/pretokenizer_known.h"
 #include "text/tokenizer_spec.h"
@@ -25,11 +26,6 @@ std::optional<std::string_view> string_at(const element& object, const char* key
 bool flag_at(const element& object, const char* key, bool otherwise = false) {
   bool value = otherwise;
   return object[key].get(value) == simdjson::SUCCESS ? value : otherwise;
-}
-
-bool is_present(const element& object, const char* key) {
-  element value;
-  return object[key].get(value) == simdjson::SUCCESS && !value.is_null();
 }
 
 Result<int32_t> checked_id(const simdjson::simdjson_result<element>& value, std::string_view where) {
@@ -125,7 +121,7 @@ Status read_vocabulary(const element& model, const std::vector<AddedToken>& adde
   if (model["vocab"].get(vocab) != simdjson::SUCCESS) return corrupt("model.vocab: expected an object, found none");
   int32_t largest = -1;
   for (const auto& [token, value] : vocab) {
-    REDOUBT_TRY(const int32_t id, checked_id(value, "model.vocab"));
+    REDOUBT_TRY(const int32_t id, checked_id(simdjson::simdjson_result<element>(element(value)), "model.vocab"));
     largest = std::max(largest, id);
     if (token.size() > kMaxTokenBytes) return corrupt(fmt::format("model.vocab: token {} is too long", id));
   }
@@ -257,7 +253,12 @@ Status read_config(std::string_view json, const element& document, TokenizerSpec
   if (!json.empty()) {
     simdjson::dom::parser parser;
     element config;
-    if (const auto error = parser.parse(simdjson::padded_string(json)).get(config); error != simdjson::SUCCESS) {
+    // Files hold model_max_length as an integer of thirty digits, which this parser refuses: it is rewritten as a
+    // number.
+    Result<Json> rewritten = parse_json(json);
+    if (!rewritten) return corrupt(fmt::format("tokenizer_config.json: {}", rewritten.error().message));
+    const std::string plain = dump_json(*rewritten);
+    if (const auto error = parser.parse(simdjson::padded_string(plain)).get(config); error != simdjson::SUCCESS) {
       return corrupt(fmt::format("tokenizer_config.json: {}", simdjson::error_message(error)));
     }
     if (!config.is_object()) return corrupt("tokenizer_config.json: expected an object");
