@@ -1,0 +1,347 @@
+#include "text/grammar_automaton.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string_view>
+#include <unordered_map>
+
+namespace redoubt::grammar {
+namespace {
+
+struct SetHash {
+  size_t operator()(const std::vector<uint32_t>& set) const {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (const uint32_t v : set) h = (h ^ v) * 0x100000001b3u;
+    return static_cast<size_t>(h ^ (h >> 29));
+  }
+};
+
+Error too_large() { return invalid("grammar: too large to compile (counts, alternatives or nesting multiply)"); }
+
+// Joins neighbouring ranges that lead to the same state; `edges` in rising order.
+void append_edge(std::vector<ByteEdge>& edges, ByteEdge edge) {
+  if (!edges.empty() && edges.back().target == edge.target && edges.back().last + 1 == edge.first)
+    edges.back().last = edge.last;
+  else
+    edges.push_back(edge);
+}
+
+}  // namespace
+
+Status AutomatonBudget::spend_states(size_t count) {
+  states += count;
+  if (states > limits.max_states) return too_large();
+  return ok();
+}
+
+Status AutomatonBudget::spend_edges(size_t count) {
+  edges += count;
+  if (edges > limits.max_edges) return too_large();
+  return ok();
+}
+
+uint32_t Nfa::add_state() {
+  head_.push_back(kNone);
+  accepting_.push_back(false);
+  return static_cast<uint32_t>(head_.size() - 1);
+}
+
+void Nfa::add(Edge edge, uint32_t from) {
+  edge.next = head_[from];
+  edges_.push_back(edge);
+  head_[from] = static_cast<uint32_t>(edges_.size() - 1);
+}
+
+// Adds to `set` all that empty steps reach, and sorts it.
+void Nfa::close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32_t mark) const {
+  for (const uint32_t s : set) stamp[s] = mark;
+  for (size_t i = 0; i < set.size(); ++i) {
+    for (uint32_t e = head_[set[i]]; e != kNone; e = edges_[e].next) {
+      if (edges_[e].kind != Kind::empty || stamp[edges_[e].target] == mark) continue;
+      stamp[edges_[e].target] = mark;
+      set.push_back(edges_[e].target);
+    }
+  }
+  std::sort(set.begin(), set.end());
+}
+
+// The subset construction. A call is a letter like any other: two ways that call the same rule go on as one.
+class Determiniser {
+ public:
+  Determiniser(const Nfa& nfa, AutomatonBudget& budget)
+      : nfa_(nfa), budget_(budget), stamp_(nfa.size(), 0), limit_(20'000 + 4 * nfa.size()) {}
+
+  // False in `small` if the subsets became too many: the caller then keeps the nondeterminism.
+  Result<Automaton> run(bool& small) {
+    intern({0});
+    small = true;
+    for (uint32_t i = 0; i < sets_.size(); ++i) {
+      if (sets_.size() > limit_ || spent_ > 200 * limit_) {
+        small = false;
+        return std::move(out_);
+      }
+      REDOUBT_CHECK(expand(i));
+    }
+    return std::move(out_);
+  }
+
+ private:
+  uint32_t intern(std::vector<uint32_t> set) {
+    nfa_.close(set, stamp_, ++mark_);
+    spent_ += set.size();
+    const auto [it, inserted] = ids_.try_emplace(std::move(set), static_cast<uint32_t>(sets_.size()));
+    if (inserted) {
+      sets_.push_back(&it->first);
+      auto& state = out_.states.emplace_back();
+      for (const uint32_t s : it->first) state.accepting = state.accepting || nfa_.accepting_[s];
+    }
+    return it->second;
+  }
+
+  Status expand(uint32_t id) {
+    struct Step {
+      int first, last;
+      uint32_t target;
+    };
+    std::vector<Step> steps;
+    std::map<uint32_t, std::vector<uint32_t>> calls;
+    for (const uint32_t s : *sets_[id]) {
+      for (uint32_t e = nfa_.head_[s]; e != Nfa::kNone; e = nfa_.edges_[e].next) {
+        const Nfa::Edge& edge = nfa_.edges_[e];
+        if (edge.kind == Nfa::Kind::bytes) steps.push_back({edge.first, edge.last, edge.target});
+        if (edge.kind == Nfa::Kind::call) calls[edge.rule].push_back(edge.target);
+      }
+    }
+    std::vector<int> cuts;
+    for (const Step& step : steps) {
+      cuts.push_back(step.first);
+      cuts.push_back(step.last + 1);
+    }
+    std::sort(cuts.begin(), cuts.end());
+    cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
+    std::vector<ByteEdge> bytes;
+    std::vector<uint32_t> targets, last_targets;
+    uint32_t last_id = 0;
+    for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+      targets.clear();
+      for (const Step& step : steps)
+        if (step.first <= cuts[c] && cuts[c] <= step.last) targets.push_back(step.target);
+      spent_ += steps.size();
+      if (targets.empty()) continue;
+      std::sort(targets.begin(), targets.end());
+      targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
+      if (targets != last_targets) {
+        last_id = intern(targets);
+        last_targets = targets;
+      }
+      append_edge(bytes, {static_cast<uint8_t>(cuts[c]), static_cast<uint8_t>(cuts[c + 1] - 1), last_id});
+    }
+    std::vector<CallEdge> call_edges;
+    for (auto& [rule, after] : calls) {
+      std::sort(after.begin(), after.end());
+      after.erase(std::unique(after.begin(), after.end()), after.end());
+      call_edges.push_back({rule, intern(std::move(after))});
+    }
+    REDOUBT_CHECK(budget_.spend_edges(bytes.size() + call_edges.size() + 1));
+    out_.states[id].bytes = std::move(bytes);
+    out_.states[id].calls = std::move(call_edges);
+    return ok();
+  }
+
+  const Nfa& nfa_;
+  AutomatonBudget& budget_;
+  std::vector<uint32_t> stamp_;
+  uint32_t mark_ = 0;
+  size_t limit_, spent_ = 0;
+  Automaton out_;
+  std::unordered_map<std::vector<uint32_t>, uint32_t, SetHash> ids_;
+  std::vector<const std::vector<uint32_t>*> sets_;  // keys of ids_, whose addresses stay
+};
+
+Result<Automaton> Nfa::determinise(AutomatonBudget& budget) const {
+  bool small = false;
+  REDOUBT_TRY(Automaton deterministic, Determiniser(*this, budget).run(small));
+  if (!small) {
+    REDOUBT_TRY(deterministic, without_empty_steps(budget));
+    trim(deterministic);
+    return deterministic;
+  }
+  trim(deterministic);
+  return deterministic;
+}
+
+Result<Automaton> Nfa::without_empty_steps(AutomatonBudget& budget) const {
+  Automaton out;
+  out.states.resize(size());
+  std::vector<uint32_t> stamp(size(), 0), set;
+  for (uint32_t s = 0; s < size(); ++s) {
+    set.assign(1, s);
+    close(set, stamp, s + 1);
+    REDOUBT_CHECK(budget.spend_edges(set.size()));
+    Automaton::State& state = out.states[s];
+    for (const uint32_t member : set) {
+      state.accepting = state.accepting || accepting_[member];
+      for (uint32_t e = head_[member]; e != kNone; e = edges_[e].next) {
+        const Edge& edge = edges_[e];
+        if (edge.kind == Kind::bytes) state.bytes.push_back({edge.first, edge.last, edge.target});
+        if (edge.kind == Kind::call) state.calls.push_back({edge.rule, edge.target});
+      }
+    }
+    REDOUBT_CHECK(budget.spend_edges(state.bytes.size() + state.calls.size()));
+  }
+  return out;
+}
+
+void trim(Automaton& automaton) {
+  const size_t n = automaton.states.size();
+  if (n == 0) return;
+  std::vector<std::vector<uint32_t>> before(n);
+  for (uint32_t s = 0; s < n; ++s) {
+    for (const ByteEdge& e : automaton.states[s].bytes) before[e.target].push_back(s);
+    for (const CallEdge& e : automaton.states[s].calls) before[e.target].push_back(s);
+  }
+  std::vector<uint32_t> work;
+  std::vector<bool> ends(n, false), reached(n, false);
+  for (uint32_t s = 0; s < n; ++s) {
+    if (!automaton.states[s].accepting) continue;
+    ends[s] = true;
+    work.push_back(s);
+  }
+  while (!work.empty()) {
+    const uint32_t s = work.back();
+    work.pop_back();
+    for (const uint32_t b : before[s]) {
+      if (ends[b]) continue;
+      ends[b] = true;
+      work.push_back(b);
+    }
+  }
+  if (!ends[0]) {
+    automaton.states.clear();
+    return;
+  }
+  reached[0] = true;
+  work.push_back(0);
+  std::vector<uint32_t> order;
+  while (!work.empty()) {
+    const uint32_t s = work.back();
+    work.pop_back();
+    order.push_back(s);
+    const auto visit = [&](uint32_t t) {
+      if (!ends[t] || reached[t]) return;
+      reached[t] = true;
+      work.push_back(t);
+    };
+    for (const ByteEdge& e : automaton.states[s].bytes) visit(e.target);
+    for (const CallEdge& e : automaton.states[s].calls) visit(e.target);
+  }
+  std::sort(order.begin(), order.end());
+  std::vector<uint32_t> place(n, 0);
+  for (size_t i = 0; i < order.size(); ++i) place[order[i]] = static_cast<uint32_t>(i);
+  std::vector<Automaton::State> kept;
+  kept.reserve(order.size());
+  for (const uint32_t s : order) {
+    Automaton::State state = std::move(automaton.states[s]);
+    std::erase_if(state.bytes, [&](const ByteEdge& e) { return !ends[e.target]; });
+    std::erase_if(state.calls, [&](const CallEdge& e) { return !ends[e.target]; });
+    for (ByteEdge& e : state.bytes) e.target = place[e.target];
+    for (CallEdge& e : state.calls) e.target = place[e.target];
+    kept.push_back(std::move(state));
+  }
+  automaton.states = std::move(kept);
+}
+
+namespace {
+
+bool deterministic(const Automaton& automaton) {
+  for (const Automaton::State& state : automaton.states) {
+    std::vector<ByteEdge> edges = state.bytes;
+    std::sort(edges.begin(), edges.end(), [](const ByteEdge& a, const ByteEdge& b) { return a.first < b.first; });
+    for (size_t i = 1; i < edges.size(); ++i)
+      if (edges[i].first <= edges[i - 1].last) return false;
+  }
+  return true;
+}
+
+// Pairs of states; kNoState in b where b has died (only subtract goes on then).
+constexpr uint32_t kNoState = 0xffffffff;
+
+Result<Automaton> product(const Automaton& a, const Automaton& b, AutomatonBudget& budget, bool subtracting) {
+  Automaton out;
+  if (a.states.empty()) return out;
+  if (b.states.empty() && !subtracting) return out;
+  if (!deterministic(a) || !deterministic(b)) return invalid("grammar: pattern too complex to combine with another");
+  std::unordered_map<uint64_t, uint32_t> ids;
+  std::vector<std::pair<uint32_t, uint32_t>> pairs;
+  const auto intern = [&](uint32_t x, uint32_t y) {
+    const auto [it, inserted] = ids.try_emplace((uint64_t{x} << 32) | y, static_cast<uint32_t>(pairs.size()));
+    if (inserted) {
+      pairs.emplace_back(x, y);
+      auto& state = out.states.emplace_back();
+      const bool in_b = y != kNoState && b.states[y].accepting;
+      state.accepting = a.states[x].accepting && in_b != subtracting;
+    }
+    return it->second;
+  };
+  intern(0, b.states.empty() ? kNoState : 0);
+  for (uint32_t i = 0; i < pairs.size(); ++i) {
+    const auto [x, y] = pairs[i];
+    REDOUBT_CHECK(budget.spend_states(1));
+    std::vector<ByteEdge> edges;
+    for (const ByteEdge& ea : a.states[x].bytes) {
+      int next = ea.first;  // of ea's range, what b has not answered yet
+      if (y != kNoState) {
+        std::vector<ByteEdge> sorted = b.states[y].bytes;
+        std::sort(sorted.begin(), sorted.end(), [](const ByteEdge& p, const ByteEdge& q) { return p.first < q.first; });
+        for (const ByteEdge& eb : sorted) {
+          const int first = std::max<int>(next, eb.first), last = std::min(ea.last, eb.last);
+          if (first > last) continue;
+          if (subtracting && first > next)
+            edges.push_back({static_cast<uint8_t>(next), static_cast<uint8_t>(first - 1), intern(ea.target, kNoState)});
+          edges.push_back({static_cast<uint8_t>(first), static_cast<uint8_t>(last), intern(ea.target, eb.target)});
+          next = last + 1;
+        }
+      }
+      if (subtracting && next <= ea.last)
+        edges.push_back({static_cast<uint8_t>(next), ea.last, intern(ea.target, kNoState)});
+    }
+    REDOUBT_CHECK(budget.spend_edges(edges.size()));
+    out.states[i].bytes = std::move(edges);
+  }
+  trim(out);
+  return out;
+}
+
+}  // namespace
+
+Result<Automaton> intersect(const Automaton& a, const Automaton& b, AutomatonBudget& budget) {
+  return product(a, b, budget, false);
+}
+
+Result<Automaton> subtract(const Automaton& a, const Automaton& b, AutomatonBudget& budget) {
+  return product(a, b, budget, true);
+}
+
+bool matches_nothing(const Automaton& automaton) {
+  Automaton copy = automaton;
+  trim(copy);
+  return copy.states.empty();
+}
+
+bool matches(const Automaton& automaton, std::string_view text) {
+  if (automaton.states.empty()) return false;
+  std::vector<uint32_t> now{0}, next;
+  for (const char c : text) {
+    next.clear();
+    for (const uint32_t s : now)
+      for (const ByteEdge& e : automaton.states[s].bytes)
+        if (e.first <= static_cast<uint8_t>(c) && static_cast<uint8_t>(c) <= e.last) next.push_back(e.target);
+    std::sort(next.begin(), next.end());
+    next.erase(std::unique(next.begin(), next.end()), next.end());
+    now.swap(next);
+  }
+  return std::any_of(now.begin(), now.end(), [&](uint32_t s) { return automaton.states[s].accepting; });
+}
+
+}  // namespace redoubt::grammar

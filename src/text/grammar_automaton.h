@@ -1,0 +1,86 @@
+// One rule as a finite automaton whose steps read a byte or call a rule.
+//
+// Deterministic over bytes and calls where that stays small (a subset construction in which a call is a letter);
+// otherwise without empty steps but with several steps for one byte, which the matcher follows all.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+
+namespace redoubt::grammar {
+
+struct ByteEdge {
+  uint8_t first = 0, last = 0;  // inclusive
+  uint32_t target = 0;
+};
+struct CallEdge {
+  uint32_t rule = 0;
+  uint32_t target = 0;  // where to go on when the rule has ended
+};
+
+struct Automaton {
+  struct State {
+    std::vector<ByteEdge> bytes;
+    std::vector<CallEdge> calls;
+    bool accepting = false;
+  };
+  std::vector<State> states;  // 0 is the start; none: matches nothing
+};
+
+struct AutomatonLimits {
+  size_t max_states = 400'000;   // of all rules together, before determinisation
+  size_t max_edges = 4'000'000;  // of all rules together, after
+};
+
+// What one grammar has used of its limits: bounds compile time, since each step of construction spends from it.
+struct AutomatonBudget {
+  AutomatonLimits limits;
+  size_t states = 0;
+  size_t edges = 0;
+  Status spend_states(size_t count);
+  Status spend_edges(size_t count);
+};
+
+// With empty steps, as expressions are translated to. States are numbered from 0, the start.
+class Nfa {
+ public:
+  uint32_t add_state();
+  void add_empty(uint32_t from, uint32_t to) { add({0, 0, Kind::empty, to, 0, 0}, from); }
+  void add_bytes(uint32_t from, uint8_t first, uint8_t last, uint32_t to) {
+    add({first, last, Kind::bytes, to, 0, 0}, from);
+  }
+  void add_call(uint32_t from, uint32_t rule, uint32_t to) { add({0, 0, Kind::call, to, rule, 0}, from); }
+  void accept(uint32_t state) { accepting_[state] = true; }
+  size_t size() const { return head_.size(); }
+
+  Result<Automaton> determinise(AutomatonBudget& budget) const;
+
+ private:
+  enum class Kind : uint8_t { empty, bytes, call };
+  struct Edge {
+    uint8_t first, last;
+    Kind kind;
+    uint32_t target, rule, next;
+  };
+  static constexpr uint32_t kNone = 0xffffffff;
+  void add(Edge edge, uint32_t from);
+  void close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32_t mark) const;
+  Result<Automaton> without_empty_steps(AutomatonBudget& budget) const;
+
+  std::vector<uint32_t> head_;  // per state its first edge
+  std::vector<Edge> edges_;
+  std::vector<bool> accepting_;
+  friend class Determiniser;
+};
+
+// Of call-free automata. The operands are made deterministic first if they are not.
+Result<Automaton> intersect(const Automaton& a, const Automaton& b, AutomatonBudget& budget);
+Result<Automaton> subtract(const Automaton& a, const Automaton& b, AutomatonBudget& budget);
+bool matches_nothing(const Automaton& automaton);                 // call-free
+bool matches(const Automaton& automaton, std::string_view text);  // call-free
+void trim(Automaton& automaton);                                  // drops states that cannot be reached or reach no end
+
+}  // namespace redoubt::grammar

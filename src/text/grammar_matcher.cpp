@@ -1,0 +1,106 @@
+// GrammarMatcher: the stacks of one sequence, moved by tokens.
+
+#include <algorithm>
+
+#include "text/grammar.h"
+#include "text/grammar_mask_cache.h"
+#include "text/grammar_stack.h"
+#include "text/grammar_vocabulary.h"
+
+namespace redoubt {
+
+using grammar::Frames;
+using grammar::MaskEntry;
+using grammar::Program;
+using grammar::Stack;
+using grammar::StackSet;
+using grammar::Vocabulary;
+
+namespace {
+
+constexpr size_t kFramesBeforeCleaning = 256;
+
+}  // namespace
+
+struct GrammarMatcher::State {
+  std::shared_ptr<const Program> program;
+  std::shared_ptr<const Vocabulary> vocabulary;
+  Frames frames;
+  StackSet now;
+
+  // Keeps only the frames that a stack stands on: ended rules leave theirs behind.
+  void clean() {
+    Frames kept;
+    std::vector<uint32_t> place(frames.size(), 0);
+    for (Stack& stack : now.stacks) stack.frame = keep(stack.frame, kept, place);
+    std::sort(now.stacks.begin(), now.stacks.end());
+    frames = std::move(kept);
+  }
+
+  uint32_t keep(uint32_t frame, Frames& kept, std::vector<uint32_t>& place) const {
+    if (frame == 0 || place[frame] != 0) return place[frame];
+    const uint32_t below = keep(frames[frame].below, kept, place);  // at most max_depth deep
+    return place[frame] = kept.push(frames[frame].state, below);
+  }
+
+  // False if a frame limit could matter within the next token: then the cached entries do not apply.
+  bool fill_from_cache(std::span<uint32_t> mask) const {
+    std::shared_ptr<const MaskEntry> entry;
+    for (const Stack& stack : now.stacks) {
+      uint32_t frame = stack.frame;
+      entry = program->masks->find(*program, *vocabulary, nullptr, stack.state);
+      if (frames[frame].depth + entry->peak > program->max_depth) return false;
+      entry->add_to(mask);
+      while (!entry->residue.empty() && frame != 0) {
+        const uint32_t state = frames[frame].state;
+        frame = frames[frame].below;
+        entry = program->masks->find(*program, *vocabulary, entry, state);
+        if (frames[frame].depth + entry->peak > program->max_depth) return false;
+        entry->add_to(mask);
+      }
+    }
+    return true;
+  }
+};
+
+GrammarMatcher::GrammarMatcher(GrammarPtr grammar, std::shared_ptr<const GrammarVocabulary> vocabulary)
+    : state_(std::make_unique<State>()) {
+  state_->program = std::static_pointer_cast<const Program>(grammar);
+  state_->vocabulary = std::static_pointer_cast<const Vocabulary>(vocabulary);
+  const Program& program = *state_->program;
+  grammar::Arrival arrival(program, state_->frames, program.max_depth);
+  arrival.arrive({program.rule_start[program.root], 0}, state_->now);
+  arrival.finish(state_->now);
+}
+
+GrammarMatcher::GrammarMatcher(const GrammarMatcher& other) : state_(std::make_unique<State>(*other.state_)) {}
+GrammarMatcher::GrammarMatcher(GrammarMatcher&&) noexcept = default;
+GrammarMatcher& GrammarMatcher::operator=(GrammarMatcher&&) noexcept = default;
+GrammarMatcher::~GrammarMatcher() = default;
+
+void GrammarMatcher::fill_mask(std::span<uint32_t> mask) {
+  std::fill(mask.begin(), mask.end(), 0);
+  if (state_->fill_from_cache(mask)) return;
+  std::fill(mask.begin(), mask.end(), 0);
+  grammar::fill_exactly(*state_->program, *state_->vocabulary, state_->frames, state_->now, mask);
+}
+
+bool GrammarMatcher::accept(int32_t token) {
+  const std::string_view text = state_->vocabulary->text(token);
+  if (text.empty()) return false;
+  const Program& program = *state_->program;
+  StackSet from = state_->now, to;
+  for (const char byte : text) {
+    step(program, state_->frames, program.max_depth, from, static_cast<uint8_t>(byte), to);
+    if (to.stacks.empty() && !to.ended) return false;
+    std::swap(from, to);
+  }
+  state_->now = std::move(from);
+  if (state_->frames.size() > kFramesBeforeCleaning) state_->clean();
+  return true;
+}
+
+bool GrammarMatcher::can_end() const { return state_->now.ended; }
+bool GrammarMatcher::must_end() const { return state_->now.ended && state_->now.stacks.empty(); }
+
+}  // namespace redoubt

@@ -1,0 +1,241 @@
+#include "text/grammar_program.h"
+
+#include <algorithm>
+#include <limits>
+#include <queue>
+
+#include "text/grammar_mask_cache.h"
+
+namespace redoubt::grammar {
+namespace {
+
+constexpr uint16_t kNever = 0xffff;
+constexpr size_t kSharedRuleStates = 2000;  // larger rules are rarely the same in two grammars
+
+bool is_final(const Automaton::State& state) { return state.accepting && state.bytes.empty() && state.calls.empty(); }
+
+// Rules from which some text can be made; calls of the others are cut, then states without an end.
+std::vector<bool> remove_unproductive(std::vector<Automaton>& rules) {
+  const size_t n = rules.size();
+  std::vector<bool> productive(n, false);
+  std::vector<std::vector<uint32_t>> callers(n);
+  for (uint32_t r = 0; r < n; ++r)
+    for (const auto& state : rules[r].states)
+      for (const CallEdge& call : state.calls) callers[call.rule].push_back(r);
+  for (auto& list : callers) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  std::vector<uint32_t> work(n);
+  for (uint32_t r = 0; r < n; ++r) work[r] = r;
+  while (!work.empty()) {
+    const uint32_t r = work.back();
+    work.pop_back();
+    if (productive[r] || rules[r].states.empty()) continue;
+    std::vector<bool> seen(rules[r].states.size(), false);
+    std::vector<uint32_t> open{0};
+    seen[0] = true;
+    while (!open.empty() && !productive[r]) {
+      const Automaton::State& state = rules[r].states[open.back()];
+      open.pop_back();
+      if (state.accepting) productive[r] = true;
+      const auto visit = [&](uint32_t t) {
+        if (!seen[t]) open.push_back(t);
+        seen[t] = true;
+      };
+      for (const ByteEdge& e : state.bytes) visit(e.target);
+      for (const CallEdge& e : state.calls)
+        if (productive[e.rule]) visit(e.target);
+    }
+    if (productive[r]) work.insert(work.end(), callers[r].begin(), callers[r].end());
+  }
+  for (uint32_t r = 0; r < n; ++r) {
+    if (!productive[r]) {
+      rules[r].states.clear();
+      continue;
+    }
+    for (auto& state : rules[r].states)
+      std::erase_if(state.calls, [&](const CallEdge& e) { return !productive[e.rule]; });
+    trim(rules[r]);
+  }
+  return productive;
+}
+
+std::vector<bool> nullable_rules(const std::vector<Automaton>& rules) {
+  std::vector<bool> nullable(rules.size(), false);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t r = 0; r < rules.size(); ++r) {
+      if (nullable[r] || rules[r].states.empty()) continue;
+      std::vector<bool> seen(rules[r].states.size(), false);
+      std::vector<uint32_t> open{0};
+      while (!open.empty() && !nullable[r]) {
+        const uint32_t s = open.back();
+        open.pop_back();
+        if (seen[s]) continue;
+        seen[s] = true;
+        if (rules[r].states[s].accepting) nullable[r] = changed = true;
+        for (const CallEdge& e : rules[r].states[s].calls)
+          if (nullable[e.rule]) open.push_back(e.target);
+      }
+    }
+  }
+  return nullable;
+}
+
+// A rule that can call itself before a byte is read would push for ever.
+Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::vector<Rule>& names) {
+  const std::vector<bool> nullable = nullable_rules(rules);
+  std::vector<std::vector<uint32_t>> left(rules.size());
+  for (size_t r = 0; r < rules.size(); ++r) {
+    if (rules[r].states.empty()) continue;
+    std::vector<bool> seen(rules[r].states.size(), false);
+    std::vector<uint32_t> open{0};
+    while (!open.empty()) {
+      const uint32_t s = open.back();
+      open.pop_back();
+      if (seen[s]) continue;
+      seen[s] = true;
+      for (const CallEdge& e : rules[r].states[s].calls) {
+        left[r].push_back(e.rule);
+        if (nullable[e.rule]) open.push_back(e.target);
+      }
+    }
+  }
+  std::vector<uint8_t> colour(rules.size(), 0);  // 1: on the path, 2: done
+  for (uint32_t first = 0; first < rules.size(); ++first) {
+    if (colour[first] != 0) continue;
+    std::vector<std::pair<uint32_t, size_t>> path{{first, 0}};
+    colour[first] = 1;
+    while (!path.empty()) {
+      auto& [rule, next] = path.back();
+      if (next == left[rule].size()) {
+        colour[rule] = 2;
+        path.pop_back();
+        continue;
+      }
+      const uint32_t callee = left[rule][next++];
+      if (colour[callee] == 1)
+        return invalid("grammar: rule '" + names[callee].name + "' begins with itself (left recursion)");
+      if (colour[callee] == 0) {
+        colour[callee] = 1;
+        path.emplace_back(callee, 0);
+      }
+    }
+  }
+  return ok();
+}
+
+// The least height of each state: a fixed point, since rules call one another.
+void measure_heights(Program& program) {
+  std::vector<std::vector<uint32_t>> before(program.states.size());
+  for (uint32_t s = 0; s < program.states.size(); ++s) {
+    const Program::State& state = program.states[s];
+    for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e) before[program.bytes[e].target].push_back(s);
+    for (uint32_t e = state.calls_begin; e < state.calls_end; ++e) {
+      before[program.calls[e].target].push_back(s);
+      before[program.rule_start[program.calls[e].rule]].push_back(s);
+    }
+  }
+  std::vector<uint32_t> level;
+  for (uint32_t s = 0; s < program.states.size(); ++s) {
+    program.states[s].height = program.states[s].accepting ? 0 : kNever;
+    if (program.states[s].accepting) level.push_back(s);
+  }
+  // Heights are found in rising order, as in Dijkstra's algorithm: settle all of one height, then go on.
+  std::vector<uint32_t> next_level;
+  for (uint16_t height = 0; !level.empty() && height < kNever - 1; ++height) {
+    next_level.clear();
+    while (!level.empty()) {
+      const uint32_t t = level.back();
+      level.pop_back();
+      if (program.states[t].height != height) continue;
+      for (const uint32_t s : before[t]) {
+        Program::State& state = program.states[s];
+        uint16_t best = state.height;
+        for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e)
+          best = std::min(best, program.states[program.bytes[e].target].height);
+        for (uint32_t e = state.calls_begin; e < state.calls_end; ++e) {
+          const Program::State& after = program.states[program.calls[e].target];
+          const uint16_t callee = program.states[program.rule_start[program.calls[e].rule]].height;
+          if (callee == kNever || after.height == kNever) continue;
+          best = std::min<uint16_t>(best, std::max<uint16_t>(callee + (after.final ? 0 : 1), after.height));
+        }
+        if (best >= state.height) continue;
+        state.height = best;
+        (best == height ? level : next_level).push_back(s);
+      }
+    }
+    level.swap(next_level);
+  }
+}
+
+std::shared_ptr<const std::string> spell_out(const Automaton& rule) {
+  if (rule.states.size() > kSharedRuleStates) return nullptr;
+  std::string text;
+  const auto number = [&](uint32_t v) { text.append(reinterpret_cast<const char*>(&v), sizeof v); };
+  for (const auto& state : rule.states) {
+    if (!state.calls.empty()) return nullptr;
+    number(static_cast<uint32_t>(state.bytes.size()) * 2 + (state.accepting ? 1 : 0));
+    for (const ByteEdge& e : state.bytes) {
+      number((uint32_t{e.first} << 8) | e.last);
+      number(e.target);
+    }
+  }
+  return std::make_shared<const std::string>(std::move(text));
+}
+
+}  // namespace
+
+Program::Program() : masks(std::make_unique<MaskCache>()) {}
+Program::~Program() = default;
+
+Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::vector<Rule>& rules, uint32_t root,
+                                              const GrammarLimits& limits, AutomatonBudget& budget) {
+  if (rules.size() > limits.max_rules) return invalid("grammar: too many rules");
+  std::vector<Automaton> automata;
+  for (const Rule& rule : rules) {
+    REDOUBT_TRY(Automaton automaton, build_automaton(pool, rule.body, budget));
+    automata.push_back(std::move(automaton));
+  }
+  remove_unproductive(automata);
+  if (automata[root].states.empty()) return invalid("grammar: nothing can match it");
+  REDOUBT_CHECK(refuse_left_recursion(automata, rules));
+
+  auto program = std::make_shared<Program>();
+  program->root = root;
+  program->max_depth = static_cast<uint32_t>(limits.max_depth);
+  uint32_t base = 0;
+  for (const Automaton& rule : automata) {
+    program->rule_start.push_back(base);
+    base += static_cast<uint32_t>(rule.states.size());
+  }
+  for (uint32_t r = 0; r < automata.size(); ++r) {
+    program->rule_text.push_back(spell_out(automata[r]));
+    for (const auto& source : automata[r].states) {
+      Program::State state;
+      state.rule = r;
+      state.accepting = source.accepting;
+      state.final = is_final(source);
+      state.bytes_begin = static_cast<uint32_t>(program->bytes.size());
+      for (ByteEdge e : source.bytes) {
+        e.target += program->rule_start[r];
+        program->bytes.push_back(e);
+      }
+      state.bytes_end = static_cast<uint32_t>(program->bytes.size());
+      state.calls_begin = static_cast<uint32_t>(program->calls.size());
+      for (CallEdge e : source.calls) {
+        e.target += program->rule_start[r];
+        program->calls.push_back(e);
+      }
+      state.calls_end = static_cast<uint32_t>(program->calls.size());
+      program->states.push_back(state);
+    }
+  }
+  measure_heights(*program);
+  if (program->states[program->rule_start[root]].height > program->max_depth)
+    return invalid("grammar: every text nests deeper than the limit");
+  return program;
+}
+
+}  // namespace redoubt::grammar

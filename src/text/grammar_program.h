@@ -1,0 +1,44 @@
+// A compiled grammar: the automata of all rules in flat arrays, and what the matcher needs to know beforehand.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "text/grammar.h"
+#include "text/grammar_automaton.h"
+#include "text/grammar_expr.h"
+
+namespace redoubt::grammar {
+
+class MaskCache;
+
+class Program : public Grammar {
+ public:
+  struct State {
+    uint32_t bytes_begin = 0, bytes_end = 0;
+    uint32_t calls_begin = 0, calls_end = 0;
+    uint32_t rule = 0;
+    uint16_t height = 0;  // fewest further frames that any way to this rule's end needs at its highest
+    bool accepting = false;
+    bool final = false;  // accepting, and nothing can follow: a call that returns here needs no frame
+  };
+  Program();
+  ~Program() override;
+
+  std::vector<State> states;
+  std::vector<ByteEdge> bytes;  // targets are global state numbers
+  std::vector<CallEdge> calls;  // likewise
+  std::vector<uint32_t> rule_start;
+  // Per rule without calls its own automaton, spelled out: equal rules of different grammars share their masks.
+  std::vector<std::shared_ptr<const std::string>> rule_text;
+  uint32_t root = 0;  // rule
+  uint32_t max_depth = 256;
+  std::unique_ptr<MaskCache> masks;
+};
+
+// Links the rules: refuses left recursion (invalid, naming the rule) and a root that matches nothing.
+Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::vector<Rule>& rules, uint32_t root,
+                                              const GrammarLimits& limits, AutomatonBudget& budget);
+
+}  // namespace redoubt::grammar

@@ -1,0 +1,67 @@
+// Where a text stands in a grammar: a set of stacks that share their lower parts.
+//
+// A stack is a state (its top, which reads the next byte) and a frame, which names the state to go on with when the
+// top's rule ends, and the frame below. Equal frames are one frame, so equal stacks are equal pairs, and the set merges
+// them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "text/grammar_program.h"
+
+namespace redoubt::grammar {
+
+struct Stack {
+  uint32_t state = 0;
+  uint32_t frame = 0;
+  bool operator==(const Stack&) const = default;
+  auto operator<=>(const Stack&) const = default;
+};
+
+// Frame 0 is the bottom: the end of the text, or (in masks shared by many stacks) whatever lies below.
+class Frames {
+ public:
+  struct Frame {
+    uint32_t state, below, depth;
+  };
+  Frames();
+  uint32_t push(uint32_t state, uint32_t below);
+  const Frame& operator[](uint32_t frame) const { return frames_[frame]; }
+  size_t size() const { return frames_.size(); }
+
+ private:
+  void rehash(size_t slots);
+  std::vector<Frame> frames_;
+  std::vector<uint32_t> table_;  // open addressing: frame numbers, 0 is free
+};
+
+struct StackSet {
+  std::vector<Stack> stacks;  // sorted, unique; tops that can read a byte
+  bool ended = false;         // the bottom was reached: the text is whole
+  uint32_t peak = 0;          // deepest frame that any of them needs to come to its end
+};
+
+// Follows what reads no byte: calls, and ends of rules. One Arrival fills one StackSet.
+class Arrival {
+ public:
+  // Stacks that could not come to their end within max_depth are left out, so that nobody runs into a dead end.
+  Arrival(const Program& program, Frames& frames, uint32_t max_depth)
+      : program_(program), frames_(frames), max_depth_(max_depth) {}
+  void arrive(Stack stack, StackSet& set);
+  void finish(StackSet& set);  // sorts; must be called once after the last arrive
+
+  static constexpr size_t kMaxStacks = 256;  // more are dropped: fewer texts then, but each still a valid one
+
+ private:
+  bool seen(Stack stack);
+  const Program& program_;
+  Frames& frames_;
+  uint32_t max_depth_;
+  std::vector<Stack> seen_, work_;
+};
+
+// The set after one more byte.
+void step(const Program& program, Frames& frames, uint32_t max_depth, const StackSet& from, uint8_t byte, StackSet& to);
+
+}  // namespace redoubt::grammar

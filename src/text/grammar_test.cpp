@@ -1,0 +1,516 @@
+// Grammars and their masks: what matches, what is refused, and that a cached mask is what trying each token gives.
+
+#include "text/grammar.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <random>
+
+#include "core/utf8.h"
+#include "text/grammar_vocabulary.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+namespace redoubt {
+namespace {
+
+using VocabularyPtr = std::shared_ptr<const GrammarVocabulary>;
+
+VocabularyPtr make_vocabulary(std::vector<std::string> extra) {
+  std::vector<std::string> texts{""};  // id 0: a token without text, never allowed
+  for (int b = 0; b < 256; ++b) texts.push_back(std::string(1, static_cast<char>(b)));
+  texts.insert(texts.end(), extra.begin(), extra.end());
+  return std::make_shared<const grammar::Vocabulary>(texts);
+}
+
+VocabularyPtr json_vocabulary() {
+  static const VocabularyPtr vocabulary = make_vocabulary(
+      {"{\"",  "\":",     "\": ", "\",",     "\", \"",   "\"}", "\"}}",  "}]",       "}},",     "]}",       "},{",
+       "[{\"", "tr",      "true", "true,",   "false}",   "nul", "null",  "12",       "123,",    "1}",       "0.5",
+       "e1",   "-1",      "\n",   "\n  ",    "\n    \"", " \"", " {",    ": [",      "name",    "na",       "me\"",
+       "abc",  "ab\\",    "\\n",  "\\u00",   "\\ud8",    "é",   "日本",  "\xe6\x97", "\xa5\",", "\":\"",    "\":{\"",
+       "[]",   "{}",      "[[",   "[[[",     "]]",       ",1",  ", ",    "  ",       "\t",      "aaaaaaaa", "bb",
+       "ba",   "\"a\":1", "red",  "\"red\"", "green",    "id",  "2024-", "02-29",    "00",      "99"});
+  return vocabulary;
+}
+
+const grammar::Vocabulary& texts(const VocabularyPtr& vocabulary) {
+  return static_cast<const grammar::Vocabulary&>(*vocabulary);
+}
+
+bool bytes_match(const GrammarPtr& grammar, std::string_view text) {
+  GrammarMatcher matcher(grammar, json_vocabulary());
+  for (const char c : text)
+    if (!matcher.accept(1 + static_cast<uint8_t>(c))) return false;
+  return matcher.can_end();
+}
+
+GrammarPtr from_schema(std::string_view schema) {
+  auto json = parse_json(schema);
+  EXPECT_TRUE(json.has_value()) << schema;
+  auto grammar = grammar_from_json_schema(*json);
+  EXPECT_TRUE(grammar.has_value()) << schema << ": " << (grammar.has_value() ? "" : grammar.error().message);
+  return grammar.has_value() ? *grammar : nullptr;
+}
+
+Error refusal(std::string_view schema) {
+  auto json = parse_json(schema);
+  EXPECT_TRUE(json.has_value()) << schema;
+  auto grammar = grammar_from_json_schema(*json);
+  EXPECT_FALSE(grammar.has_value()) << schema;
+  return grammar.has_value() ? Error{} : grammar.error();
+}
+
+std::vector<uint32_t> mask_of(GrammarMatcher& matcher, int32_t vocab_size) {
+  std::vector<uint32_t> mask((static_cast<size_t>(vocab_size) + 31) / 32, 0xffffffff);
+  matcher.fill_mask(mask);
+  return mask;
+}
+
+bool allowed(const std::vector<uint32_t>& mask, int32_t id) {
+  return mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1;
+}
+
+// Walks at random through a grammar's masks; checks each against trying every token, and returns the text once it
+// ended.
+std::string random_walk(const GrammarPtr& grammar, const VocabularyPtr& vocabulary, uint32_t seed, bool brute_force,
+                        int max_tokens = 60) {
+  std::mt19937 random(seed);
+  GrammarMatcher matcher(grammar, vocabulary);
+  std::string text;
+  for (int step = 0; step < 2000; ++step) {
+    const auto mask = mask_of(matcher, vocabulary->vocab_size());
+    std::vector<int32_t> open;
+    for (int32_t id = 0; id < vocabulary->vocab_size(); ++id) {
+      if (brute_force) {
+        GrammarMatcher copy(matcher);
+        const bool accepted = copy.accept(id);
+        EXPECT_EQ(accepted, allowed(mask, id)) << "after " << text << " token " << texts(vocabulary).text(id);
+        if (accepted != allowed(mask, id)) return {};
+      }
+      if (allowed(mask, id)) open.push_back(id);
+    }
+    EXPECT_EQ(matcher.must_end(), matcher.can_end() && open.empty());
+    if (open.empty()) {
+      EXPECT_TRUE(matcher.can_end()) << "a dead end after " << text;
+      return text;
+    }
+    if (matcher.can_end() && random() % 4 == 0) return text;
+    // Once the text is long, what closes things is preferred, so that walks end.
+    int32_t chosen = open[random() % open.size()];
+    if (step > max_tokens) {
+      for (const std::string_view closing : {"\"", "}", "]"})
+        if (allowed(mask, 1 + closing[0])) chosen = 1 + closing[0];
+    }
+    EXPECT_TRUE(matcher.accept(chosen));
+    text += texts(vocabulary).text(chosen);
+  }
+  ADD_FAILURE() << "no end in sight: " << text.substr(0, 200);
+  return text;
+}
+
+TEST(Grammar, ChoiceAllowsJustItsTexts) {
+  const std::vector<std::string> choices{"yes", "no", "nothing"};
+  const GrammarPtr grammar = *grammar_from_choice(choices);
+  for (const std::string& choice : choices) EXPECT_TRUE(bytes_match(grammar, choice));
+  for (const char* wrong : {"", "ye", "yess", "noth", "x"}) EXPECT_FALSE(bytes_match(grammar, wrong)) << wrong;
+  GrammarMatcher matcher(grammar, make_vocabulary({}));
+  for (const char c : std::string("no")) EXPECT_TRUE(matcher.accept(1 + c));
+  EXPECT_TRUE(matcher.can_end());
+  EXPECT_FALSE(matcher.must_end());
+  for (const char c : std::string("thing")) EXPECT_TRUE(matcher.accept(1 + c));
+  EXPECT_TRUE(matcher.must_end());
+  EXPECT_FALSE(matcher.accept(0));
+  EXPECT_FALSE(matcher.accept(-1));
+  EXPECT_FALSE(matcher.accept(1'000'000'000));
+  EXPECT_FALSE(grammar_from_choice({}).has_value());
+}
+
+TEST(Grammar, RegexMatchesWhatPcreMatches) {
+  const std::vector<std::string> patterns = {
+      "a",     "ab|ba",  "(a|b)*a",     "a{2,3}",   "[^a]",    "[a-b1]+",       "(ab?){1,2}", "a*b+c?",
+      "\\d+",  "[\\w]1", "(?:a|bb)*?",  "^ab$|^b$", "a|",      "(a|ab)(c|bcd)", "[b-]+",      "[]a]",
+      "\\x61", "(a*)*",  "(a|b){0,2}1", ".",        "\\S\\s?", "é|[à-ê]b",      "(?<n>a)b",   "[^\\d]{2}"};
+  const std::string alphabet[] = {"a", "b", "c", "1", "-", "]", " ", "é"};
+  for (const std::string& pattern : patterns) {
+    const auto grammar = grammar_from_regex(pattern);
+    ASSERT_TRUE(grammar.has_value()) << pattern << ": " << grammar.error().message;
+    int code = 0;
+    PCRE2_SIZE offset = 0;
+    pcre2_code* compiled =
+        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                      PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY, &code, &offset, nullptr);
+    ASSERT_NE(compiled, nullptr) << pattern;
+    pcre2_match_data* data = pcre2_match_data_create_from_pattern(compiled, nullptr);
+    std::vector<std::string> subjects{""};
+    for (size_t i = 0; i < subjects.size() && subjects[i].size() < 5; ++i)
+      for (const std::string& c : alphabet)
+        if (subjects.size() < 3000) subjects.push_back(subjects[i] + c);
+    for (const std::string& s : subjects) {
+      const bool expected =
+          pcre2_match(compiled, reinterpret_cast<PCRE2_SPTR>(s.data()), s.size(), 0, 0, data, nullptr) >= 0;
+      ASSERT_EQ(bytes_match(*grammar, s), expected) << pattern << " on '" << s << "'";
+    }
+    pcre2_match_data_free(data);
+    pcre2_code_free(compiled);
+  }
+}
+
+TEST(Grammar, RegexRefusesByName) {
+  for (const auto& [pattern, name] : std::vector<std::pair<std::string, std::string>>{{"(?=a)b", "lookaround"},
+                                                                                      {"(?<!a)b", "lookaround"},
+                                                                                      {"(a)\\1", "backreference"},
+                                                                                      {"a\\b", "boundary"},
+                                                                                      {"a^b", "anchor"},
+                                                                                      {"\\p{L}", "property"},
+                                                                                      {"a++", "possessive"},
+                                                                                      {"(?i)a", "group"},
+                                                                                      {"[[:alpha:]]", "POSIX"}}) {
+    const auto grammar = grammar_from_regex(pattern);
+    ASSERT_FALSE(grammar.has_value()) << pattern;
+    EXPECT_EQ(grammar.error().code, ErrorCode::unsupported) << pattern;
+    EXPECT_NE(grammar.error().message.find(name), std::string::npos) << grammar.error().message;
+  }
+  for (const char* pattern : {"(", ")", "[", "a{3,2}", "*", "a**", "\\", "[b-a]", "(a{1000}){1000}",
+                              "((a{100}){100}){100}", "\xff", "[^\\s\\S]"})
+    EXPECT_FALSE(grammar_from_regex(pattern).has_value()) << pattern;
+  const std::string deep(5000, '(');
+  EXPECT_FALSE(grammar_from_regex(deep).has_value());
+}
+
+TEST(Grammar, GbnfFollowsRulesAndRecursion) {
+  const auto grammar = grammar_from_gbnf(R"(# sums
+root ::= expr
+expr ::= term (("+" | "-") term)*   # left to right
+term ::= [0-9]{1,3} | "(" expr ")" |
+         "x" "²"?
+)");
+  ASSERT_TRUE(grammar.has_value()) << grammar.error().message;
+  for (const char* text : {"1", "12+3", "(1-(2+x²))+x", "((((7))))"}) EXPECT_TRUE(bytes_match(*grammar, text)) << text;
+  for (const char* text : {"", "+", "1234", "(1", "1)", "x³", "1+"}) EXPECT_FALSE(bytes_match(*grammar, text)) << text;
+  for (uint32_t seed = 0; seed < 10; ++seed)
+    random_walk(*grammar, make_vocabulary({"1+", "+(", "))", "(((((", "x²+", "²)", "12)"}), seed, true);
+}
+
+TEST(Grammar, GbnfRefusesWhatCannotBe) {
+  for (const auto& [text, name] : std::vector<std::pair<std::string, std::string>>{
+           {"root ::= a", "'a'"},
+           {"x ::= \"a\"", "root"},
+           {"root ::= root", "match"},
+           {"root ::= root \"a\" | \"b\"", "left recursion"},
+           {"root ::= b root \"a\" | \"b\"\nb ::= \"\"", "left recursion"},
+           {"root ::= \"a\" root", "match"},
+           {"root ::= \"a", "literal"},
+           {"root ::= [a", "class"},
+           {"root ::= (\"a\"", ")"},
+           {"root ::= \"a\"\nroot ::= \"b\"", "twice"},
+           {"root", "::="},
+           {"", "root"},
+           {"root ::= \"a\"{10001}", "10,000"},
+           {"root ::= a{1000}\na ::= \"abc\"{1000} b\nb ::= ((\"x\"{999}){999}){999}", "large"}}) {
+    const auto grammar = grammar_from_gbnf(text);
+    ASSERT_FALSE(grammar.has_value()) << text;
+    EXPECT_NE(grammar.error().message.find(name), std::string::npos) << text << ": " << grammar.error().message;
+  }
+}
+
+TEST(Grammar, DepthLimitNeverRunsIntoADeadEnd) {
+  const auto grammar =
+      grammar_from_gbnf("root ::= \"(\" root \")\" | [xyz] tail \".\"\ntail ::= \"a\" tail \"b\" | \"c\"");
+  ASSERT_TRUE(grammar.has_value());
+  const VocabularyPtr vocabulary = make_vocabulary({"((((((((", "(((", "aaaa", "))))", "bbbb", "xa"});
+  GrammarMatcher matcher(*grammar, vocabulary);
+  int depth = 0;
+  while (matcher.accept(257)) depth += 8;  // eight parentheses a token
+  EXPECT_GT(depth, 100);
+  EXPECT_LT(depth, 300);
+  // From here to the very limit masks and acceptance agree, and the text can still be ended.
+  while (matcher.accept(1 + '(')) ++depth;
+  const auto mask = mask_of(matcher, vocabulary->vocab_size());
+  for (int32_t id = 0; id < vocabulary->vocab_size(); ++id) {
+    GrammarMatcher copy(matcher);
+    EXPECT_EQ(copy.accept(id), allowed(mask, id)) << id;
+  }
+  for (const char c : std::string("xc.")) ASSERT_TRUE(matcher.accept(1 + c)) << c;
+  for (int i = 0; i < depth; ++i) ASSERT_TRUE(matcher.accept(1 + ')')) << i;
+  EXPECT_TRUE(matcher.must_end());
+}
+
+TEST(Grammar, JsonObjectIsAnyJsonObject) {
+  const GrammarPtr grammar = *grammar_for_json_object();
+  for (const char* text : {"{}", "{\"a\": 1}", "{\"a\":[1,-2.5e+3,{\"b\":null}],\n  \"c\": \"\\u00e9\\ud83d\\ude00é\"}",
+                           "{\"\":[]}", "{\"a\":[\n]}"})
+    EXPECT_TRUE(bytes_match(grammar, text)) << text;
+  for (const char* text : {"", "[]", "1", "{", "{a:1}", "{\"a\":01}", "{\"a\":1,}", "{\"a\":\"\n\"}",
+                           "{\"a\":\"\\ud83d\"}", "{\"a\":\"\xff\"}", "{\"a\":  1}", "{\n\n}", "{\"a\":1} ",
+                           "{\"a\":1e999}", "{\"a\":\"\xed\xa0\x80\"}", "{\"a\":.5}", "{\"a\":tru}"})
+    EXPECT_FALSE(bytes_match(grammar, text)) << text;
+  for (uint32_t seed = 0; seed < 40; ++seed) {
+    const std::string text = random_walk(grammar, json_vocabulary(), seed, seed < 6);
+    const auto json = nlohmann::json::parse(text, nullptr, false);
+    EXPECT_FALSE(json.is_discarded()) << text;
+  }
+}
+
+TEST(Grammar, JsonNestsAsDeepAsReadersRead) {
+  const GrammarPtr grammar = *grammar_for_json_object();
+  GrammarMatcher matcher(grammar, json_vocabulary());
+  std::string text = "{\"a\":";
+  for (const char c : text) ASSERT_TRUE(matcher.accept(1 + c));
+  while (matcher.accept(1 + '[')) text += '[';
+  EXPECT_GT(text.size(), 50u);
+  ASSERT_TRUE(matcher.accept(1 + ']'));
+  text += ']';
+  while (matcher.accept(1 + ']')) text += ']';
+  ASSERT_TRUE(matcher.accept(1 + '}'));
+  text += '}';
+  EXPECT_TRUE(parse_json(text).has_value()) << text;
+}
+
+TEST(Grammar, CopiesGoSeparateWays) {
+  const GrammarPtr grammar = *grammar_for_json_object();
+  GrammarMatcher one(grammar, json_vocabulary());
+  ASSERT_TRUE(one.accept(1 + '{'));
+  GrammarMatcher two(one);
+  ASSERT_TRUE(one.accept(1 + '}'));
+  EXPECT_TRUE(one.must_end());
+  EXPECT_FALSE(two.can_end());
+  ASSERT_TRUE(two.accept(1 + '"'));
+}
+
+struct SchemaCase {
+  std::string schema;
+  std::vector<std::string> good, bad;
+};
+
+std::vector<SchemaCase> schema_cases() {
+  return {
+      {R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"string"}},"required":["a"],"additionalProperties":false})",
+       {"{\"a\":1}", "{\"a\": 1, \"b\": \"x\"}", "{\n  \"a\":1\n}"},
+       {"{}", "{\"b\":\"x\"}", "{\"a\":1.5}", "{\"b\":\"\",\"a\":1}", "{\"a\":1,\"c\":1}"}},
+      {R"({"type":"object","properties":{"a":{"type":"boolean"},"b":{},"c":{"type":"null"}}})",
+       {"{}", "{\"a\":true}", "{\"b\":[1]}", "{\"c\":null}", "{\"a\":false,\"c\":null}"},
+       {"{,}", "{\"a\":1}", "{\"c\":null,\"a\":true}"}},
+      {R"({"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":{"type":"string"}})",
+       {"{\"a\":1,\"b\":\"x\"}", "{\"aa\":\"x\"}", "{\"\":\"x\"}"},
+       {"{\"a\":\"x\"}", "{\"b\":1}", "{\"\\u0061\":\"x\"}"}},
+      {R"({"type":["string","null"],"minLength":2,"maxLength":3})",
+       {"null", "\"ab\"", "\"日本語\"", "\"\\ud83d\\ude00a\""},
+       {"\"a\"", "\"abcd\"", "\"\\ud83d\\ude00\""}},
+      {R"({"enum":["red","green",1,null,{"a":[1,2]}]})",
+       {"\"red\"", "1", "null", "{\"a\": [1, 2]}", "{\"a\":[1,2]}"},
+       {"\"blue\"", "2", "{\"a\":[1]}"}},
+      {R"({"const":"x\"y"})", {"\"x\\\"y\""}, {"\"x\""}},
+      {R"({"type":"integer","minimum":-12,"maximum":345})",
+       {"-12", "0", "345", "99", "-1", "7"},
+       {"-13", "346", "1000", "-0", "01", "1.0", "-20"}},
+      {R"({"type":"integer","exclusiveMinimum":9})", {"10", "11", "90", "123456789012"}, {"9", "-10", "0"}},
+      {R"({"type":"integer","exclusiveMaximum":-9})", {"-10", "-11", "-90"}, {"-9", "9", "0", "-1"}},
+      {R"({"type":"integer","minimum":0.5,"maximum":2.5})", {"1", "2"}, {"0", "3"}},
+      {R"({"type":"number","minimum":0,"maximum":1})",
+       {"0", "1", "0.5", "1.0", "0.000"},
+       {"1.01", "-0.1", "2", "1e5", "-0"}},
+      {R"({"type":"number","exclusiveMinimum":0.25,"exclusiveMaximum":10.5})",
+       {"0.251", "0.3", "1", "10", "10.49"},
+       {"0.25", "0.250", "10.5", "10.50", "0", "11", "-1", "0.2"}},
+      {R"({"type":"number","maximum":-1.5})", {"-1.5", "-1.50", "-2", "-100.25"}, {"-1.4", "0", "1.5", "-1"}},
+      {R"({"type":"number"})", {"0", "-1.5e-10", "123.456"}, {"1.", ".1", "1e999", "+1"}},
+      {R"({"type":"number","multipleOf":1})", {"3"}, {"3.5"}},
+      {R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":3})",
+       {"[1]", "[1, 2]", "[1,2,3]"},
+       {"[]", "[1,2,3,4]", "[\"a\"]", "[1,]"}},
+      {R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":{"type":"null"},"minItems":1})",
+       {"[1]", "[1,\"a\"]", "[1,\"a\",null,null]"},
+       {"[]", "[\"a\"]", "[1,null]"}},
+      {R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":false})",
+       {"[]", "[1]", "[1,\"a\"]"},
+       {"[1,\"a\",1]", "[null]"}},
+      {R"({"type":"array","items":false})", {"[]"}, {"[1]"}},
+      {R"({"type":"array","maxItems":0})", {"[]"}, {"[1]"}},
+      {R"({"anyOf":[{"type":"integer"},{"type":"string","maxLength":1}]})", {"1", "\"a\""}, {"\"ab\"", "null"}},
+      {R"({"oneOf":[{"type":"object","properties":{"k":{"const":"a"},"v":{"type":"integer"}},"required":["k","v"]},
+                    {"type":"object","properties":{"k":{"const":"b"},"v":{"type":"string"}},"required":["k","v"]}]})",
+       {"{\"k\":\"a\",\"v\":1}", "{\"k\":\"b\",\"v\":\"\"}"},
+       {"{\"k\":\"a\",\"v\":\"\"}", "{\"k\":\"c\",\"v\":1}"}},
+      {R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},{"properties":{"a":{"minimum":3},"b":{"type":"null"}},"required":["b"]}]})",
+       {"{\"a\":3,\"b\":null}"},
+       {"{\"a\":2,\"b\":null}", "{\"a\":3}", "{\"b\":null}"}},
+      {R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer"}},"anyOf":[{"required":["a"]},{"required":["b"]}]})",
+       {"{\"a\":1}", "{\"b\":1}", "{\"a\":1,\"b\":2}"},
+       {"{}"}},
+      {R"({"$defs":{"n":{"type":"object","properties":{"v":{"type":"integer"},"next":{"anyOf":[{"$ref":"#/$defs/n"},{"type":"null"}]}},"required":["v","next"],"additionalProperties":false}},"$ref":"#/$defs/n"})",
+       {"{\"v\":1,\"next\":null}", "{\"v\":1,\"next\":{\"v\":2,\"next\":null}}"},
+       {"{\"v\":1}", "{\"v\":1,\"next\":1}"}},
+      {R"({"type":"string","pattern":"^[a-c]+\\d{2}$"})",
+       {"\"a12\"", "\"abc99\""},
+       {"\"d12\"", "\"a1\"", "\"\"", "\"xa12\""}},
+      {R"({"type":"string","pattern":"b\"|\\\\n"})", {"\"ab\\\"c\"", "\"\\\\n\""}, {"\"b\"", "\"\\n\""}},
+      {R"({"type":"string","pattern":"^a","maxLength":2})", {"\"a\"", "\"ab\""}, {"\"b\"", "\"abc\"", "\"\""}},
+      {R"({"type":"string","format":"date"})",
+       {"\"2024-02-29\"", "\"2023-12-31\"", "\"2000-02-29\""},
+       {"\"2023-02-29\"", "\"1900-02-29\"", "\"2024-13-01\"", "\"2024-04-31\""}},
+      {R"({"type":"string","format":"date-time"})",
+       {"\"2024-02-29T23:59:59Z\"", "\"2024-02-29T00:00:00.123+05:30\""},
+       {"\"2024-02-29\"", "\"2024-02-29T24:00:00Z\""}},
+      {R"({"type":"string","format":"uuid"})", {"\"123e4567-e89b-12d3-a456-426614174000\""}, {"\"123e4567\""}},
+      {R"({"type":"string","format":"ipv4"})",
+       {"\"127.0.0.1\"", "\"255.255.255.255\""},
+       {"\"256.0.0.1\"", "\"1.2.3\"", "\"01.2.3.4\""}},
+      {R"({"type":"string","format":"email"})",
+       {"\"a.b+c@x-y.example.org\""},
+       {"\"a@b\"", "\"@x.org\"", "\"a@-x.org\""}},
+      {R"({"type":"object","minProperties":1,"maxProperties":2,"additionalProperties":{"type":"integer"}})",
+       {"{\"a\":1}", "{\"a\":1,\"b\":2}"},
+       {"{}", "{\"a\":1,\"b\":2,\"c\":3}"}},
+      {R"({"type":"object","properties":{"a":true,"b":true,"c":true},"minProperties":2,"maxProperties":2})",
+       {"{\"a\":1,\"c\":2}", "{\"b\":1,\"c\":2}"},
+       {"{\"a\":1}", "{\"a\":1,\"b\":1,\"c\":1}"}},
+      {R"({"type":"object","patternProperties":{"^s_":{"type":"string"},"^i_":{"type":"integer"}},"additionalProperties":false})",
+       {"{}", "{\"s_a\":\"\",\"i_b\":1}"},
+       {"{\"s_a\":1}", "{\"x\":1}"}},
+      {R"({"type":"string","enum":["a","bb",1],"minLength":2})", {"\"bb\""}, {"\"a\"", "1"}},
+      {R"({"properties":{"a":{"type":"string"}},"required":["a","z"]})", {"{\"a\":\"\",\"z\":1}"}, {"{\"a\":\"\"}"}},
+      {"true", {"1", "null", "{\"a\":[]}", "\"x\""}, {"", "x"}},
+  };
+}
+
+TEST(JsonSchema, MatchesInstancesAndNothingElse) {
+  for (const SchemaCase& c : schema_cases()) {
+    const GrammarPtr grammar = from_schema(c.schema);
+    ASSERT_NE(grammar, nullptr);
+    for (const std::string& text : c.good)
+      EXPECT_TRUE(bytes_match(grammar, text)) << c.schema << " should take " << text;
+    for (const std::string& text : c.bad)
+      EXPECT_FALSE(bytes_match(grammar, text)) << c.schema << " should not take " << text;
+  }
+}
+
+TEST(JsonSchema, MasksAreWhatTryingEachTokenGives) {
+  uint32_t seed = 1;
+  for (const SchemaCase& c : schema_cases()) {
+    const GrammarPtr grammar = from_schema(c.schema);
+    for (int i = 0; i < 4; ++i) {
+      const std::string text = random_walk(grammar, json_vocabulary(), ++seed, i == 0, 25);
+      EXPECT_FALSE(nlohmann::json::parse(text, nullptr, false).is_discarded()) << c.schema << " gave " << text;
+      EXPECT_TRUE(bytes_match(grammar, text));
+    }
+  }
+}
+
+TEST(JsonSchema, IntegerBoundsAreExact) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 60; ++round) {
+    const int span = round < 30 ? 130 : 3000;
+    int low = static_cast<int>(random() % (2 * span)) - span, high = low + static_cast<int>(random() % span);
+    const GrammarPtr grammar = from_schema("{\"type\":\"integer\",\"minimum\":" + std::to_string(low) +
+                                           ",\"maximum\":" + std::to_string(high) + "}");
+    for (int value = -span - 50; value<2 * span + 50; value += span> 1000 ? 7 : 1)
+      ASSERT_EQ(bytes_match(grammar, std::to_string(value)), low <= value && value <= high)
+          << low << ".." << high << ": " << value;
+    ASSERT_TRUE(bytes_match(grammar, std::to_string(low)));
+    ASSERT_TRUE(bytes_match(grammar, std::to_string(high)));
+  }
+}
+
+TEST(JsonSchema, NumberBoundsAreExact) {
+  std::mt19937 random(8);
+  for (int round = 0; round < 60; ++round) {
+    const double low = (static_cast<int>(random() % 4000) - 2000) / 100.0,
+                 high = low + static_cast<int>(random() % 900) / 100.0;
+    const bool open = round % 2 == 1;
+    if (open && low == high) continue;
+    const Json schema = {{"type", "number"},
+                         {open ? "exclusiveMinimum" : "minimum", low},
+                         {open ? "exclusiveMaximum" : "maximum", high}};
+    const auto grammar = grammar_from_json_schema(schema);
+    ASSERT_TRUE(grammar.has_value()) << schema << grammar.error().message;
+    for (int i = -2500; i < 3500; i += 3) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.3f", i / 100.0);
+      const double value = std::strtod(text, nullptr);
+      const bool expected = open ? low < value && value < high : low <= value && value <= high;
+      if (value == 0) continue;
+      ASSERT_EQ(bytes_match(*grammar, text), expected) << schema << ": " << text;
+    }
+  }
+}
+
+TEST(JsonSchema, RefusesByNameWhatItDoesNotEnforce) {
+  for (const auto& [schema, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"type":"array","uniqueItems":true})", "uniqueItems"}, {R"({"not":{"type":"string"}})", "not"}, {R"({"if":{},"then":{}})", "if"},
+           {R"({"type":"object","dependentRequired":{"a":["b"]}})", "dependentRequired"}, {R"({"type":"number","multipleOf":0.1})", "multipleOf"},
+           {R"({"type":"string","format":"hostname"})", "format"}, {R"({"type":"string","pattern":"(?=a)"})", "pattern"}, {R"({"$ref":"https://example.org/s"})", "$ref"},
+           {R"({"$ref":"#anchor"})", "$ref"}, {R"({"type":"array","contains":{}})", "contains"}, {R"({"type":"object","propertyNames":{}})", "propertyNames"},
+           {R"({"type":"string","frobnicate":1})", "frobnicate"}, {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "oneOf"},
+           {R"({"type":"object","properties":{"a":{"type":"object","properties":{"b":{"unevaluatedProperties":false}}}}})", "unevaluatedProperties"},
+           {R"({"type":"array","items":[{}]})", "items"}, {R"({"type":"string","maxLength":1000000})", "maxLength"},
+           {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "pattern"}, {R"({"type":"object","minProperties":3})", "minProperties"},
+           {R"({"type":"number","minimum":1e300})", "minimum"}}) {
+    const Error error = refusal(schema);
+    EXPECT_EQ(error.code, ErrorCode::unsupported) << schema << ": " << error.message;
+    EXPECT_EQ(error.param, param) << schema << ": " << error.message;
+  }
+}
+
+TEST(JsonSchema, RefusesWhatNothingMatches) {
+  for (const char* schema : {"false",
+                             R"({"$ref":"#"})",
+                             R"({"type":"integer","minimum":3,"maximum":2})",
+                             R"({"allOf":[{"type":"string"},{"type":"null"}]})",
+                             R"({"type":"object","required":["a"],"additionalProperties":false})",
+                             R"({"type":"array","minItems":2,"maxItems":1})",
+                             R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})",
+                             R"({"anyOf":[{"$ref":"#"}]})",
+                             R"({"allOf":[{"$ref":"#"}]})",
+                             R"({"type":"string","enum":[1]})",
+                             R"({"type":"frob"})",
+                             R"({"type":1})",
+                             R"({"enum":[]})",
+                             R"({"enum":3})",
+                             R"({"properties":[]})",
+                             R"({"required":[1]})",
+                             R"({"$ref":"#/nowhere"})",
+                             R"({"$ref":3})",
+                             R"({"minLength":-1})",
+                             "3",
+                             "null",
+                             R"([])",
+                             R"({"type":"integer","minimum":"a"})",
+                             R"({"type":"array","prefixItems":{}})",
+                             R"({"properties":{"a":3}})"})
+    EXPECT_FALSE(refusal(schema).message.empty()) << schema;
+  // A part that nothing matches is left out where it may be.
+  EXPECT_TRUE(
+      bytes_match(from_schema(R"({"type":"object","properties":{"a":false,"b":{"type":"null"}}})"), "{\"b\":null}"));
+}
+
+TEST(JsonSchema, HostileSchemasEndSoon) {
+  const auto start = std::chrono::steady_clock::now();
+  std::string fan = R"({"$defs":{"x0":{"type":"string"})";
+  for (int i = 1; i < 60; ++i) {
+    const std::string ref = "{\"$ref\":\"#/$defs/x" + std::to_string(i - 1) + "\"}";
+    fan += ",\"x" + std::to_string(i) + "\":{\"allOf\":[" + ref + "," + ref + "]}";
+  }
+  std::string growing = R"({"$defs":{"a":{"properties":{"x":{"allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}}},
+    "b":{"properties":{"x":{"allOf":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/a"},{"minProperties":1}]}}}},"$ref":"#/$defs/a"})";
+  std::string wide = R"({"type":"object","properties":{)";
+  for (int i = 0; i < 2000; ++i) wide += (i ? ",\"k" : "\"k") + std::to_string(i * 7919 % 2000) + "\":{}";
+  std::string counted =
+      R"({"type":"array","maxItems":10000,"items":{"type":"array","maxItems":10000,"items":{"type":"string","maxLength":10000}}})";
+  std::string patterns = R"({"type":"string","pattern":"(a|b)*a(a|b){18}c","maxLength":3000})";
+  for (const std::string& schema : {fan + "},\"$ref\":\"#/$defs/x59\"}", growing, wide + "}}", counted, patterns}) {
+    const auto json = parse_json(schema);
+    ASSERT_TRUE(json.has_value());
+    const auto grammar = grammar_from_json_schema(*json);  // compiled or refused, either will do
+    if (grammar.has_value()) {
+      GrammarMatcher matcher(*grammar, json_vocabulary());
+      mask_of(matcher, json_vocabulary()->vocab_size());
+    }
+  }
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20);
+}
+
+}  // namespace
+}  // namespace redoubt

@@ -1,0 +1,26 @@
+// Which of a tokenizer's tokens a grammar may produce.
+
+#include "text/grammar_vocabulary.h"
+#include "text/tokenizer.h"
+
+namespace redoubt {
+namespace {
+
+// A token that a model's template uses as a mark must not be written by a grammar: readers would take it for the mark.
+bool is_mark(std::string_view text) { return text.size() > 2 && text.front() == '<' && text.back() == '>'; }
+
+}  // namespace
+
+std::shared_ptr<const GrammarVocabulary> make_grammar_vocabulary(const Tokenizer& tokenizer) {
+  std::vector<std::string> texts(static_cast<size_t>(tokenizer.vocab_size()));
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const TokenKind kind = tokenizer.kind(id);
+    if (kind == TokenKind::control || kind == TokenKind::unused) continue;
+    const std::string_view text = tokenizer.bytes(id);
+    if (kind == TokenKind::user_defined && is_mark(text)) continue;
+    texts[static_cast<size_t>(id)] = text;
+  }
+  return std::make_shared<const grammar::Vocabulary>(texts);
+}
+
+}  // namespace redoubt

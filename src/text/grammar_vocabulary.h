@@ -1,0 +1,42 @@
+// The texts of a tokenizer's tokens, as masks need them.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/grammar.h"
+#include "text/token_trie.h"
+
+namespace redoubt::grammar {
+
+struct MaskEntry;
+
+class Vocabulary : public GrammarVocabulary {
+ public:
+  // texts[id] is the token's bytes, "" for a token that no grammar may produce.
+  explicit Vocabulary(const std::vector<std::string>& texts);
+  int32_t vocab_size() const override { return static_cast<int32_t>(begin_.size()) - 1; }
+  std::string_view text(int32_t id) const {  // "" for an unknown id too
+    if (id < 0 || id >= vocab_size()) return {};
+    return std::string_view(bytes_).substr(begin_[id], begin_[id + 1] - begin_[id]);
+  }
+  const std::shared_ptr<const TokenTrie>& trie() const { return trie_; }
+
+  // Masks of rules without calls, shared by all grammars that hold the same rule (every schema has the JSON string).
+  std::shared_ptr<const MaskEntry> find_shared(const std::string& rule_text, uint32_t state) const;
+  void keep_shared(const std::string& rule_text, uint32_t state, std::shared_ptr<const MaskEntry> entry) const;
+
+ private:
+  std::string bytes_;
+  std::vector<uint32_t> begin_;
+  std::shared_ptr<const TokenTrie> trie_;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable std::unordered_map<std::string, std::unordered_map<uint32_t, std::shared_ptr<const MaskEntry>>> shared_;
+  mutable size_t shared_bytes_ = 0;
+};
+
+}  // namespace redoubt::grammar

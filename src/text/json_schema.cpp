@@ -1,0 +1,346 @@
+#include "text/json_schema.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "core/utf8.h"
+#include "text/grammar_program.h"
+
+namespace redoubt {
+namespace grammar {
+namespace {
+
+constexpr size_t kMaxSchemaBytes = size_t{16} << 20;  // of all schemas met, each spelled out once
+constexpr size_t kMaxFlattened = 50'000;              // references and allOf parts followed
+constexpr int kMaxFlattenDepth = 40;
+constexpr size_t kMaxAlternatives = 500;
+
+const std::set<std::string> kAnnotations = {"title",    "description", "default",  "examples",
+                                            "$schema",  "$id",         "$comment", "deprecated",
+                                            "readOnly", "writeOnly",   "$defs",    "definitions"};
+const std::set<std::string> kEnforced = {"type",
+                                         "properties",
+                                         "required",
+                                         "additionalProperties",
+                                         "patternProperties",
+                                         "minProperties",
+                                         "maxProperties",
+                                         "items",
+                                         "prefixItems",
+                                         "minItems",
+                                         "maxItems",
+                                         "enum",
+                                         "const",
+                                         "anyOf",
+                                         "oneOf",
+                                         "allOf",
+                                         "$ref",
+                                         "minLength",
+                                         "maxLength",
+                                         "pattern",
+                                         "format",
+                                         "minimum",
+                                         "maximum",
+                                         "exclusiveMinimum",
+                                         "exclusiveMaximum",
+                                         "multipleOf",
+                                         "uniqueItems"};
+const std::set<std::string> kTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
+
+Json without(const Json& schema, const std::string& keyword) {
+  Json out = schema;
+  out.erase(keyword);
+  return out;
+}
+
+// A keyword's name for a message: the client wrote it, so it is cut short.
+std::string shown(const std::string& keyword) { return keyword.substr(0, complete_utf8_prefix(keyword.substr(0, 64))); }
+
+}  // namespace
+
+Status SchemaCompiler::check_keywords(const Json& schema) const {
+  for (const auto& [keyword, value] : schema.items()) {
+    if (kAnnotations.contains(keyword)) continue;
+    if (!kEnforced.contains(keyword))
+      return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", shown(keyword));
+    if (keyword == "uniqueItems" && value != Json(false))
+      return unsupported("schema: uniqueItems is not enforced", keyword);
+    if ((keyword == "properties" || keyword == "patternProperties") && !value.is_object())
+      return invalid("schema: " + keyword + ": expected an object of schemas", keyword);
+    const bool list = keyword == "anyOf" || keyword == "oneOf" || keyword == "allOf" || keyword == "enum";
+    if (list && (!value.is_array() || value.empty()))
+      return invalid("schema: " + keyword + ": expected a list that is not empty", keyword);
+    if (keyword == "type") {
+      const auto known = [](const Json& t) { return t.is_string() && kTypes.contains(t.get<std::string>()); };
+      if (!known(value) && !(value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), known)))
+        return invalid("schema: type: expected a JSON type or a list of them", "type");
+    }
+  }
+  return ok();
+}
+
+// Local JSON pointers only: nothing is fetched.
+Result<const Json*> SchemaCompiler::resolve(const std::string& reference) const {
+  if (reference.empty() || reference[0] != '#')
+    return unsupported("schema: $ref: only references into the schema itself (#/...) are followed", "$ref");
+  const Json* at = &root_;
+  size_t i = 1;
+  if (i < reference.size() && reference[i] != '/')
+    return unsupported("schema: $ref: anchors are not followed, only #/...", "$ref");
+  while (i < reference.size()) {
+    const size_t end = std::min(reference.find('/', i + 1), reference.size());
+    std::string key;
+    for (size_t j = i + 1; j < end; ++j) {
+      if (reference[j] == '~' && j + 1 < end) {
+        key += reference[++j] == '1' ? '/' : '~';
+      } else if (reference[j] == '%' && j + 2 < end) {
+        const auto hex = [](char c) {
+          return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : 0;
+        };
+        key += static_cast<char>(hex(reference[j + 1]) * 16 + hex(reference[j + 2]));
+        j += 2;
+      } else {
+        key += reference[j];
+      }
+    }
+    i = end;
+    if (at->is_object() && at->contains(key)) {
+      at = &(*at)[key];
+    } else if (at->is_array() && !key.empty() && key.size() < 7 &&
+               key.find_first_not_of("0123456789") == std::string::npos && std::stoul(key) < at->size()) {
+      at = &(*at)[std::stoul(key)];
+    } else {
+      return invalid("schema: $ref: nothing stands where it points", "$ref");
+    }
+  }
+  return at;
+}
+
+Result<Json> SchemaCompiler::flatten(const Json& schema, int depth) {
+  if (++flattened_ > kMaxFlattened || depth > kMaxFlattenDepth)
+    return invalid("schema: references refer to themselves, or allOf nests too deep", "$ref");
+  if (schema == Json(true)) return Json::object();
+  if (schema == Json(false)) return Json{{"enum", Json::array()}};
+  if (!schema.is_object()) return invalid("schema: expected an object, true or false");
+  REDOUBT_CHECK(check_keywords(schema));
+  Json out = Json::object();
+  for (const auto& [keyword, value] : schema.items())
+    if (!kAnnotations.contains(keyword) && keyword != "$ref" && keyword != "allOf") out[keyword] = value;
+  if (const auto it = schema.find("$ref"); it != schema.end()) {
+    if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
+    REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));
+    REDOUBT_TRY(const Json flat, flatten(*target, depth + 1));
+    REDOUBT_TRY(out, merge_schemas(flat, out));
+  }
+  if (const auto it = schema.find("allOf"); it != schema.end()) {
+    for (const Json& part : *it) {
+      REDOUBT_TRY(const Json flat, flatten(part, depth + 1));
+      REDOUBT_TRY(out, merge_schemas(out, flat));
+    }
+  }
+  return out;
+}
+
+uint32_t SchemaCompiler::new_rule(std::string name) {
+  rules_.push_back({std::move(name), pool_.nothing()});
+  return static_cast<uint32_t>(rules_.size() - 1);
+}
+
+Result<ExprId> SchemaCompiler::schema(const Json& schema) {
+  if (schema == Json(true)) return any_value();
+  std::string text = dump_json(schema);
+  const auto it = known_.find(text);
+  if (it != known_.end()) return pool_.call(it->second);
+  schema_bytes_ += text.size();
+  if (schema_bytes_ > kMaxSchemaBytes || rules_.size() > limits_.max_rules || pool_.size() > limits_.max_expressions)
+    return invalid("schema: too large");
+  const uint32_t rule = new_rule("schema");
+  known_.emplace(std::move(text), rule);
+  open_.emplace_back(rule, schema);
+  return pool_.call(rule);
+}
+
+Result<ExprId> SchemaCompiler::body(const Json& source) {
+  if (source.is_object() && source.contains("$ref")) {
+    bool alone = true;
+    for (const auto& [keyword, value] : source.items())
+      alone = alone && (keyword == "$ref" || kAnnotations.contains(keyword));
+    if (alone) {
+      if (!source["$ref"].is_string()) return invalid("schema: $ref: expected a string", "$ref");
+      REDOUBT_TRY(const Json* target, resolve(source["$ref"].get<std::string>()));
+      return schema(*target);
+    }
+  }
+  REDOUBT_TRY(const Json flat, flatten(source));
+  if (flat.contains("anyOf")) return alternatives(flat, "anyOf");
+  if (flat.contains("oneOf")) return alternatives(flat, "oneOf");
+  if (flat.contains("enum") || flat.contains("const")) return enumeration(flat);
+  return typed(flat);
+}
+
+Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string& keyword) {
+  const Json& list = flat[keyword];
+  if (list.size() > kMaxAlternatives)
+    return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
+  const Json rest = without(flat, keyword);
+  std::vector<Json> branches;
+  std::vector<ExprId> parts;
+  for (const Json& branch : list) {
+    if (rest.empty() && keyword == "anyOf") {
+      REDOUBT_TRY(const ExprId part, schema(branch));
+      parts.push_back(part);
+      continue;
+    }
+    REDOUBT_TRY(Json alone, flatten(branch));
+    Json joined;
+    REDOUBT_TRY(joined, merge_schemas(rest, alone));
+    if (keyword == "oneOf") {
+      for (const Json& other : branches)
+        if (!evidently_disjoint(other, joined))
+          return unsupported(
+              "schema: oneOf: it is not evident that its alternatives exclude each other (anyOf says what is enforced)",
+              "oneOf");
+    }
+    REDOUBT_TRY(const ExprId part, schema(rest.empty() ? branch : joined));
+    parts.push_back(part);
+    branches.push_back(std::move(joined));
+  }
+  return pool_.choice(std::move(parts));
+}
+
+// A value of an enum, with the white space that any JSON of ours may have.
+ExprId SchemaCompiler::written(const Json& value) {
+  if (!value.is_structured() || value.empty()) return pool_.literal(dump_json(value));
+  std::vector<ExprId> parts{pool_.literal(value.is_array() ? "[" : "{"), white_space()};
+  bool first = true;
+  for (const auto& [key, member] : value.items()) {
+    if (!first) {
+      parts.push_back(pool_.literal(","));
+      parts.push_back(white_space());
+    }
+    first = false;
+    if (value.is_object()) {
+      parts.push_back(pool_.literal(dump_json(Json(key))));
+      parts.push_back(colon());
+    }
+    parts.push_back(written(member));
+  }
+  parts.push_back(white_space());
+  parts.push_back(pool_.literal(value.is_array() ? "]" : "}"));
+  return pool_.sequence(std::move(parts));
+}
+
+// Whether a listed value also meets the keywords beside the list.
+Result<bool> SchemaCompiler::admits(const Json& flat, const Json& value) {
+  const std::set<std::string> types = types_of(flat);
+  const bool whole =
+      value.is_number_integer() ||
+      (value.is_number_float() &&
+       value.get<double>() == static_cast<double>(static_cast<int64_t>(std::clamp(value.get<double>(), -9e15, 9e15))));
+  const std::string type = value.is_null()      ? "null"
+                           : value.is_boolean() ? "boolean"
+                           : value.is_number()  ? (whole ? "integer" : "number")
+                           : value.is_string()  ? "string"
+                           : value.is_array()   ? "array"
+                                                : "object";
+  if (flat.contains("type") && !types.contains(type) && !(type == "integer" && types.contains("number"))) return false;
+  for (const auto& [keyword, bound] : flat.items()) {
+    if (keyword == "type" || keyword == "enum" || keyword == "const") continue;
+    if (value.is_number()) {
+      if ((keyword == "minimum" && value < bound) || (keyword == "maximum" && value > bound) ||
+          (keyword == "exclusiveMinimum" && value <= bound) || (keyword == "exclusiveMaximum" && value >= bound))
+        return false;
+      if (keyword == "multipleOf") return unsupported("schema: multipleOf beside enum is not enforced", keyword);
+    }
+    if (value.is_structured())
+      return unsupported("schema: `" + keyword + "` beside an enum of objects or arrays is not enforced", keyword);
+  }
+  if (value.is_string()) {
+    REDOUBT_TRY(const Automaton body, string_body(flat));
+    const std::string text = dump_json(value);
+    return matches(body, std::string_view(text).substr(1, text.size() - 2));
+  }
+  return true;
+}
+
+Result<ExprId> SchemaCompiler::enumeration(const Json& flat) {
+  Json values = Json::array();
+  if (flat.contains("const")) {
+    const bool listed = !flat.contains("enum") ||
+                        std::find(flat["enum"].begin(), flat["enum"].end(), flat["const"]) != flat["enum"].end();
+    if (listed) values.push_back(flat["const"]);
+  } else {
+    values = flat["enum"];
+  }
+  const bool bare = std::all_of(flat.items().begin(), flat.items().end(), [](const auto& item) {
+    return item.key() == "enum" || item.key() == "const" || item.key() == "type";
+  });
+  std::vector<ExprId> parts;
+  for (const Json& value : values) {
+    // Strings are only measured where something measures them.
+    bool fits = true;
+    if (bare && value.is_string()) {
+      fits = !flat.contains("type") || types_of(flat).contains("string");
+    } else {
+      REDOUBT_TRY(fits, admits(flat, value));
+    }
+    if (fits) parts.push_back(written(value));
+  }
+  return pool_.choice(std::move(parts));
+}
+
+Result<ExprId> SchemaCompiler::typed(const Json& flat) {
+  const std::set<std::string> types = types_of(flat);
+  if (flat.empty()) return any_value();
+  std::vector<ExprId> parts;
+  if (types.contains("null")) parts.push_back(pool_.literal("null"));
+  if (types.contains("boolean")) {
+    parts.push_back(pool_.literal("true"));
+    parts.push_back(pool_.literal("false"));
+  }
+  const auto add = [&](Result<ExprId> made) -> Status {
+    REDOUBT_TRY(const ExprId part, std::move(made));
+    parts.push_back(part);
+    return ok();
+  };
+  if (types.contains("number"))
+    REDOUBT_CHECK(add(number(flat, false)));
+  else if (types.contains("integer"))
+    REDOUBT_CHECK(add(number(flat, true)));
+  if (types.contains("string")) REDOUBT_CHECK(add(string(flat)));
+  if (types.contains("array")) REDOUBT_CHECK(add(array(flat)));
+  if (types.contains("object")) REDOUBT_CHECK(add(object(flat)));
+  return pool_.choice(std::move(parts));
+}
+
+Result<GrammarPtr> SchemaCompiler::link(uint32_t root) {
+  auto program = link_program(pool_, rules_, root, limits_, budget_);
+  if (!program.has_value()) return std::move(program.error()).within("schema");
+  return GrammarPtr(std::move(program).value());
+}
+
+Result<GrammarPtr> SchemaCompiler::run() {
+  REDOUBT_TRY(const ExprId root, schema(root_));
+  while (!open_.empty()) {
+    const auto [rule, source] = std::move(open_.front());
+    open_.pop_front();
+    REDOUBT_TRY(rules_[rule].body, body(source));
+  }
+  return link(pool_[root].index);
+}
+
+Result<GrammarPtr> SchemaCompiler::run_any_object() {
+  any_value();
+  return link(pool_[any_object()].index);
+}
+
+}  // namespace grammar
+
+Result<GrammarPtr> grammar_from_json_schema(const Json& schema) { return grammar::SchemaCompiler(schema).run(); }
+
+Result<GrammarPtr> grammar_for_json_object() {
+  const Json unused;
+  return grammar::SchemaCompiler(unused).run_any_object();
+}
+
+}  // namespace redoubt

@@ -1,0 +1,216 @@
+// Numbers between bounds, as digit automata: magnitudes are compared digit by digit, most significant first.
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "text/json_schema.h"
+
+namespace redoubt::grammar {
+namespace {
+
+constexpr int kFreeDigits = 40;   // where nothing bounds a number: more say nothing to anybody
+constexpr int kExactDigits = 15;  // two decimals of so many digits that differ also differ as doubles
+
+// Magnitudes m with low <= m <= high (or strictly), both at least 0; a null high is no bound.
+class Magnitudes {
+ public:
+  Magnitudes(Nfa& nfa, uint32_t end, const Bound& low, const Bound* high, bool integers, int max_digits)
+      : nfa_(nfa), end_(end), low_(low), high_(high), integers_(integers), max_digits_(max_digits) {}
+
+  void add(uint32_t start) {
+    for (int length = 1; length <= max_digits_; ++length) {
+      const bool low_longer = low_.value.integer_digits() > length;
+      const bool high_shorter = high_ != nullptr && high_->value.integer_digits() < length;
+      if (low_longer || high_shorter) continue;
+      const bool low_tight = low_.value.integer_digits() == length;
+      const bool high_tight = high_ != nullptr && high_->value.integer_digits() == length;
+      integer(start, length, 0, low_tight, high_tight);
+    }
+  }
+
+ private:
+  struct Next {
+    bool low_tight, high_tight;
+  };
+
+  // The digits that may come where the bounds have `low` and `high`, in groups that go on alike.
+  template <class Go>
+  void digits(char first_digit, bool low_tight, bool high_tight, char low, char high, Go go) {
+    const char from = std::max(first_digit, low_tight ? low : '0');
+    const char to = high_tight ? high : '9';
+    for (char d = from; d <= to; ++d) go(d, Next{low_tight && d == low, high_tight && d == high});
+  }
+
+  void integer(uint32_t state, int length, int place, bool low_tight, bool high_tight) {
+    if (place == length) {
+      after_integer(state, length, low_tight, high_tight);
+      return;
+    }
+    const char first = place == 0 && length > 1 ? '1' : '0';
+    const char low = low_.value.integer_digit(place, length);
+    const char high = high_ != nullptr ? high_->value.integer_digit(place, length) : '9';
+    uint32_t loose = 0;  // all loose ways go on as one
+    digits(first, low_tight, high_tight, low, high, [&](char d, Next next) {
+      const bool is_loose = !next.low_tight && !next.high_tight;
+      if (is_loose && loose != 0) {
+        nfa_.add_bytes(state, static_cast<uint8_t>(d), static_cast<uint8_t>(d), loose);
+        return;
+      }
+      const uint32_t to = nfa_.add_state();
+      nfa_.add_bytes(state, static_cast<uint8_t>(d), static_cast<uint8_t>(d), to);
+      if (is_loose) loose = to;
+      integer(to, length, place + 1, next.low_tight, next.high_tight);
+    });
+  }
+
+  void after_integer(uint32_t state, int length, bool low_tight, bool high_tight) {
+    if (may_end(0, low_tight, high_tight)) nfa_.add_empty(state, end_);
+    const int places = max_digits_ - length;
+    if (integers_ || places < 1) return;
+    const uint32_t point = nfa_.add_state();
+    nfa_.add_bytes(state, '.', '.', point);
+    fraction(point, 0, places, low_tight, high_tight);
+  }
+
+  void fraction(uint32_t state, int place, int places, bool low_tight, bool high_tight) {
+    if (place == places) return;
+    const char low = low_.value.fraction_digit(place);
+    const char high = high_ != nullptr ? high_->value.fraction_digit(place) : '9';
+    uint32_t loose = 0;
+    digits('0', low_tight, high_tight, low, high, [&](char d, Next next) {
+      const bool is_loose = !next.low_tight && !next.high_tight;
+      if (is_loose && loose != 0) {
+        nfa_.add_bytes(state, static_cast<uint8_t>(d), static_cast<uint8_t>(d), loose);
+        return;
+      }
+      const uint32_t to = nfa_.add_state();
+      nfa_.add_bytes(state, static_cast<uint8_t>(d), static_cast<uint8_t>(d), to);
+      if (is_loose) loose = to;
+      if (may_end(place + 1, next.low_tight, next.high_tight)) nfa_.add_empty(to, end_);
+      fraction(to, place + 1, places, next.low_tight, next.high_tight);
+    });
+  }
+
+  // Whether the number may end after `places` digits of its fraction: what follows is zero.
+  bool may_end(int places, bool low_tight, bool high_tight) const {
+    if (low_tight) {
+      if (rest_is_zero(low_.value, places) ? low_.exclusive : true) return false;
+    }
+    if (high_tight && rest_is_zero(high_->value, places) && high_->exclusive) return false;
+    return true;
+  }
+
+  static bool rest_is_zero(const Decimal& value, int places) {
+    return static_cast<int>(value.digits.size()) <= value.exponent + places;
+  }
+
+  Nfa& nfa_;
+  uint32_t end_;
+  const Bound& low_;
+  const Bound* high_;
+  bool integers_;
+  int max_digits_;
+};
+
+Bound magnitude(const Bound& bound) {
+  Bound out = bound;
+  out.value.negative = false;
+  return out;
+}
+
+}  // namespace
+
+char Decimal::integer_digit(int place, int length) const {
+  const int i = place - (length - exponent);
+  return i >= 0 && i < exponent && i < static_cast<int>(digits.size()) ? digits[static_cast<size_t>(i)] : '0';
+}
+
+char Decimal::fraction_digit(int place) const {
+  const int i = exponent + place;
+  return i >= 0 && i < static_cast<int>(digits.size()) ? digits[static_cast<size_t>(i)] : '0';
+}
+
+Decimal to_decimal(const Json& number) {
+  Decimal out;
+  char text[64];
+  if (number.is_number_float()) {
+    const double value = number.get<double>();
+    out.negative = std::signbit(value);
+    const auto end = std::to_chars(text, text + sizeof text, std::fabs(value), std::chars_format::scientific).ptr;
+    const std::string_view all(text, static_cast<size_t>(end - text));
+    const size_t e = all.find('e');
+    for (const char c : all.substr(0, e))
+      if (c != '.') out.digits += c;
+    const bool minus = all[e + 1] == '-';
+    std::from_chars(all.data() + e + 2, end, out.exponent);
+    out.exponent = (minus ? -out.exponent : out.exponent) + 1;
+  } else {
+    out.digits = number.dump();
+    if (out.digits[0] == '-') {
+      out.negative = true;
+      out.digits.erase(0, 1);
+    }
+    out.exponent = static_cast<int>(out.digits.size());
+  }
+  while (!out.digits.empty() && out.digits.front() == '0') {
+    out.digits.erase(0, 1);
+    --out.exponent;
+  }
+  while (!out.digits.empty() && out.digits.back() == '0') out.digits.pop_back();
+  if (out.digits.empty()) {
+    out.exponent = 0;
+    out.negative = false;
+  }
+  return out;
+}
+
+Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, AutomatonBudget& budget) {
+  if (range.low == nullptr && range.high == nullptr) {
+    const ExprId digit = pool.byte_range('0', '9');
+    const ExprId whole = pool.sequence(
+        {pool.optional(pool.literal("-")),
+         pool.choice(
+             {pool.literal("0"), pool.sequence({pool.byte_range('1', '9'), pool.repeat(digit, 0, kFreeDigits - 1)})})});
+    if (range.integers_only) return whole;
+    const ExprId fraction = pool.sequence({pool.literal("."), pool.repeat(digit, 1, kFreeDigits)});
+    // Two digits of exponent keep every number within a double's range.
+    const ExprId exponent =
+        pool.sequence({pool.choice({pool.literal("e"), pool.literal("E")}),
+                       pool.optional(pool.choice({pool.literal("+"), pool.literal("-")})), pool.repeat(digit, 1, 2)});
+    return pool.sequence({whole, pool.optional(fraction), pool.optional(exponent)});
+  }
+  const int digits = range.integers_only ? kFreeDigits : kExactDigits;
+  for (const Bound* bound : {range.low, range.high}) {
+    if (bound == nullptr) continue;
+    const bool long_fraction =
+        static_cast<int>(bound->value.digits.size()) > kExactDigits + 2 ||
+        (bound->exclusive && !range.integers_only && static_cast<int>(bound->value.digits.size()) > kExactDigits);
+    if ((bound->value.digits.size() > 0 && bound->value.exponent > digits) || (!range.integers_only && long_fraction))
+      return unsupported("schema: a number's bound has more digits than can be enforced",
+                         bound == range.low ? "minimum" : "maximum");
+  }
+  Nfa nfa;
+  const uint32_t start = nfa.add_state(), end = nfa.add_state();
+  nfa.accept(end);
+  const Bound zero{}, above_zero{{}, true};
+  // Not negative: from max(low, 0) to high.
+  if (range.high == nullptr || !range.high->value.negative) {
+    const bool from_low = range.low != nullptr && !range.low->value.negative;
+    Magnitudes(nfa, end, from_low ? *range.low : zero, range.high, range.integers_only, digits).add(start);
+  }
+  // Negative: magnitudes over zero, from |high| to |low|.
+  if (range.low == nullptr || range.low->value.negative) {
+    const uint32_t minus = nfa.add_state();
+    nfa.add_bytes(start, '-', '-', minus);
+    const bool from_high = range.high != nullptr && range.high->value.negative;
+    const Bound smallest = from_high ? magnitude(*range.high) : above_zero;
+    const Bound largest = range.low != nullptr ? magnitude(*range.low) : Bound{};
+    Magnitudes(nfa, end, smallest, range.low != nullptr ? &largest : nullptr, range.integers_only, digits).add(minus);
+  }
+  REDOUBT_CHECK(budget.spend_states(nfa.size()));
+  REDOUBT_TRY(Automaton automaton, nfa.determinise(budget));
+  return automaton.states.empty() ? pool.nothing() : pool.automaton(std::move(automaton));
+}
+
+}  // namespace redoubt::grammar
