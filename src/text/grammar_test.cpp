@@ -98,11 +98,12 @@ std::string random_walk(const GrammarPtr& grammar, const VocabularyPtr& vocabula
       return text;
     }
     if (matcher.can_end() && random() % 4 == 0) return text;
-    // Once the text is long, what closes things is preferred, so that walks end.
+    // Once the text is long, what closes things is preferred, so that walks end; inside a string that is the quote.
     int32_t chosen = open[random() % open.size()];
-    if (step > max_tokens) {
-      for (const std::string_view closing : {"\"", "}", "]"})
-        if (allowed(mask, 1 + closing[0])) chosen = 1 + closing[0];
+    if (step > max_tokens && random() % 4 != 0) {
+      const bool in_string = allowed(mask, 1 + 'z') && allowed(mask, 1 + '"');
+      for (const char closing : in_string ? std::string("\"") : std::string("\"]}"))
+        if (allowed(mask, 1 + closing)) chosen = 1 + closing;
     }
     EXPECT_TRUE(matcher.accept(chosen));
     text += texts(vocabulary).text(chosen);
@@ -181,12 +182,12 @@ TEST(Grammar, RegexRefusesByName) {
 }
 
 TEST(Grammar, GbnfFollowsRulesAndRecursion) {
-  const auto grammar = grammar_from_gbnf(R"(# sums
+  const auto grammar = grammar_from_gbnf(R"gbnf(# sums
 root ::= expr
 expr ::= term (("+" | "-") term)*   # left to right
 term ::= [0-9]{1,3} | "(" expr ")" |
          "x" "²"?
-)");
+)gbnf");
   ASSERT_TRUE(grammar.has_value()) << grammar.error().message;
   for (const char* text : {"1", "12+3", "(1-(2+x²))+x", "((((7))))"}) EXPECT_TRUE(bytes_match(*grammar, text)) << text;
   for (const char* text : {"", "+", "1234", "(1", "1)", "x³", "1+"}) EXPECT_FALSE(bytes_match(*grammar, text)) << text;
@@ -417,8 +418,8 @@ TEST(JsonSchema, IntegerBoundsAreExact) {
 TEST(JsonSchema, NumberBoundsAreExact) {
   std::mt19937 random(8);
   for (int round = 0; round < 60; ++round) {
-    const double low = (static_cast<int>(random() % 4000) - 2000) / 100.0,
-                 high = low + static_cast<int>(random() % 900) / 100.0;
+    const int hundredths = static_cast<int>(random() % 4000) - 2000;
+    const double low = hundredths / 100.0, high = (hundredths + static_cast<int>(random() % 900)) / 100.0;
     const bool open = round % 2 == 1;
     if (open && low == high) continue;
     const Json schema = {{"type", "number"},
@@ -438,16 +439,28 @@ TEST(JsonSchema, NumberBoundsAreExact) {
 }
 
 TEST(JsonSchema, RefusesByNameWhatItDoesNotEnforce) {
-  for (const auto& [schema, param] : std::vector<std::pair<std::string, std::string>>{
-           {R"({"type":"array","uniqueItems":true})", "uniqueItems"}, {R"({"not":{"type":"string"}})", "not"}, {R"({"if":{},"then":{}})", "if"},
-           {R"({"type":"object","dependentRequired":{"a":["b"]}})", "dependentRequired"}, {R"({"type":"number","multipleOf":0.1})", "multipleOf"},
-           {R"({"type":"string","format":"hostname"})", "format"}, {R"({"type":"string","pattern":"(?=a)"})", "pattern"}, {R"({"$ref":"https://example.org/s"})", "$ref"},
-           {R"({"$ref":"#anchor"})", "$ref"}, {R"({"type":"array","contains":{}})", "contains"}, {R"({"type":"object","propertyNames":{}})", "propertyNames"},
-           {R"({"type":"string","frobnicate":1})", "frobnicate"}, {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "oneOf"},
-           {R"({"type":"object","properties":{"a":{"type":"object","properties":{"b":{"unevaluatedProperties":false}}}}})", "unevaluatedProperties"},
-           {R"({"type":"array","items":[{}]})", "items"}, {R"({"type":"string","maxLength":1000000})", "maxLength"},
-           {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "pattern"}, {R"({"type":"object","minProperties":3})", "minProperties"},
-           {R"({"type":"number","minimum":1e300})", "minimum"}}) {
+  for (
+      const auto& [schema, param] : std::vector<std::pair<std::string, std::string>>{
+          {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
+          {R"({"not":{"type":"string"}})", "not"},
+          {R"({"if":{},"then":{}})", "if"},
+          {R"({"type":"object","dependentRequired":{"a":["b"]}})", "dependentRequired"},
+          {R"({"type":"number","multipleOf":0.1})", "multipleOf"},
+          {R"({"type":"string","format":"hostname"})", "format"},
+          {R"x({"type":"string","pattern":"(?=a)"})x", "pattern"},
+          {R"({"$ref":"https://example.org/s"})", "$ref"},
+          {R"({"$ref":"#anchor"})", "$ref"},
+          {R"({"type":"array","contains":{}})", "contains"},
+          {R"({"type":"object","propertyNames":{}})", "propertyNames"},
+          {R"({"type":"string","frobnicate":1})", "frobnicate"},
+          {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "oneOf"},
+          {R"({"type":"object","properties":{"a":{"type":"object","properties":{"b":{"unevaluatedProperties":false}}}}})",
+           "unevaluatedProperties"},
+          {R"({"type":"array","items":[{}]})", "items"},
+          {R"({"type":"string","maxLength":1000000})", "maxLength"},
+          {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "pattern"},
+          {R"({"type":"object","minProperties":3})", "minProperties"},
+          {R"({"type":"number","minimum":1e300})", "minimum"}}) {
     const Error error = refusal(schema);
     EXPECT_EQ(error.code, ErrorCode::unsupported) << schema << ": " << error.message;
     EXPECT_EQ(error.param, param) << schema << ": " << error.message;
@@ -499,7 +512,7 @@ TEST(JsonSchema, HostileSchemasEndSoon) {
   for (int i = 0; i < 2000; ++i) wide += (i ? ",\"k" : "\"k") + std::to_string(i * 7919 % 2000) + "\":{}";
   std::string counted =
       R"({"type":"array","maxItems":10000,"items":{"type":"array","maxItems":10000,"items":{"type":"string","maxLength":10000}}})";
-  std::string patterns = R"({"type":"string","pattern":"(a|b)*a(a|b){18}c","maxLength":3000})";
+  std::string patterns = R"x({"type":"string","pattern":"(a|b)*a(a|b){18}c","maxLength":3000})x";
   for (const std::string& schema : {fan + "},\"$ref\":\"#/$defs/x59\"}", growing, wide + "}}", counted, patterns}) {
     const auto json = parse_json(schema);
     ASSERT_TRUE(json.has_value());
