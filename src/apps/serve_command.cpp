@@ -20,6 +20,7 @@
 #include "core/clock.h"
 #include "engine/model_host.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/routes.h"
 
 namespace redoubt {
@@ -178,9 +179,13 @@ Status serve(const ServeFlags& flags) {
   const SteadyClock clock;
   REDOUBT_TRY(ModelHostOptions models, host_options(config));
   REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
-  ServerContext context{*host, {}, {}};
+  const auto metrics = std::make_shared<ServerMetrics>();
+  metrics->set_host(host.get());
+  ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
+  std::vector<Route> routes = make_routes(context);
+  routes.push_back(metrics_route(metrics));
   REDOUBT_TRY(HttpOptions http, http_options(config));
-  REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), make_routes(context)));
+  REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
   // From here on health answers; the model is loaded beside it.
   std::thread serving([&] { server->run(); });
   fmt::print("redoubt {}\nloading  {}\n", kVersion, config.models.front().path.string());
