@@ -19,8 +19,10 @@
 #include "apps/version.h"
 #include "core/clock.h"
 #include "engine/model_host.h"
+#include "server/health.h"
 #include "server/http.h"
 #include "server/metrics.h"
+#include "server/openapi.h"
 #include "server/routes.h"
 
 namespace redoubt {
@@ -100,10 +102,11 @@ class StopSignals {
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     signal(SIGPIPE, SIG_IGN);
   }
-  StopSignals(HttpServer& server, ModelHost& host, int drain_s)
-      : waiter_([this, &server, &host, drain_s] {
+  StopSignals(HttpServer& server, ModelHost& host, HealthFlags& health, int drain_s)
+      : waiter_([this, &server, &host, &health, drain_s] {
           wait();
           if (ended_) return;
+          health.draining = true;
           fmt::print(stderr, "redoubt: stopping; open answers have {} s (again: at once)\n", drain_s);
           host.drain();
           std::thread drain([&] { server.drain(drain_s); });
@@ -184,6 +187,10 @@ Status serve(const ServeFlags& flags) {
   ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
   std::vector<Route> routes = make_routes(context);
   routes.push_back(metrics_route(metrics));
+  const auto health = std::make_shared<HealthFlags>();
+  health->default_loading = true;
+  for (Route& route : health_routes(health_state_of(*host, health), clock)) routes.push_back(std::move(route));
+  routes.push_back(openapi_route(routes, std::string(kVersion)));
   REDOUBT_TRY(HttpOptions http, http_options(config));
   REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
   // From here on health answers; the model is loaded beside it.
@@ -192,9 +199,10 @@ Status serve(const ServeFlags& flags) {
   std::fflush(stdout);
   Status loaded = ok();
   {
-    const StopSignals stop(*server, *host, static_cast<int>(config.drain_s));
+    const StopSignals stop(*server, *host, *health, static_cast<int>(config.drain_s));
     const IdleWatch idle(*host);
     if (auto model = host->acquire(""); model) {
+      health->default_loading = false;
       describe(**model);
       fmt::print("address  http://{}:{}/v1\n", config.host, server->port());
       std::fflush(stdout);
