@@ -441,6 +441,7 @@ void Connection::answer(Incoming& incoming) {
   incoming.setup.slow_reader_timeout_s = limits.slow_reader_timeout_s;
   incoming.setup.idle_comment_s = limits.idle_comment_s;
   enter(Phase::responding, 0);
+  if (unread_) buffer_.clear();  // what is left of a refused request
   done_ = false;
   exchange_ = std::make_shared<HttpExchange>(server_.loop(), *this, std::move(incoming.setup));
   if (incoming.refusal) {
@@ -642,13 +643,12 @@ Awaitable<void> Server::accept() {
     beast::error_code ignored;
     socket.non_blocking(true, ignored);
     if (std::ssize(connections_) >= options_.limits.max_connections) {
-      static constexpr std::string_view kFull =
-          "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: "
-          "close\r\n"
-          "Content-Length: 106\r\n\r\n"
-          "{\"error\":{\"message\":\"too many connections\",\"type\":\"overloaded_error\",\"param\":null,\"code\":"
-          "\"overloaded\"    }}";
-      socket.write_some(asio::buffer(kFull), ignored);
+      const std::string body = error_body(status_error(503, "connections: the server holds as many as it may"));
+      const std::string full = fmt::format(
+          "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+          "Connection: close\r\nx-request-id: {}\r\nContent-Length: {}\r\n\r\n{}",
+          make_request_id(), body.size(), body);
+      socket.write_some(asio::buffer(full), ignored);
       socket.shutdown(Socket::shutdown_send, ignored);
       continue;
     }
