@@ -156,15 +156,16 @@ std::shared_ptr<const MaskEntry> compute(const Program& program, const Vocabular
     walk.run(start, above->residue);
   }
   entry->peak = walk.peak;
-  std::sort(walk.accepted.begin(), walk.accepted.end());
-  walk.accepted.erase(std::unique(walk.accepted.begin(), walk.accepted.end()), walk.accepted.end());
-  const size_t words = (static_cast<size_t>(vocabulary.vocab_size()) + 31) / 32;
-  if (walk.accepted.size() > words / 4) {
-    entry->words.assign(words, 0);
-    for (const uint32_t id : walk.accepted) entry->words[id / 32] |= 1u << (id % 32);
+  // A walk may meet a token more than once (it can follow several residues), in no order of ids: bits settle both.
+  std::vector<uint32_t> words((static_cast<size_t>(vocabulary.vocab_size()) + 31) / 32, 0);
+  for (const uint32_t id : walk.accepted) words[id / 32] |= 1u << (id % 32);
+  if (walk.accepted.size() > words.size() / 4) {
+    entry->words = std::move(words);
   } else {
-    entry->ids = std::move(walk.accepted);
-    entry->ids.shrink_to_fit();
+    for (const uint32_t id : walk.accepted) {
+      if ((words[id / 32] >> (id % 32) & 1) != 0) entry->ids.push_back(id);
+      words[id / 32] &= ~(1u << (id % 32));
+    }
   }
   entry->residue = std::move(walk.escaped);
   const bool whole = std::find(entry->residue.begin(), entry->residue.end(), kWholeTrie) != entry->residue.end();
@@ -199,13 +200,12 @@ std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const V
     if (it != entries_.end()) return it->second.entry;
   }
   const uint32_t rule = program.states[state].rule;
-  const std::string* shared_rule = above ? nullptr : program.rule_text[rule].get();
   const uint32_t local = state - program.rule_start[rule];
-  std::shared_ptr<const MaskEntry> entry;
-  if (shared_rule != nullptr) entry = vocabulary.find_shared(*shared_rule, local);
+  const auto shared = above ? nullptr : shared_rule(program, vocabulary, rule);
+  std::shared_ptr<const MaskEntry> entry = shared ? shared->find(local) : nullptr;
   if (!entry) {
     entry = compute(program, vocabulary, above.get(), state);
-    if (shared_rule != nullptr) vocabulary.keep_shared(*shared_rule, local, entry);
+    if (shared) shared->keep(local, entry);
   }
   const std::unique_lock lock(mutex_);
   bytes_ += entry->size_bytes() + sizeof(Kept) + 64;
@@ -214,6 +214,17 @@ std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const V
     bytes_ = entry->size_bytes();
   }
   return entries_.try_emplace(key, Kept{entry, above}).first->second.entry;
+}
+
+std::shared_ptr<Vocabulary::RuleMasks> MaskCache::shared_rule(const Program& program, const Vocabulary& vocabulary,
+                                                              uint32_t rule) {
+  if (program.rule_text[rule] == nullptr) return nullptr;
+  const std::unique_lock lock(mutex_);
+  if (rules_of_ != &vocabulary) rules_.clear();
+  rules_of_ = &vocabulary;
+  auto& masks = rules_[rule];
+  if (!masks) masks = vocabulary.shared_masks(*program.rule_text[rule]);
+  return masks;
 }
 
 void fill_exactly(const Program& program, const Vocabulary& vocabulary, Frames frames, const StackSet& start,

@@ -37,6 +37,8 @@ class MaskCache {
                                         const std::shared_ptr<const MaskEntry>& above, uint32_t state);
 
  private:
+  std::shared_ptr<Vocabulary::RuleMasks> shared_rule(const Program& program, const Vocabulary& vocabulary,
+                                                     uint32_t rule);
   struct Key {
     const void* owner;  // the entry above, or the vocabulary
     uint32_t state;
@@ -53,6 +55,8 @@ class MaskCache {
   };
   std::shared_mutex mutex_;
   std::unordered_map<Key, Kept, KeyHash> entries_;
+  std::unordered_map<uint32_t, std::shared_ptr<Vocabulary::RuleMasks>> rules_;  // by rule, of the vocabulary below
+  const Vocabulary* rules_of_ = nullptr;
   size_t bytes_ = 0;
 };
 

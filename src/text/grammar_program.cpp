@@ -10,7 +10,7 @@ namespace redoubt::grammar {
 namespace {
 
 constexpr uint16_t kNever = 0xffff;
-constexpr size_t kSharedRuleStates = 2000;  // larger rules are rarely the same in two grammars
+constexpr size_t kSharedRuleStates = 20'000;  // larger rules are rarely the same in two grammars
 
 bool is_final(const Automaton::State& state) { return state.accepting && state.bytes.empty() && state.calls.empty(); }
 

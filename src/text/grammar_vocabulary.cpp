@@ -5,8 +5,11 @@
 namespace redoubt::grammar {
 namespace {
 
-constexpr size_t kMaxTokenBytes = 4096;                // longer tokens are never allowed; none are published
-constexpr size_t kMaxSharedBytes = size_t{128} << 20;  // then all are dropped, and made again as they are asked for
+constexpr size_t kMaxTokenBytes = 4096;  // longer tokens are never allowed; none are published
+// What is over these is dropped, and made again as it is asked for.
+constexpr size_t kMaxRuleBytes = size_t{8} << 20;         // masks of one rule
+constexpr size_t kMaxSharedTextBytes = size_t{16} << 20;  // rules, spelled out
+constexpr size_t kMaxSharedRules = 16;                    // so 128 MiB in all
 
 }  // namespace
 
@@ -22,24 +25,31 @@ Vocabulary::Vocabulary(const std::vector<std::string>& texts) {
   trie_ = std::make_shared<const TokenTrie>(TokenTrie::build(std::move(entries)));
 }
 
-std::shared_ptr<const MaskEntry> Vocabulary::find_shared(const std::string& rule_text, uint32_t state) const {
+std::shared_ptr<const MaskEntry> Vocabulary::RuleMasks::find(uint32_t state) const {
   const std::lock_guard lock(mutex_);
-  const auto rule = shared_.find(rule_text);
-  if (rule == shared_.end()) return nullptr;
-  const auto entry = rule->second.find(state);
-  return entry == rule->second.end() ? nullptr : entry->second;
+  const auto entry = entries_.find(state);
+  return entry == entries_.end() ? nullptr : entry->second;
 }
 
-void Vocabulary::keep_shared(const std::string& rule_text, uint32_t state,
-                             std::shared_ptr<const MaskEntry> entry) const {
+void Vocabulary::RuleMasks::keep(uint32_t state, std::shared_ptr<const MaskEntry> entry) {
   const std::lock_guard lock(mutex_);
-  shared_bytes_ += entry->size_bytes();
-  if (shared_bytes_ > kMaxSharedBytes) {
-    shared_.clear();
-    shared_bytes_ = entry->size_bytes();
+  bytes_ += entry->size_bytes();
+  if (bytes_ > kMaxRuleBytes) {
+    entries_.clear();
+    bytes_ = entry->size_bytes();
   }
-  if (!shared_.contains(rule_text)) shared_bytes_ += rule_text.size();
-  shared_[rule_text][state] = std::move(entry);
+  entries_[state] = std::move(entry);
+}
+
+std::shared_ptr<Vocabulary::RuleMasks> Vocabulary::shared_masks(const std::string& rule_text) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto it = shared_.find(rule_text); it != shared_.end()) return it->second;
+  shared_bytes_ += rule_text.size();
+  if (shared_bytes_ > kMaxSharedTextBytes || shared_.size() >= kMaxSharedRules) {
+    shared_.clear();
+    shared_bytes_ = rule_text.size();
+  }
+  return shared_[rule_text] = std::make_shared<RuleMasks>();
 }
 
 }  // namespace redoubt::grammar

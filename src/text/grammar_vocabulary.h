@@ -26,16 +26,25 @@ class Vocabulary : public GrammarVocabulary {
   }
   const std::shared_ptr<const TokenTrie>& trie() const { return trie_; }
 
-  // Masks of rules without calls, shared by all grammars that hold the same rule (every schema has the JSON string).
-  std::shared_ptr<const MaskEntry> find_shared(const std::string& rule_text, uint32_t state) const;
-  void keep_shared(const std::string& rule_text, uint32_t state, std::shared_ptr<const MaskEntry> entry) const;
+  // Masks of a rule without calls, shared by all grammars that hold the same rule (every schema has the JSON string).
+  class RuleMasks {
+   public:
+    std::shared_ptr<const MaskEntry> find(uint32_t state) const;
+    void keep(uint32_t state, std::shared_ptr<const MaskEntry> entry);
+
+   private:
+    mutable std::mutex mutex_;
+    std::unordered_map<uint32_t, std::shared_ptr<const MaskEntry>> entries_;
+    size_t bytes_ = 0;
+  };
+  std::shared_ptr<RuleMasks> shared_masks(const std::string& rule_text) const;
 
  private:
   std::string bytes_;
   std::vector<uint32_t> begin_;
   std::shared_ptr<const TokenTrie> trie_;
   mutable std::mutex mutex_;  // guards what follows
-  mutable std::unordered_map<std::string, std::unordered_map<uint32_t, std::shared_ptr<const MaskEntry>>> shared_;
+  mutable std::unordered_map<std::string, std::shared_ptr<RuleMasks>> shared_;
   mutable size_t shared_bytes_ = 0;
 };
 
