@@ -1,10 +1,12 @@
 // redoubt COMMAND …: picks the command, runs it, and turns its result into an exit status.
 #include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <cstdio>
 
 #include "apps/command.h"
 #include "apps/version.h"
+#include "core/log.h"
 
 namespace redoubt {
 namespace {
@@ -17,6 +19,13 @@ int complain(std::string message, ExitStatus status) {
   }
   fmt::print(stderr, "redoubt: {}\n", message);
   return status;
+}
+
+// Standard output is for data. A command that ends soon says only what is wrong; the server also what happens.
+void set_up_log(bool serves) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("redoubt"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  spdlog::set_level(serves ? spdlog::level::info : spdlog::level::warn);
 }
 
 int run_program(int argc, char** argv) {
@@ -36,6 +45,7 @@ int run_program(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return complain(error.what(), kUsage);
   }
+  set_up_log(app.got_subcommand("serve"));
   const Status status = pending.action();
   if (!status) return complain(status.error().message, status.error().param.starts_with("--") ? kUsage : kFailed);
   if (std::fflush(stdout) != 0) return complain("standard output: could not be written", kFailed);

@@ -140,8 +140,11 @@ void GenerationStream::open() {
     const std::lock_guard lock(state.mutex);
     std::string out;
     if (const char* type = state.sink->stream_type()) {
-      state.writer->start_stream(200, type, {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}},
-                                 state.sink->idle_comment());
+      // For text/event-stream the server says itself that nothing may be kept or gathered on the way.
+      const bool sse = std::string_view(type).starts_with("text/event-stream");
+      state.writer->start_stream(
+          200, type, sse ? HttpHeaders{} : HttpHeaders{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}},
+          state.sink->idle_comment());
       state.sink->begin(out);
     }
     state.opening = false;

@@ -73,8 +73,8 @@ class Server:
             raise
 
 
-def tiny_model(folder, name, template):
-    """A tiny golden model with another chat template."""
+def tiny_model(folder, name, template, thinks):
+    """A tiny golden model with another chat template, and without the token <think> where it is not to think."""
     source = DATA / "golden/models" / name
     if not source.exists():
         source = ROOT / "tests/golden/models" / name
@@ -87,6 +87,9 @@ def tiny_model(folder, name, template):
     tokenizer = json.loads((target / "tokenizer_config.json").read_text())
     tokenizer["chat_template"] = template
     (target / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    if not thinks:
+        words = (target / "tokenizer.json").read_text()
+        (target / "tokenizer.json").write_text(words.replace("<think>", "<mark1>").replace("</think>", "<mark2>"))
     return target
 
 
@@ -98,8 +101,9 @@ def server(tmp_path_factory):
     models = {}
     if os.environ.get("REDOUBT_REAL_MODEL"):
         models["smollm2"] = os.environ["REDOUBT_REAL_MODEL"]
-    for name, golden, template in (("tiny-tools", "qwen2", TOOLS_TEMPLATE), ("tiny-think", "deepseek_v3", THINK_TEMPLATE)):
-        path = tiny_model(folder, golden, template)
+    for name, golden, template, thinks in (("tiny-tools", "qwen2", TOOLS_TEMPLATE, False),
+                                           ("tiny-think", "deepseek_v3", THINK_TEMPLATE, True)):
+        path = tiny_model(folder, golden, template, thinks)
         if path:
             models[name] = path
     if not models:

@@ -42,7 +42,7 @@ def test_a_forced_tool(client, tools_model):
 
 def test_counts_tokens(client, any_model):
     few = client.messages.count_tokens(model=any_model, messages=HELLO).input_tokens
-    many = client.messages.count_tokens(model=any_model, messages=HELLO, system="A longer text in front of it.").input_tokens
+    many = client.messages.count_tokens(model=any_model, messages=HELLO, system="A longer text in front of it. " * 20).input_tokens
     assert 0 < few < many
 
 

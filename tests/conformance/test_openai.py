@@ -132,7 +132,7 @@ def error_of(call):
     return caught.value
 
 
-@pytest.mark.parametrize("field, value", [("temperature", -1), ("temperature", "hot"), ("top_p", 0), ("n", 0), ("max_tokens", -5), ("logit_bias", [1]),
+@pytest.mark.parametrize("field, value", [("temperature", -1), ("temperature", "hot"), ("top_p", 1.5), ("n", 0), ("max_tokens", -5), ("logit_bias", [1]),
                                           ("top_logprobs", 21), ("messages", []), ("messages", "hello"), ("stop", 5), ("seed", "x"),
                                           ("min_tokens", -1), ("repetition_penalty", 0), ("response_format", {"type": "poem"})])
 def test_a_wrong_value_is_a_400_that_names_the_field(server, any_model, field, value):
