@@ -72,7 +72,19 @@ class Evaluator {
 
  private:
   enum class Flow : uint8_t { normal, leave_loop, next_round };
-  class Depth;
+  // Counts nested evaluations: a recursive macro ends at kMaxDepth, with stack to spare.
+  static constexpr int kMaxDepth = 900;
+  static constexpr size_t kBytesAStep = 256;  // copying so many bytes counts as one step
+  class Depth {
+   public:
+    explicit Depth(Evaluator& evaluator) : evaluator_(evaluator) {
+      if (++evaluator.depth_ > kMaxDepth) evaluator.fail("the chat template recurses too deep");
+    }
+    ~Depth() { --evaluator_.depth_; }
+
+   private:
+    Evaluator& evaluator_;
+  };
 
   Value evaluate(const Expr& expr);
   Value evaluate_arithmetic(const Expr& expr);
