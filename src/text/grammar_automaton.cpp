@@ -70,14 +70,14 @@ void Nfa::close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32
 class Determiniser {
  public:
   Determiniser(const Nfa& nfa, AutomatonBudget& budget)
-      : nfa_(nfa), budget_(budget), stamp_(nfa.size(), 0), limit_(20'000 + 4 * nfa.size()) {}
+      : nfa_(nfa), budget_(budget), stamp_(nfa.size(), 0), limit_(4'000 + 4 * nfa.size()) {}
 
   // False in `small` if the subsets became too many: the caller then keeps the nondeterminism.
   Result<Automaton> run(bool& small) {
     intern({0});
     small = true;
     for (uint32_t i = 0; i < sets_.size(); ++i) {
-      if (sets_.size() > limit_ || spent_ > 200 * limit_) {
+      if (sets_.size() > limit_ || spent_ > 100 * limit_) {
         small = false;
         return std::move(out_);
       }
