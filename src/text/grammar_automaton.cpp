@@ -323,6 +323,33 @@ Result<Automaton> subtract(const Automaton& a, const Automaton& b, AutomatonBudg
   return product(a, b, budget, true);
 }
 
+void merge_equal_states(Automaton& automaton) {
+  for (bool changed = true; changed;) {
+    changed = false;
+    std::map<std::vector<uint32_t>, uint32_t> first_like;
+    std::vector<uint32_t> place(automaton.states.size());
+    for (uint32_t s = 0; s < automaton.states.size(); ++s) {
+      const Automaton::State& state = automaton.states[s];
+      std::vector<uint32_t> likeness{state.accepting, static_cast<uint32_t>(state.bytes.size())};
+      for (const ByteEdge& e : state.bytes)
+        likeness.insert(likeness.end(), {uint32_t{e.first} << 8 | e.last, e.target});
+      for (const CallEdge& e : state.calls) likeness.insert(likeness.end(), {e.rule, e.target});
+      place[s] = first_like.try_emplace(std::move(likeness), s).first->second;
+      changed = changed || place[s] != s;
+    }
+    for (Automaton::State& state : automaton.states) {
+      std::vector<ByteEdge> joined;
+      for (ByteEdge e : state.bytes) {
+        e.target = place[e.target];
+        append_edge(joined, e);
+      }
+      state.bytes = std::move(joined);
+      for (CallEdge& e : state.calls) e.target = place[e.target];
+    }
+    trim(automaton);
+  }
+}
+
 bool matches_nothing(const Automaton& automaton) {
   Automaton copy = automaton;
   trim(copy);

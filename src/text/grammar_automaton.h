@@ -81,6 +81,7 @@ Result<Automaton> intersect(const Automaton& a, const Automaton& b, AutomatonBud
 Result<Automaton> subtract(const Automaton& a, const Automaton& b, AutomatonBudget& budget);
 bool matches_nothing(const Automaton& automaton);                 // call-free
 bool matches(const Automaton& automaton, std::string_view text);  // call-free
-void trim(Automaton& automaton);                                  // drops states that cannot be reached or reach no end
+void merge_equal_states(Automaton& automaton);  // not the least automaton, but no two states alike; for small ones
+void trim(Automaton& automaton);                // drops states that cannot be reached or reach no end
 
 }  // namespace redoubt::grammar

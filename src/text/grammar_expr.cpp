@@ -263,6 +263,8 @@ ExprId ExprPool::code_points(std::vector<CodeRange> ranges) {
 }
 
 Result<Automaton> build_automaton(const ExprPool& pool, ExprId body, AutomatonBudget& budget) {
+  // Made by ourselves, deterministic and trimmed already.
+  if (pool[body].kind == ExprKind::automaton) return pool.prebuilt(pool[body]);
   return Translator(pool, budget).run(body);
 }
 

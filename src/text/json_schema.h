@@ -80,7 +80,8 @@ class SchemaCompiler {
   ExprId any_value();
   ExprId any_object();
   ExprId white_space();
-  ExprId string_character();
+  Automaton string_character();
+  Result<Automaton> characters_counted(int64_t min, int64_t max);  // max -1: without end
   ExprId colon();
 
   const Json& root_;

@@ -33,6 +33,22 @@ std::string format_pattern(const std::string& format) {
   return {};
 }
 
+// The automaton of what stands between quotes (which holds no bare quote), with them.
+Automaton quoted(Automaton body) {
+  const auto end = static_cast<uint32_t>(body.states.size()) + 1;
+  Automaton out;
+  out.states.resize(1);
+  out.states[0].bytes.push_back({'"', '"', 1});
+  for (Automaton::State& state : body.states) {
+    for (ByteEdge& e : state.bytes) ++e.target;
+    if (state.accepting) state.bytes.push_back({'"', '"', end});
+    state.accepting = false;
+    out.states.push_back(std::move(state));
+  }
+  out.states.emplace_back().accepting = true;
+  return out;
+}
+
 // A keyword that counts: absent, or a whole number from 0.
 Result<std::optional<int64_t>> counted(const Json& flat, const char* keyword) {
   const auto it = flat.find(keyword);
@@ -63,7 +79,7 @@ ExprId SchemaCompiler::white_space() {
 ExprId SchemaCompiler::colon() { return pool_.sequence({pool_.literal(":"), pool_.optional(pool_.literal(" "))}); }
 
 // One code point as JSON writes it: itself, a short escape, \uXXXX, or two of them for a pair of surrogates.
-ExprId SchemaCompiler::string_character() {
+Automaton SchemaCompiler::string_character() {
   const ExprId hex = pool_.choice({pool_.byte_range('0', '9'), pool_.byte_range('a', 'f'), pool_.byte_range('A', 'F')});
   const ExprId d = pool_.choice({pool_.literal("d"), pool_.literal("D")});
   const auto one_of = [&](std::string_view characters) {
@@ -77,16 +93,46 @@ ExprId SchemaCompiler::string_character() {
        pool_.choice({pool_.sequence({not_d, hex}), pool_.sequence({d, pool_.byte_range('0', '7')})}), hex, hex});
   const ExprId pair = pool_.sequence(
       {pool_.literal("\\u"), d, one_of("89abAB"), hex, hex, pool_.literal("\\u"), d, one_of("cdefCDEF"), hex, hex});
-  return pool_.choice({pool_.code_points({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, 0x10ffff}}),
-                       pool_.sequence({pool_.literal("\\"), one_of("\"\\/bfnrt")}), alone, pair});
+  const ExprId character =
+      pool_.choice({pool_.code_points({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, 0x10ffff}}),
+                    pool_.sequence({pool_.literal("\\"), one_of("\"\\/bfnrt")}), alone, pair});
+  AutomatonBudget own;  // always the same few states
+  Automaton automaton = *build_automaton(pool_, character, own);
+  merge_equal_states(automaton);
+  return automaton;
+}
+
+// Copies of the character's automaton in a row, the end of each the start of the next: deterministic as it is made.
+Result<Automaton> SchemaCompiler::characters_counted(int64_t min, int64_t max) {
+  const Automaton character = string_character();
+  const int64_t copies = max < 0 ? min + 1 : max;
+  Automaton out;
+  std::vector<uint32_t> place(character.states.size());
+  uint32_t inner = 0;  // states of a copy: all but the ends
+  for (size_t s = 0; s < character.states.size(); ++s) place[s] = character.states[s].accepting ? 0 : inner++;
+  for (int64_t copy = 0; copy < copies; ++copy) {
+    REDOUBT_CHECK(budget_.spend_states(inner));
+    const auto base = static_cast<uint32_t>(copy) * inner;
+    const bool loops = max < 0 && copy == min;
+    for (size_t s = 0; s < character.states.size(); ++s) {
+      if (character.states[s].accepting) continue;
+      Automaton::State& state = out.states.emplace_back();
+      state.accepting = s == 0 && copy >= min;
+      state.bytes = character.states[s].bytes;
+      REDOUBT_CHECK(budget_.spend_edges(state.bytes.size()));
+      for (ByteEdge& e : state.bytes)
+        e.target = character.states[e.target].accepting ? (loops ? base : base + inner) : base + place[e.target];
+    }
+  }
+  if (max >= 0) out.states.emplace_back().accepting = true;
+  return out;
 }
 
 ExprId SchemaCompiler::any_string() {
   const auto [it, inserted] = shared_.try_emplace("string", 0);
   if (inserted) {
     const uint32_t rule = new_rule("string");
-    rules_[rule].body =
-        pool_.sequence({pool_.literal("\""), pool_.repeat(string_character(), 0, -1), pool_.literal("\"")});
+    rules_[rule].body = pool_.automaton(quoted(*characters_counted(0, -1)));  // a few states: within any budget
     it->second = pool_.call(rule);
   }
   return it->second;
@@ -156,10 +202,7 @@ Result<Automaton> SchemaCompiler::string_body(const Json& flat) {
     REDOUBT_CHECK(also(matching(pattern)));
   }
   if (!body || min || max) {
-    const ExprId character = string_character();
-    REDOUBT_CHECK(also(build_automaton(
-        pool_, pool_.repeat(character, static_cast<int32_t>(min.value_or(0)), static_cast<int32_t>(max.value_or(-1))),
-        budget_)));
+    REDOUBT_CHECK(also(characters_counted(min.value_or(0), max.value_or(-1))));
   }
   return *std::move(body);
 }
@@ -170,7 +213,7 @@ Result<ExprId> SchemaCompiler::string(const Json& flat) {
   if (free) return any_string();
   REDOUBT_TRY(Automaton body, string_body(flat));
   if (body.states.empty()) return pool_.nothing();
-  return pool_.sequence({pool_.literal("\""), pool_.automaton(std::move(body)), pool_.literal("\"")});
+  return pool_.automaton(quoted(std::move(body)));
 }
 
 Result<ExprId> SchemaCompiler::number(const Json& flat, bool integer) {
