@@ -93,19 +93,23 @@ def tiny_model(folder, name, template, thinks):
     return target
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    if not BINARY.exists():
-        pytest.skip(f"{BINARY} is not built")
-    folder = tmp_path_factory.mktemp("server")
+def tiny_models(folder):
     models = {}
-    if os.environ.get("REDOUBT_REAL_MODEL"):
-        models["smollm2"] = os.environ["REDOUBT_REAL_MODEL"]
     for name, golden, template, thinks in (("tiny-tools", "qwen2", TOOLS_TEMPLATE, False),
                                            ("tiny-think", "deepseek_v3", THINK_TEMPLATE, True)):
         path = tiny_model(folder, golden, template, thinks)
         if path:
             models[name] = path
+    return models
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    if not BINARY.exists():
+        pytest.skip(f"{BINARY} is not built")
+    folder = tmp_path_factory.mktemp("server")
+    models = {"smollm2": os.environ["REDOUBT_REAL_MODEL"]} if os.environ.get("REDOUBT_REAL_MODEL") else {}
+    models |= tiny_models(folder)
     if not models:
         pytest.skip("no model: neither the real one nor the golden ones are here")
     running = Server(folder, models)
