@@ -51,9 +51,6 @@ inline std::filesystem::path test_data() {
   const char* named = std::getenv("REDOUBT_TEST_DATA");
   std::filesystem::path folder =
       named != nullptr ? std::filesystem::path(named) : std::filesystem::path(REDOUBT_SOURCE_DIR) / "../shared/data";
-  if (named == nullptr && !std::filesystem::exists(folder)) {  // a worktree lies one level deeper
-    folder = std::filesystem::path(REDOUBT_SOURCE_DIR) / "../../shared/data";
-  }
   return std::filesystem::exists(folder) ? folder : std::filesystem::path();
 }
 

@@ -58,7 +58,8 @@ inline uint8_t e4m3_from_float(float value) {
   const float magnitude = std::bit_cast<float>(bits & 0x7fffffffu);
   if (magnitude != magnitude) return static_cast<uint8_t>(sign | 0x7fu);
   if (magnitude >= 448.0f) return static_cast<uint8_t>(sign | 0x7eu);
-  if (magnitude < 0x1p-6f) return static_cast<uint8_t>(sign | static_cast<uint8_t>(std::nearbyintf(magnitude * 0x1p9f)));
+  if (magnitude < 0x1p-6f)
+    return static_cast<uint8_t>(sign | static_cast<uint8_t>(std::nearbyintf(magnitude * 0x1p9f)));
   const uint32_t m = std::bit_cast<uint32_t>(magnitude);
   const uint32_t rounded = m + 0x7ffffu + ((m >> 20) & 1u);
   const uint32_t code = (rounded >> 20) - (120u << 3);

@@ -15,8 +15,8 @@ namespace redoubt {
 using Json = nlohmann::ordered_json;
 
 struct JsonLimits {
-  int max_depth = 64;                      // arrays and objects inside one another
-  size_t max_bytes = size_t{64} << 20;     // of the text
+  int max_depth = 64;                   // arrays and objects inside one another
+  size_t max_bytes = size_t{64} << 20;  // of the text
 };
 
 // Errors: invalid_argument with the byte position. Invalid UTF-8 in a string and duplicate keys are errors too: a

@@ -95,14 +95,14 @@ inline Error io_error(std::string message) { return {ErrorCode::io, std::move(me
 #define REDOUBT_CAT(a, b) REDOUBT_CAT_(a, b)
 
 // REDOUBT_TRY(auto config, parse_config(text));  -- binds the value, or returns the error to our caller.
-#define REDOUBT_TRY(declaration, ...)                                                                          \
-  auto REDOUBT_CAT(tried_, __LINE__) = (__VA_ARGS__);                                                          \
-  if (!REDOUBT_CAT(tried_, __LINE__).has_value()) return std::move(REDOUBT_CAT(tried_, __LINE__)).error();     \
+#define REDOUBT_TRY(declaration, ...)                                                                      \
+  auto REDOUBT_CAT(tried_, __LINE__) = (__VA_ARGS__);                                                      \
+  if (!REDOUBT_CAT(tried_, __LINE__).has_value()) return std::move(REDOUBT_CAT(tried_, __LINE__)).error(); \
   declaration = std::move(REDOUBT_CAT(tried_, __LINE__)).value()
 
 // REDOUBT_CHECK(config.validate());  -- returns the error, or goes on.
-#define REDOUBT_CHECK(...)                                                          \
-  do {                                                                              \
+#define REDOUBT_CHECK(...)                                                                        \
+  do {                                                                                            \
     if (auto checked_ = (__VA_ARGS__); !checked_.has_value()) return std::move(checked_).error(); \
   } while (false)
 

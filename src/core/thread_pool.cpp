@@ -35,8 +35,9 @@ int cgroup_cores() {
 int ThreadPool::usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  const int affinity = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                                   : static_cast<int>(std::thread::hardware_concurrency());
+  const int affinity = sched_getaffinity(0, sizeof set, &set) == 0
+                           ? CPU_COUNT(&set)
+                           : static_cast<int>(std::thread::hardware_concurrency());
   return std::max(1, std::min(affinity, cgroup_cores()));
 }
 

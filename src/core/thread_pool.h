@@ -1,10 +1,10 @@
 // Workers for the data plane: parallel_for splits one job into chunks that the caller and the workers take one by one.
 //
-// Chunks are claimed dynamically and a job is over when its chunks are: a worker that comes late finds it closed and is not
-// waited for, so a core that another process holds costs no more than the chunk it was in. A worker spins briefly between
-// jobs (a model step issues many a millisecond) and then sleeps. Which thread runs a chunk never
-// affects a result: a chunk writes only its own outputs, and no sum crosses chunks.
-// Thread safety: parallel_for may be called by one thread at a time.
+// Chunks are claimed dynamically and a job is over when its chunks are: a worker that comes late finds it closed and is
+// not waited for, so a core that another process holds costs no more than the chunk it was in. A worker spins briefly
+// between jobs (a model step issues many a millisecond) and then sleeps. Which thread runs a chunk never affects a
+// result: a chunk writes only its own outputs, and no sum crosses chunks. Thread safety: parallel_for may be called by
+// one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -27,11 +27,13 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(chunk, thread) for each chunk in 0 .. num_chunks-1; thread is in 0 .. num_threads()-1. Does not allocate.
+  // Calls body(chunk, thread) for each chunk in 0 .. num_chunks-1; thread is in 0 .. num_threads()-1. Does not
+  // allocate.
   template <class Body>
   void parallel_for(int64_t num_chunks, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(num_chunks, [](void* context, int64_t chunk, int thread) { (*static_cast<Plain*>(context))(chunk, thread); },
+    run(
+        num_chunks, [](void* context, int64_t chunk, int thread) { (*static_cast<Plain*>(context))(chunk, thread); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
@@ -45,8 +47,8 @@ class ThreadPool {
   void take_chunks(int thread);
 
   std::vector<std::thread> workers_;
-  // One job at a time. `generation_` announces it. A worker counts itself in `inside_` before it looks at `closed_`, the
-  // caller closes before it looks at `inside_`: so either the worker stays out, or the caller waits for it.
+  // One job at a time. `generation_` announces it. A worker counts itself in `inside_` before it looks at `closed_`,
+  // the caller closes before it looks at `inside_`: so either the worker stays out, or the caller waits for it.
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_chunk_{0};
   std::atomic<int> inside_{0};

@@ -4,9 +4,9 @@ namespace redoubt {
 namespace {
 
 struct Lead {
-  int length;      // of the whole character, 0 if this byte cannot begin one
-  uint8_t low;     // least second byte
-  uint8_t high;    // greatest second byte
+  int length;    // of the whole character, 0 if this byte cannot begin one
+  uint8_t low;   // least second byte
+  uint8_t high;  // greatest second byte
 };
 
 // The table of well-formed byte sequences, Unicode standard, table 3-7.

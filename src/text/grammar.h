@@ -1,8 +1,8 @@
 // Structured output: a grammar over bytes, and the mask of tokens that may come next.
 //
-// Sources: JSON schema, any JSON object, a regular expression, a choice of texts, or a GBNF-style grammar. What a schema
-// asks and we do not enforce is refused by name (unsupported), never ignored. Limits bound compile time and size.
-// Bound: under 50 us a mask at a vocabulary of 129,280 (bench/grammar).
+// Sources: JSON schema, any JSON object, a regular expression, a choice of texts, or a GBNF-style grammar. What a
+// schema asks and we do not enforce is refused by name (unsupported), never ignored. Limits bound compile time and
+// size. Bound: under 50 us a mask at a vocabulary of 129,280 (bench/grammar).
 #pragma once
 
 #include <cstdint>

@@ -28,15 +28,15 @@ std::vector<uint8_t> make_classes() {
       },
       classes.data());
   for (const auto& [first, last] : {std::pair{0x09, 0x0d},
-                                   {0x20, 0x20},
-                                   {0x85, 0x85},
-                                   {0xa0, 0xa0},
-                                   {0x1680, 0x1680},
-                                   {0x2000, 0x200a},
-                                   {0x2028, 0x2029},
-                                   {0x202f, 0x202f},
-                                   {0x205f, 0x205f},
-                                   {0x3000, 0x3000}}) {
+                                    {0x20, 0x20},
+                                    {0x85, 0x85},
+                                    {0xa0, 0xa0},
+                                    {0x1680, 0x1680},
+                                    {0x2000, 0x200a},
+                                    {0x2028, 0x2029},
+                                    {0x202f, 0x202f},
+                                    {0x205f, 0x205f},
+                                    {0x3000, 0x3000}}) {
     for (int c = first; c <= last; ++c) classes[static_cast<size_t>(c)] |= kWhiteSpace;
   }
   classes['\r'] |= kNewline;

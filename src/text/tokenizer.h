@@ -56,7 +56,7 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  std::vector<int32_t> encode(const MarkedText& text) const;  // adds no BOS
+  std::vector<int32_t> encode(const MarkedText& text) const;                          // adds no BOS
   std::string decode(std::span<const int32_t> ids, bool skip_control = false) const;  // bytes that are no UTF-8: U+FFFD
   // The raw bytes of one token (possibly part of a character); added tokens give their literal text. "" if unknown id.
   std::string_view bytes(int32_t id) const;
