@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 fs::path data() {
   if (const char* named = std::getenv("REDOUBT_TEST_DATA"); named != nullptr) return named;
-  for (const char* at : {"/../shared/data", "/../../shared/data"}) {
+  for (const char* at : {"/../shared/data"}) {
     if (const fs::path folder = std::string(REDOUBT_SOURCE_DIR) + at; fs::exists(folder)) return folder;
   }
   return {};
