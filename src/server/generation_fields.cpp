@@ -217,8 +217,8 @@ Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
   if (!out.repetition_penalty) {  // llama.cpp's and Ollama's name
     REDOUBT_TRY(out.repetition_penalty, fields.number("repeat_penalty", 0, 10));
   }
-  if (out.repetition_penalty && *out.repetition_penalty <= 0) {
-    return fields.refuse("repetition_penalty", "expected a number over 0, found 0");
+  if (out.repetition_penalty && *out.repetition_penalty < 0.01) {  // dividing by less leaves no finite score
+    return fields.refuse("repetition_penalty", "expected a number from 0.01 to 10");
   }
   REDOUBT_TRY(out.top_k, fields.integer("top_k", -1, std::numeric_limits<int32_t>::max()));
   if (out.top_k == -1) out.top_k = 0;

@@ -15,7 +15,7 @@ Json sampling_properties() {
     "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2},
     "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2},
-    "repetition_penalty": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 10},
+    "repetition_penalty": {"type": ["number", "null"], "minimum": 0.01, "maximum": 10},
     "n": {"type": ["integer", "null"], "minimum": 1, "maximum": 16},
     "seed": {"type": ["integer", "null"], "minimum": -9223372036854775808, "maximum": 9223372036854775807},
     "stop": {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 1, "maxLength": 1024},
