@@ -189,15 +189,13 @@ DecodeFn decoder(DType dtype) {
 #define REDOUBT_CASE(type) \
   case DType::type:        \
     return &decode<DType::type>;
-    REDOUBT_CASE(f32)
-    REDOUBT_CASE(f16)
-    REDOUBT_CASE(bf16)
-    REDOUBT_CASE(f64)
-    REDOUBT_CASE(f8_e4m3) REDOUBT_CASE(q4_0) REDOUBT_CASE(q4_1) REDOUBT_CASE(q5_0) REDOUBT_CASE(q5_1) REDOUBT_CASE(q8_0)
-        REDOUBT_CASE(q2_k) REDOUBT_CASE(q3_k) REDOUBT_CASE(q4_k) REDOUBT_CASE(q5_k) REDOUBT_CASE(q6_k)
-            REDOUBT_CASE(iq2_xxs) REDOUBT_CASE(iq2_xs) REDOUBT_CASE(iq3_xxs) REDOUBT_CASE(iq1_s) REDOUBT_CASE(iq4_nl)
-                REDOUBT_CASE(iq3_s) REDOUBT_CASE(iq2_s) REDOUBT_CASE(iq4_xs) REDOUBT_CASE(iq1_m) REDOUBT_CASE(tq1_0)
-                    REDOUBT_CASE(tq2_0) REDOUBT_CASE(mxfp4)
+    // clang-format off
+    REDOUBT_CASE(f32) REDOUBT_CASE(f16) REDOUBT_CASE(bf16) REDOUBT_CASE(f64) REDOUBT_CASE(f8_e4m3) REDOUBT_CASE(q4_0)
+    REDOUBT_CASE(q4_1) REDOUBT_CASE(q5_0) REDOUBT_CASE(q5_1) REDOUBT_CASE(q8_0) REDOUBT_CASE(q2_k) REDOUBT_CASE(q3_k)
+    REDOUBT_CASE(q4_k) REDOUBT_CASE(q5_k) REDOUBT_CASE(q6_k) REDOUBT_CASE(iq2_xxs) REDOUBT_CASE(iq2_xs) REDOUBT_CASE(iq3_xxs)
+    REDOUBT_CASE(iq1_s) REDOUBT_CASE(iq4_nl) REDOUBT_CASE(iq3_s) REDOUBT_CASE(iq2_s) REDOUBT_CASE(iq4_xs) REDOUBT_CASE(iq1_m)
+    REDOUBT_CASE(tq1_0) REDOUBT_CASE(tq2_0) REDOUBT_CASE(mxfp4)
+    // clang-format on
 #undef REDOUBT_CASE
                         default : return nullptr;
   }
