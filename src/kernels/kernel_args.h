@@ -52,14 +52,15 @@ struct LinearArgs {
   float* scratch;     // kLinearScratch floats of the calling thread
 };
 
-// y[t, c] = sum_r W[r, c] * x[t, r], r in row order, for all columns.
+// y[t, c] = sum_r W[r, c] * x[t, r - row_begin] for r in row_begin .. row_end-1, in order; all columns.
 struct LinearTransposedArgs {
   WeightMatrix w;
-  const float* x;  // [tokens, rows]
+  const float* x;  // [tokens, row_end - row_begin]
   int64_t x_stride;
   float* y;  // [tokens, cols]
   int64_t y_stride;
   int64_t tokens;
+  int64_t row_begin, row_end;
   float* scratch;
 };
 

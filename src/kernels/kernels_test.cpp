@@ -182,7 +182,7 @@ TEST_P(EveryTable, LinearTransposedMatchesReference) {
       const std::vector<float> x = random_floats(5, 3 * rows);
       const auto run = [&](const KernelTable& kernels, const WeightMatrix& w) {
         std::vector<float> y(static_cast<size_t>(3 * cols));
-        kernels.linear_transposed({w, x.data(), rows, y.data(), cols, 3, scratch_.data()});
+        kernels.linear_transposed({w, x.data(), rows, y.data(), cols, 3, 0, rows, scratch_.data()});
         return y;
       };
       EXPECT_LT(relative_error(run(table(), mine.matrix), run(reference_kernels(), theirs.matrix)), 1e-5f);

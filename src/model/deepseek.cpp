@@ -6,6 +6,12 @@
 #include <cmath>
 
 namespace redoubt {
+namespace {
+
+// The norms on both latents keep this value whatever rms_norm_eps says: the released code gives them no other.
+constexpr float kLatentNormEps = 1e-6f;
+
+}  // namespace
 
 DeepSeek::DeepSeek(const ModelConfig& c)
     : cfg_(c),
@@ -90,22 +96,20 @@ int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
 
 Tensor DeepSeek::attention(Step& step, const Layer& w, const CacheLayer& cache, Tensor h) const {
   OpContext& ctx = step.ctx;
-  const auto eps = static_cast<float>(cfg_.rms_norm_eps);
   const int64_t heads = cfg_.num_attention_heads, head = cfg_.qk_head_dim(), c = cfg_.kv_lora_rank;
 
   // Queries (eq. 6-9): nope part first, rope part last in each head.
-  const Tensor c_q = w.q_a.empty() ? h : rms_norm(ctx, linear(ctx, h, w.q_a), w.q_a_norm, 1e-6f);
+  const Tensor c_q = w.q_a.empty() ? h : rms_norm(ctx, linear(ctx, h, w.q_a), w.q_a_norm, kLatentNormEps);
   const Tensor q = linear(ctx, c_q, w.q_b);  // [T, H * (N + R)]
 
   // All that is cached (eq. 1, 3): one latent and one rotary key per token, shared by every head.
   const Tensor u = linear(ctx, h, w.kv_a);  // [T, C + R]
-  ctx.kernels.rms_norm({u.data, u.cols, w.kv_a_norm, u.data, u.cols, u.rows, c, 1e-6f});
+  ctx.kernels.rms_norm({u.data, u.cols, w.kv_a_norm, u.data, u.cols, u.rows, c, kLatentNormEps});
   for (int64_t t = 0; t < h.rows; ++t) {
     rope_rotate(rope_, step.angles.row(t), q.row(t) + cfg_.qk_nope_head_dim, heads, head);
     rope_rotate(rope_, step.angles.row(t), u.row(t) + c, 1, u.cols);
   }
   step.append(cache, u);
-  static_cast<void>(eps);
 
   // Attention (eq. 10): prompts expand keys and values, generated tokens meet the latents directly.
   const Tensor o = ctx.arena.tensor(h.rows, heads * cfg_.v_head_dim);

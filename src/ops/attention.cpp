@@ -125,12 +125,14 @@ void mla_expanded(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
         project(up.kv_b, h * (up.nope + up.value), up.nope, n, k_nope, up.nope);
         project(up.kv_b, h * (up.nope + up.value) + up.nope, up.value, n, v, up.value);
       } else {
-        ctx.kernels.linear_transposed({.w = up.k_b.rows_slice(h * up.latent, up.latent).matrix,
+        ctx.kernels.linear_transposed({.w = up.k_b.matrix,
                                        .x = latents,
                                        .x_stride = row,
                                        .y = k_nope,
                                        .y_stride = up.nope,
                                        .tokens = n,
+                                       .row_begin = h * up.latent,
+                                       .row_end = (h + 1) * up.latent,
                                        .scratch = scratch});
         project(up.v_b, h * up.value, up.value, n, v, up.value);
       }
@@ -166,23 +168,16 @@ void mla_absorbed(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
       float* y = row_of(q_latent, chunk.first_row, h);
       const int64_t y_stride = up.heads * row;
       if (!up.kv_b.empty()) {
-        // Rows h * (nope + value) .. + nope of kv_b, multiplied from the left; one row of scales may span two heads, so
-        // the matrix is addressed by row and not sliced.
-        for (int64_t t = 0; t < chunk.tokens; ++t) std::fill_n(y + t * y_stride, up.latent, 0.0f);
-        for (int64_t r = 0; r < up.nope; ++r) {
-          const int64_t w_row = h * (up.nope + up.value) + r;
-          const WeightMatrix& m = up.kv_b.matrix;
-          float* decoded = scratch;
-          m.decode(m.data + w_row * m.row_bytes, decoded, up.latent);
-          if (m.scales != nullptr) {
-            for (int64_t c = 0; c < up.latent; ++c) {
-              decoded[c] *= m.scales[w_row / kScaleBlock * m.scale_cols + c / kScaleBlock];
-            }
-          }
-          for (int64_t t = 0; t < chunk.tokens; ++t) {
-            ctx.kernels.axpy({q[t * a.q.cols + r], decoded, y + t * y_stride, up.latent});
-          }
-        }
+        const int64_t begin = h * (up.nope + up.value);
+        ctx.kernels.linear_transposed({.w = up.kv_b.matrix,
+                                       .x = q,
+                                       .x_stride = a.q.cols,
+                                       .y = y,
+                                       .y_stride = y_stride,
+                                       .tokens = chunk.tokens,
+                                       .row_begin = begin,
+                                       .row_end = begin + up.nope,
+                                       .scratch = scratch});
       } else {
         ctx.kernels.linear({.w = up.k_b.matrix,
                             .x = q,

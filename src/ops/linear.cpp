@@ -13,16 +13,6 @@ int64_t rows_per_chunk(int64_t rows, int threads) {
 
 }  // namespace
 
-Weight Weight::rows_slice(int64_t begin, int64_t count) const {
-  REDOUBT_ASSERT(sliceable(begin) && begin + count <= matrix.rows);
-  Weight slice = *this;
-  slice.matrix.data += begin * matrix.row_bytes;
-  slice.matrix.rows = count;
-  if (matrix.scales != nullptr) slice.matrix.scales += begin / kScaleBlock * matrix.scale_cols;
-  if (bias != nullptr) slice.bias += begin;
-  return slice;
-}
-
 void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y) {
   const int64_t rows = w.rows(), step = rows_per_chunk(rows, ctx.pool.num_threads());
   ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {

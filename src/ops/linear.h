@@ -12,10 +12,6 @@ struct Weight {
   bool empty() const { return matrix.data == nullptr; }
   int64_t rows() const { return matrix.rows; }
   int64_t cols() const { return matrix.cols; }
-  // Rows begin .. begin + count - 1 as a matrix of their own. FP8: begin is a multiple of kScaleBlock, or the scales of
-  // the slice could not be addressed; `sliceable` says so.
-  Weight rows_slice(int64_t begin, int64_t count) const;
-  bool sliceable(int64_t begin) const { return matrix.scales == nullptr || begin % kScaleBlock == 0; }
 };
 
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w);  // [T, cols] -> [T, rows]

@@ -118,12 +118,12 @@ void linear(const LinearArgs& args) {
 void linear_transposed(const LinearTransposedArgs& args) {
   const WeightMatrix& w = args.w;
   for (int64_t t = 0; t < args.tokens; ++t) std::fill_n(args.y + t * args.y_stride, w.cols, 0.0f);
-  for (int64_t row = 0; row < w.rows; ++row) {
+  for (int64_t row = args.row_begin; row < args.row_end; ++row) {
     for (int64_t column = 0; column < w.cols; column += kColumnChunk) {
       const int64_t n = std::min(kColumnChunk, w.cols - column);
       decode_columns(w, row, column, n, args.scratch);
       for (int64_t t = 0; t < args.tokens; ++t) {
-        const float x = args.x[t * args.x_stride + row];
+        const float x = args.x[t * args.x_stride + row - args.row_begin];
         float* y = args.y + t * args.y_stride + column;
         for (int64_t c = 0; c < n; ++c) y[c] += args.scratch[c] * x;
       }
