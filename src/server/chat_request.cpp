@@ -317,17 +317,10 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   out.top_logprobs = static_cast<int>(top.value_or(0));
   if (out.top_logprobs > 0 && !out.logprobs) return fields.refuse("top_logprobs", "expected logprobs to be true");
 
-  REDOUBT_TRY(const auto stream, fields.boolean("stream"));
-  out.stream = stream.value_or(false);
-  REDOUBT_TRY(const Json* options, fields.object("stream_options"));
-  if (options != nullptr) {
-    if (!out.stream) return fields.refuse("stream_options", "expected stream to be true");
-    const JsonFields inner(*options, "stream_options");
-    REDOUBT_TRY(const auto usage, inner.boolean("include_usage"));
-    REDOUBT_TRY(const auto continuous, inner.boolean("continuous_usage_stats"));
-    out.continuous_usage = continuous.value_or(false);
-    out.include_usage = usage.value_or(false) || out.continuous_usage;
-  }
+  REDOUBT_TRY(const StreamFields streaming, parse_stream_fields(fields));
+  out.stream = streaming.stream;
+  out.include_usage = streaming.include_usage;
+  out.continuous_usage = streaming.continuous_usage;
   return out;
 }
 

@@ -73,19 +73,12 @@ Result<CompletionsRequest> parse_completions_request(const Json& body) {
   REDOUBT_TRY(out.logprobs, fields.integer("logprobs", 0, 20));
   REDOUBT_TRY(const auto special, fields.boolean("add_special_tokens"));
   out.add_special_tokens = special.value_or(false);
-  REDOUBT_TRY(const auto stream, fields.boolean("stream"));
-  out.stream = stream.value_or(false);
+  REDOUBT_TRY(const StreamFields streaming, parse_stream_fields(fields));
+  out.stream = streaming.stream;
+  out.include_usage = streaming.include_usage;
+  out.continuous_usage = streaming.continuous_usage;
   if (out.stream && out.echo && out.logprobs) {
     return fields.refuse("echo", "with logprobs is not supported in a stream");
-  }
-  REDOUBT_TRY(const Json* options, fields.object("stream_options"));
-  if (options != nullptr) {
-    if (!out.stream) return fields.refuse("stream_options", "expected stream to be true");
-    const JsonFields inner(*options, "stream_options");
-    REDOUBT_TRY(const auto usage, inner.boolean("include_usage"));
-    REDOUBT_TRY(const auto continuous, inner.boolean("continuous_usage_stats"));
-    out.continuous_usage = continuous.value_or(false);
-    out.include_usage = usage.value_or(false) || out.continuous_usage;
   }
   return out;
 }

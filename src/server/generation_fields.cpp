@@ -182,6 +182,21 @@ Status refuse_foreign(const JsonFields& fields) {
 
 }  // namespace
 
+Result<StreamFields> parse_stream_fields(const JsonFields& fields) {
+  StreamFields out;
+  REDOUBT_TRY(const auto stream, fields.boolean("stream"));
+  out.stream = stream.value_or(false);
+  REDOUBT_TRY(const Json* options, fields.object("stream_options"));
+  if (options == nullptr) return out;
+  if (!out.stream) return fields.refuse("stream_options", "expected stream to be true");
+  const JsonFields inner(*options, "stream_options");
+  REDOUBT_TRY(const auto usage, inner.boolean("include_usage"));
+  REDOUBT_TRY(const auto continuous, inner.boolean("continuous_usage_stats"));
+  out.continuous_usage = continuous.value_or(false);
+  out.include_usage = usage.value_or(false) || out.continuous_usage;
+  return out;
+}
+
 Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::string_view key) {
   std::vector<std::string> stops;
   const Json* value = fields.find(key);

@@ -46,6 +46,12 @@ constexpr size_t kMaxStopStrings = 16;
 // The fields that OpenAI's two endpoints and the open servers share, all but max_tokens and logprobs; what of their
 // extras is not obeyed here is refused by name.
 Result<GenerationFields> parse_generation_fields(const JsonFields& fields);
+
+// `stream` and `stream_options`, which only a stream may have.
+struct StreamFields {
+  bool stream = false, include_usage = false, continuous_usage = false;
+};
+Result<StreamFields> parse_stream_fields(const JsonFields& fields);
 Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::string_view key);
 
 // Sampling and stops as the engine takes them: the model's generation_config where a field is absent, a random seed.
