@@ -90,9 +90,11 @@ std::string anthropic_error_body(const ApiError& error) {
   return dump_json(body);
 }
 
+std::string ollama_error_body(const ApiError& error) { return dump_json(Json{{"error", error.message}}); }
+
 std::string error_body_for_path(std::string_view path, const ApiError& error) {
   if (path == "/v1/messages" || path.starts_with("/v1/messages/")) return anthropic_error_body(error);
-  if (path.starts_with("/api/")) return dump_json(Json{{"error", error.message}});
+  if (path.starts_with("/api/")) return ollama_error_body(error);
   return error_body(error);
 }
 

@@ -11,6 +11,9 @@ namespace redoubt {
 // {"type":"error","error":{"type","message"}} with Anthropic's names of types.
 std::string anthropic_error_body(const ApiError& error);
 
+// Ollama's {"error":"..."}.
+std::string ollama_error_body(const ApiError& error);
+
 // /v1/messages: Anthropic's envelope; /api/: Ollama's {"error":"..."}; elsewhere OpenAI's.
 std::string error_body_for_path(std::string_view path, const ApiError& error);
 

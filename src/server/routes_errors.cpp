@@ -4,7 +4,7 @@
 
 #include <cstdio>
 
-#include "server/sse.h"
+#include "server/api_error.h"
 
 namespace redoubt {
 namespace {
@@ -12,29 +12,6 @@ namespace {
 // Written and read back in this file alone: an Error carries no numbers beside its message.
 constexpr std::string_view kContextMessage = "prompt of {} tokens and answer of {} do not fit the context of {}";
 constexpr const char* kContextScan = "prompt of %lld tokens and answer of %lld do not fit the context of %lld";
-
-std::string_view anthropic_type(int status) {
-  switch (status) {
-    case 400:
-    case 422:
-      return "invalid_request_error";
-    case 401:
-      return "authentication_error";
-    case 403:
-      return "permission_error";
-    case 404:
-      return "not_found_error";
-    case 413:
-      return "request_too_large";
-    case 429:
-      return "rate_limit_error";
-    case 503:
-    case 529:
-      return "overloaded_error";
-    default:
-      return status < 500 ? "invalid_request_error" : "api_error";
-  }
-}
 
 }  // namespace
 
@@ -50,19 +27,7 @@ std::string styled_error_body(const ApiError& error, ErrorStyle style) {
     }
     return body;
   }
-  std::string body;
-  if (style == ErrorStyle::anthropic) {
-    body = R"({"type":"error","error":{"type":)";
-    append_json_string(body, anthropic_type(error.status));
-    body += R"(,"message":)";
-    append_json_string(body, error.message);
-    body += "}}";
-    return body;
-  }
-  body = R"({"error":)";
-  append_json_string(body, error.message);
-  body += "}";
-  return body;
+  return style == ErrorStyle::anthropic ? anthropic_error_body(error) : ollama_error_body(error);
 }
 
 void send_styled_error(ResponseWriter& writer, const ApiError& error, ErrorStyle style) {
