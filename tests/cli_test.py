@@ -199,6 +199,14 @@ class Commands(unittest.TestCase):
             inspected = json.loads(self.good("inspect", "--json", gguf))
             self.assertGreater(inspected["parameters"], 0)
 
+    def test_a_piped_question_is_the_question_on_the_command_line(self):
+        model = ROOT / "tests/golden/models/deepseek_v3"
+        ask = ("run", "--model", model, "--temp", 0, "--max-tokens", 4, "--json")
+        prompt = json.loads(self.good(*ask, "Why?"))["prompt_ids"]
+        for line_end in ("", "\n", "\r\n"):
+            self.assertEqual(json.loads(self.good(*ask, stdin="Why?" + line_end))["prompt_ids"], prompt)
+        self.assertNotEqual(json.loads(self.good(*ask, stdin="Why?\n\n"))["prompt_ids"], prompt)
+
     def test_synthesised_and_quantised_models_run(self):
         model = self.a_model()
         made, small = self.folder / "made.gguf", self.folder / "small.gguf"

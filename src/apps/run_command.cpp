@@ -37,6 +37,8 @@ Result<std::vector<int32_t>> make_prompt(const RunFlags& flags, const LoadedMode
     if (flags.add_bos && model.tokenizer.bos()) ids.insert(ids.begin(), *model.tokenizer.bos());
     return ids;
   }
+  // A pipe's last line end closes the line and is no part of the question; --raw keeps the text as it is.
+  if (!flags.has_prompt && text.ends_with('\n')) text.erase(text.ends_with("\r\n") ? text.size() - 2 : text.size() - 1);
   Json messages = Json::array();
   if (!flags.settings.system.empty()) messages.push_back({{"role", "system"}, {"content", flags.settings.system}});
   messages.push_back({{"role", "user"}, {"content", text}});
