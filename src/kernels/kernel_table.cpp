@@ -1,6 +1,9 @@
 #include "kernels/kernel_table.h"
 
 #include <fmt/format.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include <array>
 #include <cmath>
@@ -57,9 +60,11 @@ constexpr KernelTable kReference{"reference",
       isa::silu_mul, isa::attention_tile, isa::axpy,   isa::bf16_encode,       isa##_decoder};
 
 #if defined(__x86_64__)
-bool avx2_supported() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+bool f16c_supported() {  // by cpuid: not every compiler has a name for it
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+bool avx2_supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c_supported(); }
 bool avx512_supported() {
   return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
