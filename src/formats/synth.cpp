@@ -10,6 +10,7 @@
 #include "formats/config_json.h"
 #include "formats/gguf_names.h"
 #include "formats/model_plan.h"
+#include "formats/tokenizer_keys.h"
 
 namespace redoubt {
 namespace {
@@ -200,7 +201,12 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
   }
   const WriteOptions write{.pool = options.pool, .progress = options.progress};
   if (target == Container::gguf) {
-    REDOUBT_CHECK(write_gguf(out, config_to_gguf(config), plan.tensors, write));
+    GgufMetadata metadata = config_to_gguf(config);
+    metadata.emplace_back("general.quantization_version", uint32_t{2});
+    std::filesystem::path folder = config_path.parent_path();
+    if (folder.empty()) folder = ".";
+    REDOUBT_CHECK(add_tokenizer_keys(folder, config.vocab_size, {}, metadata, plan.notes));
+    REDOUBT_CHECK(write_gguf(out, metadata, plan.tensors, write));
   } else {
     std::error_code error;
     std::filesystem::create_directories(out, error);
@@ -214,6 +220,7 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
   }
   ConvertReport report;
   report.tensors = static_cast<int64_t>(plan.tensors.size());
+  report.notes = std::move(plan.notes);
   for (const OutputTensor& tensor : plan.tensors) report.bytes_out += tensor.bytes();
   return report;
 }

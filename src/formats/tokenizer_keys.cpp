@@ -153,6 +153,7 @@ Status add_tokenizer_keys(const fs::path& directory, int64_t vocab_size, const G
   std::error_code error;
   if (!fs::exists(directory / "tokenizer.json", error)) {
     notes.push_back("The model has no tokenizer.json: the file has no tokenizer.");
+    metadata.emplace_back("tokenizer.ggml.model", std::string("no_vocab"));  // without it others refuse the file
     return ok();
   }
   REDOUBT_TRY(std::string text, read_text_file(directory / "tokenizer.json", kMaxTokenizerBytes));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -84,6 +85,31 @@ TEST(Synth, HasTheShapesOfGoldenModels) {
       EXPECT_EQ(model->config().num_hidden_layers, golden->config().num_hidden_layers) << name;
     }
   }
+}
+
+// A file of random weights carries the tokenizer beside its configuration; without one it says so in the key that other
+// programs ask for.
+TEST(Synth, CarriesTheTokenizerBesideTheConfiguration) {
+  const fs::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/models";
+  const fs::path vocabulary = data / "tokenizers/qwen3";
+  if (!fs::exists(vocabulary)) GTEST_SKIP() << "NO TEST DATA: " << vocabulary;
+  Folder folder;
+  const fs::path config = folder.path / "config.json";
+  std::ofstream(config) << R"({"model_type":"qwen2","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":2,
+    "num_key_value_heads":1,"intermediate_size":64,"vocab_size":151936,"max_position_embeddings":128,
+    "rms_norm_eps":1e-6,"rope_theta":10000,"tie_word_embeddings":false})";
+  const auto without = synthesize(config, folder.path / "without.gguf", {.type = DType::q4_0});
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_EQ(without->notes.size(), 1u);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) fs::copy(vocabulary / name, folder.path / name);
+  ASSERT_TRUE(synthesize(config, folder.path / "with.gguf", {.type = DType::q4_0}));
+
+  const auto bare = GgufFile::open(folder.path / "without.gguf"), full = GgufFile::open(folder.path / "with.gguf");
+  ASSERT_TRUE(bare && full);
+  EXPECT_EQ(bare->string("tokenizer.ggml.model"), "no_vocab");
+  EXPECT_EQ(full->string("tokenizer.ggml.model"), "gpt2");
+  EXPECT_EQ(full->strings("tokenizer.ggml.tokens")->size(), 151936u);
 }
 
 TEST(Inspect, CountsGoldenModels) {

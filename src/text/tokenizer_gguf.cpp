@@ -78,6 +78,7 @@ std::optional<int32_t> token_id(const GgufFile& file, std::string_view key, cons
 
 Result<TokenizerSpec> read_tokenizer_gguf(const GgufFile& file) {
   REDOUBT_TRY(const std::string_view model, file.expect_string("tokenizer.ggml.model"));
+  if (model == "no_vocab") return unsupported(fmt::format("{}: the file has no tokenizer", file.file()));
   if (model != "gpt2") {
     return unsupported(fmt::format("tokenizer.ggml.model: expected gpt2 (byte-level BPE), found \"{}\"", model));
   }
