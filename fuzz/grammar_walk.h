@@ -17,7 +17,9 @@ inline std::string walk(const GrammarPtr& grammar, uint32_t seed) {
   static const auto vocabulary = [] {
     std::vector<std::string> texts;
     for (int b = 0; b < 256; ++b) texts.emplace_back(1, static_cast<char>(b));
-    for (const char* text : {"{\"", "\":", "\",\"", "\"}", "}]", "]}", "aaaa", "ab", "((", "))", "12", "\\u00", "é"})
+    for (const char* text :
+         {"{\"", "\":",  "\",\"", "\"}",  "}]",  "]}",       "aaaa", "ab",  "((",       "))",   "12", "\\u00",
+          "é",   "word", " word", "Word", "a_b", "abcdefgh", "日本", "a<b", "\xe6\x97", "a\",", "x: "})
       texts.emplace_back(text);
     return std::make_shared<const grammar::Vocabulary>(texts);
   }();

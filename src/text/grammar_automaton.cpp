@@ -70,7 +70,11 @@ void Nfa::close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32
 class Determiniser {
  public:
   Determiniser(const Nfa& nfa, AutomatonBudget& budget)
-      : nfa_(nfa), budget_(budget), stamp_(nfa.size(), 0), limit_(4'000 + 4 * nfa.size()) {}
+      : nfa_(nfa), budget_(budget), stamp_(nfa.size(), 0), telling_(nfa.accepting_), limit_(4'000 + 4 * nfa.size()) {
+    for (uint32_t s = 0; s < nfa.size(); ++s)
+      for (uint32_t e = nfa.head_[s]; e != Nfa::kNone; e = nfa.edges_[e].next)
+        if (nfa.edges_[e].kind != Nfa::Kind::empty) telling_[s] = true;
+  }
 
   // False in `small` if the subsets became too many: the caller then keeps the nondeterminism.
   Result<Automaton> run(bool& small) {
@@ -90,6 +94,8 @@ class Determiniser {
   uint32_t intern(std::vector<uint32_t> set) {
     nfa_.close(set, stamp_, ++mark_);
     spent_ += set.size();
+    // What only leads on without a byte says nothing of its own: sets that differ in it are one state.
+    std::erase_if(set, [&](uint32_t s) { return !telling_[s]; });
     const auto [it, inserted] = ids_.try_emplace(std::move(set), static_cast<uint32_t>(sets_.size()));
     if (inserted) {
       sets_.push_back(&it->first);
@@ -152,6 +158,7 @@ class Determiniser {
   const Nfa& nfa_;
   AutomatonBudget& budget_;
   std::vector<uint32_t> stamp_;
+  std::vector<bool> telling_;  // reads a byte, calls a rule or accepts
   uint32_t mark_ = 0;
   size_t limit_, spent_ = 0;
   Automaton out_;

@@ -1,177 +1,57 @@
 #include "text/grammar_mask_cache.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <limits>
+
+#include "text/mask_walk.h"
 
 namespace redoubt::grammar {
 namespace {
 
-constexpr uint32_t kWholeTrie = 0xffffffff;
 constexpr size_t kMaxCacheBytes = size_t{64} << 20;  // of one grammar; then all are dropped
-constexpr size_t kMaxConfigurations = 16'384;        // sets of stacks within one walk
-constexpr size_t kMaxWork = 4'000'000;               // stacks stepped within one walk; beyond, tokens are left out
-constexpr size_t kMergeResidue = 24;                 // more residual nodes than this become a trie of their own
-
-// Walks a trie along a grammar; sets of stacks become the states of a deterministic automaton built on the way, since
-// a walk meets the same few sets again and again.
-class Walk {
- public:
-  Walk(const Program& program, const TokenTrie& trie, Frames frames, uint32_t max_depth)
-      : program_(program), trie_(trie), frames_(std::move(frames)), max_depth_(max_depth) {}
-
-  std::vector<uint32_t> accepted;
-  std::vector<uint32_t> escaped;  // nodes at which the bottom was reached
-  uint32_t peak = 0;
-  Frames& frames() { return frames_; }
-
-  void run(const StackSet& start, const std::vector<uint32_t>& points) {
-    peak = std::max(peak, start.peak);
-    const uint32_t first = intern(start);
-    for (const uint32_t point : points) {
-      if (start.ended && point != kWholeTrie) escaped.push_back(point);
-      below(point, first);
-    }
-  }
-
- private:
-  static constexpr uint32_t kDead = 0, kUnknown = 1, kBase = 2;
-
-  struct Configuration {
-    StackSet set;
-    std::array<uint32_t, 256> next;
-  };
-
-  void below(uint32_t point, uint32_t first) {
-    const bool whole = point == kWholeTrie;
-    const uint32_t begin = whole ? 0 : point + 1, end = whole ? trie_.size() : trie_.nodes[point].end;
-    const uint32_t base = whole ? 0 : trie_.nodes[point].depth;
-    path_.assign(1, first);
-    for (uint32_t i = begin; i < end;) {
-      const TokenTrie::Node& node = trie_.nodes[i];
-      const uint32_t depth = node.depth - base;
-      uint32_t next = configurations_[path_[depth - 1]]->next[node.byte];
-      if (next == kUnknown) next = advance(path_[depth - 1], node.byte);
-      if (next == kDead) {
-        i = node.end;
-        continue;
-      }
-      const uint32_t id = next - kBase;
-      for (uint32_t t = node.tokens; t < trie_.nodes[i + 1].tokens; ++t)
-        accepted.push_back(static_cast<uint32_t>(trie_.tokens[t]));
-      if (configurations_[id]->set.ended && node.end > i + 1) escaped.push_back(i);
-      path_.resize(depth);
-      path_.push_back(id);
-      i = configurations_[id]->set.stacks.empty() ? node.end : i + 1;
-    }
-  }
-
-  uint32_t advance(uint32_t from, uint8_t byte) {
-    StackSet to;
-    uint32_t& slot = configurations_[from]->next[byte];
-    work_ += configurations_[from]->set.stacks.size() + 1;
-    if (work_ > kMaxWork) return kDead;
-    step(program_, frames_, max_depth_, configurations_[from]->set, byte, to);
-    work_ += to.stacks.size();
-    if (to.stacks.empty() && !to.ended) return slot = kDead;
-    peak = std::max(peak, to.peak);
-    if (configurations_.size() >= kMaxConfigurations && !ids_.contains(key(to))) return kDead;
-    return slot = intern(to) + kBase;
-  }
-
-  static std::vector<uint32_t> key(const StackSet& set) {
-    std::vector<uint32_t> key{set.ended};
-    for (const Stack& stack : set.stacks) {
-      key.push_back(stack.state);
-      key.push_back(stack.frame);
-    }
-    return key;
-  }
-
-  uint32_t intern(const StackSet& set) {
-    const auto [it, inserted] = ids_.try_emplace(key(set), static_cast<uint32_t>(configurations_.size()));
-    if (!inserted) return it->second;
-    auto made = std::make_unique<Configuration>();
-    made->set = set;
-    made->next.fill(kDead);
-    for (const Stack& stack : set.stacks) {
-      const Program::State& state = program_.states[stack.state];
-      for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e)
-        std::fill(made->next.begin() + program_.bytes[e].first, made->next.begin() + program_.bytes[e].last + 1,
-                  kUnknown);
-    }
-    configurations_.push_back(std::move(made));
-    return it->second;
-  }
-
-  struct KeyHash {
-    size_t operator()(const std::vector<uint32_t>& key) const {
-      uint64_t h = 0xcbf29ce484222325u;
-      for (const uint32_t v : key) h = (h ^ v) * 0x100000001b3u;
-      return static_cast<size_t>(h ^ (h >> 29));
-    }
-  };
-
-  const Program& program_;
-  const TokenTrie& trie_;
-  Frames frames_;
-  uint32_t max_depth_;
-  size_t work_ = 0;
-  std::vector<uint32_t> path_;
-  std::vector<std::unique_ptr<Configuration>> configurations_;
-  std::unordered_map<std::vector<uint32_t>, uint32_t, KeyHash> ids_;
-};
-
-// The residue as one trie of what is left of each token: thousands of tokens end a string, in a few dozen ways.
-std::shared_ptr<const TokenTrie> merge_residue(const TokenTrie& trie, const std::vector<uint32_t>& residue,
-                                               const Vocabulary& vocabulary) {
-  std::vector<TokenTrie::Entry> entries;
-  for (const uint32_t point : residue) {
-    for (uint32_t i = point + 1; i < trie.nodes[point].end; ++i) {
-      const size_t left = trie.nodes[i].depth - trie.nodes[point].depth;
-      for (uint32_t t = trie.nodes[i].tokens; t < trie.nodes[i + 1].tokens; ++t) {
-        const std::string_view text = vocabulary.text(trie.tokens[t]);
-        entries.emplace_back(text.substr(text.size() - left), trie.tokens[t]);
-      }
-    }
-  }
-  return std::make_shared<const TokenTrie>(TokenTrie::build(std::move(entries)));
-}
 
 std::shared_ptr<const MaskEntry> compute(const Program& program, const Vocabulary& vocabulary, const MaskEntry* above,
                                          uint32_t state) {
   auto entry = std::make_shared<MaskEntry>();
-  entry->trie = above == nullptr ? vocabulary.trie() : above->trie;
-  // The base is unknown here, and with it the depth: no limit; `peak` tells whoever uses the entry if it applies.
-  Walk walk(program, *entry->trie, Frames(), std::numeric_limits<uint32_t>::max());
-  StackSet start;
-  if (above == nullptr) {
-    start.stacks = {{state, 0}};
-    start.peak = program.states[state].height;
-    walk.run(start, {kWholeTrie});
-  } else {
-    Arrival arrival(program, walk.frames(), std::numeric_limits<uint32_t>::max());
-    arrival.arrive({state, 0}, start);
-    arrival.finish(start);
-    walk.run(start, above->residue);
-  }
-  entry->peak = walk.peak;
-  // A walk may meet a token more than once (it can follow several residues), in no order of ids: bits settle both.
   std::vector<uint32_t> words((static_cast<size_t>(vocabulary.vocab_size()) + 31) / 32, 0);
-  for (const uint32_t id : walk.accepted) words[id / 32] |= 1u << (id % 32);
-  if (walk.accepted.size() > words.size() / 4) {
+  WalkResult result{words, entry->residue};
+  const uint32_t rule = program.states[state].rule;
+  if (above == nullptr && program.tables[rule] != nullptr) {
+    RulePlaces places(program, *program.tables[rule], program.rule_start[rule]);
+    walk_vocabulary(places, state - program.rule_start[rule], *vocabulary.trie(), vocabulary.slices(), result);
+    entry->width = 1;
+  } else {
+    // The base is unknown here, and with it the depth: no limit; `peak` tells whoever uses the entry if it applies.
+    StackPlaces places(program, Frames(), std::numeric_limits<uint32_t>::max());
+    StackSet start;
+    if (above == nullptr) {
+      start.stacks = {{state, 0}};
+      start.peak = program.states[state].height;
+      start.width = 1;
+      walk_vocabulary(places, places.add(start), *vocabulary.trie(), vocabulary.slices(), result);
+    } else {
+      Arrival arrival(program, places.frames(), std::numeric_limits<uint32_t>::max());
+      arrival.arrive({state, 0}, start);
+      arrival.finish(start);
+      const uint32_t first = places.add(start);
+      for (const uint32_t point : above->residue) {
+        if (start.ended) entry->residue.push_back(point);
+        walk_tokens(places, first, *vocabulary.trie(), point, result);
+      }
+    }
+    entry->peak = places.peak();
+    entry->width = places.width();
+  }
+  size_t accepted = 0;
+  for (const uint32_t word : words) accepted += static_cast<size_t>(std::popcount(word));
+  if (accepted > words.size() / 4) {
     entry->words = std::move(words);
   } else {
-    for (const uint32_t id : walk.accepted) {
-      if ((words[id / 32] >> (id % 32) & 1) != 0) entry->ids.push_back(id);
-      words[id / 32] &= ~(1u << (id % 32));
-    }
-  }
-  entry->residue = std::move(walk.escaped);
-  const bool whole = std::find(entry->residue.begin(), entry->residue.end(), kWholeTrie) != entry->residue.end();
-  if (entry->residue.size() > kMergeResidue && !whole) {
-    entry->trie = merge_residue(*entry->trie, entry->residue, vocabulary);
-    entry->residue = {kWholeTrie};
+    entry->ids.reserve(accepted);
+    for (size_t i = 0; i < words.size(); ++i)
+      for (uint32_t word = words[i]; word != 0; word &= word - 1)
+        entry->ids.push_back(static_cast<uint32_t>(i * 32) + static_cast<uint32_t>(std::countr_zero(word)));
   }
   return entry;
 }
@@ -186,9 +66,7 @@ void MaskEntry::add_to(std::span<uint32_t> mask) const {
 }
 
 size_t MaskEntry::size_bytes() const {
-  const bool own_trie = residue.size() == 1 && residue[0] == kWholeTrie;
-  return sizeof *this + 4 * (ids.size() + words.size() + residue.size()) +
-         (own_trie ? trie->nodes.size() * sizeof(TokenTrie::Node) + 4 * trie->tokens.size() : 0);
+  return sizeof *this + 4 * (ids.capacity() + words.capacity() + residue.capacity());
 }
 
 std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const Vocabulary& vocabulary,
@@ -229,10 +107,11 @@ std::shared_ptr<Vocabulary::RuleMasks> MaskCache::shared_rule(const Program& pro
 
 void fill_exactly(const Program& program, const Vocabulary& vocabulary, Frames frames, const StackSet& start,
                   std::span<uint32_t> mask) {
-  Walk walk(program, *vocabulary.trie(), std::move(frames), program.max_depth);
-  walk.run(start, {kWholeTrie});
-  for (const uint32_t id : walk.accepted)
-    if (id / 32 < mask.size()) mask[id / 32] |= 1u << (id % 32);
+  StackPlaces places(program, std::move(frames), program.max_depth);
+  std::vector<uint32_t> words((static_cast<size_t>(vocabulary.vocab_size()) + 31) / 32, 0), escaped;
+  WalkResult result{words, escaped};
+  walk_vocabulary(places, places.add(start), *vocabulary.trie(), vocabulary.slices(), result);
+  std::copy_n(words.begin(), std::min(words.size(), mask.size()), mask.begin());
 }
 
 }  // namespace redoubt::grammar

@@ -5,7 +5,8 @@
 // in an entry of its own (keyed by the entry above and that state), and so on until nothing is left. A mask is then the
 // union of a few entries. Entries hold only what the state itself decides, so they are shared by all sequences.
 // Thread safety: all of it; two threads may compute the same entry, and one wins.
-// Bound: memory bandwidth (16 KiB a dense entry at 129,280 tokens); a first visit costs a walk over the trie.
+// Bound: memory bandwidth (16 KiB a dense entry at 129,280 tokens); a first visit costs a walk over the tokens of no
+// slice (token_slices.h), some thousands.
 #pragma once
 
 #include <memory>
@@ -20,11 +21,11 @@
 namespace redoubt::grammar {
 
 struct MaskEntry {
-  std::vector<uint32_t> ids;    // accepted tokens, where they are few
-  std::vector<uint32_t> words;  // else a bit each
-  uint32_t peak = 0;            // deepest frame met, from the frame below the top
-  std::shared_ptr<const TokenTrie> trie;
-  std::vector<uint32_t> residue;  // nodes of `trie`: what follows them is left to the state below
+  std::vector<uint32_t> ids;      // accepted tokens, where they are few
+  std::vector<uint32_t> words;    // else a bit each
+  uint32_t peak = 0;              // deepest frame met, from the frame below the top
+  uint32_t width = 0;             // most stacks at once, and never fewer than a byte's arrival had to look at, by 8
+  std::vector<uint32_t> residue;  // nodes of the whole trie: what follows them is left to the state below
 
   void add_to(std::span<uint32_t> mask) const;
   size_t size_bytes() const;

@@ -33,8 +33,8 @@ struct GrammarMatcher::State {
     Frames kept;
     std::vector<uint32_t> place(frames.size(), 0);
     for (Stack& stack : now.stacks) stack.frame = keep(stack.frame, kept, place);
-    std::sort(now.stacks.begin(), now.stacks.end());
     frames = std::move(kept);
+    put_in_order(now.stacks, frames);
   }
 
   uint32_t keep(uint32_t frame, Frames& kept, std::vector<uint32_t>& place) const {
@@ -43,23 +43,26 @@ struct GrammarMatcher::State {
     return place[frame] = kept.push(frames[frame].state, below);
   }
 
-  // False if a frame limit could matter within the next token: then the cached entries do not apply.
+  // False if a limit on depth or width could matter within the next token: then the cached entries do not apply.
   bool fill_from_cache(std::span<uint32_t> mask) const {
     std::shared_ptr<const MaskEntry> entry;
+    size_t width = 0;  // of all that is looked at: no set within the next token is wider
     for (const Stack& stack : now.stacks) {
       uint32_t frame = stack.frame;
       entry = program->masks->find(*program, *vocabulary, nullptr, stack.state);
       if (frames[frame].depth + entry->peak > program->max_depth) return false;
+      width += entry->width;
       entry->add_to(mask);
       while (!entry->residue.empty() && frame != 0) {
         const uint32_t state = frames[frame].state;
         frame = frames[frame].below;
         entry = program->masks->find(*program, *vocabulary, entry, state);
         if (frames[frame].depth + entry->peak > program->max_depth) return false;
+        width += entry->width;
         entry->add_to(mask);
       }
     }
-    return true;
+    return width <= grammar::Arrival::kMaxStacks;
   }
 };
 

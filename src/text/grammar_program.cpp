@@ -5,11 +5,13 @@
 #include <queue>
 
 #include "text/grammar_mask_cache.h"
+#include "text/grammar_stack.h"
 
 namespace redoubt::grammar {
 namespace {
 
 constexpr uint16_t kNever = 0xffff;
+constexpr size_t kMaxTableSteps = 4'000'000;  // of one grammar, 16 MB
 constexpr size_t kSharedRuleStates = 20'000;  // larger rules are rarely the same in two grammars
 
 bool is_final(const Automaton::State& state) { return state.accepting && state.bytes.empty() && state.calls.empty(); }
@@ -185,6 +187,39 @@ std::shared_ptr<const std::string> spell_out(const Automaton& rule) {
   return std::make_shared<const std::string>(std::move(text));
 }
 
+// Null if the rule has calls or choices; `room` is what tables may still take, in steps.
+std::unique_ptr<const RuleTable> make_table(const Automaton& rule, size_t& room) {
+  if (rule.states.empty()) return nullptr;
+  std::array<bool, 257> cut{};
+  for (const auto& state : rule.states) {
+    if (!state.calls.empty()) return nullptr;
+    for (const ByteEdge& e : state.bytes) cut[e.first] = cut[e.last + 1u] = true;
+  }
+  auto table = std::make_unique<RuleTable>();
+  for (size_t byte = 1; byte < 256; ++byte) {
+    table->classes += cut[byte] ? 1 : 0;
+    table->byte_class[byte] = static_cast<uint8_t>(table->classes);
+  }
+  ++table->classes;
+  table->last_alike[255] = 255;
+  for (size_t byte = 255; byte-- > 0;)
+    table->last_alike[byte] = cut[byte + 1] ? static_cast<uint8_t>(byte) : table->last_alike[byte + 1];
+  const size_t size = rule.states.size() * table->classes;
+  if (size > room) return nullptr;
+  room -= size;
+  table->steps.assign(size, 0xffffffff);
+  for (size_t s = 0; s < rule.states.size(); ++s) {
+    for (const ByteEdge& e : rule.states[s].bytes) {
+      for (uint32_t c = table->byte_class[e.first]; c <= table->byte_class[e.last]; ++c) {
+        uint32_t& step = table->steps[s * table->classes + c];
+        if (step != 0xffffffff && step != e.target) return nullptr;
+        step = e.target;
+      }
+    }
+  }
+  return table;
+}
+
 }  // namespace
 
 Program::Program() : masks(std::make_unique<MaskCache>()) {}
@@ -206,12 +241,14 @@ Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::v
   program->root = root;
   program->max_depth = static_cast<uint32_t>(limits.max_depth);
   uint32_t base = 0;
+  size_t table_room = kMaxTableSteps;
   for (const Automaton& rule : automata) {
     program->rule_start.push_back(base);
     base += static_cast<uint32_t>(rule.states.size());
   }
   for (uint32_t r = 0; r < automata.size(); ++r) {
     program->rule_text.push_back(spell_out(automata[r]));
+    program->tables.push_back(make_table(automata[r], table_room));
     for (const auto& source : automata[r].states) {
       Program::State state;
       state.rule = r;
@@ -235,6 +272,13 @@ Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::v
   measure_heights(*program);
   if (program->states[program->rule_start[root]].height > program->max_depth)
     return invalid("grammar: every text nests deeper than the limit");
+  Frames frames;
+  StackSet start;
+  Arrival arrival(*program, frames, program->max_depth);
+  arrival.arrive({program->rule_start[root], 0}, start);
+  arrival.finish(start);
+  if (start.width > Arrival::kMaxStacks)
+    return invalid("grammar: more alternatives at its beginning than are followed");
   return program;
 }
 

@@ -1,6 +1,7 @@
 // A compiled grammar: the automata of all rules in flat arrays, and what the matcher needs to know beforehand.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +13,15 @@
 namespace redoubt::grammar {
 
 class MaskCache;
+
+// The steps of a rule without calls whose bytes leave no choice; states are counted from the rule's first.
+struct RuleTable {
+  std::array<uint8_t, 256> byte_class{};
+  std::array<uint8_t, 256> last_alike{};  // the last byte of the byte's class; classes are ranges
+  uint32_t classes = 0;
+  std::vector<uint32_t> steps;  // [states, classes]; 0xffffffff: no way
+  uint32_t next(uint32_t state, uint8_t byte) const { return steps[state * classes + byte_class[byte]]; }
+};
 
 class Program : public Grammar {
  public:
@@ -32,7 +42,8 @@ class Program : public Grammar {
   std::vector<uint32_t> rule_start;
   // Per rule without calls its own automaton, spelled out: equal rules of different grammars share their masks.
   std::vector<std::shared_ptr<const std::string>> rule_text;
-  uint32_t root = 0;  // rule
+  std::vector<std::unique_ptr<const RuleTable>> tables;  // per rule; null: has calls, or choices, or is too large
+  uint32_t root = 0;                                     // rule
   uint32_t max_depth = 256;
   std::unique_ptr<MaskCache> masks;
 };

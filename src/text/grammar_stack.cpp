@@ -12,7 +12,14 @@ size_t slot_of(uint32_t state, uint32_t below, size_t mask) {
 
 }  // namespace
 
-Frames::Frames() : frames_{{0, 0, 0}}, table_(64, 0) {}
+void put_in_order(std::vector<Stack>& stacks, const Frames& frames) {
+  if (stacks.size() < 2) return;
+  std::sort(stacks.begin(), stacks.end(), [&](const Stack& a, const Stack& b) {
+    return a.state != b.state ? a.state < b.state : frames[a.frame].order < frames[b.frame].order;
+  });
+}
+
+Frames::Frames() : frames_{{0, 0, 0, 0}}, table_(64, 0) {}
 
 uint32_t Frames::push(uint32_t state, uint32_t below) {
   const size_t mask = table_.size() - 1;
@@ -24,7 +31,8 @@ uint32_t Frames::push(uint32_t state, uint32_t below) {
   }
   const auto made = static_cast<uint32_t>(frames_.size());
   table_[slot] = made;
-  frames_.push_back({state, below, frames_[below].depth + 1});
+  const uint64_t order = (frames_[below].order ^ state) * 0x9e3779b97f4a7c15u;
+  frames_.push_back({state, below, frames_[below].depth + 1, order ^ order >> 29});
   if (frames_.size() * 2 > table_.size()) rehash(table_.size() * 2);
   return made;
 }
@@ -38,17 +46,34 @@ void Frames::rehash(size_t slots) {
   }
 }
 
-// Few stacks are the rule; a set of many is hostile, and bounded.
+// Few stacks are the rule; a set of many is hostile, and not looked at further.
 bool Arrival::seen(Stack stack) {
-  if (std::find(seen_.begin(), seen_.end(), stack) != seen_.end()) return true;
-  if (seen_.size() >= 8 * kMaxStacks) return true;
+  constexpr size_t kFew = 24, kSlots = 4096;  // over kMaxSeen, a power of two
+  static_assert(kSlots > kMaxSeen + 1);
+  const auto slot_for = [&](const Stack& wanted) {
+    size_t slot = slot_of(wanted.state, wanted.frame, kSlots - 1);
+    while (places_[slot] != 0 && seen_[places_[slot] - 1u] != wanted) slot = (slot + 1) & (kSlots - 1);
+    return slot;
+  };
+  if (seen_.size() < kFew) {
+    if (std::find(seen_.begin(), seen_.end(), stack) != seen_.end()) return true;
+    seen_.push_back(stack);
+    return false;
+  }
+  if (places_.empty()) {
+    places_.assign(kSlots, 0);
+    for (size_t i = 0; i < seen_.size(); ++i) places_[slot_for(seen_[i])] = static_cast<uint16_t>(i + 1);
+  }
+  const size_t slot = slot_for(stack);
+  if (places_[slot] != 0) return true;
   seen_.push_back(stack);
+  places_[slot] = static_cast<uint16_t>(seen_.size());
   return false;
 }
 
 void Arrival::arrive(Stack stack, StackSet& set) {
   work_.push_back(stack);
-  while (!work_.empty()) {
+  while (!work_.empty() && seen_.size() <= kMaxSeen) {
     const Stack top = work_.back();
     work_.pop_back();
     const Program::State& state = program_.states[top.state];
@@ -74,7 +99,8 @@ void Arrival::arrive(Stack stack, StackSet& set) {
 }
 
 void Arrival::finish(StackSet& set) {
-  std::sort(set.stacks.begin(), set.stacks.end());
+  put_in_order(set.stacks, frames_);
+  set.width = static_cast<uint32_t>(std::max(set.stacks.size(), (seen_.size() + 7) / 8));
   if (set.stacks.size() > kMaxStacks) set.stacks.resize(kMaxStacks);
 }
 
@@ -82,7 +108,7 @@ void step(const Program& program, Frames& frames, uint32_t max_depth, const Stac
           StackSet& to) {
   to.stacks.clear();
   to.ended = false;
-  to.peak = 0;
+  to.peak = to.width = 0;
   Arrival arrival(program, frames, max_depth);
   for (const Stack& stack : from.stacks) {
     const Program::State& state = program.states[stack.state];

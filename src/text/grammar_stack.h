@@ -16,7 +16,6 @@ struct Stack {
   uint32_t state = 0;
   uint32_t frame = 0;
   bool operator==(const Stack&) const = default;
-  auto operator<=>(const Stack&) const = default;
 };
 
 // Frame 0 is the bottom: the end of the text, or (in masks shared by many stacks) whatever lies below.
@@ -24,6 +23,7 @@ class Frames {
  public:
   struct Frame {
     uint32_t state, below, depth;
+    uint64_t order;  // of the states from here down: frames order alike however they are numbered
   };
   Frames();
   uint32_t push(uint32_t state, uint32_t below);
@@ -36,10 +36,14 @@ class Frames {
   std::vector<uint32_t> table_;  // open addressing: frame numbers, 0 is free
 };
 
+// By state, then by what lies below.
+void put_in_order(std::vector<Stack>& stacks, const Frames& frames);
+
 struct StackSet {
-  std::vector<Stack> stacks;  // sorted, unique; tops that can read a byte
+  std::vector<Stack> stacks;  // in order, unique; tops that can read a byte
   bool ended = false;         // the bottom was reached: the text is whole
   uint32_t peak = 0;          // deepest frame that any of them needs to come to its end
+  uint32_t width = 0;         // how near it came to kMaxStacks, so that too wide a set can be foreseen
 };
 
 // Follows what reads no byte: calls, and ends of rules. One Arrival fills one StackSet.
@@ -51,7 +55,10 @@ class Arrival {
   void arrive(Stack stack, StackSet& set);
   void finish(StackSet& set);  // sorts; must be called once after the last arrive
 
-  static constexpr size_t kMaxStacks = 256;  // more are dropped: fewer texts then, but each still a valid one
+  // Of more the first are kept: fewer texts then, but each still a valid one, and none leads to a dead end. Which are
+  // the first depends on the stacks alone, so that a mask and a token that come to the same set keep the same.
+  static constexpr size_t kMaxStacks = 256;
+  static constexpr size_t kMaxSeen = 8 * kMaxStacks;  // passed on the way to a set, those that read no byte too
 
  private:
   bool seen(Stack stack);
@@ -59,6 +66,7 @@ class Arrival {
   Frames& frames_;
   uint32_t max_depth_;
   std::vector<Stack> seen_, work_;
+  std::vector<uint16_t> places_;  // of seen_, by hash, once there are many; 0 is free
 };
 
 // The set after one more byte.

@@ -22,7 +22,8 @@ Vocabulary::Vocabulary(const std::vector<std::string>& texts) {
   std::vector<TokenTrie::Entry> entries;
   for (int32_t id = 0; id < vocab_size(); ++id)
     if (!text(id).empty()) entries.emplace_back(text(id), id);
-  trie_ = std::make_shared<const TokenTrie>(TokenTrie::build(std::move(entries)));
+  trie_ = std::make_shared<const TokenTrie>(TokenTrie::build(entries));
+  slices_ = std::make_unique<const TokenSlices>(entries, *trie_, texts.size());
 }
 
 std::shared_ptr<const MaskEntry> Vocabulary::RuleMasks::find(uint32_t state) const {

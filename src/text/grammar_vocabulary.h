@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "text/grammar.h"
+#include "text/token_slices.h"
 #include "text/token_trie.h"
 
 namespace redoubt::grammar {
@@ -25,6 +26,7 @@ class Vocabulary : public GrammarVocabulary {
     return std::string_view(bytes_).substr(begin_[id], begin_[id + 1] - begin_[id]);
   }
   const std::shared_ptr<const TokenTrie>& trie() const { return trie_; }
+  const TokenSlices& slices() const { return *slices_; }
 
   // Masks of a rule without calls, shared by all grammars that hold the same rule (every schema has the JSON string).
   class RuleMasks {
@@ -43,6 +45,7 @@ class Vocabulary : public GrammarVocabulary {
   std::string bytes_;
   std::vector<uint32_t> begin_;
   std::shared_ptr<const TokenTrie> trie_;
+  std::unique_ptr<const TokenSlices> slices_;
   mutable std::mutex mutex_;  // guards what follows
   mutable std::unordered_map<std::string, std::shared_ptr<RuleMasks>> shared_;
   mutable size_t shared_bytes_ = 0;

@@ -30,4 +30,23 @@ TokenTrie TokenTrie::build(std::vector<Entry> entries) {
   return trie;
 }
 
+// Both are in the order of a walk, so one pass over each is enough.
+void TokenTrie::find_origins(const TokenTrie& whole) {
+  origin.clear();
+  std::vector<uint32_t> path;  // of the whole's nodes, down to the node before
+  for (uint32_t i = 0; i < size(); ++i) {
+    path.resize(nodes[i].depth - 1u);
+    uint32_t at = path.empty() ? 0 : path.back() + 1;
+    if (!origin.empty() && nodes[i - 1].depth >= nodes[i].depth) {
+      // A later sibling of a node that was passed: go on behind that one.
+      uint32_t sibling = i - 1;
+      while (nodes[sibling].depth > nodes[i].depth) --sibling;
+      at = whole.nodes[origin[sibling]].end;
+    }
+    while (whole.nodes[at].byte != nodes[i].byte) at = whole.nodes[at].end;
+    origin.push_back(at);
+    path.push_back(at);
+  }
+}
+
 }  // namespace redoubt::grammar

@@ -19,10 +19,13 @@ struct TokenTrie {
   std::vector<Node> nodes;      // in the order of a walk, depth first; a sentinel after the last
   std::vector<int32_t> tokens;  // ids, in the order of their nodes
 
+  std::vector<uint32_t> origin;  // of a part: each node's place in the whole trie; empty: this is the whole
+
   uint32_t size() const { return static_cast<uint32_t>(nodes.size() - 1); }
 
   using Entry = std::pair<std::string_view, int32_t>;  // text (not empty, at most 65,535 bytes) and id
   static TokenTrie build(std::vector<Entry> entries);
+  void find_origins(const TokenTrie& whole);  // `whole` holds all texts of this one
 };
 
 }  // namespace redoubt::grammar
