@@ -17,7 +17,7 @@ namespace {
 
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::string& kernels, int threads) {
   ModelOptions options{.kernels = kernels, .threads = threads};
-  options.limits = {.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
+  options.limits = {.max_tokens = 64, .max_logits = 64, .max_chunks = 16};
   return Model::load(checkpoint, options).value();
 }
 
@@ -41,13 +41,14 @@ TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAloneHeavy) {
     trial.has_think_marks = tokenizer.find("</think>").has_value();
     for (int32_t id = 10; id < 200; ++id) trial.letters.push_back(id);
 
-    // Alone: another number of threads, another chunk size, no prefix cache, more blocks.
+    // Alone: another number of threads, another chunk size, no prefix cache, more blocks, no speculation.
     const auto for_alone = load_model(checkpoint, GetParam(), 1), for_load = load_model(checkpoint, GetParam(), 2);
     SteadyClock clock;
     const auto alone = Engine::create(*for_alone, tokenizer,
                                       {.cache_bytes = 64 * for_alone->cache_block_bytes(),
                                        .max_batch_tokens = 23,
                                        .prefix_cache = false,
+                                       .speculation = {.mode = Speculation::off},
                                        .eos_ids = trial.eos_ids},
                                       clock)
                            .value();
@@ -55,10 +56,16 @@ TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAloneHeavy) {
                                        {.max_context = 256,
                                         .cache_bytes = 30 * for_load->cache_block_bytes(),
                                         .max_queue = 1000,
+                                        .max_sequences = 16,
+                                        .speculation = {.max_depth = 3, .adaptive = false},
                                         .eos_ids = trial.eos_ids},
                                        clock)
                             .value();
     test::run_load_trial(trial, *alone, *loaded);
+    const EngineStats stats = loaded->stats();
+    std::printf("%llu of %llu drafted tokens held\n", static_cast<unsigned long long>(stats.accepted_draft_tokens),
+                static_cast<unsigned long long>(stats.draft_tokens));
+    EXPECT_GT(stats.accepted_draft_tokens, 0u);
   }
 }
 

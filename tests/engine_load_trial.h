@@ -75,6 +75,7 @@ inline std::vector<TrialRequest> make_requests(const LoadTrial& trial) {
     sampling.presence_penalty = one_in(5) ? 0.5 : 0.0;
     sampling.frequency_penalty = one_in(5) ? 0.25 : 0.0;
     if (one_in(6)) sampling.logit_bias = {{letters(1)[0], 4.0f}};
+    if (one_in(5)) sampling.logit_bias = {{letters(1)[0], 40.0f}, {letters(1)[0], 38.0f}};  // an answer that repeats
     if (one_in(6)) request.grammar = grammars[static_cast<size_t>(below(3))];
     if (trial.has_think_marks && one_in(4)) {
       request.thinking.starts_in_reasoning = one_in(2);

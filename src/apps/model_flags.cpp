@@ -29,6 +29,14 @@ Status check_memory(const Checkpoint& checkpoint) {
 
 }  // namespace
 
+Result<Speculation> parse_speculation(const std::string& name) {
+  if (name == "auto") return Speculation::automatic;
+  if (name == "off") return Speculation::off;
+  if (name == "ngram") return Speculation::ngram;
+  if (name == "mtp") return Speculation::mtp;
+  return invalid("--speculation: expected auto, off, ngram or mtp, found " + name, "--speculation");
+}
+
 void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required) {
   auto* model = command.add_option("--model", flags.model, "A directory of safetensors, or a .gguf file");
   if (model_required) model->required();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/result.h"
+#include "engine/engine.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
 
@@ -20,6 +21,9 @@ struct ModelFlags {
 
   Result<ModelOptions> options() const;
 };
+
+// auto, off, ngram or mtp.
+Result<Speculation> parse_speculation(const std::string& name);
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required);
 

@@ -20,9 +20,9 @@ namespace {
 struct RunFlags {
   ModelFlags model;
   ChatSettings settings;
-  std::string prompt, tokens, cache_bytes;
+  std::string prompt, tokens, cache_bytes, speculation = "auto";
   bool has_prompt = false, has_tokens = false;
-  int64_t context = 0;
+  int64_t context = 0, speculation_depth = SpeculationOptions().max_depth;
   bool raw = false, add_bos = false, json = false;
 };
 
@@ -84,6 +84,8 @@ Status run(const RunFlags& flags) {
   REDOUBT_TRY(options.model, flags.model.options());
   options.engine.max_context = flags.context;
   options.engine.max_sequences = 1;
+  REDOUBT_TRY(options.engine.speculation.mode, parse_speculation(flags.speculation));
+  options.engine.speculation.max_depth = flags.speculation_depth;
   if (!flags.cache_bytes.empty()) {
     REDOUBT_TRY(options.engine.cache_bytes, parse_bytes(flags.cache_bytes, "--cache-bytes"));
   }
@@ -122,6 +124,11 @@ void add_run(CLI::App& app, Pending& pending) {
   command->add_option("--cache-bytes", flags->cache_bytes,
                       "Memory for the cache, such as 2G; default: half of what is left");
   command->add_option("--cache-type", flags->model.cache_type, "f32, bf16 or q8")->capture_default_str();
+  command->add_option("--speculation", flags->speculation, "Drafted tokens: auto, off, ngram or mtp; changes no answer")
+      ->capture_default_str();
+  command->add_option("--speculation-depth", flags->speculation_depth, "At most so many drafted tokens a step")
+      ->check(CLI::Range(int64_t{0}, int64_t{1024}))
+      ->capture_default_str();
   command->add_flag("--json", flags->json, "{\"prompt_ids\",\"ids\",\"text\",\"finish_reason\"}");
   command->callback([=, &pending] {
     flags->has_prompt = prompt->count() > 0;

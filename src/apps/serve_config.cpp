@@ -127,6 +127,7 @@ Status ServeConfig::validate() const {
   if (max_queue < 1 || max_sequences < 1 || max_batch_tokens < 1) {
     return invalid("max_queue, max_sequences, max_batch_tokens: expected at least 1");
   }
+  if (speculation_depth > 1024) return invalid("speculation_depth: at most 1024");
   return ok();
 }
 
@@ -155,6 +156,8 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("max_sequences", config.max_sequences),
        field("max_batch_tokens", config.max_batch_tokens),
        field("prefix_cache", config.prefix_cache),
+       field("speculation", config.speculation),
+       field("speculation_depth", config.speculation_depth),
        field("unload_idle_s", config.unload_idle_s),
        field("max_loaded", config.max_loaded),
        field("drain_s", config.drain_s),

@@ -47,6 +47,7 @@ class Answer {
   void end(FinishReason reason, std::optional<Error> error, std::vector<TokenEvent>& events);
 
   int64_t generated() const { return generated_; }
+  int64_t left() const { return max_tokens_ - generated_; }  // tokens until the limit
   int64_t reasoning_tokens() const { return reasoning_tokens_; }
 
  private:

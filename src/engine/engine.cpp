@@ -52,7 +52,7 @@ class BatchEngine final : public Engine {
         tokenizer_(tokenizer),
         setting_{&tokenizer, ThinkMarks::of(tokenizer), options_.eos_ids, model.config().vocab_size},
         vocabulary_(options_.vocabulary),
-        loop_(model, scheduling, clock, *mailbox_),
+        loop_(model, scheduling, options_.speculation, clock, *mailbox_),
         thread_([this] { loop_.run(); }) {}
 
   ~BatchEngine() override {
@@ -170,6 +170,9 @@ Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& to
   if (scheduling.step.max_tokens < 1 || scheduling.max_running < 1)
     return invalid(fmt::format("engine: expected max_batch_tokens and max_sequences of at least 1, found {} and {}",
                                options.max_batch_tokens, options.max_sequences));
+  if (options.speculation.max_depth < 0)
+    return invalid(
+        fmt::format("engine: expected a speculation depth of at least 0, found {}", options.speculation.max_depth));
   const int64_t of_model = model.config().max_position_embeddings;
   const int64_t wanted = options.max_context > 0 ? std::min(options.max_context, of_model) : of_model;
   if (model.num_cache_blocks() == 0) {

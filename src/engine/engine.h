@@ -91,6 +91,7 @@ struct GenerationUsage {
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   int64_t preemptions = 0;
+  int64_t draft_tokens = 0, accepted_draft_tokens = 0;       // of speculation: verified, and found right
   std::vector<std::optional<TokenLogprob>> prompt_logprobs;  // [prompt_tokens], the first is nullopt
 };
 
@@ -101,6 +102,20 @@ class GenerationListener {
   virtual void on_done(const GenerationUsage& usage) = 0;  // once, after every choice finished (or aborted)
 };
 
+// Where drafted tokens come from (speculation.h). No answer depends on it, only the time it takes.
+enum class Speculation : uint8_t {
+  automatic,  // the module for multi-token prediction where the model has one, and look-up
+  off,
+  ngram,  // look-up: what followed the same tokens earlier in prompt or answer
+  mtp,    // the module alone
+};
+
+struct SpeculationOptions {
+  Speculation mode = Speculation::automatic;
+  int64_t max_depth = 8;  // drafted tokens of a sequence in one step
+  bool adaptive = true;   // false: always as deep as can be, for tests
+};
+
 struct EngineOptions {
   int64_t max_context = 0;           // 0: the model's, if the cache has room
   int64_t cache_bytes = 0;           // 0: half of the memory left
@@ -109,7 +124,8 @@ struct EngineOptions {
   int64_t max_batch_tokens = 512;    // of one step
   int64_t max_sequences = 256;       // running
   bool prefix_cache = true;          // between requests; the choices of one request share their prompt in any case
-  std::vector<int32_t> eos_ids;      // end of sequence: stops an answer unless ignore_eos
+  SpeculationOptions speculation;
+  std::vector<int32_t> eos_ids;                         // end of sequence: stops an answer unless ignore_eos
   std::shared_ptr<const GrammarVocabulary> vocabulary;  // null: built when the first grammar comes
 };
 
@@ -129,6 +145,7 @@ struct EngineStats {
   int64_t cache_blocks_held = 0;                          // held by live sequences alone
   uint64_t prompt_tokens = 0, generation_tokens = 0, prefix_queries = 0, prefix_hits = 0, preemptions = 0;
   uint64_t finished_stop = 0, finished_length = 0, finished_abort = 0, finished_error = 0;
+  uint64_t drafts = 0, draft_tokens = 0, accepted_draft_tokens = 0;  // speculation: a draft is verified in one step
   uint64_t steps = 0, layers_done = 0;
   int64_t last_progress_ns = 0;  // clock time when the last layer ended or the engine was last idle
   bool has_work = false;

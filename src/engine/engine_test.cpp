@@ -410,31 +410,106 @@ test::LoadTrial byte_trial() {
   return trial;
 }
 
-void run_fake_trial(const test::LoadTrial& trial, int64_t cache_blocks, bool prefix_cache) {
+struct FakeTrial {
+  int64_t cache_blocks = 40;
+  bool prefix_cache = true;
+  int64_t batch_tokens = 40, max_logits = 16;
+  float habit = 0;
+  SpeculationOptions speculation;
+};
+
+EngineStats run_fake_trial(const test::LoadTrial& trial, const FakeTrial& setting) {
   Tokenizer tokenizer = test::byte_tokenizer();
   SteadyClock clock;
-  FakeModel for_alone(FakeModel::Shape{}), for_load(FakeModel::Shape{});
+  const FakeModel::Shape shape{.limits = {.max_tokens = 128, .max_logits = setting.max_logits, .max_chunks = 16},
+                               .habit = setting.habit};
+  FakeModel for_alone(shape), for_load(shape);
   const auto alone = Engine::create(for_alone, tokenizer,
-                                    {.cache_bytes = 512 * 1024, .prefix_cache = false, .eos_ids = {test::kEos}}, clock)
+                                    {.cache_bytes = 512 * 1024,
+                                     .prefix_cache = false,
+                                     .speculation = {.mode = Speculation::off},
+                                     .eos_ids = {test::kEos}},
+                                    clock)
                          .value();
   const auto loaded = Engine::create(for_load, tokenizer,
-                                     {.cache_bytes = cache_blocks * 1024,
+                                     {.cache_bytes = setting.cache_blocks * 1024,
                                       .max_queue = 10000,
-                                      .max_batch_tokens = 40,
-                                      .prefix_cache = prefix_cache,
+                                      .max_batch_tokens = setting.batch_tokens,
+                                      .prefix_cache = setting.prefix_cache,
+                                      .speculation = setting.speculation,
                                       .eos_ids = {test::kEos}},
                                      clock)
                           .value();
   test::run_load_trial(trial, *alone, *loaded);
-  EXPECT_GT(loaded->stats().preemptions, 0u);
+  const EngineStats stats = loaded->stats();
+  EXPECT_GT(stats.preemptions, 0u);
+  std::printf("%llu of %llu drafted tokens held\n", static_cast<unsigned long long>(stats.accepted_draft_tokens),
+              static_cast<unsigned long long>(stats.draft_tokens));
+  return stats;
 }
 
-TEST(EngineLoad, AThousandRequestsAnswerAsAlone) { run_fake_trial(byte_trial(), 40, true); }
+TEST(EngineLoad, AThousandRequestsAnswerAsAlone) { run_fake_trial(byte_trial(), {}); }
 TEST(EngineLoad, WithoutAPrefixCacheToo) {
   test::LoadTrial trial = byte_trial();
   trial.requests = 300;
   trial.seed = 2;
-  run_fake_trial(trial, 30, false);
+  run_fake_trial(trial, {.cache_blocks = 30, .prefix_cache = false});
+}
+
+// The model repeats itself, and every step verifies as many drafted tokens as there is room for.
+TEST(EngineLoad, AThousandRequestsAnswerAsAloneWithDraftsAlways) {
+  const EngineStats stats =
+      run_fake_trial(byte_trial(), {.batch_tokens = 100,
+                                    .max_logits = 64,
+                                    .habit = 12,
+                                    .speculation = {.mode = Speculation::ngram, .max_depth = 5, .adaptive = false}});
+  EXPECT_GT(stats.accepted_draft_tokens, 100u);
+  EXPECT_GT(stats.draft_tokens, stats.accepted_draft_tokens);  // and some were wrong
+}
+
+TEST(EngineLoad, AtAnyDepthAndWhereTheDepthFollowsTheClock) {
+  test::LoadTrial trial = byte_trial();
+  trial.requests = 200;
+  for (const int64_t depth : {1, 2, 15}) {
+    trial.seed = static_cast<uint64_t>(depth);
+    run_fake_trial(trial, {.max_logits = 48, .habit = 12, .speculation = {.max_depth = depth, .adaptive = false}});
+    run_fake_trial(trial, {.max_logits = 48, .habit = 12, .speculation = {.max_depth = depth}});
+  }
+}
+
+TEST(EngineSpeculation, RepetitionIsAnsweredInFewerStepsWithTheSameBits) {
+  GenerationRequest request = request_of("habit", 200);
+  request.sampling.temperature = 0;
+  request.logprobs = true;
+  request.top_logprobs = 3;
+  Fixture off({.speculation = {.mode = Speculation::off}}, {.habit = 100});
+  Fixture on({.speculation = {.max_depth = 7, .adaptive = false}}, {.habit = 100});
+  const auto expected = off.run(request), found = on.run(request);
+  EXPECT_EQ(found->answer(), expected->answer());
+  EXPECT_EQ(off.engine->stats().draft_tokens, 0u);
+  const EngineStats stats = on.engine->stats();
+  EXPECT_GT(stats.accepted_draft_tokens, 100u);
+  EXPECT_EQ(stats.generation_tokens, 200u);
+  EXPECT_EQ(stats.steps + stats.accepted_draft_tokens, off.engine->stats().steps);
+  EXPECT_EQ(found->usage().accepted_draft_tokens, static_cast<int64_t>(stats.accepted_draft_tokens));
+  EXPECT_EQ(found->usage().draft_tokens, static_cast<int64_t>(stats.draft_tokens));
+}
+
+// Rows of drafted tokens, right or wrong, never become part of the prefix cache.
+TEST(EngineSpeculation, TheNextTurnComputesTheAnswerAsPrompt) {
+  Fixture on({.speculation = {.max_depth = 7, .adaptive = false}}, {.habit = 9});
+  Fixture off({.prefix_cache = false, .speculation = {.mode = Speculation::off}}, {.habit = 9});
+  GenerationRequest turn = request_of(std::string(20, 'p'), 60);
+  int64_t computed_as_prompt = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto found = on.run(turn);
+    EXPECT_EQ(found->answer(), off.run(turn)->answer());
+    EXPECT_EQ(found->usage().cached_tokens, computed_as_prompt / 16 * 16);
+    computed_as_prompt = static_cast<int64_t>(turn.prompt.size());
+    const std::vector<int32_t> answer = found->answer().ids();
+    turn.prompt.insert(turn.prompt.end(), answer.begin(), answer.end());
+    turn.prompt.push_back('.');
+  }
 }
 
 }  // namespace

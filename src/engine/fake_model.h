@@ -1,6 +1,8 @@
 // A model for tests whose logits betray every mistake of the engine: they are a hash of all tokens, positions and forms
 // read back from the cache blocks, so a wrong table, a stale or overwritten block, a wrong position, a prompt that was
 // not computed or a token in the wrong form changes them. It also asserts the limits of a step.
+// With a habit it repeats itself, so that look-up drafts come true now and then: most of a row then follows from the
+// last two tokens alone, and the rest still from everything.
 #pragma once
 
 #include <atomic>
@@ -21,8 +23,9 @@ class FakeModel final : public Model {
     int64_t vocab_size = 300;
     int64_t max_position_embeddings = 256;
     StepLimits limits{.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
+    float habit = 0;  // what the token that the last two lead to gains, of a range of 12
   };
-  explicit FakeModel(const Shape& shape) : limits_(shape.limits) {
+  explicit FakeModel(const Shape& shape) : limits_(shape.limits), habit_(shape.habit) {
     config_.vocab_size = shape.vocab_size;
     config_.max_position_embeddings = shape.max_position_embeddings;
   }
@@ -59,7 +62,8 @@ class FakeModel final : public Model {
     for (const SequenceChunk& chunk : chunks) {
       const auto size = static_cast<int64_t>(chunk.tokens.size());
       for (int64_t i = size - chunk.num_logits; i < size; ++i)
-        fill(logits.subspan(row++ * vocab, vocab), hash_through(chunk, chunk.position + i));
+        fill(logits.subspan(row++ * vocab, vocab), hash_through(chunk, chunk.position + i),
+             habitual(chunk, chunk.position + i));
     }
     layers_done_ += 2;
   }
@@ -95,13 +99,21 @@ class FakeModel final : public Model {
     }
     return hash;
   }
-  static void fill(std::span<float> row, uint64_t hash) {  // -6 .. 6
+  // The token that usually follows the last two: one of a few, so that the text soon comes around again.
+  size_t habitual(const SequenceChunk& chunk, int64_t last) {
+    uint64_t hash = static_cast<uint64_t>(slot(chunk, last).token);
+    if (last > 0) hash ^= static_cast<uint64_t>(slot(chunk, last - 1).token) << 32;
+    return 97 + mix_bits(hash) % 8;
+  }
+  void fill(std::span<float> row, uint64_t hash, size_t habitual) const {  // -6 .. 6
     for (size_t i = 0; i < row.size(); ++i)
       row[i] = static_cast<float>(mix_bits(hash + i) >> 40) * (12.0f / 16777216.0f) - 6.0f;
+    if (habitual < row.size()) row[habitual] += habit_;
   }
 
   ModelConfig config_;
   StepLimits limits_;
+  float habit_;
   std::vector<Slot> slots_;  // [num_blocks, kCacheBlockTokens]
   std::atomic<uint64_t> layers_done_{0};
 };

@@ -10,7 +10,8 @@ int64_t blocks_for(int64_t tokens) { return (tokens + kCacheBlockTokens - 1) / k
 
 }  // namespace
 
-Scheduler::Scheduler(const Options& options, PrefixCache& cache) : options_(options), cache_(&cache) {
+Scheduler::Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator)
+    : options_(options), cache_(&cache), speculator_(&speculator) {
   const StepLimits& step = options.step;
   max_running_ =
       std::max<int64_t>(1, std::min({options.max_running, step.max_tokens, step.max_chunks, step.max_logits}));
@@ -53,6 +54,7 @@ void Scheduler::plan(std::vector<PlannedChunk>& plan) {
       if (sequence->state == Sequence::State::running && sequence->is_decoding() == decoding)
         take(*sequence, left, plan);
     }
+    if (decoding) add_drafts(left, plan);
   }
   while (left.tokens > 0 && left.chunks > 0) {
     const auto next = std::ranges::find_if(waiting_, [](const Sequence* sequence) { return sequence->may_start(); });
@@ -79,6 +81,33 @@ void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& 
   left.logits -= chunk.num_logits;
   left.chunks -= 1;
   plan.push_back(chunk);
+}
+
+// Drafts never take what another sequence needs: a token and a row are kept for each that runs or could be let in, and
+// blocks are taken only where some are free. `plan` holds one token of each decoding sequence, in rank order.
+void Scheduler::add_drafts(Left& left, std::vector<PlannedChunk>& plan) {
+  const auto planned = static_cast<int64_t>(plan.size());
+  const int64_t others = std::min(max_running_, num_running() + num_waiting()) - planned;
+  speculator_->begin_step(planned);
+  for (PlannedChunk& chunk : plan) {
+    Sequence& sequence = *chunk.sequence;
+    if (sequence.draft.empty() || chunk.num_logits == 0) continue;
+    const int64_t room = std::min({left.tokens - others, left.logits - others, sequence.answer.left() - 1});
+    if (room <= 0) continue;
+    int64_t depth = speculator_->depth(sequence.acceptance, sequence.draft, room);
+    const int64_t end = chunk.begin + chunk.count;
+    while (static_cast<int64_t>(sequence.blocks.size()) < blocks_for(end + depth)) {
+      const std::optional<int32_t> block = cache_->allocate();
+      if (!block.has_value()) break;
+      sequence.blocks.push_back(*block);
+    }
+    depth = std::min(depth, static_cast<int64_t>(sequence.blocks.size()) * kCacheBlockTokens - end);
+    chunk.num_drafts = depth;
+    chunk.count += depth;
+    chunk.num_logits += depth;
+    left.tokens -= depth;
+    left.logits -= depth;
+  }
 }
 
 // Gets blocks for the first `tokens` tokens, as many as there are; how many tokens the sequence then has room for.
@@ -180,7 +209,7 @@ void Scheduler::match_prefix(Sequence& sequence) {
 
 void Scheduler::commit(const PlannedChunk& chunk) {
   Sequence& sequence = *chunk.sequence;
-  sequence.computed = chunk.begin + chunk.count;
+  sequence.computed = chunk.begin + chunk.count - chunk.num_drafts;
   const LiveRequest& live = *sequence.live;
   if (chunk.form != AttentionForm::prefill || (!options_.prefix_cache && live.request.n == 1)) return;
   const int64_t full_blocks = std::min(sequence.computed, sequence.prompt_tokens) / kCacheBlockTokens;

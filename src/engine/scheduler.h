@@ -1,7 +1,8 @@
 // Which tokens of which sequences a step computes.
 //
 // Continuous batching: sequences join and leave between any two steps. A step first takes one token of every sequence
-// that is decoding, then pieces of the prompts (and of answers to recompute) of those that run, then lets waiting
+// that is decoding, then drafted tokens behind these, as far as they pay and leave every other running sequence its
+// share (speculation.h), then pieces of the prompts (and of answers to recompute) of those that run, then lets waiting
 // sequences in, always in rank order (priority, then arrival), until a limit is reached. When blocks run out they are
 // taken from a paused sequence, else from the lowest-ranked running one below the sequence that needs them; what was
 // taken is recomputed later, prompt tokens in the prefill form and generated tokens in the decode form, so the bits
@@ -27,6 +28,7 @@ struct PlannedChunk {
   int64_t begin = 0, count = 0;  // tokens [begin, begin + count)
   AttentionForm form = AttentionForm::prefill;
   int64_t num_logits = 0;
+  int64_t num_drafts = 0;  // of count: the last ones are Sequence::draft's first, to be verified
 };
 
 class Scheduler {
@@ -36,7 +38,7 @@ class Scheduler {
     int64_t max_running = 256;  // sequences
     bool prefix_cache = true;
   };
-  Scheduler(const Options& options, PrefixCache& cache);
+  Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator);
 
   void add(Sequence& sequence);     // waiting
   void remove(Sequence& sequence);  // finished or cancelled; gives its blocks back
@@ -44,7 +46,7 @@ class Scheduler {
   void resume(Sequence& sequence);
 
   void plan(std::vector<PlannedChunk>& plan);
-  void commit(const PlannedChunk& chunk);  // the step has computed it
+  void commit(const PlannedChunk& chunk);  // the step has computed it; drafted tokens count when they are accepted
 
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
@@ -58,6 +60,7 @@ class Scheduler {
     int64_t tokens = 0, logits = 0, chunks = 0;
   };
   void take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
+  void add_drafts(Left& left, std::vector<PlannedChunk>& plan);
   bool admit(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
   int64_t reserve(Sequence& sequence, int64_t tokens, Left& left, std::vector<PlannedChunk>& plan);
   Sequence* idle_holder(const Sequence& besides) const;
@@ -68,6 +71,7 @@ class Scheduler {
 
   Options options_;
   PrefixCache* cache_;
+  Speculator* speculator_;
   int64_t max_running_ = 0;
   using Ranked = std::set<Sequence*, RanksBefore>;
   Ranked waiting_, running_, paused_;

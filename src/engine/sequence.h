@@ -12,7 +12,9 @@
 
 #include "engine/answer.h"
 #include "engine/engine.h"
+#include "engine/ngram_index.h"
 #include "engine/prefix_cache.h"
+#include "engine/speculation.h"
 
 namespace redoubt {
 
@@ -49,6 +51,10 @@ struct Sequence {
   // Prompt blocks [0, shared) are in the prefix cache; the last of them is shared_node.
   int64_t shared = 0;
   PrefixCache::Node* shared_node = nullptr;
+
+  std::vector<DraftedToken> draft;  // what may follow `tokens`; empty where nothing is known
+  NgramIndex ngrams;
+  Acceptance acceptance;
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   bool is_decoding() const { return computed >= prompt_tokens && computed + 1 == size(); }

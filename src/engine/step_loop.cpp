@@ -7,13 +7,15 @@
 
 namespace redoubt {
 
-StepLoop::StepLoop(Model& model, const Scheduler::Options& options, const Clock& clock, Mailbox& mailbox)
+StepLoop::StepLoop(Model& model, const Scheduler::Options& options, const SpeculationOptions& speculation,
+                   const Clock& clock, Mailbox& mailbox)
     : model_(model),
       clock_(clock),
       mailbox_(mailbox),
       vocab_size_(static_cast<size_t>(model.config().vocab_size)),
       cache_(model.num_cache_blocks()),
-      scheduler_(options, cache_) {
+      speculator_(speculation),
+      scheduler_(options, cache_, speculator_) {
   published_.last_progress_ns = clock.now_ns();
   publish();
 }
@@ -70,11 +72,15 @@ void StepLoop::apply_controls() {
 
 void StepLoop::step() {
   chunks_.clear();
-  int64_t rows = 0;
-  const int64_t now = clock_.now_ns();
+  int64_t rows = 0, tokens = 0;
+  bool decodes_only = true;
+  const int64_t begin_ns = clock_.now_ns();
   for (const PlannedChunk& planned : plan_) {
     Sequence& sequence = *planned.sequence;
-    if (sequence.live->admitted_ns == 0) sequence.live->admitted_ns = now;
+    if (sequence.live->admitted_ns == 0) sequence.live->admitted_ns = begin_ns;
+    // Drafted tokens stand behind the sequence's own for the length of the step.
+    for (int64_t i = 0; i < planned.num_drafts; ++i)
+      sequence.tokens.push_back(sequence.draft[static_cast<size_t>(i)].token);
     chunks_.push_back({.tokens = std::span<const int32_t>(sequence.tokens)
                                      .subspan(static_cast<size_t>(planned.begin), static_cast<size_t>(planned.count)),
                        .position = planned.begin,
@@ -82,34 +88,32 @@ void StepLoop::step() {
                        .blocks = sequence.blocks,
                        .num_logits = planned.num_logits});
     rows += planned.num_logits;
+    tokens += planned.count;
+    decodes_only = decodes_only && planned.form == AttentionForm::decode;
   }
   logits_.resize(std::max(logits_.size(), static_cast<size_t>(rows) * vocab_size_));
   const std::span<float> logits = std::span(logits_).first(static_cast<size_t>(rows) * vocab_size_);
   model_.step(chunks_, logits);
   ++counters_.steps;
+  if (decodes_only) speculator_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
 
   size_t at = 0;
   for (const PlannedChunk& planned : plan_) {
+    Sequence& sequence = *planned.sequence;
+    sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(planned.num_drafts));
     scheduler_.commit(planned);
     const size_t size = static_cast<size_t>(planned.num_logits) * vocab_size_;
-    if (size > 0) take_row(planned, logits.subspan(at, size));
+    if (size > 0) take_rows(planned, logits.subspan(at, size));
     at += size;
   }
 }
 
-// The rows of one chunk: log-probabilities of the prompt where they are wanted, and the next token if the last row is
-// that of the sequence's last token.
-void StepLoop::take_row(const PlannedChunk& chunk, std::span<float> rows) {
+// The rows of one chunk: log-probabilities of the prompt where they are wanted, and the next tokens if the rows reach
+// the sequence's last token.
+void StepLoop::take_rows(const PlannedChunk& chunk, std::span<float> rows) {
   Sequence& sequence = *chunk.sequence;
   LiveRequest& live = *sequence.live;
-  if (sequence.wants_prompt_logprobs()) {
-    for (int64_t i = 0; i < chunk.num_logits; ++i) {
-      const auto next = static_cast<size_t>(chunk.begin + i + 1);
-      if (next >= live.request.prompt.size()) break;
-      const std::span<const float> row = rows.subspan(static_cast<size_t>(i) * vocab_size_, vocab_size_);
-      live.usage.prompt_logprobs[next] = token_logprob(row, live.request.prompt[next], live.request.top_logprobs);
-    }
-  }
+  if (sequence.wants_prompt_logprobs()) take_prompt_logprobs(chunk, rows);
   if (sequence.computed != sequence.size()) return;
 
   if (sequence.choice == 0 && !live.prompt_computed) {
@@ -117,11 +121,72 @@ void StepLoop::take_row(const PlannedChunk& chunk, std::span<float> rows) {
     counters_.prompt_tokens += static_cast<uint64_t>(sequence.prompt_tokens);
   }
   if (live.first_token_ns == 0) live.first_token_ns = clock_.now_ns();
-  const Answer::Next next = sequence.answer.next(rows.last(vocab_size_), sampler_, events_);
-  if (next.token >= 0) ++counters_.generation_tokens;
-  if (next.finished) return finish(sequence, next.reason);
-  sequence.tokens.push_back(next.token);
-  deliver(sequence);
+  draw_tokens(chunk, rows.last(static_cast<size_t>(1 + chunk.num_drafts) * vocab_size_));
+}
+
+void StepLoop::take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows) {
+  LiveRequest& live = *chunk.sequence->live;
+  for (int64_t i = 0; i < chunk.num_logits; ++i) {
+    const auto next = static_cast<size_t>(chunk.begin + i + 1);
+    if (next >= live.request.prompt.size()) break;
+    const std::span<const float> row = rows.subspan(static_cast<size_t>(i) * vocab_size_, vocab_size_);
+    live.usage.prompt_logprobs[next] = token_logprob(row, live.request.prompt[next], live.request.top_logprobs);
+  }
+}
+
+// One token from the row of the sequence's last, and one more from the row of each drafted token that it turns out to
+// equal: only then does that row belong to this text.
+void StepLoop::draw_tokens(const PlannedChunk& chunk, std::span<float> rows) {
+  Sequence& sequence = *chunk.sequence;
+  const int64_t before = sequence.size();
+  for (int64_t i = 0; i <= chunk.num_drafts; ++i) {
+    const std::span<float> row = rows.subspan(static_cast<size_t>(i) * vocab_size_, vocab_size_);
+    const Answer::Next next = sequence.answer.next(row, sampler_, events_);
+    if (next.token >= 0) {
+      ++counters_.generation_tokens;
+      sequence.tokens.push_back(next.token);
+    }
+    if (next.finished) {
+      settle_draft(sequence, chunk, before);
+      return finish(sequence, next.reason);
+    }
+    deliver(sequence);
+    if (i == chunk.num_drafts || sequence.draft[static_cast<size_t>(i)].token != next.token) break;
+    ++sequence.computed;
+  }
+  settle_draft(sequence, chunk, before);
+  draft(sequence);
+}
+
+// Counts what the draft was worth: the tokens from `before` on are what came instead. Also drafted tokens that were not
+// verified are compared as far as the text goes, so that acceptance is known while nothing is spent on it.
+void StepLoop::settle_draft(Sequence& sequence, const PlannedChunk& chunk, int64_t before) {
+  int64_t held = 0;
+  for (const DraftedToken& drafted : sequence.draft) {
+    if (before + held >= sequence.size()) break;
+    const bool holds = sequence.tokens[static_cast<size_t>(before + held)] == drafted.token;
+    sequence.acceptance.observe(drafted.kind, holds);
+    if (!holds) break;
+    ++held;
+  }
+  if (chunk.num_drafts == 0) return;
+  const int64_t accepted = std::min(held, chunk.num_drafts);
+  ++counters_.drafts;
+  counters_.draft_tokens += static_cast<uint64_t>(chunk.num_drafts);
+  counters_.accepted_draft_tokens += static_cast<uint64_t>(accepted);
+  sequence.live->usage.draft_tokens += chunk.num_drafts;
+  sequence.live->usage.accepted_draft_tokens += accepted;
+}
+
+void StepLoop::draft(Sequence& sequence) {
+  sequence.draft.clear();
+  if (!speculator_.uses_ngrams()) return;
+  const NgramIndex::Match match = sequence.ngrams.find(sequence.tokens);
+  if (match.length == 0) return;
+  copied_.clear();
+  copy_continuation(sequence.tokens, match, speculator_.options().max_depth, copied_);
+  for (const int32_t token : copied_)
+    sequence.draft.push_back({token, kind_of_match(match.length + static_cast<int64_t>(sequence.draft.size()))});
 }
 
 void StepLoop::deliver(Sequence& sequence) {

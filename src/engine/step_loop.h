@@ -20,7 +20,8 @@ namespace redoubt {
 
 class StepLoop {
  public:
-  StepLoop(Model& model, const Scheduler::Options& options, const Clock& clock, Mailbox& mailbox);
+  StepLoop(Model& model, const Scheduler::Options& options, const SpeculationOptions& speculation, const Clock& clock,
+           Mailbox& mailbox);
 
   void run();  // until mailbox.stopping; then everything unfinished is aborted
 
@@ -33,7 +34,11 @@ class StepLoop {
   void add(Arrival arrival);
   void apply_controls();
   void step();
-  void take_row(const PlannedChunk& chunk, std::span<float> rows);
+  void take_rows(const PlannedChunk& chunk, std::span<float> rows);
+  void take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows);
+  void draw_tokens(const PlannedChunk& chunk, std::span<float> rows);
+  void settle_draft(Sequence& sequence, const PlannedChunk& chunk, int64_t before);
+  void draft(Sequence& sequence);
   void deliver(Sequence& sequence);
   void finish(Sequence& sequence, FinishReason reason);
   void abort(Sequence& sequence);
@@ -44,6 +49,7 @@ class StepLoop {
   Mailbox& mailbox_;
   const size_t vocab_size_;
   PrefixCache cache_;
+  Speculator speculator_;
   Scheduler scheduler_;
   Sampler sampler_;
   std::unordered_map<Sequence*, std::unique_ptr<Sequence>> sequences_;
@@ -53,7 +59,8 @@ class StepLoop {
   std::vector<SequenceChunk> chunks_;
   std::vector<float> logits_;
   std::vector<TokenEvent> events_;
-  EngineStats counters_;  // the engine thread's own
+  std::vector<int32_t> copied_;  // scratch
+  EngineStats counters_;         // the engine thread's own
 
   std::mutex stats_mutex_;
   EngineStats published_;

@@ -76,10 +76,14 @@ void append_timings(std::string& out, const AnswerUsage& usage) {
   fmt::format_to(std::back_inserter(out),
                  R"(,"timings":{{"cache_n":{},"prompt_n":{},"prompt_ms":{:.3f},"prompt_per_token_ms":{:.3f},)"
                  R"("prompt_per_second":{:.3f},"predicted_n":{},"predicted_ms":{:.3f},"predicted_per_token_ms":{:.3f},)"
-                 R"("predicted_per_second":{:.3f}}})",
+                 R"("predicted_per_second":{:.3f})",
                  usage.cached_tokens, computed, prompt_ms, per(prompt_ms, prompt_n), per(prompt_n * 1e3, prompt_ms),
                  usage.completion_tokens, predicted_ms, per(predicted_ms, predicted_n),
                  per(predicted_n * 1e3, predicted_ms));
+  if (usage.draft_tokens > 0)
+    fmt::format_to(std::back_inserter(out), R"(,"draft_n":{},"draft_n_accepted":{})", usage.draft_tokens,
+                   usage.accepted_draft_tokens);
+  out += '}';
 }
 
 void append_chat_logprobs(std::string& out, const std::vector<TokenLogprob>& logprobs, const Tokenizer& tokenizer) {

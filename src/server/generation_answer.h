@@ -45,7 +45,7 @@ class WholeAnswer final : public AnswerSink {
 
 // {"prompt_tokens":…,"completion_tokens":…,…}
 void append_usage(std::string& out, const AnswerUsage& usage);
-// ,"timings":{…} as llama.cpp gives them
+// ,"timings":{…} as llama.cpp gives them; draft_n and draft_n_accepted where tokens were drafted
 void append_timings(std::string& out, const AnswerUsage& usage);
 // [{"token","logprob","bytes","top_logprobs":[…]},…]
 void append_chat_logprobs(std::string& out, const std::vector<TokenLogprob>& logprobs, const Tokenizer& tokenizer);

@@ -191,6 +191,8 @@ void GenerationStream::on_done(int first_choice, const GenerationUsage& usage) {
     sum.cached_tokens += usage.cached_tokens;
     sum.completion_tokens += usage.completion_tokens;
     sum.reasoning_tokens += usage.reasoning_tokens;
+    sum.draft_tokens += usage.draft_tokens;
+    sum.accepted_draft_tokens += usage.accepted_draft_tokens;
     sum.queue_ns = std::max(sum.queue_ns, usage.queue_ns);
     sum.prefill_ns = std::max(sum.prefill_ns, usage.prefill_ns);
     sum.decode_ns = std::max(sum.decode_ns, usage.decode_ns);

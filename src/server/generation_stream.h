@@ -37,6 +37,7 @@ struct ChoiceEnd {
 
 struct AnswerUsage {
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
+  int64_t draft_tokens = 0, accepted_draft_tokens = 0;
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
 };
 

@@ -115,6 +115,9 @@ class ServerMetrics::EngineCounters {
     total.prefix_queries += b.prefix_queries;
     total.prefix_hits += b.prefix_hits;
     total.preemptions += b.preemptions;
+    total.drafts += b.drafts;
+    total.draft_tokens += b.draft_tokens;
+    total.accepted_draft_tokens += b.accepted_draft_tokens;
     total.steps += b.steps;
     return total;
   }
@@ -155,6 +158,9 @@ class ServerMetrics::EngineCounters {
     counter("vllm:prefix_cache_queries_total", "Tokens looked up in the prefix cache.", total.prefix_queries);
     counter("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache.", total.prefix_hits);
     counter("vllm:num_preemptions_total", "Sequences put back to wait for cache blocks.", total.preemptions);
+    counter("vllm:spec_decode_num_drafts_total", "Drafts verified.", total.drafts);
+    counter("vllm:spec_decode_num_draft_tokens_total", "Drafted tokens verified.", total.draft_tokens);
+    counter("vllm:spec_decode_num_accepted_tokens_total", "Drafted tokens found right.", total.accepted_draft_tokens);
   }
 
   std::mutex mutex_;
