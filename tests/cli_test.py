@@ -217,6 +217,24 @@ class Commands(unittest.TestCase):
         for key in ("prefill_tokens_per_s", "decode_tokens_per_s", "weights_bytes_per_token", "read_bandwidth_bytes_per_s", "int8_ops_per_s", "share_of_ceiling", "peak_rss_bytes"):
             self.assertIn(key, figures)
         self.assertGreater(figures["decode_tokens_per_s"], 0)
+        self.assertIn("bf16_flops_per_s", figures)
+        self.assertLess(figures["peak_rss_bytes"], 300 << 20)  # the probe's own 512 MB are not the model's
+
+    def test_figures_name_what_was_measured(self):
+        model = self.a_model()
+        for kernels in ("reference", "auto"):
+            shape = {"prompt": 8, "gen": 2, "batch": 3, "depth": 20, "repeat": 3, "threads": 1}
+            flags = [text for key, value in shape.items() for text in (f"--{key}", value)]
+            figures = json.loads(self.good("bench", "--model", model, *flags, "--kernels", kernels, "--json"))
+            self.assertEqual({key: figures[key] for key in shape}, shape)
+            self.assertEqual(figures["kernels"] == "reference", kernels == "reference")
+            for kind in ("prefill", "decode"):
+                low, high = figures["spread"][f"{kind}_tokens_per_s"]
+                self.assertLessEqual(low, figures[f"{kind}_tokens_per_s"])
+                self.assertLessEqual(figures[f"{kind}_tokens_per_s"], high)
+        nothing = json.loads(self.good("bench", "--model", model, "--prompt", 0, "--gen", 0, "--json"))
+        self.assertIsNone(nothing["prefill_tokens_per_s"])
+        self.assertIsNone(nothing["decode_tokens_per_s"])
 
     def test_a_broken_file_gets_one_sentence(self):
         source = next((p for p in golden_models() if (p / "model.safetensors").exists()), None)

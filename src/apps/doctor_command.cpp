@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "apps/ceilings.h"
 #include "apps/command.h"
 #include "apps/data_folder.h"
 #include "apps/machine.h"
@@ -59,13 +60,18 @@ Finding check_memory() {
 }
 
 std::vector<Finding> check_ceilings(ThreadPool& pool) {
-  const Ceilings ceilings = measure_ceilings(pool);
-  const bool quick = ceilings.read_bandwidth_bytes_per_s > 8e9;
-  return {
-      {"memory bandwidth", human_bytes(static_cast<int64_t>(ceilings.read_bandwidth_bytes_per_s)) + " a second", quick,
-       quick ? ""
-             : "decoding reads all weights for each token: fill every memory channel, stop what else reads memory"},
-      {"int8 arithmetic", fmt::format("{:.0f} Gop/s", ceilings.int8_ops_per_s / 1e9), true, ""}};
+  ThreadPool one_thread(1);
+  const Ceilings one = CeilingProbe(one_thread).measure(), all = CeilingProbe(pool).measure();
+  const auto bandwidth = [](const Ceilings& c) {
+    return human_bytes(static_cast<int64_t>(c.read_bandwidth_bytes_per_s)) + " a second";
+  };
+  const bool quick = all.read_bandwidth_bytes_per_s > 8e9;
+  return {{"memory bandwidth", fmt::format("{}; {} on one thread", bandwidth(all), bandwidth(one)), quick,
+           quick ? ""
+                 : "decoding reads all weights for each token: fill every memory channel, stop what else reads memory"},
+          {"int8 arithmetic", fmt::format("{:.0f} Gop/s ({})", all.int8_ops_per_s / 1e9, int8_instruction()), true, ""},
+          {"bf16 arithmetic", fmt::format("{:.0f} Gflop/s ({})", all.bf16_flops_per_s / 1e9, bf16_instruction()), true,
+           ""}};
 }
 
 Finding check_gpu() {

@@ -1,6 +1,7 @@
 // A random model of any shape, for measurement: the tensors that the configuration calls for, normal with a standard
-// deviation of 0.02 (norms 1), the same for the same seed whatever the number of threads. A .gguf file takes the tokenizer
-// that lies beside the configuration, if one does, so that a server can be measured with it; a directory has none.
+// deviation of 0.02 (norms 1), the same for the same seed whatever the number of threads. A .gguf file takes the
+// tokenizer that lies beside the configuration, if one does, so that a server can be measured with it; a directory has
+// none.
 #pragma once
 
 #include <cstdint>

@@ -14,8 +14,8 @@
 
 namespace redoubt {
 
-// Adds the keys of the directory's tokenizer; if it has none, the one key that says so. vocab_size: rows of the embedding; ids without a token are
-// filled. A pre-tokenizer that has no GGUF name becomes a note.
+// Adds the keys of the directory's tokenizer; if it has none, the one key that says so. vocab_size: rows of the
+// embedding; ids without a token are filled. A pre-tokenizer that has no GGUF name becomes a note.
 Status add_tokenizer_keys(const std::filesystem::path& directory, int64_t vocab_size,
                           const GenerationConfig& generation, GgufMetadata& metadata, std::vector<std::string>& notes);
 
