@@ -40,8 +40,8 @@ Result<Speculation> parse_speculation(const std::string& name) {
 void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required) {
   auto* model = command.add_option("--model", flags.model, "A directory of safetensors, or a .gguf file");
   if (model_required) model->required();
-  command.add_option("--kernels", flags.kernels, "reference, avx2, avx512, neon or auto")
-      ->check(CLI::IsMember({"reference", "avx2", "avx512", "neon", "amx", "auto"}))
+  command.add_option("--kernels", flags.kernels, "reference, avx2, avx512, avx512_bf16, neon or auto")
+      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "neon", "amx", "auto"}))
       ->capture_default_str();
   command.add_option("--threads", flags.threads, "Threads that compute; 0: the cores this process may use")
       ->check(CLI::Range(0, 1024))

@@ -237,8 +237,8 @@ void add_serve(CLI::App& app, Pending& pending) {
   command->add_option("--cache-type", flags->cache_type, "f32, bf16 or q8 [bf16]");
   command->add_option("--speculation", flags->speculation,
                       "Drafted tokens: auto, off, ngram or mtp; changes no answer [auto]");
-  command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, neon or auto [auto]")
-      ->check(CLI::IsMember({"reference", "avx2", "avx512", "neon", "amx", "auto"}));
+  command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, neon or auto [auto]")
+      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "neon", "amx", "auto"}));
   command->add_option("--api-key-file", flags->api_key_file, "Keys that clients must show, one a line");
   command->callback([=, &pending] { pending.action = [flags] { return serve(*flags); }; });
 }

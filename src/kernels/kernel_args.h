@@ -29,11 +29,13 @@ struct WeightMatrix {
   DecodeFn decode;  // of the active table
 };
 
-constexpr int64_t kScaleBlock = 128;   // DeepSeek FP8: rows and columns under one scale
-constexpr int64_t kKeyTile = 64;       // keys of one attention tile; tiles begin at multiples of it
-constexpr int64_t kRowGroup = 16;      // rows a linear kernel decodes together: split work at multiples of it
-constexpr int64_t kTokenGroup = 128;   // tokens that share one decoding of a row group
-constexpr int64_t kColumnChunk = 256;  // columns decoded at a time: a multiple of every block size, 16 KB a row group
+constexpr int64_t kScaleBlock = 128;    // DeepSeek FP8: rows and columns under one scale
+constexpr int64_t kKeyTile = 128;       // keys of one attention tile; tiles begin at multiples of it
+constexpr int64_t kAttentionRows = 16;  // query rows of one group of an attention tile
+constexpr float kNoScore = -1e38f;      // a running maximum before the first key: finite, so that no difference is NaN
+constexpr int64_t kRowGroup = 16;       // rows a linear kernel decodes together: split work at multiples of it
+constexpr int64_t kTokenGroup = 128;    // tokens that share one decoding of a row group
+constexpr int64_t kColumnChunk = 256;   // columns decoded at a time: a multiple of every block size, 16 KB a row group
 constexpr int64_t kMaxLanes = 16;
 // Floats of scratch one call of linear or linear_transposed needs.
 constexpr int64_t kLinearScratch = kRowGroup * kColumnChunk * 2 + kRowGroup * kTokenGroup * kMaxLanes;
@@ -83,21 +85,47 @@ struct SiluMulArgs {
   int64_t n;
 };
 
-// One tile of FlashAttention-2 (arXiv:2307.08691, algorithm 1, inner loop): folds keys of one tile into the running
-// softmax of each query. q is scaled already.
+// Attention runs over *words* of 32 bits: one float, or two neighbouring bfloat16 (the even one in the low half, a
+// missing odd one 0). A table has a set of kernels for either; layouts in words are the same. Query rows go in groups
+// of kAttentionRows, lane by lane beside one another, so that nothing is ever summed across lanes.
+
+// One tile of FlashAttention-2 (arXiv:2307.08691, algorithm 1, inner loop): folds the keys of one tile into the running
+// softmax of each row. A score is one sum over the head's words in order; a weighted sum runs through the words of the
+// tile's keys in order, from what it was before times the shrink. Keys that a row may not see add exactly nothing.
 struct AttentionTileArgs {
-  const float* q;  // [queries, head]
-  int64_t q_stride;
-  const float* k;  // [kKeyTile, head]
-  int64_t k_stride;
-  const float* v;  // [kKeyTile, value]
-  int64_t v_stride;
-  int64_t queries, head, value;
-  const int32_t* valid;  // [queries] keys of this tile that the query may see: 0 .. kKeyTile
-  float* max;            // [queries] running maximum, -inf at the start
-  float* sum;            // [queries] running sum of exponentials, 0 at the start
-  float* out;            // [queries, value] running weighted sum, not yet divided by sum; 0 at the start
-  int64_t out_stride;
+  const uint32_t* q;                                  // [groups, words, kAttentionRows]
+  int64_t groups, words;                              // words: of a head
+  float scale;                                        // a weight is exp(scale * (score - maximum)); above 0
+  const unsigned char* k[kKeyTile / kAttentionRows];  // key i: words at k[i / 16] + i % 16 * k_stride; readable to a
+  int64_t k_stride;                                   // multiple of 16 keys beyond the visible ones; bytes
+  const uint32_t* v;     // [panels, kKeyTile / elements per word, 16]: 16 columns of the values, word by word of keys
+  int64_t panels;        // 16 columns each
+  const int32_t* valid;  // [groups * kAttentionRows] keys of this tile that the row may see: 0 .. kKeyTile
+  float* max;            // [groups * kAttentionRows] running maximum, kNoScore at the start
+  float* sum;            // [groups * kAttentionRows] running sum of exponentials, 0 at the start
+  float* out;            // [groups, panels * 16, kAttentionRows] running weighted sums, not yet divided; 0 at the start
+};
+
+// Joins the softmax of later keys to that of earlier ones: max, sum and out as in AttentionTileArgs.
+struct AttentionMergeArgs {
+  int64_t groups, columns;  // columns: panels * 16
+  float scale;
+  float *max, *sum, *out;
+  const float *later_max, *later_sum, *later_out;
+};
+
+// Values of a tile's keys as AttentionTileArgs::v wants them.
+struct AttentionValuesArgs {
+  const unsigned char* const* rows;  // [kKeyTile] n elements each (float or bfloat16); null: zeros
+  int64_t n;
+  uint32_t* out;  // [ceil(n / 16), kKeyTile / elements per word, 16]; columns past n are 0
+};
+
+struct AttentionKernels {
+  int64_t word_elements;                   // 1: float, 2: bfloat16
+  void (*tile)(const AttentionTileArgs&);  // null: this table has none of the kind
+  void (*merge)(const AttentionMergeArgs&);
+  void (*values)(const AttentionValuesArgs&);
 };
 
 // y[i] += a * x[i]

@@ -17,47 +17,59 @@ namespace {
 
 bool always() { return true; }
 
-constexpr KernelTable kReference{"reference",
-                                 always,
-                                 reference::linear,
-                                 reference::linear_transposed,
-                                 reference::rms_norm,
-                                 reference::silu_mul,
-                                 reference::attention_tile,
-                                 reference::axpy,
-                                 reference::bf16_encode,
-                                 reference::decoder};
+constexpr AttentionKernels kNoAttention{2, nullptr, nullptr, nullptr};
 
-#define REDOUBT_VECTOR_TABLE(isa, constant)                                                   \
-  DecodeFn isa##_decoder(DType dtype) {                                                       \
-    switch (dtype) {                                                                          \
-      case DType::f32:                                                                        \
-        return isa::decode_f32;                                                               \
-      case DType::bf16:                                                                       \
-        return isa::decode_bf16;                                                              \
-      case DType::f16:                                                                        \
-        return isa::decode_f16;                                                               \
-      case DType::f8_e4m3:                                                                    \
-        return isa::decode_e4m3;                                                              \
-      case DType::q4_0:                                                                       \
-        return isa::decode_q4_0;                                                              \
-      case DType::q4_1:                                                                       \
-        return isa::decode_q4_1;                                                              \
-      case DType::q8_0:                                                                       \
-        return isa::decode_q8_0;                                                              \
-      case DType::q4_k:                                                                       \
-        return isa::decode_q4_k;                                                              \
-      case DType::q5_k:                                                                       \
-        return isa::decode_q5_k;                                                              \
-      case DType::q6_k:                                                                       \
-        return isa::decode_q6_k;                                                              \
-      default:                                                                                \
-        return nullptr;                                                                       \
-    }                                                                                         \
-  }                                                                                           \
-  constexpr KernelTable constant{                                                             \
-      #isa,          isa##_supported,     isa::linear, isa::linear_transposed, isa::rms_norm, \
-      isa::silu_mul, isa::attention_tile, isa::axpy,   isa::bf16_encode,       isa##_decoder};
+constexpr KernelTable kReference{
+    "reference",
+    always,
+    reference::linear,
+    reference::linear_transposed,
+    reference::rms_norm,
+    reference::silu_mul,
+    {1, reference::attention_tile, reference::attention_merge, reference::attention_values},
+    kNoAttention,
+    reference::axpy,
+    reference::bf16_encode,
+    reference::decoder};
+
+#define REDOUBT_VECTOR_TABLE(isa, constant)                                                             \
+  DecodeFn isa##_decoder(DType dtype) {                                                                 \
+    switch (dtype) {                                                                                    \
+      case DType::f32:                                                                                  \
+        return isa::decode_f32;                                                                         \
+      case DType::bf16:                                                                                 \
+        return isa::decode_bf16;                                                                        \
+      case DType::f16:                                                                                  \
+        return isa::decode_f16;                                                                         \
+      case DType::f8_e4m3:                                                                              \
+        return isa::decode_e4m3;                                                                        \
+      case DType::q4_0:                                                                                 \
+        return isa::decode_q4_0;                                                                        \
+      case DType::q4_1:                                                                                 \
+        return isa::decode_q4_1;                                                                        \
+      case DType::q8_0:                                                                                 \
+        return isa::decode_q8_0;                                                                        \
+      case DType::q4_k:                                                                                 \
+        return isa::decode_q4_k;                                                                        \
+      case DType::q5_k:                                                                                 \
+        return isa::decode_q5_k;                                                                        \
+      case DType::q6_k:                                                                                 \
+        return isa::decode_q6_k;                                                                        \
+      default:                                                                                          \
+        return nullptr;                                                                                 \
+    }                                                                                                   \
+  }                                                                                                     \
+  constexpr KernelTable constant{#isa,                                                                  \
+                                 isa##_supported,                                                       \
+                                 isa::linear,                                                           \
+                                 isa::linear_transposed,                                                \
+                                 isa::rms_norm,                                                         \
+                                 isa::silu_mul,                                                         \
+                                 {1, isa::attention_tile, isa::attention_merge, isa::attention_values}, \
+                                 kNoAttention,                                                          \
+                                 isa::axpy,                                                             \
+                                 isa::bf16_encode,                                                      \
+                                 isa##_decoder};
 
 #if defined(__x86_64__)
 bool f16c_supported() {  // by cpuid: not every compiler has a name for it
@@ -70,8 +82,17 @@ bool avx512_supported() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 REDOUBT_VECTOR_TABLE(avx2, kAvx2)
+bool avx512_bf16_supported() { return avx512_supported() && __builtin_cpu_supports("avx512bf16"); }
 REDOUBT_VECTOR_TABLE(avx512, kAvx512)
-constexpr std::array kTables{&kReference, &kAvx2, &kAvx512};
+// The avx512 table with attention over bfloat16 pairs.
+constexpr KernelTable kAvx512Bf16 = [] {
+  KernelTable table = kAvx512;
+  table.name = "avx512_bf16";
+  table.supported = avx512_bf16_supported;
+  table.attention_bf16 = {2, avx512_bf16::attention_tile, avx512_bf16::attention_merge, avx512_bf16::attention_values};
+  return table;
+}();
+constexpr std::array kTables{&kReference, &kAvx2, &kAvx512, &kAvx512Bf16};
 #elif defined(__aarch64__)
 bool neon_supported() { return true; }
 REDOUBT_VECTOR_TABLE(neon, kNeon)

@@ -12,13 +12,14 @@
 namespace redoubt {
 
 struct KernelTable {
-  std::string_view name;  // "reference", "avx2", "avx512", "neon"
+  std::string_view name;  // "reference", "avx2", "avx512", "avx512_bf16", "neon"
   bool (*supported)();    // by the CPU we are running on
   void (*linear)(const LinearArgs&);
   void (*linear_transposed)(const LinearTransposedArgs&);
   void (*rms_norm)(const RmsNormArgs&);
   void (*silu_mul)(const SiluMulArgs&);
-  void (*attention_tile)(const AttentionTileArgs&);
+  AttentionKernels attention_f32;
+  AttentionKernels attention_bf16;  // tile is null where the CPU has no dot product of bfloat16 pairs
   void (*axpy)(const AxpyArgs&);
   void (*bf16_encode)(const float* in, uint16_t* out, int64_t n);  // round to nearest even
   DecodeFn (*decoder)(DType);  // null: the type has no vector form here, use the reference's

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 
+#include "core/float_bits.h"
 #include "formats/blocks.h"
 #include "kernels/kernel_table.h"
 
@@ -229,39 +230,136 @@ TEST_P(EveryTable, Bf16RoundsAsTheDefinition) {
   EXPECT_EQ(expected, found);
 }
 
-struct TileResult {
-  std::vector<float> max, sum, out;
-};
-TileResult run_tiles(const KernelTable& table, int64_t queries, int64_t head, int64_t value, int64_t first_query) {
-  const std::vector<float> q = random_floats(1, 9 * head), k = random_floats(2, kKeyTile * head * 2),
-                           v = random_floats(3, kKeyTile * value * 2);
-  TileResult r{std::vector<float>(static_cast<size_t>(queries), -INFINITY),
-               std::vector<float>(static_cast<size_t>(queries)),
-               std::vector<float>(static_cast<size_t>(queries * value))};
-  for (int64_t tile = 0; tile < 2; ++tile) {
-    std::vector<int32_t> valid;
-    for (int64_t i = 0; i < queries; ++i) {
-      const int64_t position = 60 + (first_query + i) * 5;
-      valid.push_back(static_cast<int32_t>(std::clamp<int64_t>(position + 1 - tile * kKeyTile, 0, kKeyTile)));
+// Two tiles of keys folded for queries at positions 60, 65, 70 ..: inputs in words of `kernels`, whose results are
+// compared row by row. With word_elements 2 the values are those that bfloat16 holds.
+struct AttentionInput {
+  int64_t queries, head, value;
+  std::vector<float> q, k, v;
+
+  AttentionInput(int64_t queries_, int64_t head_, int64_t value_)
+      : queries(queries_),
+        head(head_),
+        value(value_),
+        q(random_floats(1, queries * head)),
+        k(random_floats(2, 2 * kKeyTile * head)),
+        v(random_floats(3, 2 * kKeyTile * value)) {
+    for (auto* values : {&q, &k, &v}) {
+      for (float& x : *values) x = float_from_bf16(bf16_from_float(x));
     }
-    table.attention_tile({q.data() + first_query * head, head, k.data() + tile * kKeyTile * head, head,
-                          v.data() + tile * kKeyTile * value, value, queries, head, value, valid.data(), r.max.data(),
-                          r.sum.data(), r.out.data(), value});
   }
-  return r;
+};
+
+struct AttentionResult {
+  std::vector<float> sum, out;  // [queries], [queries, value] divided by the sum
+};
+
+std::vector<unsigned char> elements_of(const float* x, int64_t n, int64_t word_elements) {
+  std::vector<unsigned char> bytes(static_cast<size_t>((n + word_elements - 1) / word_elements * 4));
+  for (int64_t i = 0; i < n; ++i) {
+    const uint16_t half = bf16_from_float(x[i]);
+    if (word_elements == 2) std::memcpy(bytes.data() + 2 * i, &half, 2);
+    if (word_elements == 1) std::memcpy(bytes.data() + 4 * i, x + i, 4);
+  }
+  return bytes;
+}
+
+// Rows first .. first + rows - 1. Split: the second tile is folded by itself and then merged.
+AttentionResult run_attention(const AttentionKernels& kernels, const AttentionInput& in, int64_t first, int64_t rows,
+                              bool split) {
+  const int64_t words = (in.head + kernels.word_elements - 1) / kernels.word_elements;
+  const int64_t groups = (rows + kAttentionRows - 1) / kAttentionRows, padded = groups * kAttentionRows;
+  const int64_t panels = (in.value + 15) / 16, columns = panels * 16;
+  std::vector<uint32_t> q(static_cast<size_t>(padded * words));
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto bytes = elements_of(in.q.data() + (first + r) * in.head, in.head, kernels.word_elements);
+    for (int64_t w = 0; w < words; ++w) {
+      std::memcpy(&q[static_cast<size_t>((r / 16 * words + w) * 16 + r % 16)], bytes.data() + 4 * w, 4);
+    }
+  }
+  struct State {
+    std::vector<float> max, sum, out;
+    State(int64_t n, int64_t c)
+        : max(static_cast<size_t>(n), kNoScore), sum(static_cast<size_t>(n)), out(static_cast<size_t>(n * c)) {}
+  };
+  State state(padded, columns), later(padded, columns);
+  for (int64_t tile = 0; tile < 2; ++tile) {
+    std::vector<unsigned char> k;
+    std::vector<std::vector<unsigned char>> v_rows;
+    std::vector<const unsigned char*> v_pointers(kKeyTile, nullptr);
+    const int64_t n = tile == 0 ? kKeyTile : 70;  // the last tile is not full: its values are null
+    for (int64_t i = 0; i < n; ++i) {
+      const auto key = elements_of(in.k.data() + (tile * kKeyTile + i) * in.head, in.head, kernels.word_elements);
+      k.insert(k.end(), key.begin(), key.end());
+      v_rows.push_back(elements_of(in.v.data() + (tile * kKeyTile + i) * in.value, in.value, kernels.word_elements));
+    }
+    // What lies behind the last key may be anything.
+    const float poison = NAN;
+    for (int64_t i = 0; i < 10 * words; ++i) {
+      k.insert(k.end(), reinterpret_cast<const unsigned char*>(&poison),
+               reinterpret_cast<const unsigned char*>(&poison) + 4);
+    }
+    for (int64_t i = 0; i < n; ++i) v_pointers[static_cast<size_t>(i)] = v_rows[static_cast<size_t>(i)].data();
+    std::vector<uint32_t> v(static_cast<size_t>(panels * kKeyTile / kernels.word_elements * 16), 0xffffffffu);
+    kernels.values({v_pointers.data(), in.value, v.data()});
+    std::vector<int32_t> valid(static_cast<size_t>(padded));
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t position = 60 + (first + r) * 5;
+      valid[static_cast<size_t>(r)] = static_cast<int32_t>(std::clamp<int64_t>(position + 1 - tile * kKeyTile, 0, n));
+    }
+    State& into = split && tile == 1 ? later : state;
+    AttentionTileArgs args{};
+    args.q = q.data();
+    args.groups = groups;
+    args.words = words;
+    args.scale = 0.3f;
+    for (int64_t i = 0; i < (n + 15) / 16; ++i) args.k[i] = k.data() + i * 16 * words * 4;
+    args.k_stride = words * 4;
+    args.v = v.data();
+    args.panels = panels;
+    args.valid = valid.data();
+    args.max = into.max.data();
+    args.sum = into.sum.data();
+    args.out = into.out.data();
+    kernels.tile(args);
+  }
+  if (split) {
+    kernels.merge({groups, columns, 0.3f, state.max.data(), state.sum.data(), state.out.data(), later.max.data(),
+                   later.sum.data(), later.out.data()});
+  }
+  AttentionResult result;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float sum = state.sum[static_cast<size_t>(r)];
+    result.sum.push_back(sum);
+    for (int64_t c = 0; c < in.value; ++c) {
+      result.out.push_back(state.out[static_cast<size_t>((r / 16 * columns + c) * 16 + r % 16)] / sum);
+    }
+  }
+  return result;
 }
 
 TEST_P(EveryTable, AttentionMatchesReferenceAndIgnoresItsNeighbours) {
-  for (const int64_t head : {16, 48, 64, 130}) {
-    for (const int64_t value : {16, 33, 64}) {
-      SCOPED_TRACE(std::to_string(head) + "/" + std::to_string(value));
-      const TileResult mine = run_tiles(table(), 9, head, value, 0),
-                       theirs = run_tiles(reference_kernels(), 9, head, value, 0);
-      EXPECT_LT(relative_error(mine.out, theirs.out), 1e-4f);  // exponentials of scores that differ in the last bits
-      EXPECT_LT(relative_error(mine.sum, theirs.sum), 1e-4f);
-      for (int64_t i = 0; i < 9; ++i) {
-        const TileResult alone = run_tiles(table(), 1, head, value, i);
-        EXPECT_TRUE(same_bits(alone.out, {mine.out.begin() + i * value, mine.out.begin() + (i + 1) * value})) << i;
+  for (const AttentionKernels& kernels : {table().attention_f32, table().attention_bf16}) {
+    if (kernels.tile == nullptr) continue;
+    // Float: exponentials of scores that differ in the last bits. Pairs: weights of 8 bits, averaged.
+    const float tolerance = kernels.word_elements == 1 ? 1e-4f : 4e-3f;
+    for (const int64_t head : {16, 48, 64, 130, 33}) {
+      for (const int64_t value : {16, 33, 64}) {
+        for (const bool split : {false, true}) {
+          SCOPED_TRACE(std::to_string(kernels.word_elements) + ": " + std::to_string(head) + "/" +
+                       std::to_string(value));
+          const AttentionInput input(37, head, value);
+          const AttentionResult mine = run_attention(kernels, input, 0, 27, split),
+                                theirs = run_attention(reference_kernels().attention_f32, input, 0, 27, split);
+          EXPECT_LT(relative_error(mine.out, theirs.out), tolerance);
+          EXPECT_LT(relative_error(mine.sum, theirs.sum), tolerance);
+          for (int64_t i = 0; i < 27; ++i) {
+            for (const int64_t rows : {1, 10}) {
+              const AttentionResult alone = run_attention(kernels, input, i, rows, split);
+              const auto own = mine.out.begin() + i * value;
+              EXPECT_TRUE(same_bits({alone.out.begin(), alone.out.begin() + value}, {own, own + value})) << i;
+            }
+          }
+        }
       }
     }
   }

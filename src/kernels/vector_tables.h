@@ -11,6 +11,8 @@
   void rms_norm(const RmsNormArgs& args);                           \
   void silu_mul(const SiluMulArgs& args);                           \
   void attention_tile(const AttentionTileArgs& args);               \
+  void attention_merge(const AttentionMergeArgs& args);             \
+  void attention_values(const AttentionValuesArgs& args);           \
   void axpy(const AxpyArgs& args);                                  \
   void bf16_encode(const float* in, uint16_t* out, int64_t n);      \
   void decode_f32(const unsigned char* in, float* out, int64_t n);  \
@@ -28,3 +30,9 @@
 REDOUBT_DECLARE_VECTOR_KERNELS(avx2)
 REDOUBT_DECLARE_VECTOR_KERNELS(avx512)
 REDOUBT_DECLARE_VECTOR_KERNELS(neon)
+
+namespace redoubt::avx512_bf16 {  // what this table does not share with avx512
+void attention_tile(const AttentionTileArgs& args);
+void attention_merge(const AttentionMergeArgs& args);
+void attention_values(const AttentionValuesArgs& args);
+}  // namespace redoubt::avx512_bf16

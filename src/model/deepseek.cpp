@@ -84,14 +84,15 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
 int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
   const ModelConfig& c = cfg_;
   const int64_t heads = c.num_attention_heads, row = cache_width(), k = c.num_experts_per_tok;
-  const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row +
-                            heads * (row + c.kv_lora_rank);
+  const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row;
   const int64_t ffn = 4 * c.hidden_size +
                       3 * std::max(c.intermediate_size, c.n_shared_experts * c.moe_intermediate_size) +
                       2 * c.n_routed_experts + k * (2 * c.moe_intermediate_size + c.hidden_size + 8);
-  const int64_t a_thread = limits.max_tokens * (c.qk_head_dim() + c.v_head_dim + 4 + 3 * 16) +
-                           kKeyTile * (2 * row + 2 * c.qk_head_dim() + c.v_head_dim) + 256;
-  return limits.max_tokens * (attention + ffn) + threads * a_thread + 8 * c.n_routed_experts + 4096;
+  const LatentUpProjection up{
+      .heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
+  return limits.max_tokens * (attention + ffn) +
+         mla_attention_floats(up, c.qk_rope_head_dim, limits.max_tokens, limits.max_chunks, threads) +
+         8 * c.n_routed_experts + 4096;
 }
 
 Tensor DeepSeek::attention(Step& step, const Layer& w, const CacheLayer& cache, Tensor h) const {

@@ -26,9 +26,8 @@ Result<std::unique_ptr<Layers>> Dense::load(const ModelConfig& c, WeightLoader& 
 
 int64_t Dense::arena_floats(const StepLimits& limits, int threads) const {
   const int64_t q_dim = cfg_.num_attention_heads * cfg_.head_dim, kv_dim = cfg_.num_key_value_heads * cfg_.head_dim;
-  const int64_t group = cfg_.num_attention_heads / cfg_.num_key_value_heads;
   return limits.max_tokens * (4 * cfg_.hidden_size + 2 * q_dim + 4 * kv_dim + 3 * cfg_.intermediate_size) +
-         threads * limits.max_tokens * group * (2 * cfg_.head_dim + 4);
+         gqa_attention_floats(cfg_.head_dim, limits.max_chunks, threads);
 }
 
 Tensor Dense::attention(Step& step, const Layer& w, const CacheLayer& cache, Tensor h) const {

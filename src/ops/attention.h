@@ -1,7 +1,8 @@
-// Causal attention of one chunk of consecutive positions over a paged cache, in tiles of kKeyTile keys that begin at
-// multiples of kKeyTile: the result for a position depends on that position's keys alone.
-// Source: FlashAttention-2 (arXiv:2307.08691) algorithm 1; DeepSeek-V2 report (arXiv:2405.04434) §2.1 for MLA.
-// Bound: arithmetic in prefill, memory (the cache) in decode.
+// Causal attention of chunks of consecutive positions over a paged cache, in tiles of kKeyTile keys that begin at
+// multiples of kKeyTile: the result for a position depends on that position's keys alone (ops/attention_work.h).
+// Source: FlashAttention-2 (arXiv:2307.08691) algorithm 1; flash-decoding for the splits; DeepSeek-V2 report
+// (arXiv:2405.04434) §2.1 for MLA.
+// Bound: arithmetic in prefill and in MLA's decode, memory (the cache) in grouped-query decode.
 #pragma once
 
 #include <span>
@@ -25,6 +26,7 @@ struct GqaArgs {
   float scale;
 };
 void gqa_attention(OpContext& ctx, const GqaArgs& args, const CacheLayer& cache, std::span<const ChunkView> chunks);
+int64_t gqa_attention_floats(int64_t head_dim, int64_t chunks, int threads);  // of the arena, at most
 
 // The per-head halves of kv_b: W_UK and W_UV of DeepSeek-V2 eq. 10-11, as either container stores them.
 struct LatentUpProjection {
@@ -45,5 +47,8 @@ struct MlaArgs {
 void mla_expanded(OpContext& ctx, const MlaArgs& args, const CacheLayer& cache, std::span<const ChunkView> chunks);
 // Absorbed: W_UK moves onto the query and W_UV behind the weighted sum; both meet the latent. For generated tokens.
 void mla_absorbed(OpContext& ctx, const MlaArgs& args, const CacheLayer& cache, std::span<const ChunkView> chunks);
+// Floats of the arena that either form takes, at most.
+int64_t mla_attention_floats(const LatentUpProjection& up, int64_t rope, int64_t max_tokens, int64_t chunks,
+                             int threads);
 
 }  // namespace redoubt

@@ -62,8 +62,7 @@ struct OpContext {
   Arena& arena;
   std::span<float* const> scratch;  // one a thread, kThreadScratch floats
 
-  static constexpr int64_t kAttentionScratch = kKeyTile * 2048;  // keys and values of one tile, heads up to 1024 wide
-  static constexpr int64_t kThreadScratch = kLinearScratch + kAttentionScratch;
+  static constexpr int64_t kThreadScratch = kLinearScratch;
 };
 
 }  // namespace redoubt

@@ -60,6 +60,8 @@ void decode(const unsigned char* in, float* out, int64_t n) {
   decode_row(dtype, reinterpret_cast<const std::byte*>(in), std::span(out, static_cast<size_t>(n)));
 }
 
+}  // namespace
+
 // exp by the polynomial of simd/exp.inc in scalar form: the tables share the formula, not libm.
 float exp_approximation(float x) {
   const float clipped = std::min(std::max(x, -87.33654f), 88.37626f);
@@ -75,8 +77,6 @@ float exp_approximation(float x) {
   p = r * r * p + (r + 1.0f);
   return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
 }
-
-}  // namespace
 
 void linear(const LinearArgs& args) {
   static const auto accumulate = accumulate_for_this_cpu();
@@ -145,34 +145,6 @@ void rms_norm(const RmsNormArgs& args) {
 void silu_mul(const SiluMulArgs& args) {
   for (int64_t i = 0; i < args.n; ++i) {
     args.y[i] = args.gate[i] / (1.0f + exp_approximation(-args.gate[i])) * args.up[i];
-  }
-}
-
-void attention_tile(const AttentionTileArgs& args) {
-  float s[kKeyTile];
-  for (int64_t q = 0; q < args.queries; ++q) {
-    const int64_t n = args.valid[q];
-    if (n == 0) continue;
-    float new_max = args.max[q];
-    for (int64_t k = 0; k < n; ++k) {
-      float sum = 0.0f;
-      for (int64_t i = 0; i < args.head; ++i) sum += args.q[q * args.q_stride + i] * args.k[k * args.k_stride + i];
-      s[k] = sum;
-      new_max = std::max(new_max, sum);
-    }
-    const float shrink = args.max[q] == -INFINITY ? 0.0f : exp_approximation(args.max[q] - new_max);
-    float total = 0.0f;
-    for (int64_t k = 0; k < n; ++k) {
-      s[k] = exp_approximation(s[k] - new_max);
-      total += s[k];
-    }
-    args.sum[q] = args.sum[q] * shrink + total;
-    args.max[q] = new_max;
-    float* out = args.out + q * args.out_stride;
-    for (int64_t i = 0; i < args.value; ++i) out[i] *= shrink;
-    for (int64_t k = 0; k < n; ++k) {
-      for (int64_t i = 0; i < args.value; ++i) out[i] += s[k] * args.v[k * args.v_stride + i];
-    }
   }
 }
 

@@ -1,0 +1,66 @@
+// Where the keys and values of attention come from, tile by tile, in the layout of the kernels (kernel_args.h).
+#pragma once
+
+#include "ops/attention.h"
+
+namespace redoubt {
+
+// Of at most kKeyTile consecutive positions; in the thread's memory or in the cache itself. Valid until its thread loads
+// the next one.
+struct KeyTile {
+  const unsigned char* k[kKeyTile / kAttentionRows];
+  int64_t k_stride;  // bytes
+  const uint32_t* v;
+};
+
+class KeySource {
+ public:
+  virtual ~KeySource() = default;
+  // Positions begin .. begin + n - 1 of the chunk's sequence, for one part (a head, or a group of heads) of the work.
+  virtual KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int thread) const = 0;
+};
+
+// The kernels for a cache format: bfloat16 pairs where the table has them and the cache is no finer than they are.
+const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format);
+
+// One thread's memory for tiles: keys [kKeyTile, words of head] and values in panels, and rows of floats to make them of.
+class TileMemory {
+ public:
+  TileMemory(OpContext& ctx, const AttentionKernels& kernels, int64_t head, int64_t value);
+  static int64_t floats(int64_t head, int64_t value);  // at most, for one thread
+
+  float* key_rows() const { return key_rows_; }      // [kKeyTile, head]
+  float* value_rows() const { return value_rows_; }  // [kKeyTile, value]
+  // Makes a tile of n rows in key_rows and value_rows.
+  KeyTile tile_of_rows(int64_t n) const;
+  // Values straight from rows of elements (kernel_args.h: AttentionValuesArgs).
+  const uint32_t* pack_values(const unsigned char* const* rows) const;
+
+ private:
+  KernelTable const* table_;
+  AttentionKernels const* kernels_;
+  int64_t head_, value_, words_;
+  float *key_rows_, *value_rows_;
+  uint32_t *keys_, *values_;
+  uint16_t* halves_;  // [kKeyTile, value]
+};
+
+// Keys at k_offset + part * k_step of a cache row, values at v_offset + part * v_step.
+struct CacheColumns {
+  int64_t head, value;
+  int64_t k_offset = 0, k_step = 0, v_offset = 0, v_step = 0;
+};
+class CacheKeys final : public KeySource {
+ public:
+  CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns& columns);
+  KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int thread) const override;
+
+ private:
+  const KernelTable& table_;
+  const CacheLayer& cache_;
+  CacheColumns columns_;
+  bool direct_;  // the cache's rows are what the kernels read
+  std::span<const TileMemory> memory_;  // [threads]
+};
+
+}  // namespace redoubt
