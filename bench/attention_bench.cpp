@@ -2,7 +2,8 @@
 //
 // Each row is the median of repeated calls; beside it a register-only loop of vdpbf16ps and a read loop over 512 MB,
 // both measured between the rows with as many threads. Arithmetic counts the keys that each query sees, twice a
-// multiply-add; bytes count the cache once a sequence. Depth is the number of keys in the cache before the call's tokens.
+// multiply-add; bytes count the cache once a sequence. Depth is the number of keys in the cache before the call's
+// tokens.
 #include <fmt/format.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -124,7 +125,8 @@ class Measurement {
       for (int64_t p = 0; p < keys; ++p) cache_store(table_, cache, table, p, values.data() + p % 64 * width);
       chunks.push_back({s * row.tokens, row.tokens, row.depth, table});
     }
-    std::vector<float> q(static_cast<size_t>(rows * slices * row.head)), out(static_cast<size_t>(rows * slices * row.value));
+    std::vector<float> q(static_cast<size_t>(rows * slices * row.head)),
+        out(static_cast<size_t>(rows * slices * row.value));
     for (size_t i = 0; i < q.size(); ++i) q[i] = values[i % values.size()] * 0.1f;
     const int64_t unit_rows = rows_of_unit(row.value);
     Arena arena(pool_.num_threads() * TileMemory::floats(row.head, row.value) +
@@ -139,13 +141,12 @@ class Measurement {
                              .scale = 0.1f,
                              .split_keys = kSplitKeys,
                              .unit_rows = unit_rows};
-    const CacheColumns columns = row.latent
-                                     ? CacheColumns{.head = row.head, .value = row.value}
-                                     : CacheColumns{.head = row.head,
-                                                    .value = row.value,
-                                                    .k_step = row.head,
-                                                    .v_offset = row.parts * row.head,
-                                                    .v_step = row.value};
+    const CacheColumns columns = row.latent ? CacheColumns{.head = row.head, .value = row.value}
+                                            : CacheColumns{.head = row.head,
+                                                           .value = row.value,
+                                                           .k_step = row.head,
+                                                           .v_offset = row.parts * row.head,
+                                                           .v_step = row.value};
     const double seconds = median_seconds([&] {
       const ArenaScope scope(arena);
       const CacheKeys source(ctx, cache, columns);

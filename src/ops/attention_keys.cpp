@@ -62,7 +62,8 @@ CacheKeys::CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns
   const AttentionKernels& kernels = attention_kernels(ctx.kernels, cache.format);
   direct_ = kernels.word_elements == 2 && cache.format == CacheFormat::bf16 && columns.head % 2 == 0;
   const auto threads = static_cast<size_t>(ctx.pool.num_threads());
-  auto* memory = reinterpret_cast<TileMemory*>(ctx.arena.floats(static_cast<int64_t>(threads * sizeof(TileMemory)) / 4));
+  auto* memory =
+      reinterpret_cast<TileMemory*>(ctx.arena.floats(static_cast<int64_t>(threads * sizeof(TileMemory)) / 4));
   for (size_t i = 0; i < threads; ++i) new (memory + i) TileMemory(ctx, kernels, columns.head, columns.value);
   memory_ = {memory, threads};
 }

@@ -5,8 +5,8 @@
 
 namespace redoubt {
 
-// Of at most kKeyTile consecutive positions; in the thread's memory or in the cache itself. Valid until its thread loads
-// the next one.
+// Of at most kKeyTile consecutive positions; in the thread's memory or in the cache itself. Valid until its thread
+// loads the next one.
 struct KeyTile {
   const unsigned char* k[kKeyTile / kAttentionRows];
   int64_t k_stride;  // bytes
@@ -23,7 +23,8 @@ class KeySource {
 // The kernels for a cache format: bfloat16 pairs where the table has them and the cache is no finer than they are.
 const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format);
 
-// One thread's memory for tiles: keys [kKeyTile, words of head] and values in panels, and rows of floats to make them of.
+// One thread's memory for tiles: keys [kKeyTile, words of head] and values in panels, and rows of floats to make them
+// of.
 class TileMemory {
  public:
   TileMemory(OpContext& ctx, const AttentionKernels& kernels, int64_t head, int64_t value);
@@ -59,7 +60,7 @@ class CacheKeys final : public KeySource {
   const KernelTable& table_;
   const CacheLayer& cache_;
   CacheColumns columns_;
-  bool direct_;  // the cache's rows are what the kernels read
+  bool direct_;                         // the cache's rows are what the kernels read
   std::span<const TileMemory> memory_;  // [threads]
 };
 

@@ -1,5 +1,5 @@
-// Attention over a paged cache against plain sums in double, and the promise of docs/decisions/0002: the bits of a token
-// do not depend on chunks, neighbours or threads, at depths of several splits.
+// Attention over a paged cache against plain sums in double, and the promise of docs/decisions/0002: the bits of a
+// token do not depend on chunks, neighbours or threads, at depths of several splits.
 #include "ops/attention.h"
 
 #include <gtest/gtest.h>
@@ -143,8 +143,10 @@ TEST_P(EveryTable, GroupedQueryAttentionIsTheSameBitsInAnyChunksAndThreads) {
         check(three, {&alone, 1});
         check(one, {&alone, 1});
       }
-      const std::vector<ChunkView> batch{{1600, 100, 1600, three.blocks}, {3, 7, 3, three.blocks},
-                                         {700, 1, 700, three.blocks},     {900, 300, 900, three.blocks},
+      const std::vector<ChunkView> batch{{1600, 100, 1600, three.blocks},
+                                         {3, 7, 3, three.blocks},
+                                         {700, 1, 700, three.blocks},
+                                         {900, 300, 900, three.blocks},
                                          {1500, 1, 1500, three.blocks}};
       check(three, batch);
       check(one, batch);

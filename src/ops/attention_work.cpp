@@ -28,7 +28,8 @@ struct Run {
   }
   void fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxState& state, int thread) const;
   void merge(const AttentionUnit& unit, const SoftmaxState& into, const SoftmaxState& later) const {
-    kernels.merge({unit.groups(), into.columns, work.scale, into.max, into.sum, into.out, later.max, later.sum, later.out});
+    kernels.merge(
+        {unit.groups(), into.columns, work.scale, into.max, into.sum, into.out, later.max, later.sum, later.out});
   }
   void unit_by_unit() const;
   void split_by_split() const;
@@ -136,9 +137,7 @@ bool Run::worth_splitting() const {
 
 }  // namespace
 
-int64_t rows_of_unit(int64_t value) {
-  return std::clamp<int64_t>(32768 / ((value + 15) / 16 * 16) / 32 * 32, 32, 256);
-}
+int64_t rows_of_unit(int64_t value) { return std::clamp<int64_t>(32768 / ((value + 15) / 16 * 16) / 32 * 32, 32, 256); }
 
 void run_attention(OpContext& ctx, const AttentionWork& work, const AttentionKernels& kernels, const KeySource& keys,
                    std::span<const ChunkView> chunks) {

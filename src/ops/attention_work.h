@@ -1,8 +1,8 @@
 // Attention as units of work: some query rows that meet the same keys, folded tile by tile into a running softmax.
 //
-// A unit's keys are cut into splits of split_keys positions that begin at multiples of it; each split is folded by itself
-// and the splits are joined in order. So a result is a function of its position alone, whether one thread walks all
-// splits of a unit or many threads take one each (flash-decoding), and whatever rows share the unit.
+// A unit's keys are cut into splits of split_keys positions that begin at multiples of it; each split is folded by
+// itself and the splits are joined in order. So a result is a function of its position alone, whether one thread walks
+// all splits of a unit or many threads take one each (flash-decoding), and whatever rows share the unit.
 #pragma once
 
 #include "ops/attention_keys.h"

@@ -114,9 +114,8 @@ void mla_absorbed(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
 int64_t mla_attention_floats(const LatentUpProjection& up, int64_t rope, int64_t max_tokens, int64_t chunks,
                              int threads) {
   const int64_t row = up.latent + rope, value = up.latent, head = up.nope + rope;
-  const int64_t expanded =
-      threads * ExpandedKeys::floats(up, rope) +
-      run_attention_floats(head, up.value, std::min(kExpandedRows, max_tokens), chunks, threads);
+  const int64_t expanded = threads * ExpandedKeys::floats(up, rope) +
+                           run_attention_floats(head, up.value, std::min(kExpandedRows, max_tokens), chunks, threads);
   const int64_t absorbed = max_tokens * up.heads * (row + value) + 32 + threads * TileMemory::floats(row, value) +
                            run_attention_floats(row, value, rows_of_unit(value), chunks, threads);
   return std::max(expanded, absorbed);

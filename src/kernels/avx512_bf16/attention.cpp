@@ -1,6 +1,6 @@
-// Attention of the avx512_bf16 table: simd/attention.inc over words of two bfloat16. vdpbf16ps multiplies both pairs and
-// adds them to a float: 64 multiply-adds a vector pair and cycle where a float kernel has 32.
-// Weights are rounded to bfloat16, and their sum is that of the rounded ones, so that they sum to 1 again.
+// Attention of the avx512_bf16 table: simd/attention.inc over words of two bfloat16. vdpbf16ps multiplies both pairs
+// and adds them to a float: 64 multiply-adds a vector pair and cycle where a float kernel has 32. Weights are rounded
+// to bfloat16, and their sum is that of the rounded ones, so that they sum to 1 again.
 #include "kernels/avx512/vec.h"
 #include "kernels/vector_tables.h"
 
