@@ -30,11 +30,8 @@ class NotingModel final : public Model {
     int64_t rows = 0;
     steps.emplace_back();
     for (const SequenceChunk& c : chunks) {
-      steps.back().push_back({{c.tokens.begin(), c.tokens.end()},
-                              {c.blocks.begin(), c.blocks.end()},
-                              c.position,
-                              c.num_logits,
-                              c.form});
+      steps.back().push_back(
+          {{c.tokens.begin(), c.tokens.end()}, {c.blocks.begin(), c.blocks.end()}, c.position, c.num_logits, c.form});
       rows += c.num_logits;
     }
     EXPECT_EQ(static_cast<int64_t>(logits.size()) >= rows * config_.vocab_size, true);

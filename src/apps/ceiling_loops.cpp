@@ -141,20 +141,18 @@ constexpr int kSums = 16;
 
 // In assembly: not every compiler offers the intrinsic without the option that would let it use the instruction
 // everywhere.
-#define REDOUBT_ARM_LOOP(NAME, EXTENSION, INSTRUCTION)                        \
-  uint64_t NAME(int64_t rounds) {                                             \
-    int32x4_t sums[kSums];                                                    \
-    const int8x16_t x = vdupq_n_s8(0), y = vdupq_n_s8(0);                     \
-    for (auto& sum : sums) sum = vdupq_n_s32(0);                              \
-    for (int64_t i = 0; i < rounds; ++i) {                                    \
-      for (auto& sum : sums) {                                                \
-        asm volatile(".arch_extension " EXTENSION "\n\t" INSTRUCTION          \
-                     : "+w"(sum)                                              \
-                     : "w"(x), "w"(y));                                       \
-      }                                                                       \
-    }                                                                         \
-    for (int i = 1; i < kSums; ++i) sums[0] = vaddq_s32(sums[0], sums[i]);    \
-    return static_cast<uint64_t>(vaddvq_s32(sums[0]));                        \
+#define REDOUBT_ARM_LOOP(NAME, EXTENSION, INSTRUCTION)                                              \
+  uint64_t NAME(int64_t rounds) {                                                                   \
+    int32x4_t sums[kSums];                                                                          \
+    const int8x16_t x = vdupq_n_s8(0), y = vdupq_n_s8(0);                                           \
+    for (auto& sum : sums) sum = vdupq_n_s32(0);                                                    \
+    for (int64_t i = 0; i < rounds; ++i) {                                                          \
+      for (auto& sum : sums) {                                                                      \
+        asm volatile(".arch_extension " EXTENSION "\n\t" INSTRUCTION : "+w"(sum) : "w"(x), "w"(y)); \
+      }                                                                                             \
+    }                                                                                               \
+    for (int i = 1; i < kSums; ++i) sums[0] = vaddq_s32(sums[0], sums[i]);                          \
+    return static_cast<uint64_t>(vaddvq_s32(sums[0]));                                              \
   }
 REDOUBT_ARM_LOOP(int8_i8mm, "i8mm", "smmla %0.4s, %1.16b, %2.16b")
 REDOUBT_ARM_LOOP(int8_dotprod, "dotprod", "sdot %0.4s, %1.16b, %2.16b")

@@ -57,12 +57,10 @@ TEST(Roofline, CountsTheWeightsOfADenseModel) {
   EXPECT_DOUBLE_EQ(one.seconds(), ((2 * kLayerWeights + 3200) * 34 / 32 + kNorms * 4) / 1e9);
   const LeastTime many = least_time(decode_work(config, a, {.depth = 0, .tokens = 1, .batch = 64}, 0), kMachine);
   EXPECT_STREQ(many.bound(), "arithmetic");
-  EXPECT_DOUBLE_EQ(many.seconds(),
-                   64 * 2 * (2 * kLayerWeights + 3200) / 4e9 + 64 * (2 * kNorms + kKeyFlops) / 2e9);
+  EXPECT_DOUBLE_EQ(many.seconds(), 64 * 2 * (2 * kLayerWeights + 3200) / 4e9 + 64 * (2 * kNorms + kKeyFlops) / 2e9);
   // The same in bf16 counts against the other peak; of a prompt the last token alone has logits.
   const LeastTime plain = least_time(prefill_work(config, b, {.depth = 0, .tokens = 64, .batch = 1}, 512), kMachine);
-  EXPECT_DOUBLE_EQ(plain.seconds(),
-                   (64 * 2 * (2 * kLayerWeights + kNorms) + 2 * 3200 + 64 * 65 / 2 * kKeyFlops) / 2e9);
+  EXPECT_DOUBLE_EQ(plain.seconds(), (64 * 2 * (2 * kLayerWeights + kNorms) + 2 * 3200 + 64 * 65 / 2 * kKeyFlops) / 2e9);
 }
 
 TEST(Roofline, AttentionAndCacheGrowWithDepth) {
