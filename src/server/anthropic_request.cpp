@@ -146,6 +146,8 @@ Status parse_tools(ChatRequest& out, const JsonFields& fields) {
     REDOUBT_TRY(const Json* schema, tool.object("input_schema"));
     Json function = {{"name", name.value_or("")}, {"description", description.value_or("")}};
     if (schema != nullptr) function["parameters"] = *schema;
+    REDOUBT_TRY(const auto strict, tool.boolean("strict"));
+    if (strict.value_or(false)) function["strict"] = true;
     functions.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
   REDOUBT_TRY(out.tools, parse_chat_tools(functions, "tools"));
@@ -231,9 +233,6 @@ Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max
   REDOUBT_CHECK(fields.refuse_unless_empty("mcp_servers", "is not supported"));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   out.stream = stream.value_or(false);
-  if (out.tool_choice == ToolChoice::required && out.generation.grammar.kind != GrammarSpec::Kind::none) {
-    return fields.refuse("tool_choice", "a forced call cannot have another structure too");
-  }
   return out;
 }
 

@@ -169,6 +169,58 @@ TEST_F(Routes, RequiredToolsAreForcedByGrammar) {
   EXPECT_TRUE(named["choices"][0]["message"]["content"].is_null());
 }
 
+// Whether the request's grammar lets the text through to its end.
+bool allows(const GenerationRequest& request, const Tokenizer& tokenizer, std::string_view text) {
+  if (request.grammar == nullptr) return true;
+  GrammarMatcher matcher(request.grammar, make_grammar_vocabulary(tokenizer));
+  for (const int32_t token : tokenizer.encode(MarkedText::all_markup(std::string(text))))
+    if (!matcher.accept(token)) return false;
+  return matcher.can_end();
+}
+
+TEST_F(Routes, StrictToolsAreEnforcedAndOthersLeftFree) {
+  const auto says = [&](std::string_view text) { return allows(engine->last, host.model->tokenizer, text); };
+  const std::string call = "<tool_call>\n{\"name\": \"weather\", \"arguments\": ARGS}\n</tool_call>";
+  const auto with = [&](const std::string& arguments) {
+    return std::string(call).replace(call.find("ARGS"), 4, arguments);
+  };
+  engine->scripts = {{"Sure. " + with("{\"city\": \"Paris\"}")}};
+  Json tools = kWeather;
+  post(kChat, ask({{"tools", tools}}));
+  EXPECT_EQ(engine->last.grammar, nullptr);
+  tools[0]["function"]["strict"] = true;
+  tools[0]["function"]["parameters"]["additionalProperties"] = false;
+  const Json body = post(kChat, ask({{"tools", tools}}))->json();
+  EXPECT_EQ(body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], "{\"city\": \"Paris\"}");
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "Sure. ");
+  EXPECT_TRUE(says("Just an answer."));
+  EXPECT_TRUE(says(engine->scripts[0].text));
+  EXPECT_FALSE(says(with("{\"town\": \"Paris\"}")));
+  EXPECT_FALSE(says(with("{\"city\": 7}")));
+
+  tools[0]["function"]["parameters"]["not"] = Json::object();
+  const auto refused = post(kChat, ask({{"tools", tools}}));
+  EXPECT_EQ(refused->status(), 400);
+  EXPECT_EQ(refused->json()["error"]["param"], "tools[0]");
+}
+
+TEST_F(Routes, AStructureBindsTheContentAndLeavesCallsFree) {
+  const auto says = [&](std::string_view text) { return allows(engine->last, host.model->tokenizer, text); };
+  const std::string call = "<tool_call>\n{\"name\": \"time\", \"arguments\": {}}\n</tool_call>";
+  engine->scripts = {{call}};
+  const Json format = {{"type", "json_object"}};
+  const Json body = post(kChat, ask({{"tools", kWeather}, {"response_format", format}}))->json();
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "tool_calls");
+  EXPECT_TRUE(says(call));
+  EXPECT_TRUE(says("{\"a\": 1}"));
+  EXPECT_FALSE(says("Hello"));
+  // A forced call has no content that the structure could bind.
+  EXPECT_EQ(post(kChat, ask({{"tools", kWeather}, {"tool_choice", "required"}, {"response_format", format}}))->status(),
+            200);
+  EXPECT_FALSE(says("{\"a\": 1}"));
+  EXPECT_TRUE(says("[{\"name\": \"time\", \"arguments\": {}}]"));
+}
+
 TEST_F(Routes, LogprobsSpellTheContent) {
   engine->scripts = {{"<think>\nab</think>\né!"}};
   const Json body = post(kChat, ask({{"logprobs", true}, {"top_logprobs", 2}}))->json();

@@ -74,11 +74,12 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
   if (forced) {
     REDOUBT_TRY(request.grammar, forced_call_grammar(chat));
     out.options.forced = forced_call(chat);
+  } else if (prompt.tools != ToolSyntax::none && (request.grammar != nullptr || has_strict_tool(chat))) {
+    REDOUBT_TRY(request.grammar, free_call_grammar(chat, format.tools, std::move(request.grammar), model->tokenizer));
   }
-  OutputParser::Options parser{
-      .format = format,
-      .starts_in_reasoning = request.thinking.starts_in_reasoning,
-      .parse_tools = prompt.tools != ToolSyntax::none && !forced && request.grammar == nullptr};
+  OutputParser::Options parser{.format = format,
+                               .starts_in_reasoning = request.thinking.starts_in_reasoning,
+                               .parse_tools = prompt.tools != ToolSyntax::none && !forced};
   if (!chat.separate_reasoning && !forced) {
     parser.format.thinks = false;
     parser.starts_in_reasoning = false;

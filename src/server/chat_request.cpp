@@ -306,10 +306,6 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_TRY(const auto max_tokens, fields.integer("max_tokens", 1));
   REDOUBT_TRY(const auto max_completion, fields.integer("max_completion_tokens", 1));
   out.generation.max_tokens = max_completion ? max_completion : max_tokens;
-  if (out.tool_choice == ToolChoice::required && out.generation.grammar.kind != GrammarSpec::Kind::none) {
-    return fields.refuse(
-        "tool_choice", fmt::format("a forced call cannot have the structure of {} too", out.generation.grammar.param));
-  }
 
   REDOUBT_TRY(const auto logprobs, fields.boolean("logprobs"));
   REDOUBT_TRY(const auto top, fields.integer("top_logprobs", 0, kMaxTopLogprobs));

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "text/tool_grammar.h"
+
 namespace redoubt {
 namespace {
 
@@ -73,6 +77,34 @@ Result<GrammarPtr> forced_call_grammar(const ChatRequest& request) {
     return invalid(fmt::format("{}: {}", request.tools_param, compiled.error().message), request.tools_param);
   }
   return compiled;
+}
+
+bool has_strict_tool(const ChatRequest& request) {
+  return std::any_of(request.tools.begin(), request.tools.end(),
+                     [](const Json& tool) { return tool["function"].value("strict", false); });
+}
+
+Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, GrammarPtr content,
+                                     const Tokenizer& tokenizer) {
+  REDOUBT_TRY(const GrammarPtr any_object, grammar_for_json_object());
+  std::vector<ToolSignature> tools;
+  for (size_t i = 0; i < request.tools.size(); ++i) {
+    const Json& function = request.tools[i]["function"];
+    tools.push_back({function["name"].get<std::string>(), any_object});
+    if (!function.value("strict", false)) continue;
+    auto compiled = grammar_from_json_schema(arguments_schema(function));
+    if (!compiled) {
+      const std::string param = fmt::format("{}[{}]", request.tools_param, i);
+      return invalid(fmt::format("{}: strict: {}", param, compiled.error().message), param);
+    }
+    tools.back().arguments = std::move(*compiled);
+  }
+  auto grammar = grammar_with_tool_calls(
+      {.syntax = syntax, .parallel = request.parallel_tool_calls, .content = std::move(content)}, tools, tokenizer);
+  if (!grammar) {
+    return invalid(fmt::format("{}: {}", request.tools_param, grammar.error().message), request.tools_param);
+  }
+  return grammar;
 }
 
 void ForcedCallReader::push(std::string_view text, std::vector<OutputEvent>& out) {

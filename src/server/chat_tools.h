@@ -1,9 +1,10 @@
-// Forced tool calls: tool_choice "required" or a named function.
+// Grammars of tool calls. In the model's own syntax where it may call or not (free_call_grammar); in another where it
+// must: tool_choice "required" or a named function.
 //
-// The answer (after the thinking) is then forced by grammar to be JSON whose arguments follow the tool's schema, and
-// read back here as calls. A form of our own, not the model's: a mark such as <｜tool▁calls▁begin｜> could be spelled
-// by ordinary tokens, which a parser of marks would rightly take for text, while JSON is JSON however it is cut into
-// tokens.
+// Forced, the answer (after the thinking) is then forced by grammar to be JSON whose arguments follow the tool's
+// schema, and read back here as calls. A form of our own, not the model's: a mark such as <｜tool▁calls▁begin｜> could
+// be spelled by ordinary tokens, which a parser of marks would rightly take for text, while JSON is JSON however it is
+// cut into tokens.
 //   named, or one tool:  {"city": "Paris"}
 //   several tools:       [{"name": "weather", "arguments": {"city": "Paris"}}, ...]   one only, without parallel calls
 #pragma once
@@ -25,6 +26,13 @@ struct ForcedCall {
 // Errors: invalid_argument naming the tool whose schema has a feature that is not enforced.
 Result<GrammarPtr> forced_call_grammar(const ChatRequest& request);
 ForcedCall forced_call(const ChatRequest& request);
+
+// An answer that may call, where a tool is strict or the content has a structure (`content`, else null): the grammar
+// binds from the mark of a call on. Tools that are not strict take any JSON object.
+// Errors: invalid_argument naming the tool whose schema, or the syntax that cannot be enforced.
+Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, GrammarPtr content,
+                                     const Tokenizer& tokenizer);
+bool has_strict_tool(const ChatRequest& request);
 
 // Turns the forced JSON, as it comes, into tool events. Names come before arguments: the grammar orders them so.
 class ForcedCallReader {

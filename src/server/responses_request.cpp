@@ -244,9 +244,6 @@ Result<ResponsesRequest> parse_responses_request(const Json& body) {
   }
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   chat.stream = stream.value_or(false);
-  if (chat.tool_choice == ToolChoice::required && chat.generation.grammar.kind != GrammarSpec::Kind::none) {
-    return fields.refuse("tool_choice", "a forced call cannot have another structure too");
-  }
   out.echo = echo_of(fields, chat);
   return out;
 }

@@ -1,6 +1,7 @@
 #include "text/grammar_program.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <queue>
 
@@ -86,7 +87,7 @@ std::vector<bool> nullable_rules(const std::vector<Automaton>& rules) {
 }
 
 // A rule that can call itself before a byte is read would push for ever.
-Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::vector<Rule>& names) {
+Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::function<std::string(uint32_t)>& name) {
   const std::vector<bool> nullable = nullable_rules(rules);
   std::vector<std::vector<uint32_t>> left(rules.size());
   for (size_t r = 0; r < rules.size(); ++r) {
@@ -118,7 +119,7 @@ Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::vec
       }
       const uint32_t callee = left[rule][next++];
       if (colour[callee] == 1)
-        return invalid("grammar: rule '" + names[callee].name + "' begins with itself (left recursion)");
+        return invalid("grammar: rule '" + name(callee) + "' begins with itself (left recursion)");
       if (colour[callee] == 0) {
         colour[callee] = 1;
         path.emplace_back(callee, 0);
@@ -220,26 +221,16 @@ std::unique_ptr<const RuleTable> make_table(const Automaton& rule, size_t& room)
   return table;
 }
 
-}  // namespace
-
-Program::Program() : masks(std::make_unique<MaskCache>()) {}
-Program::~Program() = default;
-
-Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::vector<Rule>& rules, uint32_t root,
-                                              const GrammarLimits& limits, AutomatonBudget& budget) {
-  if (rules.size() > limits.max_rules) return invalid("grammar: too many rules");
-  std::vector<Automaton> automata;
-  for (const Rule& rule : rules) {
-    REDOUBT_TRY(Automaton automaton, build_automaton(pool, rule.body, budget));
-    automata.push_back(std::move(automaton));
-  }
+Result<std::shared_ptr<Program>> link_automata(std::vector<Automaton> automata,
+                                               const std::function<std::string(uint32_t)>& name, uint32_t root,
+                                               uint32_t max_depth) {
   remove_unproductive(automata);
   if (automata[root].states.empty()) return invalid("grammar: nothing can match it");
-  REDOUBT_CHECK(refuse_left_recursion(automata, rules));
+  REDOUBT_CHECK(refuse_left_recursion(automata, name));
 
   auto program = std::make_shared<Program>();
   program->root = root;
-  program->max_depth = static_cast<uint32_t>(limits.max_depth);
+  program->max_depth = max_depth;
   uint32_t base = 0;
   size_t table_room = kMaxTableSteps;
   for (const Automaton& rule : automata) {
@@ -280,6 +271,66 @@ Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::v
   if (start.width > Arrival::kMaxStacks)
     return invalid("grammar: more alternatives at its beginning than are followed");
   return program;
+}
+
+// A program's rules as automata again, behind those that are there.
+void append_rules(const Program& program, std::vector<Automaton>& automata) {
+  const auto offset = static_cast<uint32_t>(automata.size());
+  for (uint32_t r = 0; r < program.rule_start.size(); ++r) {
+    const uint32_t begin = program.rule_start[r];
+    const size_t end = r + 1 < program.rule_start.size() ? program.rule_start[r + 1] : program.states.size();
+    Automaton& rule = automata.emplace_back();
+    for (size_t s = begin; s < end; ++s) {
+      const Program::State& source = program.states[s];
+      Automaton::State& state = rule.states.emplace_back();
+      state.accepting = source.accepting;
+      for (uint32_t e = source.bytes_begin; e < source.bytes_end; ++e) {
+        state.bytes.push_back(program.bytes[e]);
+        state.bytes.back().target -= begin;
+      }
+      for (uint32_t e = source.calls_begin; e < source.calls_end; ++e)
+        state.calls.push_back({program.calls[e].rule + offset, program.calls[e].target - begin});
+    }
+  }
+}
+
+}  // namespace
+
+Program::Program() : masks(std::make_unique<MaskCache>()) {}
+Program::~Program() = default;
+
+Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::vector<Rule>& rules, uint32_t root,
+                                              const GrammarLimits& limits, AutomatonBudget& budget) {
+  if (rules.size() > limits.max_rules) return invalid("grammar: too many rules");
+  std::vector<Automaton> automata;
+  for (const Rule& rule : rules) {
+    REDOUBT_TRY(Automaton automaton, build_automaton(pool, rule.body, budget));
+    automata.push_back(std::move(automaton));
+  }
+  return link_automata(
+      std::move(automata), [&](uint32_t r) { return rules[r].name; }, root, static_cast<uint32_t>(limits.max_depth));
+}
+
+Result<GrammarPtr> link_around(std::vector<Automaton> own, std::span<const GrammarPtr> parts) {
+  std::vector<Automaton> automata = std::move(own);
+  std::vector<uint32_t> roots;
+  uint32_t depth = GrammarLimits().max_depth;
+  auto next = static_cast<uint32_t>(automata.size());
+  const uint32_t owned = next;
+  for (const GrammarPtr& part : parts) {
+    const auto& program = static_cast<const Program&>(*part);
+    roots.push_back(next + program.root);
+    depth = std::min(depth, program.max_depth);
+    append_rules(program, automata);
+    next = static_cast<uint32_t>(automata.size());
+  }
+  for (uint32_t r = 0; r < owned; ++r)
+    for (auto& state : automata[r].states)
+      for (CallEdge& call : state.calls)
+        if (call.rule >= owned) call.rule = roots[call.rule - owned];
+  const auto name = [](uint32_t r) { return "rule " + std::to_string(r); };
+  REDOUBT_TRY(auto program, link_automata(std::move(automata), name, 0, depth + 1));
+  return GrammarPtr(std::move(program));
 }
 
 }  // namespace redoubt::grammar

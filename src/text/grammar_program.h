@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,10 @@ class Program : public Grammar {
   uint32_t max_depth = 256;
   std::unique_ptr<MaskCache> masks;
 };
+
+// Rules of our own around whole grammars. Rule 0 is the root; a call of rule own.size() + i is one of parts[i]'s root.
+// The deepest nesting is that of the strictest part.
+Result<GrammarPtr> link_around(std::vector<Automaton> own, std::span<const GrammarPtr> parts);
 
 // Links the rules: refuses left recursion (invalid, naming the rule) and a root that matches nothing.
 Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::vector<Rule>& rules, uint32_t root,

@@ -7,15 +7,12 @@
 #include "text/tokenizer.h"
 
 namespace redoubt {
-namespace {
 
 MarkIds find_marks(const Tokenizer& tokenizer) {
   MarkIds ids;
   for (size_t i = 0; i < kMarks; ++i) ids[i] = tokenizer.find(mark_text(static_cast<Mark>(i)));
   return ids;
 }
-
-}  // namespace
 
 struct OutputParser::State {
   AnswerParser parser;

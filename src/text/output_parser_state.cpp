@@ -41,6 +41,8 @@ bool is_deepseek(ToolSyntax syntax) { return syntax == ToolSyntax::deepseek_v3 |
 
 std::string_view mark_text(Mark mark) { return kMarkTexts[static_cast<size_t>(mark)]; }
 
+std::string mark_bytes(Mark mark) { return {'\xff', static_cast<char>(1 + static_cast<int>(mark))}; }
+
 AnswerParser::AnswerParser(const MarkIds& ids, const OutputParser::Options& options) : ids_(ids), options_(options) {
   if (options.starts_in_reasoning) {
     place_ = Place::reasoning;

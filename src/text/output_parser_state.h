@@ -33,6 +33,10 @@ enum class Mark : uint8_t {
 constexpr size_t kMarks = 10;
 std::string_view mark_text(Mark mark);
 using MarkIds = std::array<std::optional<int32_t>, kMarks>;
+MarkIds find_marks(const Tokenizer& tokenizer);
+// The text that a mark's token has in a grammar's vocabulary, since its own can be typed. FF is no byte of UTF-8, and
+// no other token of that vocabulary has it.
+std::string mark_bytes(Mark mark);
 
 class AnswerParser {
  public:
