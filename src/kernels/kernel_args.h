@@ -40,6 +40,60 @@ constexpr int64_t kMaxLanes = 16;
 // Floats of scratch one call of linear or linear_transposed needs.
 constexpr int64_t kLinearScratch = kRowGroup * kColumnChunk * 2 + kRowGroup * kTokenGroup * kMaxLanes;
 
+// Activations for integer kernels: x[k] ~ q[k] * scale[k / 32], q in -127 .. 127. Rows are `stride` values apart, stride
+// a multiple of 32; what lies beyond the columns is zero.
+struct QuantizedRows {
+  int8_t* q;       // [*, stride]
+  float* scale;    // [*, stride / 32] largest magnitude / 127
+  float* sum;      // [*, stride / 32] scale * sum of q: what a weight's minimum is multiplied with
+  int32_t* minus;  // [*, stride / 16] minus the sum of q over 16 columns: what a weight's offset is multiplied with
+  int64_t stride;
+};
+
+// The types that have a packed form, as the kernels' files may name them.
+enum class PackedType : int32_t { none, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, iq4_nl, mxfp4, bf16, f8_e4m3 };
+
+// A matrix in the packed form (formats/packing.h): groups of 16 rows.
+struct PackedMatrix {
+  const unsigned char* data;  // null: the matrix is not packed
+  int64_t rows, cols;
+  int64_t group_bytes;
+  PackedType type;
+  const float* scales;  // FP8: as in WeightMatrix
+  int64_t scale_cols;
+};
+
+constexpr int64_t kPackedTokens = 512;  // at most, in one call of packed_linear
+// Floats of scratch one call of packed_linear needs: codes of 32 rows x 512 columns with their scales and minimums, and
+// the sums of 32 rows for every token.
+constexpr int64_t kPackedScratch = 4096 + 1024 + 512 + 32 * kPackedTokens;
+
+// y[t, r] = sum_k W[r, k] * x[row(t), k] over packed weights. An output is one float sum over the units of 32 columns in
+// order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, then
+// fma(minimum_w, sum_x, sum). Every table computes the same bits.
+struct PackedLinearArgs {
+  PackedMatrix w;
+  QuantizedRows x;         // integer codes
+  const uint16_t* x_bf16;  // [*, x.stride] instead, for bf16 and f8_e4m3 weights
+  const int32_t* x_rows;   // row of x for token t; null: t
+  float* y;                // [tokens, *]: element (t, r) is y[t * y_stride + r]
+  int64_t y_stride;
+  int64_t tokens;              // 1 .. kPackedTokens
+  int64_t row_begin, row_end;  // row_begin a multiple of 16
+  const float* bias;           // [rows] added after the sum, or null
+  float* scratch;              // kPackedScratch floats of the calling thread
+};
+
+// One row of x into q, scale, sum, minus; columns up to stride are filled with zeros.
+struct QuantizeRowArgs {
+  const float* x;  // [cols]
+  int64_t cols, stride;
+  int8_t* q;
+  float* scale;
+  float* sum;
+  int32_t* minus;
+};
+
 // y[t, r] = sum_k W[r, k] * x[row(t), k]  for t in 0 .. tokens-1, r in row_begin .. row_end-1.
 struct LinearArgs {
   WeightMatrix w;

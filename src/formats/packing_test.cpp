@@ -1,0 +1,82 @@
+#include "formats/packing.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "formats/blocks.h"
+
+namespace redoubt {
+namespace {
+
+std::vector<DType> packable_types() {
+  std::vector<DType> types;
+  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i) {
+    if (can_pack(static_cast<DType>(i), 256)) types.push_back(static_cast<DType>(i));
+  }
+  return types;
+}
+
+std::vector<std::byte> random_bytes(size_t n, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<std::byte> bytes(n);
+  for (std::byte& b : bytes) b = static_cast<std::byte>(generator());
+  return bytes;
+}
+
+TEST(Packing, IsTheSameSizeAndComesBackToTheBit) {
+  for (const DType type : packable_types()) {
+    for (const int64_t rows : {1, 7, 16}) {
+      SCOPED_TRACE(std::string(info(type).name) + " rows " + std::to_string(rows));
+      const int64_t cols = 512, stride = row_bytes(type, cols) + 3;
+      const std::vector<std::byte> stored = random_bytes(static_cast<size_t>(rows * stride), 5);
+      std::vector<std::byte> packed(static_cast<size_t>(packed_group_bytes(type, cols))), back(stored);
+      EXPECT_EQ(static_cast<int64_t>(packed.size()), kPackedRows * row_bytes(type, cols));
+      pack_group(type, stored.data(), stride, rows, cols, packed.data());
+      for (int64_t r = 0; r < rows; ++r) std::memset(back.data() + r * stride, 0, static_cast<size_t>(stride - 3));
+      unpack_group(type, packed.data(), rows, cols, back.data(), stride);
+      EXPECT_EQ(back, stored);
+    }
+  }
+}
+
+// scale * (code - offset) + minimum, each step rounded, is what the type's own decoder computes.
+TEST(Packing, UnitsSpellOutTheValuesOfTheStoredBlocks) {
+  for (const DType type : packable_types()) {
+    if (!has_packed_codes(type)) continue;
+    SCOPED_TRACE(std::string(info(type).name));
+    const int64_t rows = 11, cols = 512, stride = row_bytes(type, cols);
+    const std::vector<std::byte> stored = random_bytes(static_cast<size_t>(rows * stride), 6);
+    std::vector<std::byte> packed(static_cast<size_t>(packed_group_bytes(type, cols)));
+    pack_group(type, stored.data(), stride, rows, cols, packed.data());
+    std::vector<float> expected(static_cast<size_t>(cols));
+    for (int64_t r = 0; r < rows; ++r) {
+      decode_row(type, stored.data() + r * stride, expected);
+      for (int64_t k = 0; k < cols; ++k) {
+        const PackedUnit unit = packed_unit(type, packed.data(), cols, k / 32);
+        const float scaled = unit.scale[k % 32 / 16][r] * static_cast<float>(unit.codes[r][k % 32] - packed_shape(type).offset);
+        const float found = packed_shape(type).has_minimum ? scaled + unit.minimum[r] : scaled;
+        const float wanted = expected[static_cast<size_t>(k)];
+        if (std::isnan(wanted)) {
+          EXPECT_TRUE(std::isnan(found));
+        } else {
+          ASSERT_EQ(found, wanted) << "row " << r << " column " << k;
+        }
+      }
+    }
+  }
+}
+
+TEST(Packing, RefusesRowsThatDoNotFillUnits) {
+  EXPECT_FALSE(can_pack(DType::q4_0, 48));
+  EXPECT_FALSE(can_pack(DType::q4_k, 128));
+  EXPECT_FALSE(can_pack(DType::bf16, 33));
+  EXPECT_FALSE(can_pack(DType::f32, 256));
+  EXPECT_TRUE(can_pack(DType::q8_0, 96));
+}
+
+}  // namespace
+}  // namespace redoubt

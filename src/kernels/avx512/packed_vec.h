@@ -1,0 +1,67 @@
+// Integer vectors of simd/packed_int8.inc on AVX-512 with VNNI and VBMI: 64 bytes, sixteen rows of four codes.
+#pragma once
+
+#include "kernels/avx512/vec.h"
+
+namespace {
+
+using IVec = __m512i;
+constexpr int64_t kTileTokens = 6;    // of a panel tile: 2 x 6 sums, 2 x 6 dots, 2 weights, 1 activation
+constexpr int64_t kDirectTokens = 6;  // at most, without spelling codes out first
+
+inline IVec i_zero() { return _mm512_setzero_si512(); }
+inline IVec i_load(const unsigned char* p) { return _mm512_loadu_si512(p); }
+inline void i_store(unsigned char* p, IVec a) { _mm512_storeu_si512(p, a); }
+inline IVec i_set1(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
+inline IVec i_set1_i32(int32_t a) { return _mm512_set1_epi32(a); }
+inline IVec i_and(IVec a, IVec b) { return _mm512_and_si512(a, b); }
+inline IVec i_or(IVec a, IVec b) { return _mm512_or_si512(a, b); }
+template <int n>
+inline IVec i_shl(IVec a) {  // bits that cross a byte must be masked off by the caller
+  return _mm512_slli_epi16(a, n);
+}
+template <int n>
+inline IVec i_shr(IVec a) {
+  return _mm512_srli_epi16(a, n);
+}
+template <int n>
+inline IVec i_shl32(IVec a) {
+  return _mm512_slli_epi32(a, n);
+}
+inline IVec i_low_nibbles(IVec a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+inline IVec i_high_nibbles(IVec a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15)); }
+inline IVec i_lookup(const unsigned char* table, IVec index) {
+  const __m512i levels = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  return _mm512_shuffle_epi8(levels, index);
+}
+inline IVec i_set_quad(const int8_t* q) {
+  int32_t quad;
+  memcpy(&quad, q, 4);
+  return _mm512_set1_epi32(quad);
+}
+// sums += unsigned codes . signed activations, four products a lane.
+template <bool wide>
+inline IVec i_dot(IVec sums, IVec codes, IVec x) {
+  return _mm512_dpbusd_epi32(sums, codes, x);
+}
+inline Vec i_to_float(IVec a) { return _mm512_cvtepi32_ps(a); }
+
+// 2^(e - 128) of sixteen exponent bytes; subnormal for 0 and 1.
+inline Vec v_half_e8m0(const unsigned char* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+  const __mmask16 small = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+  return _mm512_castsi512_ps(
+      _mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x00200000), e));
+}
+
+// q = round(x * inverse) of 32 values, halves to even; minus the sums of each sixteen.
+inline void i_quantize32(const float* x, float inverse, int8_t* q, int32_t* minus) {
+  for (int half = 0; half < 2; ++half) {
+    const __m512i codes = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * half), _mm512_set1_ps(inverse)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + 16 * half), _mm512_cvtsepi32_epi8(codes));
+    minus[half] = -_mm512_reduce_add_epi32(codes);
+  }
+}
+
+}  // namespace

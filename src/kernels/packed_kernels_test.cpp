@@ -1,0 +1,220 @@
+#include "kernels/packed_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "core/float_bits.h"
+#include "formats/blocks.h"
+#include "formats/packing.h"
+
+namespace redoubt {
+namespace {
+
+std::vector<float> random_floats(uint32_t seed, int64_t n) {
+  std::mt19937 generator(seed);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float& v : values) v = uniform(generator);
+  return values;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+float relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
+  float worst = 0, largest = 1e-30f;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (!std::isfinite(found[i])) return INFINITY;
+    worst = std::max(worst, std::fabs(found[i] - expected[i]));
+    largest = std::max(largest, std::fabs(expected[i]));
+  }
+  return worst / largest;
+}
+
+std::vector<DType> types_for(PackedInput input) {
+  std::vector<DType> types;
+  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i) {
+    const auto type = static_cast<DType>(i);
+    if (can_pack(type, 256) && packed_input(reference_packed_kernels(), type) == input) types.push_back(type);
+  }
+  return types;
+}
+
+struct Packed {
+  int64_t rows, cols;
+  std::vector<std::byte> stored, bytes;
+  std::vector<float> scales;
+  PackedMatrix matrix;
+
+  Packed(DType type, int64_t rows_, int64_t cols_, uint32_t seed, bool scaled = false) : rows(rows_), cols(cols_) {
+    const int64_t stride = row_bytes(type, cols), group = packed_group_bytes(type, cols);
+    stored.resize(static_cast<size_t>(rows * stride));
+    const std::vector<float> values = random_floats(seed, rows * cols);
+    for (int64_t r = 0; r < rows; ++r) {
+      encode_row(type, std::span(values).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)),
+                 stored.data() + r * stride);
+    }
+    bytes.resize(static_cast<size_t>(packed_groups(rows) * group));
+    for (int64_t g = 0; g < packed_groups(rows); ++g) {
+      pack_group(type, stored.data() + g * kPackedRows * stride, stride, std::min(kPackedRows, rows - g * kPackedRows),
+                 cols, bytes.data() + g * group);
+    }
+    if (scaled) scales = random_floats(seed + 1, ((rows + 127) / 128) * ((cols + 127) / 128));
+    matrix = {reinterpret_cast<const unsigned char*>(bytes.data()),
+              rows,
+              cols,
+              group,
+              packed_type(type),
+              scaled ? scales.data() : nullptr,
+              (cols + 127) / 128};
+  }
+};
+
+// Activations in both forms.
+struct Activations {
+  int64_t tokens, cols, stride;
+  std::vector<float> x;
+  std::vector<int8_t> q;
+  std::vector<float> scale, sum;
+  std::vector<int32_t> minus;
+  std::vector<uint16_t> bf16;
+
+  Activations(const PackedKernels& kernels, int64_t tokens_, int64_t cols_, uint32_t seed)
+      : tokens(tokens_), cols(cols_), stride((cols_ + 31) / 32 * 32), x(random_floats(seed, tokens_ * cols_)) {
+    q.resize(static_cast<size_t>(tokens * stride));
+    scale.resize(static_cast<size_t>(tokens * stride / 32));
+    sum.resize(scale.size());
+    minus.resize(2 * scale.size());
+    for (int64_t t = 0; t < tokens; ++t) {
+      kernels.quantize_row({x.data() + t * cols, cols, stride, q.data() + t * stride, scale.data() + t * stride / 32,
+                            sum.data() + t * stride / 32, minus.data() + t * stride / 16});
+      for (int64_t k = 0; k < stride; ++k) {
+        bf16.push_back(k < cols ? bf16_from_float(x[static_cast<size_t>(t * cols + k)]) : uint16_t{0});
+      }
+    }
+  }
+  QuantizedRows rows() { return {q.data(), scale.data(), sum.data(), minus.data(), stride}; }
+};
+
+class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
+ protected:
+  void SetUp() override {
+    if (!kernels().supported()) GTEST_SKIP() << kernels().name << " is not supported by this CPU";
+  }
+  const PackedKernels& kernels() { return *GetParam(); }
+
+  std::vector<float> run(const PackedKernels& kernels, PackedInput input, const PackedMatrix& w, Activations& x,
+                         const int32_t* x_rows, int64_t tokens, int64_t begin, int64_t end,
+                         const float* bias = nullptr) {
+    std::vector<float> y(static_cast<size_t>(tokens * w.rows), 0.0f);
+    const PackedLinearArgs args{w,    x.rows(), x.bf16.data(), x_rows, y.data(), w.rows, tokens,
+                                begin, end,      bias,          scratch_.data()};
+    (input == PackedInput::int8 ? kernels.linear : kernels.linear_bf16)(args);
+    return y;
+  }
+  std::vector<float> scratch_ = std::vector<float>(kPackedScratch);
+};
+
+TEST_P(EveryPackedSet, QuantizesToTheSameBits) {
+  for (const int64_t cols : {1, 15, 32, 33, 77, 1536}) {
+    Activations mine(kernels(), 3, cols, 4), theirs(reference_packed_kernels(), 3, cols, 4);
+    EXPECT_EQ(mine.q, theirs.q) << cols;
+    EXPECT_EQ(mine.minus, theirs.minus) << cols;
+    EXPECT_TRUE(same_bits(mine.scale, theirs.scale)) << cols;
+    EXPECT_TRUE(same_bits(mine.sum, theirs.sum)) << cols;
+  }
+}
+
+TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
+  if (!kernels().integer_codes) GTEST_SKIP() << kernels().name << " has no integer codes";
+  for (const DType type : types_for(PackedInput::int8)) {
+    for (const int64_t cols : {packed_shape(type).block_columns, int64_t{768}, int64_t{512} + packed_shape(type).block_columns}) {
+      for (const int64_t rows : {5, 16, 39, 64}) {
+        const Packed w(type, rows, cols, 1);
+        const std::vector<float> bias = random_floats(3, rows);
+        for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13, 33}) {
+          SCOPED_TRACE(std::string(info(type).name) + " " + std::to_string(rows) + "x" + std::to_string(cols) + " tokens " +
+                       std::to_string(tokens));
+          Activations x(reference_packed_kernels(), tokens, cols, 2);
+          ASSERT_TRUE(same_bits(
+              run(kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data()),
+              run(reference_packed_kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data())));
+        }
+      }
+    }
+  }
+}
+
+// The definition itself: dot products of decoded weights with what the activations were rounded to.
+TEST_P(EveryPackedSet, EqualsTheProductWithDecodedWeights) {
+  for (const PackedInput input : {PackedInput::int8, PackedInput::bf16}) {
+    if (input == PackedInput::int8 ? !kernels().integer_codes : !kernels().bf16) continue;
+    for (const DType type : types_for(input)) {
+      for (const bool scaled : {false, true}) {
+        if (scaled && type != DType::f8_e4m3) continue;
+        SCOPED_TRACE(std::string(info(type).name));
+        const int64_t rows = 150, cols = 768, tokens = 9;
+        const Packed w(type, rows, cols, 1, scaled);
+        Activations x(reference_packed_kernels(), tokens, cols, 2);
+        std::vector<float> expected(static_cast<size_t>(tokens * rows)), decoded(static_cast<size_t>(cols));
+        for (int64_t r = 0; r < rows; ++r) {
+          decode_row(type, w.stored.data() + r * row_bytes(type, cols), decoded);
+          for (int64_t t = 0; t < tokens; ++t) {
+            double sum = 0;
+            for (int64_t k = 0; k < cols; ++k) {
+              const auto at = static_cast<size_t>(t * cols + k);
+              const float value = input == PackedInput::int8
+                                      ? static_cast<float>(x.q[at]) * x.scale[at / 32]
+                                      : float_from_bf16(x.bf16[at]);
+              const float scale = scaled ? w.scales[static_cast<size_t>(r / 128 * 6 + k / 128)] : 1.0f;
+              sum += static_cast<double>(decoded[static_cast<size_t>(k)]) * scale * value;
+            }
+            expected[static_cast<size_t>(t * rows + r)] = static_cast<float>(sum);
+          }
+        }
+        EXPECT_LT(relative_error(run(kernels(), input, w.matrix, x, nullptr, tokens, 0, rows), expected), 1e-5f);
+      }
+    }
+  }
+}
+
+// The promise of docs/decisions/0002: neither the other tokens, nor their order, nor the split of rows change a bit.
+TEST_P(EveryPackedSet, GivesTheSameBitsAloneAndInABatch) {
+  for (const PackedInput input : {PackedInput::int8, PackedInput::bf16}) {
+    if (input == PackedInput::int8 ? !kernels().integer_codes : !kernels().bf16) continue;
+    for (const DType type : types_for(input)) {
+      SCOPED_TRACE(std::string(info(type).name));
+      const int64_t rows = 150, cols = 1280, tokens = 70;
+      const Packed w(type, rows, cols, 1, type == DType::f8_e4m3);
+      Activations x(kernels(), tokens, cols, 2);
+      const std::vector<float> together = run(kernels(), input, w.matrix, x, nullptr, tokens, 0, rows);
+      for (const int32_t t : {0, 1, 5, 64, 69}) {
+        std::vector<float> alone = run(kernels(), input, w.matrix, x, &t, 1, 0, 48);
+        const std::vector<float> rest = run(kernels(), input, w.matrix, x, &t, 1, 48, rows);
+        std::copy(rest.begin() + 48, rest.end(), alone.begin() + 48);
+        EXPECT_TRUE(same_bits(alone, {together.begin() + t * rows, together.begin() + (t + 1) * rows})) << t;
+      }
+      const std::vector<int32_t> few{69, 3, 3, 17, 40};
+      const std::vector<float> some = run(kernels(), input, w.matrix, x, few.data(), 5, 0, rows);
+      for (size_t i = 0; i < few.size(); ++i) {
+        const auto at = static_cast<std::ptrdiff_t>(i) * rows, there = few[i] * rows;
+        EXPECT_TRUE(same_bits({some.begin() + at, some.begin() + at + rows},
+                              {together.begin() + there, together.begin() + there + rows}));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(packed_kernels()), [](const auto& info) {
+  std::string name(info.param->name);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace redoubt
