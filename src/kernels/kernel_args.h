@@ -64,9 +64,10 @@ struct PackedMatrix {
 };
 
 constexpr int64_t kPackedTokens = 512;  // at most, in one call of packed_linear
-// Floats of scratch one call of packed_linear needs: codes of 32 rows x 512 columns with their scales and minimums, and
-// the sums of 32 rows for every token.
-constexpr int64_t kPackedScratch = 4096 + 1024 + 512 + 32 * kPackedTokens;
+constexpr int64_t kPanelColumns = 512;  // of 32 rows whose codes are spelled out together
+// Floats of scratch one call of packed_linear needs: a panel's codes, scales and minimums, and the sums of 32 rows for
+// every token.
+constexpr int64_t kPackedScratch = 11 * kPanelColumns + 32 * kPackedTokens + 16;
 
 // y[t, r] = sum_k W[r, k] * x[row(t), k] over packed weights. An output is one float sum over the units of 32 columns in
 // order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, then

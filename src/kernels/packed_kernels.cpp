@@ -9,8 +9,12 @@ namespace {
 
 bool always() { return true; }
 
-constexpr PackedKernels kReference{"reference",           always, true, true, reference::quantize_row,
-                                   reference::packed_linear, reference::packed_linear_bf16};
+constexpr PackedKernels kReference{"reference",
+                                   always,
+                                   always,
+                                   reference::quantize_row,
+                                   reference::packed_linear,
+                                   reference::packed_linear_bf16};
 
 #if defined(__x86_64__)
 bool avx512_supported() {
@@ -18,8 +22,15 @@ bool avx512_supported() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
-constexpr PackedKernels kAvx512{"avx512-vnni",         avx512_supported, true, false, avx512::quantize_row,
-                                avx512::packed_linear, nullptr};
+bool avx512_bf16_supported() {
+  return avx512_supported() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
+}
+constexpr PackedKernels kAvx512{"avx512",
+                                avx512_supported,
+                                avx512_bf16_supported,
+                                avx512::quantize_row,
+                                avx512::packed_linear,
+                                avx512::packed_linear_bf16};
 constexpr std::array kAll{&kReference, &kAvx512};
 #else
 constexpr std::array kAll{&kReference};
@@ -62,9 +73,9 @@ PackedInput packed_input(const PackedKernels& kernels, DType dtype) {
   const PackedType type = packed_type(dtype);
   if (type == PackedType::none) return PackedInput::none;
   if (type == PackedType::bf16 || type == PackedType::f8_e4m3) {
-    return kernels.bf16 ? PackedInput::bf16 : PackedInput::none;
+    return kernels.bf16_supported() ? PackedInput::bf16 : PackedInput::none;
   }
-  return kernels.integer_codes ? PackedInput::int8 : PackedInput::none;
+  return kernels.supported() ? PackedInput::int8 : PackedInput::none;
 }
 
 const PackedKernels& reference_packed_kernels() { return kReference; }

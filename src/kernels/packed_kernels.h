@@ -15,8 +15,8 @@ enum class PackedInput : uint8_t { none, int8, bf16 };
 
 struct PackedKernels {
   std::string_view name;
-  bool (*supported)();  // by this CPU
-  bool integer_codes, bf16;  // which families it computes
+  bool (*supported)();  // integer codes, by this CPU
+  bool (*bf16_supported)();
   void (*quantize_row)(const QuantizeRowArgs&);
   void (*linear)(const PackedLinearArgs&);       // integer codes
   void (*linear_bf16)(const PackedLinearArgs&);  // bf16 and f8_e4m3 weights

@@ -106,6 +106,10 @@ class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
   void SetUp() override {
     if (!kernels().supported()) GTEST_SKIP() << kernels().name << " is not supported by this CPU";
   }
+  std::vector<PackedInput> inputs() {
+    if (kernels().bf16_supported()) return {PackedInput::int8, PackedInput::bf16};
+    return {PackedInput::int8};
+  }
   const PackedKernels& kernels() { return *GetParam(); }
 
   std::vector<float> run(const PackedKernels& kernels, PackedInput input, const PackedMatrix& w, Activations& x,
@@ -131,7 +135,6 @@ TEST_P(EveryPackedSet, QuantizesToTheSameBits) {
 }
 
 TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
-  if (!kernels().integer_codes) GTEST_SKIP() << kernels().name << " has no integer codes";
   for (const DType type : types_for(PackedInput::int8)) {
     for (const int64_t cols : {packed_shape(type).block_columns, int64_t{768}, int64_t{512} + packed_shape(type).block_columns}) {
       for (const int64_t rows : {5, 16, 39, 64}) {
@@ -152,8 +155,7 @@ TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
 
 // The definition itself: dot products of decoded weights with what the activations were rounded to.
 TEST_P(EveryPackedSet, EqualsTheProductWithDecodedWeights) {
-  for (const PackedInput input : {PackedInput::int8, PackedInput::bf16}) {
-    if (input == PackedInput::int8 ? !kernels().integer_codes : !kernels().bf16) continue;
+  for (const PackedInput input : inputs()) {
     for (const DType type : types_for(input)) {
       for (const bool scaled : {false, true}) {
         if (scaled && type != DType::f8_e4m3) continue;
@@ -185,8 +187,7 @@ TEST_P(EveryPackedSet, EqualsTheProductWithDecodedWeights) {
 
 // The promise of docs/decisions/0002: neither the other tokens, nor their order, nor the split of rows change a bit.
 TEST_P(EveryPackedSet, GivesTheSameBitsAloneAndInABatch) {
-  for (const PackedInput input : {PackedInput::int8, PackedInput::bf16}) {
-    if (input == PackedInput::int8 ? !kernels().integer_codes : !kernels().bf16) continue;
+  for (const PackedInput input : inputs()) {
     for (const DType type : types_for(input)) {
       SCOPED_TRACE(std::string(info(type).name));
       const int64_t rows = 150, cols = 1280, tokens = 70;

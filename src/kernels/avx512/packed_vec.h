@@ -46,6 +46,21 @@ inline IVec i_dot(IVec sums, IVec codes, IVec x) {
 }
 inline Vec i_to_float(IVec a) { return _mm512_cvtepi32_ps(a); }
 
+// Starts of the dots of sixteen units, from minus the sums of x over each 16 columns; may read to the end of 32 sums.
+template <int halves, int shift>
+inline void i_starts(const int32_t* minus, int32_t* starts) {
+  const __m512i a = _mm512_loadu_si512(minus), b = _mm512_loadu_si512(minus + 16);
+  if (halves == 2) {
+    _mm512_store_si512(starts, _mm512_slli_epi32(a, shift));
+    _mm512_store_si512(starts + 16, _mm512_slli_epi32(b, shift));
+    return;
+  }
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  const __m512i sums = _mm512_add_epi32(_mm512_permutex2var_epi32(a, even, b), _mm512_permutex2var_epi32(a, odd, b));
+  _mm512_store_si512(starts, _mm512_slli_epi32(sums, shift));
+}
+
 // 2^(e - 128) of sixteen exponent bytes; subnormal for 0 and 1.
 inline Vec v_half_e8m0(const unsigned char* p) {
   const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

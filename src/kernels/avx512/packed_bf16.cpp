@@ -1,0 +1,230 @@
+// packed_linear_bf16 of the avx512 table: bf16 and e4m3 weights against bf16 activations. Compiled with BF16 and VBMI:
+// called only where the CPU has both.
+//
+// A lane is a row and adds pairs of columns in order. bf16: one sum over all columns. e4m3: one sum for each 128
+// columns, multiplied with the block's scale and added. Bound: memory for few tokens, dot products for many.
+#include "kernels/avx512/vec.h"
+#include "kernels/packed_entry.h"
+
+namespace redoubt::avx512 {
+namespace {
+
+constexpr int64_t kPairs = kScaleBlock / 2;  // of columns, in the stretch that a tile runs through at once
+constexpr int64_t kPrefetch = 8192;          // bytes ahead of use: see simd/packed_int8.inc
+
+inline __m512bh pairs_at(const void* p) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p)); }
+inline __m512bh broadcast_pair(const uint16_t* x) {
+  int32_t pair;
+  memcpy(&pair, x, 4);
+  return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+}
+
+template <int Tokens>
+struct XRows {
+  const uint16_t* x[Tokens];
+  XRows(const PackedLinearArgs& args, int64_t token) {
+    for (int t = 0; t < Tokens; ++t) {
+      const int64_t row = args.x_rows != nullptr ? args.x_rows[token + t] : token + t;
+      x[t] = args.x_bf16 + row * args.x.stride;
+    }
+  }
+};
+
+// sums[t][g] += W[group g, pairs] . x[t]; group g's pairs lie `group_stride` bytes from the first's.
+template <int Groups, int Tokens, bool Prefetch>
+inline __attribute__((always_inline)) void add_pairs(const unsigned char* w, int64_t group_stride, int64_t pairs,
+                                                     const XRows<Tokens>& x, int64_t column, Vec (*sums)[Groups]) {
+#pragma GCC unroll 4
+  for (int64_t p = 0; p < pairs; ++p) {
+    __m512bh weights[Groups];
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) {
+      if (Prefetch) __builtin_prefetch(w + g * group_stride + 64 * p + kPrefetch / Groups);
+      weights[g] = pairs_at(w + g * group_stride + 64 * p);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < Tokens; ++t) {
+      const __m512bh pair = broadcast_pair(x.x[t] + column + 2 * p);
+#pragma GCC unroll 8
+      for (int g = 0; g < Groups; ++g) sums[t][g] = _mm512_dpbf16_ps(sums[t][g], weights[g], pair);
+    }
+  }
+}
+
+inline void store_rows(const PackedLinearArgs& args, int64_t row, int64_t token, Vec sum) {
+  const int64_t left = args.row_end - row;
+  const __mmask16 mask = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
+  if (args.bias != nullptr) sum = v_add(sum, _mm512_maskz_loadu_ps(mask, args.bias + row));
+  _mm512_mask_storeu_ps(args.y + token * args.y_stride + row, mask, sum);
+}
+
+// The two bytes of each e4m3 magnitude's bf16, for vpermi2b: exact, subnormals too; NaN for 127.
+struct E4m3Tables {
+  alignas(64) unsigned char low[128], high[128];
+};
+constexpr E4m3Tables make_tables() {
+  E4m3Tables tables{};
+  for (int code = 0; code < 128; ++code) {
+    int exponent = code >> 3, mantissa = code & 7, bits = 0;
+    if (code == 127) {
+      bits = 0x7fc0;
+    } else if (exponent > 0) {
+      bits = (exponent + 120) << 7 | mantissa << 4;
+    } else if (mantissa > 0) {  // mantissa * 2^-9, normalised
+      int shift = 0;
+      while ((mantissa << shift & 8) == 0) ++shift;
+      bits = (121 - shift) << 7 | (mantissa << shift & 7) << 4;
+    }
+    tables.low[code] = static_cast<unsigned char>(bits & 255);
+    tables.high[code] = static_cast<unsigned char>(bits >> 8);
+  }
+  return tables;
+}
+constexpr E4m3Tables kE4m3 = make_tables();
+
+// Sixteen rows of four e4m3 columns as two vectors of bf16 pairs.
+inline void e4m3_to_bf16(const unsigned char* codes, __m512i* first, __m512i* second) {
+  const __m512i code = _mm512_loadu_si512(codes), sign = _mm512_and_si512(code, _mm512_set1_epi8(-128));
+  // vpermi2b looks at seven bits of an index, so the sign does not disturb it.
+  const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(kE4m3.low), code, _mm512_load_si512(kE4m3.low + 64));
+  const __m512i high = _mm512_or_si512(
+      _mm512_permutex2var_epi8(_mm512_load_si512(kE4m3.high), code, _mm512_load_si512(kE4m3.high + 64)), sign);
+  // (low, high) of bytes b0 b1 | b2 b3 of every 32-bit lane.
+  const __m512i even_low = _mm512_unpacklo_epi8(low, high), even_high = _mm512_unpackhi_epi8(low, high);
+  // unpack works inside 128-bit lanes: lo holds rows 0, 1 of the lane (four columns each), hi rows 2, 3.
+  *first = _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(even_low), _mm512_castsi512_ps(even_high), 0x88));
+  *second = _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(even_low), _mm512_castsi512_ps(even_high), 0xdd));
+}
+
+float scale_at(const PackedMatrix& w, int64_t row, int64_t column) {
+  return w.scales != nullptr ? w.scales[row / kScaleBlock * w.scale_cols + column / kScaleBlock] : 1.0f;
+}
+
+// Groups * 16 rows of bf16 for few tokens: all columns in one run.
+template <int Groups, int Tokens>
+void direct_bf16(const PackedLinearArgs& args, int64_t row, int64_t token) {
+  const XRows<Tokens> x(args, token);
+  Vec sums[Tokens][Groups] = {};
+  add_pairs<Groups, Tokens, true>(args.w.data + row / 16 * args.w.group_bytes, args.w.group_bytes, args.w.cols / 2, x, 0,
+                                  sums);
+  for (int t = 0; t < Tokens; ++t) {
+    for (int g = 0; g < Groups; ++g) store_rows(args, row + 16 * g, token + t, sums[t][g]);
+  }
+}
+
+// The same of e4m3: 128 columns are spelled out as bf16, then multiplied.
+struct Panel {
+  unsigned char* pairs;  // [groups][kPairs][16][2] bf16
+  float* acc;            // [tokens][4 groups][16]
+};
+
+template <int Groups>
+void spell_out(const PackedLinearArgs& args, int64_t row, int64_t column, int64_t columns, unsigned char* out) {
+  for (int g = 0; g < Groups; ++g) {
+    const unsigned char* from = args.w.data + (row / 16 + g) * args.w.group_bytes + column * 16;
+    unsigned char* to = out + g * kPairs * 64;
+    for (int64_t quad = 0; quad < columns / 4; ++quad, from += 64, to += 128) {
+      __builtin_prefetch(from + kPrefetch / Groups);
+      __m512i first, second;
+      e4m3_to_bf16(from, &first, &second);
+      _mm512_store_si512(to, first);
+      _mm512_store_si512(to + 64, second);
+    }
+  }
+}
+
+template <int Groups, int Tokens, bool Scaled>
+void panel_tile(const PackedLinearArgs& args, const unsigned char* w, int64_t group_stride, int64_t row, int64_t column,
+                int64_t columns, int64_t token, float* acc) {
+  const XRows<Tokens> x(args, token);
+  Vec sums[Tokens][Groups];
+#pragma GCC unroll 8
+  for (int t = 0; t < Tokens; ++t) {
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) sums[t][g] = Scaled ? v_zero() : v_load(acc + (t * 4 + g) * 16);
+  }
+  add_pairs<Groups, Tokens, false>(w, group_stride, columns / 2, x, column, sums);
+#pragma GCC unroll 8
+  for (int t = 0; t < Tokens; ++t) {
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) {
+      float* to = acc + (t * 4 + g) * 16;
+      v_store(to, Scaled ? v_fma(sums[t][g], v_set1(scale_at(args.w, row + 16 * g, column)), v_load(to)) : sums[t][g]);
+    }
+  }
+}
+
+template <int Groups, bool Scaled>
+void panel_rows(const PackedLinearArgs& args, int64_t row) {
+  auto* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) / 64 * 64);
+  constexpr int64_t kTokens = 64;  // whose sums fit beside the panel
+  float* acc = reinterpret_cast<float*>(memory + 4 * kPairs * 64);
+  const int64_t stretch = Scaled ? kScaleBlock : 256;
+  for (int64_t base = 0; base < args.tokens; base += kTokens) {
+    const int64_t tokens = args.tokens - base < kTokens ? args.tokens - base : kTokens;
+    memset(acc, 0, static_cast<size_t>(tokens * 64) * sizeof(float));
+    for (int64_t column = 0; column < args.w.cols; column += stretch) {
+      const int64_t columns = args.w.cols - column < stretch ? args.w.cols - column : stretch;
+      const unsigned char* w = args.w.data + row / 16 * args.w.group_bytes + column * 32;
+      int64_t group_stride = args.w.group_bytes;
+      if (Scaled) {
+        spell_out<Groups>(args, row, column, columns, memory);
+        w = memory;
+        group_stride = kPairs * 64;
+      }
+      int64_t t = 0;
+      for (; t + 6 <= tokens; t += 6) {
+        panel_tile<Groups, 6, Scaled>(args, w, group_stride, row, column, columns, base + t, acc + t * 64);
+      }
+      for (; t + 2 <= tokens; t += 2) {
+        panel_tile<Groups, 2, Scaled>(args, w, group_stride, row, column, columns, base + t, acc + t * 64);
+      }
+      for (; t < tokens; ++t) {
+        panel_tile<Groups, 1, Scaled>(args, w, group_stride, row, column, columns, base + t, acc + t * 64);
+      }
+    }
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int g = 0; g < Groups; ++g) {
+        if (row + 16 * g < args.row_end) store_rows(args, row + 16 * g, base + t, v_load(acc + (t * 4 + g) * 16));
+      }
+    }
+  }
+}
+
+template <int Groups>
+void direct_few(const PackedLinearArgs& args, int64_t row) {
+  int64_t t = 0;
+  for (; t + 4 <= args.tokens; t += 4) direct_bf16<Groups, 4>(args, row, t);
+  if (t + 2 <= args.tokens) {
+    direct_bf16<Groups, 2>(args, row, t);
+    t += 2;
+  }
+  if (t < args.tokens) direct_bf16<Groups, 1>(args, row, t);
+}
+
+}  // namespace
+
+void packed_linear_bf16(const PackedLinearArgs& args) {
+  const bool scaled = args.w.type == PackedType::f8_e4m3;
+  int64_t row = args.row_begin;
+  for (; row + 48 < args.row_end; row += 64) {
+    if (scaled) {
+      panel_rows<4, true>(args, row);
+    } else if (args.tokens <= 4) {
+      direct_few<4>(args, row);
+    } else {
+      panel_rows<4, false>(args, row);
+    }
+  }
+  for (; row < args.row_end; row += 16) {
+    if (scaled) {
+      panel_rows<1, true>(args, row);
+    } else if (args.tokens <= 4) {
+      direct_few<1>(args, row);
+    } else {
+      panel_rows<1, false>(args, row);
+    }
+  }
+}
+
+}  // namespace redoubt::avx512
