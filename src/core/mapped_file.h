@@ -36,6 +36,9 @@ class MappedFile {
   std::filesystem::path path_;
 };
 
+// Gives back the memory of whole pages inside `bytes` of a mapped file; they are read from the file again when touched.
+void release_pages(std::span<const std::byte> bytes);
+
 // Reads a whole (small) file; refuses one larger than `max_bytes`.
 Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes = size_t{256} << 20);
 

@@ -85,14 +85,19 @@ REDOUBT_VECTOR_TABLE(avx2, kAvx2)
 bool avx512_bf16_supported() { return avx512_supported() && __builtin_cpu_supports("avx512bf16"); }
 REDOUBT_VECTOR_TABLE(avx512, kAvx512)
 // The avx512 table with attention over bfloat16 pairs.
-constexpr KernelTable kAvx512Bf16 = [] {
+constexpr KernelTable kAvx512WithPacked = [] {
   KernelTable table = kAvx512;
+  table.packed = &packed::kAvx512;
+  return table;
+}();
+constexpr KernelTable kAvx512Bf16 = [] {
+  KernelTable table = kAvx512WithPacked;
   table.name = "avx512_bf16";
   table.supported = avx512_bf16_supported;
   table.attention_bf16 = {2, avx512_bf16::attention_tile, avx512_bf16::attention_merge, avx512_bf16::attention_values};
   return table;
 }();
-constexpr std::array kTables{&kReference, &kAvx2, &kAvx512, &kAvx512Bf16};
+constexpr std::array kTables{&kReference, &kAvx2, &kAvx512WithPacked, &kAvx512Bf16};
 #elif defined(__aarch64__)
 bool neon_supported() { return true; }
 REDOUBT_VECTOR_TABLE(neon, kNeon)

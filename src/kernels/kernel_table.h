@@ -8,6 +8,7 @@
 #include "core/dtype.h"
 #include "core/result.h"
 #include "kernels/kernel_args.h"
+#include "kernels/packed_kernels.h"
 
 namespace redoubt {
 
@@ -23,6 +24,7 @@ struct KernelTable {
   void (*axpy)(const AxpyArgs&);
   void (*bf16_encode)(const float* in, uint16_t* out, int64_t n);  // round to nearest even
   DecodeFn (*decoder)(DType);  // null: the type has no vector form here, use the reference's
+  const PackedKernels* packed = nullptr;  // null: weights are computed with as stored
 };
 
 std::span<const KernelTable* const> kernel_tables();  // those compiled in, reference first

@@ -25,18 +25,21 @@ bool avx512_supported() {
 bool avx512_bf16_supported() {
   return avx512_supported() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
 }
-constexpr PackedKernels kAvx512{"avx512",
-                                avx512_supported,
-                                avx512_bf16_supported,
-                                avx512::quantize_row,
-                                avx512::packed_linear,
-                                avx512::packed_linear_bf16};
-constexpr std::array kAll{&kReference, &kAvx512};
+constexpr std::array kAll{&kReference, &packed::kAvx512};
 #else
 constexpr std::array kAll{&kReference};
 #endif
 
 }  // namespace
+
+#if defined(__x86_64__)
+constexpr PackedKernels packed::kAvx512{"avx512",
+                                        avx512_supported,
+                                        avx512_bf16_supported,
+                                        avx512::quantize_row,
+                                        avx512::packed_linear,
+                                        avx512::packed_linear_bf16};
+#endif
 
 PackedType packed_type(DType dtype) {
   switch (dtype) {

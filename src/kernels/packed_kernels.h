@@ -25,6 +25,10 @@ struct PackedKernels {
 PackedType packed_type(DType dtype);  // none: the type has no packed form
 PackedInput packed_input(const PackedKernels& kernels, DType dtype);
 
+namespace packed {
+extern const PackedKernels kAvx512;  // VNNI, and bf16 with BF16 and VBMI
+}  // namespace packed
+
 // The definition in scalar code. Integer codes: every set computes the same bits. bf16: within float rounding.
 const PackedKernels& reference_packed_kernels();
 std::span<const PackedKernels* const> packed_kernels();  // those compiled in, reference first

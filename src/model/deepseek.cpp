@@ -44,13 +44,13 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
   REDOUBT_TRY(w.input_norm, loader.vector(at + ".input_layernorm.weight", c.hidden_size));
   REDOUBT_TRY(w.post_attention_norm, loader.vector(at + ".post_attention_layernorm.weight", c.hidden_size));
   if (c.q_lora_rank > 0) {
-    REDOUBT_TRY(w.q_a, loader.matrix(attn + ".q_a_proj", c.q_lora_rank, c.hidden_size));
+    REDOUBT_TRY(w.q_a, loader.packed(attn + ".q_a_proj", c.q_lora_rank, c.hidden_size));
     REDOUBT_TRY(w.q_a_norm, loader.vector(attn + ".q_a_layernorm.weight", c.q_lora_rank));
-    REDOUBT_TRY(w.q_b, loader.matrix(attn + ".q_b_proj", q_dim, c.q_lora_rank));
+    REDOUBT_TRY(w.q_b, loader.packed(attn + ".q_b_proj", q_dim, c.q_lora_rank));
   } else {
-    REDOUBT_TRY(w.q_b, loader.matrix(attn + ".q_proj", q_dim, c.hidden_size));
+    REDOUBT_TRY(w.q_b, loader.packed(attn + ".q_proj", q_dim, c.hidden_size));
   }
-  REDOUBT_TRY(w.kv_a, loader.matrix(attn + ".kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size));
+  REDOUBT_TRY(w.kv_a, loader.packed(attn + ".kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size));
   REDOUBT_TRY(w.kv_a_norm, loader.vector(attn + ".kv_a_layernorm.weight", c.kv_lora_rank));
   w.up = {.heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   if (loader.has(attn + ".k_b_proj.weight")) {
@@ -60,7 +60,7 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
     REDOUBT_TRY(w.up.kv_b,
                 loader.matrix(attn + ".kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
   }
-  REDOUBT_TRY(w.o, loader.matrix(attn + ".o_proj", c.hidden_size, heads * c.v_head_dim));
+  REDOUBT_TRY(w.o, loader.packed(attn + ".o_proj", c.hidden_size, heads * c.v_head_dim));
   if (!c.is_moe_layer(l)) {
     REDOUBT_TRY(w.mlp, loader.mlp(at + ".mlp", c.hidden_size, c.intermediate_size));
     return w;
@@ -72,7 +72,7 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
   for (int64_t e = 0; e < c.n_routed_experts; ++e) {
     REDOUBT_TRY(MlpWeights expert,
                 loader.mlp(fmt::format("{}.mlp.experts.{}", at, e), c.hidden_size, c.moe_intermediate_size));
-    w.moe.experts.push_back(expert);
+    w.moe.add(expert);
   }
   if (c.n_shared_experts > 0) {
     REDOUBT_TRY(w.moe.shared,
@@ -85,12 +85,13 @@ int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
   const ModelConfig& c = cfg_;
   const int64_t heads = c.num_attention_heads, row = cache_width(), k = c.num_experts_per_tok;
   const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row;
-  const int64_t ffn = 4 * c.hidden_size +
-                      3 * std::max(c.intermediate_size, c.n_shared_experts * c.moe_intermediate_size) +
-                      2 * c.n_routed_experts + k * (2 * c.moe_intermediate_size + c.hidden_size + 8);
+  const int64_t t = limits.max_tokens, shared = c.n_shared_experts * c.moe_intermediate_size;
+  const int64_t ffn = t * (4 * c.hidden_size + c.n_routed_experts + 2 * k + 32) +
+                      mlp_floats(t, c.hidden_size, std::max(c.intermediate_size, shared)) +
+                      (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts) : 0);
   const LatentUpProjection up{
       .heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
-  return limits.max_tokens * (attention + ffn) +
+  return t * attention + ffn + linear_input_floats(t, std::max(c.hidden_size, heads * c.v_head_dim)) +
          mla_attention_floats(up, c.qk_rope_head_dim, limits.max_tokens, limits.max_chunks, threads) +
          8 * c.n_routed_experts + 4096;
 }

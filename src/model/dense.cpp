@@ -14,10 +14,10 @@ Result<std::unique_ptr<Layers>> Dense::load(const ModelConfig& c, WeightLoader& 
     Layer w{};
     REDOUBT_TRY(w.input_norm, loader.vector(at + ".input_layernorm.weight", c.hidden_size));
     REDOUBT_TRY(w.post_attention_norm, loader.vector(at + ".post_attention_layernorm.weight", c.hidden_size));
-    REDOUBT_TRY(w.q, loader.matrix(at + ".self_attn.q_proj", q_dim, c.hidden_size));
-    REDOUBT_TRY(w.k, loader.matrix(at + ".self_attn.k_proj", kv_dim, c.hidden_size));
-    REDOUBT_TRY(w.v, loader.matrix(at + ".self_attn.v_proj", kv_dim, c.hidden_size));
-    REDOUBT_TRY(w.o, loader.matrix(at + ".self_attn.o_proj", c.hidden_size, q_dim));
+    REDOUBT_TRY(w.q, loader.packed(at + ".self_attn.q_proj", q_dim, c.hidden_size));
+    REDOUBT_TRY(w.k, loader.packed(at + ".self_attn.k_proj", kv_dim, c.hidden_size));
+    REDOUBT_TRY(w.v, loader.packed(at + ".self_attn.v_proj", kv_dim, c.hidden_size));
+    REDOUBT_TRY(w.o, loader.packed(at + ".self_attn.o_proj", c.hidden_size, q_dim));
     REDOUBT_TRY(w.mlp, loader.mlp(at + ".mlp", c.hidden_size, c.intermediate_size));
     model->layers_.push_back(w);
   }
@@ -26,14 +26,18 @@ Result<std::unique_ptr<Layers>> Dense::load(const ModelConfig& c, WeightLoader& 
 
 int64_t Dense::arena_floats(const StepLimits& limits, int threads) const {
   const int64_t q_dim = cfg_.num_attention_heads * cfg_.head_dim, kv_dim = cfg_.num_key_value_heads * cfg_.head_dim;
-  return limits.max_tokens * (4 * cfg_.hidden_size + 2 * q_dim + 4 * kv_dim + 3 * cfg_.intermediate_size) +
+  const int64_t t = limits.max_tokens;
+  return t * (4 * cfg_.hidden_size + 2 * q_dim + 4 * kv_dim) + linear_input_floats(t, cfg_.hidden_size) +
+         linear_input_floats(t, q_dim) + mlp_floats(t, cfg_.hidden_size, cfg_.intermediate_size) +
          gqa_attention_floats(cfg_.head_dim, limits.max_chunks, threads);
 }
 
 Tensor Dense::attention(Step& step, const Layer& w, const CacheLayer& cache, Tensor h) const {
   OpContext& ctx = step.ctx;
   const int64_t d = cfg_.head_dim, kv_dim = cfg_.num_key_value_heads * d;
-  const Tensor q = linear(ctx, h, w.q), k = linear(ctx, h, w.k), v = linear(ctx, h, w.v);
+  const Tensor q = ctx.arena.tensor(h.rows, w.q.rows());
+  const Tensor k = ctx.arena.tensor(h.rows, kv_dim), v = ctx.arena.tensor(h.rows, kv_dim);
+  linear_all(ctx, h, {{&w.q, q}, {&w.k, k}, {&w.v, v}});
   const Tensor kv = ctx.arena.tensor(h.rows, 2 * kv_dim);  // as a cache row holds it: keys, then values
   for (int64_t t = 0; t < h.rows; ++t) {
     rope_rotate(rope_, step.angles.row(t), q.row(t), cfg_.num_attention_heads, d);

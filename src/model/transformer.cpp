@@ -61,7 +61,8 @@ class Transformer final : public Model {
         kernels_(kernels),
         limits_(options.limits),
         format_(&kernels == &reference_kernels() ? CacheFormat::f32 : format_of(options.cache_type)),
-        pool_(options.threads > 0 ? options.threads : ThreadPool::usable_cores()) {}
+        pool_(options.threads > 0 ? options.threads : ThreadPool::usable_cores()),
+        packed_(pool_) {}
 
   Status load(const Checkpoint& checkpoint);
 
@@ -91,6 +92,7 @@ class Transformer final : public Model {
   CacheFormat format_;
   ThreadPool pool_;
   std::deque<std::vector<float>> storage_;  // norms, biases, scales
+  PackedStore packed_;
   std::unique_ptr<Layers> layers_;
   Weight embedding_, head_;
   const float* final_norm_ = nullptr;
@@ -109,14 +111,17 @@ class Transformer final : public Model {
 };
 
 Status Transformer::load(const Checkpoint& checkpoint) {
-  WeightLoader loader(checkpoint, kernels_, storage_);
+  WeightLoader loader(checkpoint, kernels_, storage_, packed_);
+  // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
+  if (kernels_.packed != nullptr) REDOUBT_CHECK(packed_.reserve(2 * checkpoint.weights_bytes()));
   const ModelConfig& c = config_;
   REDOUBT_TRY(embedding_, loader.matrix("model.embed_tokens", c.vocab_size, c.hidden_size));
   REDOUBT_TRY(final_norm_, loader.vector("model.norm.weight", c.hidden_size));
   if (c.tie_word_embeddings && !loader.has("lm_head.weight")) {
     head_ = embedding_;
+    loader.pack(head_);
   } else {
-    REDOUBT_TRY(head_, loader.matrix("lm_head", c.vocab_size, c.hidden_size));
+    REDOUBT_TRY(head_, loader.packed("lm_head", c.vocab_size, c.hidden_size));
   }
   if (c.architecture == Architecture::dense) {
     REDOUBT_TRY(layers_, Dense::load(c, loader));
@@ -128,11 +133,11 @@ Status Transformer::load(const Checkpoint& checkpoint) {
       REDOUBT_TRY(mtp_.enorm, loader.vector(at + ".enorm.weight", c.hidden_size));
       REDOUBT_TRY(mtp_.hnorm, loader.vector(at + ".hnorm.weight", c.hidden_size));
       REDOUBT_TRY(mtp_.head_norm, loader.vector(at + ".shared_head.norm.weight", c.hidden_size));
-      REDOUBT_TRY(mtp_.eh_proj, loader.matrix(at + ".eh_proj", c.hidden_size, 2 * c.hidden_size));
+      REDOUBT_TRY(mtp_.eh_proj, loader.packed(at + ".eh_proj", c.hidden_size, 2 * c.hidden_size));
     }
   }
   const int threads = pool_.num_threads();
-  const int64_t floats = layers_->arena_floats(limits_, threads) +
+  const int64_t floats = layers_->arena_floats(limits_, threads) + linear_input_floats(limits_.max_tokens, 2 * c.hidden_size) +
                          limits_.max_tokens * (4 * c.hidden_size + layers_->rope_dim() + 16) +
                          limits_.max_logits * c.hidden_size + (1 << 16);
   arena_ = std::make_unique<Arena>(floats);

@@ -43,6 +43,16 @@ Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64
   return weight;
 }
 
+void WeightLoader::pack(Weight& weight) {
+  if (kernels_.packed != nullptr && kernels_.packed->supported()) packed_.add(*kernels_.packed, weight);
+}
+
+Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64_t cols) {
+  REDOUBT_TRY(Weight weight, matrix(name, rows, cols));
+  pack(weight);
+  return weight;
+}
+
 Result<const float*> WeightLoader::vector(const std::string& name, int64_t elements) {
   const TensorView* tensor = checkpoint_.find(name);
   if (tensor == nullptr) return corrupt(fmt::format("{}: expected {} values, found no such tensor", name, elements));
@@ -59,9 +69,9 @@ Result<const float*> WeightLoader::vector(const std::string& name, int64_t eleme
 
 Result<MlpWeights> WeightLoader::mlp(const std::string& prefix, int64_t hidden, int64_t inner) {
   MlpWeights weights;
-  REDOUBT_TRY(weights.gate, matrix(prefix + ".gate_proj", inner, hidden));
-  REDOUBT_TRY(weights.up, matrix(prefix + ".up_proj", inner, hidden));
-  REDOUBT_TRY(weights.down, matrix(prefix + ".down_proj", hidden, inner));
+  REDOUBT_TRY(weights.gate, packed(prefix + ".gate_proj", inner, hidden));
+  REDOUBT_TRY(weights.up, packed(prefix + ".up_proj", inner, hidden));
+  REDOUBT_TRY(weights.down, packed(prefix + ".down_proj", hidden, inner));
   return weights;
 }
 

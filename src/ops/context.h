@@ -33,6 +33,10 @@ class Arena {
     used_ += rounded;
     return result;
   }
+  template <class T>
+  T* values(int64_t n) {  // of any plain type of up to 64 bytes' alignment from the arena's start
+    return reinterpret_cast<T*>(floats((n * static_cast<int64_t>(sizeof(T)) + 3) / 4));
+  }
   int32_t* ints(int64_t n) { return reinterpret_cast<int32_t*>(floats(n)); }
   Tensor tensor(int64_t rows, int64_t cols) { return {floats(rows * cols), rows, cols}; }
   int64_t mark() const { return used_; }
@@ -62,7 +66,7 @@ struct OpContext {
   Arena& arena;
   std::span<float* const> scratch;  // one a thread, kThreadScratch floats
 
-  static constexpr int64_t kThreadScratch = kLinearScratch;
+  static constexpr int64_t kThreadScratch = kLinearScratch > kPackedScratch ? kLinearScratch : kPackedScratch;
 };
 
 }  // namespace redoubt

@@ -80,6 +80,12 @@ void route(const RouterConfig& c, float* logits, const float* bias, float* scrat
   }
 }
 
+void MoeWeights::add(const MlpWeights& expert) {
+  (input_forms |= expert.gate) |= expert.up;
+  inner_forms |= expert.down;
+  experts.push_back(expert);
+}
+
 Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k) {
   const Tensor y = w.shared.gate.empty() ? ctx.arena.tensor(x.rows, x.cols) : mlp(ctx, x, w.shared);
   const ArenaScope scope(ctx.arena);
@@ -110,38 +116,41 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
   // Each chunk is a range of rows of one expert's matrix, over all of that expert's tokens.
   const auto over_experts = [&](int64_t out_rows, const auto& body) {
     const int64_t step =
-        std::clamp<int64_t>(out_rows / (2 * ctx.pool.num_threads()) / kRowGroup * kRowGroup, kRowGroup, 512);
+        std::clamp<int64_t>(out_rows / (2 * ctx.pool.num_threads()) / (2 * kRowGroup) * (2 * kRowGroup), kRowGroup, 512);
     const int64_t parts = (out_rows + step - 1) / step;
     ctx.pool.parallel_for(num_active * parts, [&](int64_t index, int thread) {
       const int64_t e = active[index / parts], begin = index % parts * step;
-      body(e, begin, std::min(out_rows, begin + step), thread);
+      body(w.experts[static_cast<size_t>(e)], begins[e], begins[e + 1], begin, std::min(out_rows, begin + step), thread);
     });
   };
-  const auto apply = [&](const Weight& weight, Tensor from, const int32_t* from_rows, Tensor to, int64_t e,
-                         int64_t begin, int64_t end, int thread) {
-    ctx.kernels.linear({.w = weight.matrix,
-                        .x = from.data,
-                        .x_stride = from.cols,
-                        .x_rows = from_rows,
-                        .y = to.row(begins[e]),
-                        .y_stride = to.cols,
-                        .tokens = begins[e + 1] - begins[e],
-                        .row_begin = begin,
-                        .row_end = end,
-                        .bias = weight.bias,
-                        .scratch = ctx.scratch[static_cast<size_t>(thread)]});
-  };
-  over_experts(inner, [&](int64_t e, int64_t begin, int64_t end, int thread) {
-    const MlpWeights& expert = w.experts[static_cast<size_t>(e)];
-    apply(expert.gate, x, rows + begins[e], gate, e, begin, end, thread);
-    apply(expert.up, x, rows + begins[e], up, e, begin, end, thread);
-    for (int64_t i = begins[e]; i < begins[e + 1]; ++i) {
-      ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
-    }
-  });
-  over_experts(x.cols, [&](int64_t e, int64_t begin, int64_t end, int thread) {
-    const Tensor from{gate.row(begins[e]), begins[e + 1] - begins[e], inner};
-    apply(w.experts[static_cast<size_t>(e)].down, from, nullptr, out, e, begin, end, thread);
+  {
+    const ArenaScope input_scope(ctx.arena);
+    const LinearInput in = linear_input(ctx, x, w.input_forms);
+    over_experts(inner, [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
+      LinearPart part{.x_rows = rows + first,
+                      .tokens = last - first,
+                      .begin = begin,
+                      .end = end,
+                      .y = gate.row(first),
+                      .y_stride = inner};
+      linear_part(ctx, in, expert.gate, part, thread);
+      part.y = up.row(first);
+      linear_part(ctx, in, expert.up, part, thread);
+      for (int64_t i = first; i < last; ++i) {
+        ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
+      }
+    });
+  }
+  const LinearInput in = linear_input(ctx, gate, w.inner_forms);
+  over_experts(x.cols, [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
+    linear_part(ctx, in, expert.down,
+                {.first = first,
+                 .tokens = last - first,
+                 .begin = begin,
+                 .end = end,
+                 .y = out.row(first),
+                 .y_stride = out.cols},
+                thread);
   });
   ctx.pool.parallel_for(tokens, [&](int64_t t, int) {
     float* sum = y.row(t);
@@ -159,6 +168,11 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
     }
   });
   return y;
+}
+
+int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n) {
+  return 4 * (n + 16) + 2 * (tokens * k + 16) + tokens * k * (2 * inner + hidden) +
+         std::max(linear_input_floats(tokens, hidden), linear_input_floats(tokens * k, inner)) + 64;
 }
 
 }  // namespace redoubt

@@ -29,11 +29,16 @@ struct MoeWeights {
   Weight router;  // [n_routed_experts, hidden]
   const float* correction_bias = nullptr;
   std::vector<MlpWeights> experts;
-  MlpWeights shared;  // empty gate: none
+  InputForms input_forms, inner_forms;  // of gates and ups, of downs
+  MlpWeights shared;                    // empty gate: none
+
+  void add(const MlpWeights& expert);
 };
 
 // y = sum over chosen e of gate_e * expert_e(x) + shared(x), experts added in index order. experts [T, k], gates [T,
 // k].
 Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k);
+// Floats of the arena that it takes beyond its result and the shared expert's, with n experts of width `inner`.
+int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n);
 
 }  // namespace redoubt

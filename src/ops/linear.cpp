@@ -8,27 +8,136 @@ namespace {
 // Rows of W in one chunk of work: several a thread, so that a slow core is helped, but not so few that claiming costs.
 int64_t rows_per_chunk(int64_t rows, int threads) {
   const int64_t wanted = rows / (8 * threads);
-  return std::clamp<int64_t>(wanted / kRowGroup * kRowGroup, kRowGroup, 256);
+  return std::clamp<int64_t>(wanted / (2 * kRowGroup) * (2 * kRowGroup), kRowGroup, 256);
+}
+
+// Rows of a tensor in one chunk of row-wise work.
+constexpr int64_t kTokensPerChunk = 8;
+
+template <class Body>
+void over_rows(OpContext& ctx, int64_t rows, const Body& body) {
+  ctx.pool.parallel_for((rows + kTokensPerChunk - 1) / kTokensPerChunk, [&](int64_t chunk, int) {
+    body(chunk * kTokensPerChunk, std::min(rows, (chunk + 1) * kTokensPerChunk));
+  });
+}
+
+int64_t input_stride(int64_t cols) { return (cols + 31) / 32 * 32; }
+
+void quantize_rows(OpContext& ctx, Tensor x, const QuantizedRows& to) {
+  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t unit = t * (to.stride / 32);
+      ctx.kernels.packed->quantize_row({.x = x.row(t),
+                                        .cols = x.cols,
+                                        .stride = to.stride,
+                                        .q = to.q + t * to.stride,
+                                        .scale = to.scale + unit,
+                                        .sum = to.sum + unit,
+                                        .minus = to.minus + 2 * unit});
+    }
+  });
+}
+
+void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {
+  for (int64_t at = 0; at < part.tokens; at += kPackedTokens) {
+    const int64_t row = part.x_rows != nullptr ? 0 : part.first + at, stride = in.int8.stride;
+    PackedLinearArgs args{.w = w.packed,
+                          .x = in.int8,
+                          .x_bf16 = in.bf16,
+                          .x_rows = part.x_rows != nullptr ? part.x_rows + at : nullptr,
+                          .y = part.y + at * part.y_stride,
+                          .y_stride = part.y_stride,
+                          .tokens = std::min(kPackedTokens, part.tokens - at),
+                          .row_begin = part.begin,
+                          .row_end = part.end,
+                          .bias = w.bias,
+                          .scratch = ctx.scratch[static_cast<size_t>(thread)]};
+    if (w.input == PackedInput::int8) {
+      args.x.q += row * stride;
+      args.x.scale += row * (stride / 32);
+      args.x.sum += row * (stride / 32);
+      args.x.minus += row * (stride / 16);
+      ctx.kernels.packed->linear(args);
+    } else {
+      args.x_bf16 += row * stride;
+      ctx.kernels.packed->linear_bf16(args);
+    }
+  }
 }
 
 }  // namespace
 
-void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y) {
-  const int64_t rows = w.rows(), step = rows_per_chunk(rows, ctx.pool.num_threads());
-  ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
-    ctx.kernels.linear({.w = w.matrix,
-                        .x = x.data,
-                        .x_stride = x.cols,
-                        .x_rows = nullptr,
-                        .y = y.data,
-                        .y_stride = y.cols,
-                        .tokens = x.rows,
-                        .row_begin = chunk * step,
-                        .row_end = std::min(rows, (chunk + 1) * step),
-                        .bias = w.bias,
-                        .scratch = ctx.scratch[static_cast<size_t>(thread)]});
+LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms) {
+  LinearInput in{.x = x};
+  const int64_t stride = input_stride(x.cols), units = stride / 32;
+  in.int8.stride = stride;
+  if (forms.int8) {
+    in.int8.q = ctx.arena.values<int8_t>(x.rows * stride);
+    in.int8.scale = ctx.arena.floats(x.rows * units);
+    in.int8.sum = ctx.arena.floats(x.rows * units);
+    in.int8.minus = ctx.arena.ints(x.rows * units * 2 + 32);  // kernels may look past the last row's end
+    quantize_rows(ctx, x, in.int8);
+  }
+  if (forms.bf16) {
+    auto* rows = ctx.arena.values<uint16_t>(x.rows * stride);
+    over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        ctx.kernels.bf16_encode(x.row(t), rows + t * stride, x.cols);
+        std::fill(rows + t * stride + x.cols, rows + (t + 1) * stride, uint16_t{0});
+      }
+    });
+    in.bf16 = rows;
+  }
+  return in;
+}
+
+int64_t linear_input_floats(int64_t rows, int64_t cols) {
+  const int64_t stride = input_stride(cols);
+  return rows * (stride / 4 + stride / 8 + stride / 2) + 5 * 16 + 32;
+}
+
+void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {
+  if (w.packed.data != nullptr) return packed_part(ctx, in, w, part, thread);
+  const Tensor& x = in.x;
+  ctx.kernels.linear({.w = w.matrix,
+                      .x = part.x_rows != nullptr ? x.data : x.row(part.first),
+                      .x_stride = x.cols,
+                      .x_rows = part.x_rows,
+                      .y = part.y,
+                      .y_stride = part.y_stride,
+                      .tokens = part.tokens,
+                      .row_begin = part.begin,
+                      .row_end = part.end,
+                      .bias = w.bias,
+                      .scratch = ctx.scratch[static_cast<size_t>(thread)]});
+}
+
+void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> tasks) {
+  const ArenaScope scope(ctx.arena);
+  InputForms forms;
+  int64_t rows = 0;
+  for (const LinearTask& task : tasks) {
+    forms |= *task.weight;
+    rows += task.weight->rows();
+  }
+  const LinearInput in = linear_input(ctx, x, forms);
+  const int64_t step = rows_per_chunk(rows, ctx.pool.num_threads());
+  int64_t chunks = 0;
+  for (const LinearTask& task : tasks) chunks += (task.weight->rows() + step - 1) / step;
+  ctx.pool.parallel_for(chunks, [&](int64_t chunk, int thread) {
+    const LinearTask* task = tasks.begin();
+    for (; chunk >= (task->weight->rows() + step - 1) / step; ++task) chunk -= (task->weight->rows() + step - 1) / step;
+    linear_part(ctx, in, *task->weight,
+                {.tokens = x.rows,
+                 .begin = chunk * step,
+                 .end = std::min(task->weight->rows(), (chunk + 1) * step),
+                 .y = task->y.data,
+                 .y_stride = task->y.cols},
+                thread);
   });
 }
+
+void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y) { linear_all(ctx, x, {{&w, y}}); }
 
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w) {
   const Tensor y = ctx.arena.tensor(x.rows, w.rows());
@@ -37,7 +146,9 @@ Tensor linear(OpContext& ctx, Tensor x, const Weight& w) {
 }
 
 void rms_norm_into(OpContext& ctx, Tensor x, const float* weight, float eps, Tensor y) {
-  ctx.kernels.rms_norm({x.data, x.cols, weight, y.data, y.cols, x.rows, x.cols, eps});
+  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+    ctx.kernels.rms_norm({x.row(begin), x.cols, weight, y.row(begin), y.cols, end - begin, x.cols, eps});
+  });
 }
 
 Tensor rms_norm(OpContext& ctx, Tensor x, const float* weight, float eps) {
@@ -46,7 +157,11 @@ Tensor rms_norm(OpContext& ctx, Tensor x, const float* weight, float eps) {
   return y;
 }
 
-void add_into(OpContext& ctx, Tensor x, Tensor y) { ctx.kernels.axpy({1.0f, x.data, y.data, x.rows * x.cols}); }
+void add_into(OpContext& ctx, Tensor x, Tensor y) {
+  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+    ctx.kernels.axpy({1.0f, x.row(begin), y.row(begin), (end - begin) * x.cols});
+  });
+}
 
 void embed(OpContext&, const Weight& table, std::span<const int32_t> tokens, float* y) {
   const WeightMatrix& m = table.matrix;
@@ -58,13 +173,30 @@ void embed(OpContext&, const Weight& table, std::span<const int32_t> tokens, flo
 Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
   const Tensor y = ctx.arena.tensor(x.rows, w.down.rows());
   const ArenaScope scope(ctx.arena);
-  const Tensor gate = linear(ctx, x, w.gate);
-  const Tensor up = linear(ctx, x, w.up);
-  ctx.pool.parallel_for(x.rows, [&](int64_t t, int) {
-    ctx.kernels.silu_mul({gate.row(t), up.row(t), gate.row(t), gate.cols});
-  });
+  const Tensor gate = ctx.arena.tensor(x.rows, w.gate.rows()), up = ctx.arena.tensor(x.rows, w.up.rows());
+  {
+    const ArenaScope input_scope(ctx.arena);
+    InputForms forms;
+    (forms |= w.gate) |= w.up;
+    const LinearInput in = linear_input(ctx, x, forms);
+    const int64_t rows = gate.cols, step = rows_per_chunk(2 * rows, ctx.pool.num_threads());
+    ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
+      const int64_t begin = chunk * step, end = std::min(rows, begin + step);
+      LinearPart part{.tokens = x.rows, .begin = begin, .end = end, .y = gate.data, .y_stride = rows};
+      linear_part(ctx, in, w.gate, part, thread);
+      part.y = up.data;
+      linear_part(ctx, in, w.up, part, thread);
+      for (int64_t t = 0; t < x.rows; ++t) {
+        ctx.kernels.silu_mul({gate.row(t) + begin, up.row(t) + begin, gate.row(t) + begin, end - begin});
+      }
+    });
+  }
   linear_into(ctx, gate, w.down, y);
   return y;
+}
+
+int64_t mlp_floats(int64_t tokens, int64_t hidden, int64_t inner) {
+  return 2 * tokens * inner + std::max(linear_input_floats(tokens, hidden), linear_input_floats(tokens, inner));
 }
 
 }  // namespace redoubt

@@ -1,21 +1,63 @@
-// y = W x + b over stored weights, split over rows of W; and the row-wise operations around it.
+// y = W x + b over stored or packed weights, split over rows of W; and the row-wise operations around it.
 #pragma once
+
+#include <initializer_list>
 
 #include "ops/context.h"
 
 namespace redoubt {
 
 struct Weight {
-  WeightMatrix matrix{};
-  const float* bias = nullptr;  // [rows] or null
+  WeightMatrix matrix{};         // as stored; rows may be looked up in it
+  PackedMatrix packed{};         // the same in the packed form, preferred where it is there
+  PackedInput input = PackedInput::none;  // what `packed` is multiplied with
+  const float* bias = nullptr;   // [rows] or null
 
   bool empty() const { return matrix.data == nullptr; }
   int64_t rows() const { return matrix.rows; }
   int64_t cols() const { return matrix.cols; }
 };
 
+// The forms, beside float32, in which matrices take their input.
+struct InputForms {
+  bool int8 = false, bf16 = false;
+
+  InputForms& operator|=(const Weight& w) {
+    int8 = int8 || w.input == PackedInput::int8;
+    bf16 = bf16 || w.input == PackedInput::bf16;
+    return *this;
+  }
+};
+
+// x in those forms: made once, for all the matrices that it meets.
+struct LinearInput {
+  Tensor x;
+  QuantizedRows int8{};
+  const uint16_t* bf16 = nullptr;
+};
+// In the arena, at most linear_input_floats(x.rows, x.cols).
+LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms);
+int64_t linear_input_floats(int64_t rows, int64_t cols);
+
+// Rows [begin, end) of W times some rows of the input, by the calling thread: the part that parallel ops split.
+struct LinearPart {
+  const int32_t* x_rows = nullptr;  // row of x for token t; null: first + t
+  int64_t first = 0, tokens = 0;
+  int64_t begin = 0, end = 0;  // begin a multiple of kRowGroup
+  float* y = nullptr;          // element (t, r) is y[t * y_stride + r]
+  int64_t y_stride = 0;
+};
+void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread);
+
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w);  // [T, cols] -> [T, rows]
 void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y);
+// Several matrices that meet the same x, as one job.
+struct LinearTask {
+  const Weight* weight;
+  Tensor y;
+};
+void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> tasks);
+
 Tensor rms_norm(OpContext& ctx, Tensor x, const float* weight, float eps);  // [T, dim]
 void rms_norm_into(OpContext& ctx, Tensor x, const float* weight, float eps, Tensor y);
 void add_into(OpContext& ctx, Tensor x, Tensor y);                                           // y += x
@@ -26,5 +68,7 @@ struct MlpWeights {
   Weight gate, up, down;
 };
 Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w);
+// Floats of the arena that mlp takes for [tokens, hidden] beyond its result.
+int64_t mlp_floats(int64_t tokens, int64_t hidden, int64_t inner);
 
 }  // namespace redoubt

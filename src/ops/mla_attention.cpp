@@ -11,7 +11,8 @@ namespace {
 // Rows of queries that share one expansion of a tile: their sums are 256 KB at a value width of 128, still in L2.
 constexpr int64_t kExpandedRows = 512;
 
-// Keys and values of one head (the part), computed from the cached latents.
+// Keys and values of one head (the part), computed from the cached latents. In float32: rounding them, the queries and
+// the weights to bfloat16 at once leaves a mixture of experts beyond its tolerance of the reference.
 class ExpandedKeys final : public KeySource {
  public:
   ExpandedKeys(OpContext& ctx, const CacheLayer& cache, const LatentUpProjection& up, int64_t rope)
@@ -19,7 +20,7 @@ class ExpandedKeys final : public KeySource {
     const auto threads = static_cast<size_t>(ctx.pool.num_threads());
     auto* memory =
         reinterpret_cast<TileMemory*>(ctx.arena.floats(static_cast<int64_t>(threads * sizeof(TileMemory)) / 4));
-    const AttentionKernels& kernels = attention_kernels(ctx.kernels, cache.format);
+    const AttentionKernels& kernels = ctx.kernels.attention_f32;
     for (size_t i = 0; i < threads; ++i) new (memory + i) TileMemory(ctx, kernels, up.nope + rope, up.value);
     memory_ = {memory, threads};
     latents_ = ctx.arena.tensor(ctx.pool.num_threads(), kKeyTile * (up.latent + rope + up.nope));
@@ -67,7 +68,7 @@ void mla_expanded(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
                            .scale = a.scale,
                            .split_keys = 0,
                            .unit_rows = kExpandedRows};
-  run_attention(ctx, work, attention_kernels(ctx.kernels, cache.format), keys, chunks);
+  run_attention(ctx, work, ctx.kernels.attention_f32, keys, chunks);
 }
 
 void mla_absorbed(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std::span<const ChunkView> chunks) {
