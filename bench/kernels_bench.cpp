@@ -2,8 +2,8 @@
 //
 // linear: one matrix of each type by 1 to 512 tokens, over copies that together exceed the caches, as a model's layers
 // do: bytes of weights against the read loop, multiply-adds against the int8 peak (bf16 peak for float types). Of the
-// two shares the larger one is the share of the roofline. attention: one layer over a cache of --depth tokens. The rest:
-// bytes read and written, in the caches. Every figure stands between two measurements of the ceilings.
+// two shares the larger one is the share of the roofline. attention: one layer over a cache of --depth tokens. The
+// rest: bytes read and written, in the caches. Every figure stands between two measurements of the ceilings.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -111,8 +111,8 @@ class Bench {
                                     {"share_of_read", reading},
                                     {"share_of_peak", computing}}));
     } else {
-      fmt::print("{:<12} {:<10} {:<20} {:>10.1f} us {:>8.1f} GB/s {:>7} {:>8.1f} Gop/s {:>7}\n", table_.name,
-                 c.kernel, c.what, seconds * 1e6, c.bytes / seconds / 1e9, percent(reading), c.ops / seconds / 1e9,
+      fmt::print("{:<12} {:<10} {:<20} {:>10.1f} us {:>8.1f} GB/s {:>7} {:>8.1f} Gop/s {:>7}\n", table_.name, c.kernel,
+                 c.what, seconds * 1e6, c.bytes / seconds / 1e9, percent(reading), c.ops / seconds / 1e9,
                  percent(computing));
     }
     std::fflush(stdout);
@@ -139,8 +139,8 @@ class Bench {
     for (int64_t r = 1; r < flags_.rows * copies; ++r) {
       std::copy_n(memory.data(), row_bytes, memory.data() + r * row_bytes);
     }
-    const std::vector<float> scales(static_cast<size_t>((flags_.rows / kScaleBlock + 1) * (flags_.cols / kScaleBlock + 1)),
-                                    1.0f);
+    const std::vector<float> scales(
+        static_cast<size_t>((flags_.rows / kScaleBlock + 1) * (flags_.cols / kScaleBlock + 1)), 1.0f);
     for (const int64_t tokens : flags_.tokens) {
       std::vector<float> x = random_floats(tokens * flags_.cols), y(static_cast<size_t>(tokens * flags_.rows));
       OpContext ctx = context();
@@ -170,7 +170,8 @@ class Bench {
 
   // A cache of one sequence with `depth` tokens, zeros.
   struct Cache {
-    Cache(CacheFormat format, int64_t width, int64_t depth) : layer{nullptr, format, width, cache_row_bytes(format, width)} {
+    Cache(CacheFormat format, int64_t width, int64_t depth)
+        : layer{nullptr, format, width, cache_row_bytes(format, width)} {
       blocks.resize(static_cast<size_t>((depth + kCacheRows - 1) / kCacheRows));
       std::iota(blocks.begin(), blocks.end(), 0);
       memory.resize(blocks.size() * static_cast<size_t>(kCacheRows * layer.row_bytes));
@@ -189,11 +190,12 @@ class Bench {
       std::vector<float> q = random_floats(tokens * kWidth), out(q.size());
       const ChunkView chunk{0, tokens, flags_.depth - tokens, cache.blocks};
       const auto keys = static_cast<double>(flags_.depth);
-      const Case c{.kernel = "gqa",
-                   .what = fmt::format("{} x {} @ {}", format == CacheFormat::bf16 ? "bf16" : "q8", tokens, flags_.depth),
-                   .bytes = keys * static_cast<double>(cache.layer.row_bytes),
-                   .ops = static_cast<double>(tokens * kHeads * kHead) * 4 * keys,
-                   .from_memory = false};
+      const Case c{
+          .kernel = "gqa",
+          .what = fmt::format("{} x {} @ {}", format == CacheFormat::bf16 ? "bf16" : "q8", tokens, flags_.depth),
+          .bytes = keys * static_cast<double>(cache.layer.row_bytes),
+          .ops = static_cast<double>(tokens * kHeads * kHead) * 4 * keys,
+          .from_memory = false};
       report(c, [&] {
         OpContext ctx = context();
         const ArenaScope scope(arena_);
@@ -221,15 +223,17 @@ class Bench {
                               .decode = decoder_for(table_, DType::bf16)};
     std::vector<float> q = random_floats(kHeads * (kNope + kRope)), out(static_cast<size_t>(kHeads * kValue));
     const ChunkView chunk{0, 1, flags_.depth - 1, cache.blocks};
-    const Case c{.kernel = "mla",
-                 .what = fmt::format("absorbed @ {}", flags_.depth),
-                 .bytes = static_cast<double>(flags_.depth * cache.layer.row_bytes) + static_cast<double>(up.size() * 2),
-                 .ops = 2.0 * kHeads * static_cast<double>(flags_.depth * (2 * kLatent + kRope) + (kNope + kValue) * kLatent),
-                 .from_memory = false};
+    const Case c{
+        .kernel = "mla",
+        .what = fmt::format("absorbed @ {}", flags_.depth),
+        .bytes = static_cast<double>(flags_.depth * cache.layer.row_bytes) + static_cast<double>(up.size() * 2),
+        .ops = 2.0 * kHeads * static_cast<double>(flags_.depth * (2 * kLatent + kRope) + (kNope + kValue) * kLatent),
+        .from_memory = false};
     report(c, [&] {
       OpContext ctx = context();
       const ArenaScope scope(arena_);
-      mla_absorbed(ctx, {{q.data(), 1, kHeads * (kNope + kRope)}, {out.data(), 1, kHeads * kValue}, projection, kRope, 0.1f},
+      mla_absorbed(ctx,
+                   {{q.data(), 1, kHeads * (kNope + kRope)}, {out.data(), 1, kHeads * kValue}, projection, kRope, 0.1f},
                    cache.layer, {&chunk, 1});
     });
   }
@@ -242,8 +246,9 @@ class Bench {
     const auto with_bytes = [](const char* kernel, double bytes) {
       return Case{.kernel = kernel, .what = "one thread", .bytes = bytes * kAll, .from_memory = false};
     };
-    report(with_bytes("rms_norm", 8),
-           [&] { table_.rms_norm({x.data(), kDim, weight.data(), y.data(), kDim, kRows, kDim, 1e-6f}); });
+    report(with_bytes("rms_norm", 8), [&] {
+      table_.rms_norm({x.data(), kDim, weight.data(), y.data(), kDim, kRows, kDim, 1e-6f});
+    });
     report(with_bytes("silu_mul", 12), [&] { table_.silu_mul({x.data(), y.data(), y.data(), kAll}); });
     report(with_bytes("axpy", 12), [&] { table_.axpy({1e-9f, x.data(), y.data(), kAll}); });
     report(with_bytes("bf16", 6), [&] { table_.bf16_encode(x.data(), narrow.data(), kAll); });
@@ -266,7 +271,8 @@ int run(const Flags& flags) {
     found = true;
     Bench(flags, *table).run();
   }
-  if (!found) fmt::print(stderr, "kernels_bench: --kernels: {} is not a table that this processor can run\n", flags.kernels);
+  if (!found)
+    fmt::print(stderr, "kernels_bench: --kernels: {} is not a table that this processor can run\n", flags.kernels);
   return found ? 0 : 1;
 }
 

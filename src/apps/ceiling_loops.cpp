@@ -1,5 +1,7 @@
 // Each arithmetic loop keeps kSums independent sums in registers, enough to hide the latency of the instruction; the
-// empty asm makes its inputs unknown, so that the compiler neither folds nor hoists a product.
+// empty asm makes its inputs unknown, so that the compiler neither folds nor hoists a product; nor takes the sums
+// for equal and computes one of them. The loop over the sums must be unrolled, or they live in memory and a fraction of
+// the peak is measured.
 #include "apps/ceiling_loops.h"
 
 #if defined(__x86_64__)
@@ -8,6 +10,12 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #include <sys/auxv.h>
+#endif
+
+#if defined(__clang__)
+#define REDOUBT_UNROLL _Pragma("unroll")
+#else
+#define REDOUBT_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace redoubt {
@@ -55,11 +63,17 @@ constexpr int kSums = 16, kSums256 = 10, kSumsMaddubs = 8;
 
 __attribute__((target("avx512f,avx512vnni"))) uint64_t int8_avx512_vnni(int64_t rounds) {
   __m512i sums[kSums], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  REDOUBT_UNROLL
+  for (auto& sum : sums) {
+    sum = _mm512_setzero_si512();
+    asm volatile("" : "+v"(sum));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
+    REDOUBT_UNROLL
     for (auto& sum : sums) sum = _mm512_dpbusd_epi32(sum, x, y);
     asm volatile("" : "+v"(x), "+v"(y));
   }
+  REDOUBT_UNROLL
   for (int i = 1; i < kSums; ++i) sums[0] = _mm512_add_epi32(sums[0], sums[i]);
   alignas(64) int32_t lanes[16];
   _mm512_store_si512(lanes, sums[0]);  // GCC 12 warns inside its own _mm512_reduce_add_epi32
@@ -68,24 +82,36 @@ __attribute__((target("avx512f,avx512vnni"))) uint64_t int8_avx512_vnni(int64_t 
 
 __attribute__((target("avx2,avxvnni"))) uint64_t int8_avx_vnni(int64_t rounds) {
   __m256i sums[kSums256], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
-  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  REDOUBT_UNROLL
+  for (auto& sum : sums) {
+    sum = _mm256_setzero_si256();
+    asm volatile("" : "+x"(sum));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
+    REDOUBT_UNROLL
     for (auto& sum : sums) sum = _mm256_dpbusd_avx_epi32(sum, x, y);
     asm volatile("" : "+x"(x), "+x"(y));
   }
+  REDOUBT_UNROLL
   for (int i = 1; i < kSums256; ++i) sums[0] = _mm256_add_epi32(sums[0], sums[i]);
   return static_cast<uint64_t>(_mm256_extract_epi32(sums[0], 0));
 }
 
 __attribute__((target("avx2"))) uint64_t int8_avx2(int64_t rounds) {
   __m256i sums[kSumsMaddubs], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1);
-  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  REDOUBT_UNROLL
+  for (auto& sum : sums) {
+    sum = _mm256_setzero_si256();
+    asm volatile("" : "+x"(sum));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
+    REDOUBT_UNROLL
     for (auto& sum : sums) {
       asm volatile("" : "+x"(x));  // each product is computed anew
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones));
     }
   }
+  REDOUBT_UNROLL
   for (int i = 1; i < kSumsMaddubs; ++i) sums[0] = _mm256_add_epi32(sums[0], sums[i]);
   return static_cast<uint64_t>(_mm256_extract_epi32(sums[0], 0));
 }
@@ -93,13 +119,19 @@ __attribute__((target("avx2"))) uint64_t int8_avx2(int64_t rounds) {
 __attribute__((target("avx512f,avx512bw,avx512bf16"))) uint64_t bf16_avx512(int64_t rounds) {
   __m512 sums[kSums];
   __m512i x = _mm512_set1_epi16(0x3f80), y = _mm512_set1_epi16(0x3f80);  // ones
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  REDOUBT_UNROLL
+  for (auto& sum : sums) {
+    sum = _mm512_setzero_ps();
+    asm volatile("" : "+v"(sum));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
     asm volatile("" : "+v"(x), "+v"(y));
+    REDOUBT_UNROLL
     for (auto& sum : sums) {
       sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(y));
     }
   }
+  REDOUBT_UNROLL
   for (int i = 1; i < kSums; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
   alignas(64) float lanes[16];
   _mm512_store_ps(lanes, sums[0]);
@@ -108,11 +140,17 @@ __attribute__((target("avx512f,avx512bw,avx512bf16"))) uint64_t bf16_avx512(int6
 
 __attribute__((target("avx512f"))) uint64_t f32_avx512(int64_t rounds) {
   __m512 sums[kSums], x = _mm512_set1_ps(1.0f), y = _mm512_set1_ps(0.5f);
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  REDOUBT_UNROLL
+  for (auto& sum : sums) {
+    sum = _mm512_setzero_ps();
+    asm volatile("" : "+v"(sum));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
+    REDOUBT_UNROLL
     for (auto& sum : sums) sum = _mm512_fmadd_ps(x, y, sum);
     asm volatile("" : "+v"(x), "+v"(y));
   }
+  REDOUBT_UNROLL
   for (int i = 1; i < kSums; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
   alignas(64) float lanes[16];
   _mm512_store_ps(lanes, sums[0]);
@@ -121,11 +159,17 @@ __attribute__((target("avx512f"))) uint64_t f32_avx512(int64_t rounds) {
 
 __attribute__((target("avx2,fma"))) uint64_t f32_fma(int64_t rounds) {
   __m256 sums[kSums256], x = _mm256_set1_ps(1.0f), y = _mm256_set1_ps(0.5f);
-  for (auto& sum : sums) sum = _mm256_setzero_ps();
+  REDOUBT_UNROLL
+  for (auto& sum : sums) {
+    sum = _mm256_setzero_ps();
+    asm volatile("" : "+x"(sum));
+  }
   for (int64_t i = 0; i < rounds; ++i) {
+    REDOUBT_UNROLL
     for (auto& sum : sums) sum = _mm256_fmadd_ps(x, y, sum);
     asm volatile("" : "+x"(x), "+x"(y));
   }
+  REDOUBT_UNROLL
   for (int i = 1; i < kSums256; ++i) sums[0] = _mm256_add_ps(sums[0], sums[i]);
   return static_cast<uint64_t>(_mm256_cvtss_f32(sums[0]) * 0x1p-20f);
 }
@@ -145,12 +189,15 @@ constexpr int kSums = 16;
   uint64_t NAME(int64_t rounds) {                                                                   \
     int32x4_t sums[kSums];                                                                          \
     const int8x16_t x = vdupq_n_s8(0), y = vdupq_n_s8(0);                                           \
+    REDOUBT_UNROLL                                                                                  \
     for (auto& sum : sums) sum = vdupq_n_s32(0);                                                    \
     for (int64_t i = 0; i < rounds; ++i) {                                                          \
+      REDOUBT_UNROLL                                                                                \
       for (auto& sum : sums) {                                                                      \
         asm volatile(".arch_extension " EXTENSION "\n\t" INSTRUCTION : "+w"(sum) : "w"(x), "w"(y)); \
       }                                                                                             \
     }                                                                                               \
+    REDOUBT_UNROLL                                                                                  \
     for (int i = 1; i < kSums; ++i) sums[0] = vaddq_s32(sums[0], sums[i]);                          \
     return static_cast<uint64_t>(vaddvq_s32(sums[0]));                                              \
   }
