@@ -145,8 +145,8 @@ struct SixPlace {  // of unit 4 * half + g in a Q6_K block
 void read_q6_k(const uint8_t* block, int64_t unit, uint8_t* codes) {
   const SixPlace at(unit);
   for (int k = 0; k < 32; ++k) {
-    codes[k] = static_cast<uint8_t>((block[at.low + k] >> at.low_shift & 15) |
-                                    (block[at.top + k] >> at.top_shift & 3) << 4);
+    codes[k] =
+        static_cast<uint8_t>((block[at.low + k] >> at.low_shift & 15) | (block[at.top + k] >> at.top_shift & 3) << 4);
   }
 }
 void write_q6_k(const uint8_t* codes, int64_t unit, uint8_t* block) {
@@ -194,8 +194,7 @@ void pack_k_header(const uint8_t* block, int64_t row, uint8_t* header) {
     const int64_t i = u * kR + row;
     header[kLow + i] = static_cast<uint8_t>((a.scale & 15) | (a.min & 15) << 4);
     header[kLow + 4 * kR + i] = static_cast<uint8_t>((b.scale & 15) | (b.min & 15) << 4);
-    header[kTop + i] =
-        static_cast<uint8_t>(a.scale >> 4 | (b.scale >> 4) << 2 | (a.min >> 4) << 4 | (b.min >> 4) << 6);
+    header[kTop + i] = static_cast<uint8_t>(a.scale >> 4 | (b.scale >> 4) << 2 | (a.min >> 4) << 4 | (b.min >> 4) << 6);
   }
 }
 codec::ScaleMin k_scale_min(const uint8_t* header, int64_t unit, int64_t row) {

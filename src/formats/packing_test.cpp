@@ -57,7 +57,8 @@ TEST(Packing, UnitsSpellOutTheValuesOfTheStoredBlocks) {
       decode_row(type, stored.data() + r * stride, expected);
       for (int64_t k = 0; k < cols; ++k) {
         const PackedUnit unit = packed_unit(type, packed.data(), cols, k / 32);
-        const float scaled = unit.scale[k % 32 / 16][r] * static_cast<float>(unit.codes[r][k % 32] - packed_shape(type).offset);
+        const float scaled =
+            unit.scale[k % 32 / 16][r] * static_cast<float>(unit.codes[r][k % 32] - packed_shape(type).offset);
         const float found = packed_shape(type).has_minimum ? scaled + unit.minimum[r] : scaled;
         const float wanted = expected[static_cast<size_t>(k)];
         if (std::isnan(wanted)) {

@@ -40,8 +40,8 @@ constexpr int64_t kMaxLanes = 16;
 // Floats of scratch one call of linear or linear_transposed needs.
 constexpr int64_t kLinearScratch = kRowGroup * kColumnChunk * 2 + kRowGroup * kTokenGroup * kMaxLanes;
 
-// Activations for integer kernels: x[k] ~ q[k] * scale[k / 32], q in -127 .. 127. Rows are `stride` values apart, stride
-// a multiple of 32; what lies beyond the columns is zero.
+// Activations for integer kernels: x[k] ~ q[k] * scale[k / 32], q in -127 .. 127. Rows are `stride` values apart,
+// stride a multiple of 32; what lies beyond the columns is zero.
 struct QuantizedRows {
   int8_t* q;       // [*, stride]
   float* scale;    // [*, stride / 32] largest magnitude / 127
@@ -69,9 +69,9 @@ constexpr int64_t kPanelColumns = 512;  // of 32 rows whose codes are spelled ou
 // every token.
 constexpr int64_t kPackedScratch = 11 * kPanelColumns + 32 * kPackedTokens + 16;
 
-// y[t, r] = sum_k W[r, k] * x[row(t), k] over packed weights. An output is one float sum over the units of 32 columns in
-// order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, then
-// fma(minimum_w, sum_x, sum). Every table computes the same bits.
+// y[t, r] = sum_k W[r, k] * x[row(t), k] over packed weights. An output is one float sum over the units of 32 columns
+// in order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, then fma(minimum_w,
+// sum_x, sum). Every table computes the same bits.
 struct PackedLinearArgs {
   PackedMatrix w;
   QuantizedRows x;         // integer codes

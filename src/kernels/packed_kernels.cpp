@@ -9,12 +9,8 @@ namespace {
 
 bool always() { return true; }
 
-constexpr PackedKernels kReference{"reference",
-                                   always,
-                                   always,
-                                   reference::quantize_row,
-                                   reference::packed_linear,
-                                   reference::packed_linear_bf16};
+constexpr PackedKernels kReference{
+    "reference", always, always, reference::quantize_row, reference::packed_linear, reference::packed_linear_bf16};
 
 #if defined(__x86_64__)
 bool avx512_supported() {

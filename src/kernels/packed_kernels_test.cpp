@@ -116,8 +116,8 @@ class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
                          const int32_t* x_rows, int64_t tokens, int64_t begin, int64_t end,
                          const float* bias = nullptr) {
     std::vector<float> y(static_cast<size_t>(tokens * w.rows), 0.0f);
-    const PackedLinearArgs args{w,    x.rows(), x.bf16.data(), x_rows, y.data(), w.rows, tokens,
-                                begin, end,      bias,          scratch_.data()};
+    const PackedLinearArgs args{w,      x.rows(), x.bf16.data(), x_rows, y.data(),       w.rows,
+                                tokens, begin,    end,           bias,   scratch_.data()};
     (input == PackedInput::int8 ? kernels.linear : kernels.linear_bf16)(args);
     return y;
   }
@@ -136,13 +136,14 @@ TEST_P(EveryPackedSet, QuantizesToTheSameBits) {
 
 TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
   for (const DType type : types_for(PackedInput::int8)) {
-    for (const int64_t cols : {packed_shape(type).block_columns, int64_t{768}, int64_t{512} + packed_shape(type).block_columns}) {
+    for (const int64_t cols :
+         {packed_shape(type).block_columns, int64_t{768}, int64_t{512} + packed_shape(type).block_columns}) {
       for (const int64_t rows : {5, 16, 39, 64}) {
         const Packed w(type, rows, cols, 1);
         const std::vector<float> bias = random_floats(3, rows);
         for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13, 33}) {
-          SCOPED_TRACE(std::string(info(type).name) + " " + std::to_string(rows) + "x" + std::to_string(cols) + " tokens " +
-                       std::to_string(tokens));
+          SCOPED_TRACE(std::string(info(type).name) + " " + std::to_string(rows) + "x" + std::to_string(cols) +
+                       " tokens " + std::to_string(tokens));
           Activations x(reference_packed_kernels(), tokens, cols, 2);
           ASSERT_TRUE(same_bits(
               run(kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data()),
@@ -170,9 +171,8 @@ TEST_P(EveryPackedSet, EqualsTheProductWithDecodedWeights) {
             double sum = 0;
             for (int64_t k = 0; k < cols; ++k) {
               const auto at = static_cast<size_t>(t * cols + k);
-              const float value = input == PackedInput::int8
-                                      ? static_cast<float>(x.q[at]) * x.scale[at / 32]
-                                      : float_from_bf16(x.bf16[at]);
+              const float value = input == PackedInput::int8 ? static_cast<float>(x.q[at]) * x.scale[at / 32]
+                                                             : float_from_bf16(x.bf16[at]);
               const float scale = scaled ? w.scales[static_cast<size_t>(r / 128 * 6 + k / 128)] : 1.0f;
               sum += static_cast<double>(decoded[static_cast<size_t>(k)]) * scale * value;
             }

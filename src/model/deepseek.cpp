@@ -86,9 +86,10 @@ int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
   const int64_t heads = c.num_attention_heads, row = cache_width(), k = c.num_experts_per_tok;
   const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row;
   const int64_t t = limits.max_tokens, shared = c.n_shared_experts * c.moe_intermediate_size;
-  const int64_t ffn = t * (4 * c.hidden_size + c.n_routed_experts + 2 * k + 32) +
-                      mlp_floats(t, c.hidden_size, std::max(c.intermediate_size, shared)) +
-                      (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts) : 0);
+  const int64_t ffn =
+      t * (4 * c.hidden_size + c.n_routed_experts + 2 * k + 32) +
+      mlp_floats(t, c.hidden_size, std::max(c.intermediate_size, shared)) +
+      (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts) : 0);
   const LatentUpProjection up{
       .heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   return t * attention + ffn + linear_input_floats(t, std::max(c.hidden_size, heads * c.v_head_dim)) +

@@ -137,7 +137,8 @@ Status Transformer::load(const Checkpoint& checkpoint) {
     }
   }
   const int threads = pool_.num_threads();
-  const int64_t floats = layers_->arena_floats(limits_, threads) + linear_input_floats(limits_.max_tokens, 2 * c.hidden_size) +
+  const int64_t floats = layers_->arena_floats(limits_, threads) +
+                         linear_input_floats(limits_.max_tokens, 2 * c.hidden_size) +
                          limits_.max_tokens * (4 * c.hidden_size + layers_->rope_dim() + 16) +
                          limits_.max_logits * c.hidden_size + (1 << 16);
   arena_ = std::make_unique<Arena>(floats);

@@ -115,42 +115,41 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
   const Tensor out = ctx.arena.tensor(tokens * k, x.cols);
   // Each chunk is a range of rows of one expert's matrix, over all of that expert's tokens.
   const auto over_experts = [&](int64_t out_rows, const auto& body) {
-    const int64_t step =
-        std::clamp<int64_t>(out_rows / (2 * ctx.pool.num_threads()) / (2 * kRowGroup) * (2 * kRowGroup), kRowGroup, 512);
+    const int64_t step = std::clamp<int64_t>(
+        out_rows / (2 * ctx.pool.num_threads()) / (2 * kRowGroup) * (2 * kRowGroup), kRowGroup, 512);
     const int64_t parts = (out_rows + step - 1) / step;
     ctx.pool.parallel_for(num_active * parts, [&](int64_t index, int thread) {
       const int64_t e = active[index / parts], begin = index % parts * step;
-      body(w.experts[static_cast<size_t>(e)], begins[e], begins[e + 1], begin, std::min(out_rows, begin + step), thread);
+      body(w.experts[static_cast<size_t>(e)], begins[e], begins[e + 1], begin, std::min(out_rows, begin + step),
+           thread);
     });
   };
   {
     const ArenaScope input_scope(ctx.arena);
     const LinearInput in = linear_input(ctx, x, w.input_forms);
-    over_experts(inner, [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
-      LinearPart part{.x_rows = rows + first,
-                      .tokens = last - first,
-                      .begin = begin,
-                      .end = end,
-                      .y = gate.row(first),
-                      .y_stride = inner};
-      linear_part(ctx, in, expert.gate, part, thread);
-      part.y = up.row(first);
-      linear_part(ctx, in, expert.up, part, thread);
-      for (int64_t i = first; i < last; ++i) {
-        ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
-      }
-    });
+    over_experts(inner,
+                 [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
+                   LinearPart part{.x_rows = rows + first,
+                                   .tokens = last - first,
+                                   .begin = begin,
+                                   .end = end,
+                                   .y = gate.row(first),
+                                   .y_stride = inner};
+                   linear_part(ctx, in, expert.gate, part, thread);
+                   part.y = up.row(first);
+                   linear_part(ctx, in, expert.up, part, thread);
+                   for (int64_t i = first; i < last; ++i) {
+                     ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
+                   }
+                 });
   }
   const LinearInput in = linear_input(ctx, gate, w.inner_forms);
-  over_experts(x.cols, [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
-    linear_part(ctx, in, expert.down,
-                {.first = first,
-                 .tokens = last - first,
-                 .begin = begin,
-                 .end = end,
-                 .y = out.row(first),
-                 .y_stride = out.cols},
-                thread);
+  over_experts(x.cols, [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end,
+                           int thread) {
+    linear_part(
+        ctx, in, expert.down,
+        {.first = first, .tokens = last - first, .begin = begin, .end = end, .y = out.row(first), .y_stride = out.cols},
+        thread);
   });
   ctx.pool.parallel_for(tokens, [&](int64_t t, int) {
     float* sum = y.row(t);

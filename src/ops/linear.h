@@ -8,10 +8,10 @@
 namespace redoubt {
 
 struct Weight {
-  WeightMatrix matrix{};         // as stored; rows may be looked up in it
-  PackedMatrix packed{};         // the same in the packed form, preferred where it is there
+  WeightMatrix matrix{};                  // as stored; rows may be looked up in it
+  PackedMatrix packed{};                  // the same in the packed form, preferred where it is there
   PackedInput input = PackedInput::none;  // what `packed` is multiplied with
-  const float* bias = nullptr;   // [rows] or null
+  const float* bias = nullptr;            // [rows] or null
 
   bool empty() const { return matrix.data == nullptr; }
   int64_t rows() const { return matrix.rows; }

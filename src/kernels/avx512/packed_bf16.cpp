@@ -105,8 +105,8 @@ template <int Groups, int Tokens>
 void direct_bf16(const PackedLinearArgs& args, int64_t row, int64_t token) {
   const XRows<Tokens> x(args, token);
   Vec sums[Tokens][Groups] = {};
-  add_pairs<Groups, Tokens, true>(args.w.data + row / 16 * args.w.group_bytes, args.w.group_bytes, args.w.cols / 2, x, 0,
-                                  sums);
+  add_pairs<Groups, Tokens, true>(args.w.data + row / 16 * args.w.group_bytes, args.w.group_bytes, args.w.cols / 2, x,
+                                  0, sums);
   for (int t = 0; t < Tokens; ++t) {
     for (int g = 0; g < Groups; ++g) store_rows(args, row + 16 * g, token + t, sums[t][g]);
   }

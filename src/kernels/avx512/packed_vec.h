@@ -66,8 +66,7 @@ inline Vec v_half_e8m0(const unsigned char* p) {
   const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
   const __mmask16 small = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
-  return _mm512_castsi512_ps(
-      _mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x00200000), e));
+  return _mm512_castsi512_ps(_mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x00200000), e));
 }
 
 // q = round(x * inverse) of 32 values, halves to even; minus the sums of each sixteen.

@@ -113,8 +113,9 @@ void packed_linear_bf16(const PackedLinearArgs& args) {
           }
           part += w * float_from_bf16(x[k]);
           if (fp8 && ((k + 1) % kScaleBlock == 0 || k + 1 == args.w.cols)) {
-            const float scale =
-                args.w.scales != nullptr ? args.w.scales[row / kScaleBlock * args.w.scale_cols + k / kScaleBlock] : 1.0f;
+            const float scale = args.w.scales != nullptr
+                                    ? args.w.scales[row / kScaleBlock * args.w.scale_cols + k / kScaleBlock]
+                                    : 1.0f;
             sum = std::fmaf(part, scale, sum);
             part = 0;
           }
