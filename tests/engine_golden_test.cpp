@@ -43,6 +43,7 @@ TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAloneHeavy) {
 
     // Alone: another number of threads, another chunk size, no prefix cache, more blocks, no speculation.
     const auto for_alone = load_model(checkpoint, GetParam(), 1), for_load = load_model(checkpoint, GetParam(), 2);
+    const Speculation mode = for_load->has_mtp() ? Speculation::mtp : Speculation::ngram;
     SteadyClock clock;
     const auto alone = Engine::create(*for_alone, tokenizer,
                                       {.cache_bytes = 64 * for_alone->cache_block_bytes(),
@@ -57,7 +58,7 @@ TEST_P(GoldenEngine, EveryAnswerUnderLoadIsTheSameAloneHeavy) {
                                         .cache_bytes = 30 * for_load->cache_block_bytes(),
                                         .max_queue = 1000,
                                         .max_sequences = 16,
-                                        .speculation = {.max_depth = 3, .adaptive = false},
+                                        .speculation = {.mode = mode, .max_depth = 3, .adaptive = false},
                                         .eos_ids = trial.eos_ids},
                                        clock)
                             .value();

@@ -188,6 +188,39 @@ TEST_P(GoldenMtpModel, MtpLogitsEqualThePublishedOnes) {
   EXPECT_LT(deviation(found, expected).share, 1e-4f);
 }
 
+// As the engine drafts: piece by piece behind the steps, beside another sequence whose rows come first.
+TEST_P(GoldenMtpModel, DraftsBehindEachStepHaveTheBitsOfTheWhole) {
+  std::vector<std::string> tables = fast_tables();
+  tables.emplace_back("reference");
+  for (const std::string& name : tables) {
+    SCOPED_TRACE(name);
+    Subject whole = Subject::open(GetParam(), name, 1), pieces = Subject::open(GetParam(), name, 3);
+    const auto tokens = at("mtp_tokens").as_ids();
+    const size_t rows = tokens.size() - 1;
+    const auto vocab = static_cast<size_t>(whole.model->config().vocab_size);
+    std::vector<float> expected(rows * vocab), found(expected.size()), other_logits(vocab);
+    ASSERT_TRUE(whole.model->mtp_logits(tokens, expected));
+    const std::vector<int32_t> other_blocks{0, 1, 2};
+    for (size_t at = 0, n = 1; at < rows; at += n, n = std::min(rows - at, n % 5 + 1)) {
+      const auto piece = std::span(tokens).subspan(at, n), next = std::span(tokens).subspan(at + 1, n);
+      const auto position = static_cast<int64_t>(at);
+      const std::vector<SequenceChunk> step{{std::span(tokens).first(3), 0, AttentionForm::prefill, other_blocks, 0},
+                                            {piece, position, AttentionForm::prefill, pieces.blocks, 0}};
+      pieces.model->step(step, {});
+      const std::vector<DraftChunk> draft{
+          {next, position, 3, AttentionForm::prefill, pieces.blocks, static_cast<int64_t>(n)},
+          {std::span(tokens).subspan(1, 3), 0, 0, AttentionForm::prefill, other_blocks, 0}};
+      pieces.model->draft(draft, HiddenStates::of_step, std::span(found).subspan(at * vocab, n * vocab));
+    }
+    EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0);
+    // Further ahead: from the module's own state, and rows that were drafted are written over.
+    const int32_t guessed = 5;
+    const DraftChunk ahead{{&guessed, 1}, static_cast<int64_t>(rows), 0, AttentionForm::decode, pieces.blocks, 1};
+    pieces.model->draft({&ahead, 1}, HiddenStates::of_draft, other_logits);
+    for (const float logit : other_logits) ASSERT_TRUE(std::isfinite(logit));
+  }
+}
+
 TEST_P(GoldenModel, FastTablesStayWithinTheirTolerance) {
   for (const std::string& name : fast_tables()) {
     Subject reference = Subject::open(GetParam(), "reference"), fast = Subject::open(GetParam(), name);

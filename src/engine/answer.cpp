@@ -52,9 +52,16 @@ std::optional<int32_t> Answer::choose(std::span<float> logits, Sampler& sampler)
     forbid(logits, request_->stop.token_ids);
   }
   if (grammar_applies()) forbid_by_grammar(logits);
-  const double uniform =
-      counter_uniform(sampling.seed, static_cast<uint64_t>(choice_), static_cast<uint64_t>(generated_));
-  return sampler.draw(logits, sampling, uniform);
+  return sampler.draw(logits, sampling, uniform(generated_));
+}
+
+double Answer::uniform(int64_t position) const {
+  return counter_uniform(request_->sampling.seed, static_cast<uint64_t>(choice_), static_cast<uint64_t>(position));
+}
+
+std::optional<int32_t> Answer::guess(std::span<float> logits, int64_t ahead, Sampler& sampler) const {
+  if (!request_->sampling.logit_bias.empty()) apply_bias(logits, request_->sampling.logit_bias);
+  return sampler.draw(logits, request_->sampling, uniform(generated_ + ahead));
 }
 
 void Answer::end(FinishReason reason, std::optional<Error> error, std::vector<TokenEvent>& events) {

@@ -43,6 +43,11 @@ class Answer {
   // finish reason.
   Next next(std::span<float> logits, Sampler& sampler, std::vector<TokenEvent>& events);
 
+  // What another model would draw in this one's place, `ahead` tokens after the next: with the request's sampling and
+  // the number of that position, so that equal logits give the token that next() will draw. A guess: penalties,
+  // grammar and thinking are left out. The logits are edited.
+  std::optional<int32_t> guess(std::span<float> logits, int64_t ahead, Sampler& sampler) const;
+
   // Ends the answer from outside: what was held back leaves, the last event carries the reason.
   void end(FinishReason reason, std::optional<Error> error, std::vector<TokenEvent>& events);
 
@@ -51,6 +56,7 @@ class Answer {
   int64_t reasoning_tokens() const { return reasoning_tokens_; }
 
  private:
+  double uniform(int64_t position) const;
   std::optional<int32_t> choose(std::span<float> logits, Sampler& sampler);
   void forbid_by_grammar(std::span<float> logits);
   bool grammar_applies() const { return grammar_.has_value() && !thinking_.inside(); }

@@ -415,6 +415,7 @@ struct FakeTrial {
   bool prefix_cache = true;
   int64_t batch_tokens = 40, max_logits = 16;
   float habit = 0;
+  bool has_mtp = false;
   SpeculationOptions speculation;
 };
 
@@ -422,6 +423,7 @@ EngineStats run_fake_trial(const test::LoadTrial& trial, const FakeTrial& settin
   Tokenizer tokenizer = test::byte_tokenizer();
   SteadyClock clock;
   const FakeModel::Shape shape{.limits = {.max_tokens = 128, .max_logits = setting.max_logits, .max_chunks = 16},
+                               .has_mtp = setting.has_mtp,
                                .habit = setting.habit};
   FakeModel for_alone(shape), for_load(shape);
   const auto alone = Engine::create(for_alone, tokenizer,
@@ -467,6 +469,16 @@ TEST(EngineLoad, AThousandRequestsAnswerAsAloneWithDraftsAlways) {
   EXPECT_GT(stats.draft_tokens, stats.accepted_draft_tokens);  // and some were wrong
 }
 
+TEST(EngineLoad, AThousandRequestsAnswerAsAloneWithTheModulesDrafts) {
+  const EngineStats stats =
+      run_fake_trial(byte_trial(), {.batch_tokens = 100,
+                                    .max_logits = 64,
+                                    .has_mtp = true,
+                                    .speculation = {.mode = Speculation::mtp, .max_depth = 3, .adaptive = false}});
+  EXPECT_GT(stats.accepted_draft_tokens, 100u);
+  EXPECT_GT(stats.draft_tokens, stats.accepted_draft_tokens);
+}
+
 TEST(EngineLoad, AtAnyDepthAndWhereTheDepthFollowsTheClock) {
   test::LoadTrial trial = byte_trial();
   trial.requests = 200;
@@ -474,6 +486,7 @@ TEST(EngineLoad, AtAnyDepthAndWhereTheDepthFollowsTheClock) {
     trial.seed = static_cast<uint64_t>(depth);
     run_fake_trial(trial, {.max_logits = 48, .habit = 12, .speculation = {.max_depth = depth, .adaptive = false}});
     run_fake_trial(trial, {.max_logits = 48, .habit = 12, .speculation = {.max_depth = depth}});
+    run_fake_trial(trial, {.max_logits = 48, .habit = 6, .has_mtp = true, .speculation = {.max_depth = depth}});
   }
 }
 
@@ -493,6 +506,21 @@ TEST(EngineSpeculation, RepetitionIsAnsweredInFewerStepsWithTheSameBits) {
   EXPECT_EQ(stats.steps + stats.accepted_draft_tokens, off.engine->stats().steps);
   EXPECT_EQ(found->usage().accepted_draft_tokens, static_cast<int64_t>(stats.accepted_draft_tokens));
   EXPECT_EQ(found->usage().draft_tokens, static_cast<int64_t>(stats.draft_tokens));
+}
+
+TEST(EngineSpeculation, TheModuleDraftsSeveralTokensAheadAtAnyTemperature) {
+  for (const double temperature : {0.0, 0.7, 1.3}) {
+    GenerationRequest request = request_of("module", 200);
+    request.sampling.temperature = temperature;
+    Fixture off({.speculation = {.mode = Speculation::off}});
+    Fixture on({.speculation = {.mode = Speculation::mtp, .max_depth = 4, .adaptive = false}}, {.has_mtp = true});
+    const auto expected = off.run(request), found = on.run(request);
+    EXPECT_EQ(found->answer(), expected->answer());
+    // Two of three rows of the module are right, so a draft of four gives 0.67 + 0.44 + ... = 1.6 tokens on average.
+    const EngineStats stats = on.engine->stats();
+    EXPECT_GT(stats.accepted_draft_tokens, 100u);
+    EXPECT_EQ(stats.steps + stats.accepted_draft_tokens, off.engine->stats().steps);
+  }
 }
 
 // Rows of drafted tokens, right or wrong, never become part of the prefix cache.

@@ -2,7 +2,8 @@
 // read back from the cache blocks, so a wrong table, a stale or overwritten block, a wrong position, a prompt that was
 // not computed or a token in the wrong form changes them. It also asserts the limits of a step.
 // With a habit it repeats itself, so that look-up drafts come true now and then: most of a row then follows from the
-// last two tokens alone, and the rest still from everything.
+// last two tokens alone, and the rest still from everything. Its module for drafts goes on from the same hash, so it is
+// right but for every third row, where it is wrong on purpose.
 #pragma once
 
 #include <atomic>
@@ -23,9 +24,10 @@ class FakeModel final : public Model {
     int64_t vocab_size = 300;
     int64_t max_position_embeddings = 256;
     StepLimits limits{.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
+    bool has_mtp = false;
     float habit = 0;  // what the token that the last two lead to gains, of a range of 12
   };
-  explicit FakeModel(const Shape& shape) : limits_(shape.limits), habit_(shape.habit) {
+  explicit FakeModel(const Shape& shape) : limits_(shape.limits), has_mtp_(shape.has_mtp), habit_(shape.habit) {
     config_.vocab_size = shape.vocab_size;
     config_.max_position_embeddings = shape.max_position_embeddings;
   }
@@ -37,11 +39,12 @@ class FakeModel final : public Model {
   int64_t cache_block_bytes() const override { return 1024; }
   Status reserve_cache(int64_t num_blocks) override {
     slots_.assign(static_cast<size_t>(num_blocks * kCacheBlockTokens), Slot{});
+    module_positions_.assign(slots_.size(), -1);
     return ok();
   }
   int64_t num_cache_blocks() const override { return static_cast<int64_t>(slots_.size()) / kCacheBlockTokens; }
   uint64_t layers_done() const override { return layers_done_; }
-  bool has_mtp() const override { return false; }
+  bool has_mtp() const override { return has_mtp_; }
   Status mtp_logits(std::span<const int32_t>, std::span<float>) override { return unsupported("no MTP module"); }
   void set_observer(StepObserver*) override {}
 
@@ -57,6 +60,7 @@ class FakeModel final : public Model {
     REDOUBT_ASSERT(tokens <= limits_.max_tokens && rows <= limits_.max_logits);
     REDOUBT_ASSERT(static_cast<int64_t>(chunks.size()) <= limits_.max_chunks);
     REDOUBT_ASSERT(static_cast<int64_t>(logits.size()) == rows * config_.vocab_size);
+    keep_hidden(chunks);
     const auto vocab = static_cast<size_t>(config_.vocab_size);
     size_t row = 0;
     for (const SequenceChunk& chunk : chunks) {
@@ -68,6 +72,31 @@ class FakeModel final : public Model {
     layers_done_ += 2;
   }
 
+  void draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) override {
+    REDOUBT_ASSERT(has_mtp_);
+    const std::vector<Hidden>& before = from == HiddenStates::of_step ? step_hidden_ : draft_hidden_;
+    std::vector<Hidden> after;
+    const auto vocab = static_cast<size_t>(config_.vocab_size);
+    for (const DraftChunk& chunk : chunks) {
+      const auto size = static_cast<int64_t>(chunk.next_tokens.size());
+      REDOUBT_ASSERT(size > 0 && chunk.num_logits <= size);
+      for (int64_t i = 0; i < size; ++i) {
+        const int64_t position = chunk.position + i;
+        const Hidden& hidden = before[static_cast<size_t>(chunk.hidden_row + i)];
+        REDOUBT_ASSERT(hidden.position == position);
+        module_positions_[slot_index(chunk.blocks, position)] = position;
+        if (i < size - chunk.num_logits) continue;
+        for (int64_t p = 0; p <= position; ++p) REDOUBT_ASSERT(module_positions_[slot_index(chunk.blocks, p)] == p);
+        const int32_t next = chunk.next_tokens[static_cast<size_t>(i)];
+        after.push_back({extended(hidden.hash, {next, position + 1, AttentionForm::decode}), next, position + 1});
+        fill(logits.subspan((after.size() - 1) * vocab, vocab),
+             after.back().hash % 3 == 0 ? ~after.back().hash : after.back().hash, habitual(next, hidden.token));
+      }
+    }
+    REDOUBT_ASSERT(logits.size() == after.size() * vocab);
+    draft_hidden_ = std::move(after);
+  }
+
   std::function<void(std::span<const SequenceChunk>)> on_step;  // called first, on the engine thread
 
  private:
@@ -77,12 +106,29 @@ class FakeModel final : public Model {
     AttentionForm form = AttentionForm::prefill;
   };
 
-  Slot& slot(const SequenceChunk& chunk, int64_t position) {
+  struct Hidden {  // of the position: what the module goes on from
+    uint64_t hash = 0;
+    int32_t token = -1;
+    int64_t position = -1;
+  };
+
+  size_t slot_index(std::span<const int32_t> blocks, int64_t position) const {
     const auto table_index = static_cast<size_t>(position / kCacheBlockTokens);
-    REDOUBT_ASSERT(table_index < chunk.blocks.size());
-    const int64_t block = chunk.blocks[table_index];
+    REDOUBT_ASSERT(table_index < blocks.size());
+    const int64_t block = blocks[table_index];
     REDOUBT_ASSERT(block >= 0 && block < num_cache_blocks());
-    return slots_[static_cast<size_t>(block * kCacheBlockTokens + position % kCacheBlockTokens)];
+    return static_cast<size_t>(block * kCacheBlockTokens + position % kCacheBlockTokens);
+  }
+  Slot& slot(const SequenceChunk& chunk, int64_t position) { return slots_[slot_index(chunk.blocks, position)]; }
+  void keep_hidden(std::span<const SequenceChunk> chunks) {
+    if (!has_mtp_) return;
+    step_hidden_.clear();
+    for (const SequenceChunk& chunk : chunks) {
+      for (size_t i = 0; i < chunk.tokens.size(); ++i) {
+        const int64_t position = chunk.position + static_cast<int64_t>(i);
+        step_hidden_.push_back({hash_through(chunk, position), chunk.tokens[i], position});
+      }
+    }
   }
   void write(const SequenceChunk& chunk) {
     for (size_t i = 0; i < chunk.tokens.size(); ++i) {
@@ -92,18 +138,19 @@ class FakeModel final : public Model {
   }
   uint64_t hash_through(const SequenceChunk& chunk, int64_t last) {
     uint64_t hash = 1;
-    for (int64_t position = 0; position <= last; ++position) {
-      const Slot& at = slot(chunk, position);
-      hash = mix_bits(hash ^ static_cast<uint64_t>(at.token) ^ static_cast<uint64_t>(at.position) << 32 ^
-                      static_cast<uint64_t>(at.form) << 62);
-    }
+    for (int64_t position = 0; position <= last; ++position) hash = extended(hash, slot(chunk, position));
     return hash;
+  }
+  static uint64_t extended(uint64_t hash, const Slot& at) {
+    return mix_bits(hash ^ static_cast<uint64_t>(at.token) ^ static_cast<uint64_t>(at.position) << 32 ^
+                    static_cast<uint64_t>(at.form) << 62);
   }
   // The token that usually follows the last two: one of a few, so that the text soon comes around again.
   size_t habitual(const SequenceChunk& chunk, int64_t last) {
-    uint64_t hash = static_cast<uint64_t>(slot(chunk, last).token);
-    if (last > 0) hash ^= static_cast<uint64_t>(slot(chunk, last - 1).token) << 32;
-    return 97 + mix_bits(hash) % 8;
+    return habitual(slot(chunk, last).token, last > 0 ? slot(chunk, last - 1).token : 0);
+  }
+  static size_t habitual(int32_t last, int32_t before) {
+    return 97 + mix_bits(static_cast<uint64_t>(last) ^ static_cast<uint64_t>(before) << 32) % 8;
   }
   void fill(std::span<float> row, uint64_t hash, size_t habitual) const {  // -6 .. 6
     for (size_t i = 0; i < row.size(); ++i)
@@ -113,8 +160,11 @@ class FakeModel final : public Model {
 
   ModelConfig config_;
   StepLimits limits_;
+  bool has_mtp_;
   float habit_;
-  std::vector<Slot> slots_;  // [num_blocks, kCacheBlockTokens]
+  std::vector<Slot> slots_;                // [num_blocks, kCacheBlockTokens]
+  std::vector<int64_t> module_positions_;  // [num_blocks, kCacheBlockTokens], -1: the module never computed it
+  std::vector<Hidden> step_hidden_, draft_hidden_;
   std::atomic<uint64_t> layers_done_{0};
 };
 

@@ -29,6 +29,7 @@ struct PlannedChunk {
   AttentionForm form = AttentionForm::prefill;
   int64_t num_logits = 0;
   int64_t num_drafts = 0;  // of count: the last ones are Sequence::draft's first, to be verified
+  int64_t first_row = 0;   // of its tokens in the step, all chunks together
 };
 
 class Scheduler {

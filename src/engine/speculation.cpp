@@ -79,6 +79,16 @@ bool Speculator::uses_ngrams() const {
   return options_.max_depth > 0 && (options_.mode == Speculation::automatic || options_.mode == Speculation::ngram);
 }
 
+bool Speculator::uses_module() const {
+  return options_.max_depth > 0 && (options_.mode == Speculation::automatic || options_.mode == Speculation::mtp);
+}
+
+bool Speculator::module_pays(double chance, int64_t sequences) const {
+  if (!options_.adaptive) return true;
+  const auto n = static_cast<double>(sequences);
+  return chance * cost_.seconds(n) > n * cost_.seconds_per_token() + module_cost_.seconds(n);
+}
+
 int64_t Speculator::depth(const Acceptance& acceptance, std::span<const DraftedToken> drafts, int64_t room) {
   const int64_t most = std::min({room, options_.max_depth, static_cast<int64_t>(drafts.size())});
   if (!options_.adaptive) return most;

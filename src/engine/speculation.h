@@ -66,12 +66,18 @@ class Speculator {
   int64_t depth(const Acceptance& acceptance, std::span<const DraftedToken> drafts, int64_t room);
   void observe_step(int64_t tokens, double seconds) { cost_.observe(tokens, seconds); }
 
+  // Whether the module's next draft pays, its own time included, where drafts that hold with `chance` stand before it
+  // and `sequences` share the module's pass.
+  bool module_pays(double chance, int64_t sequences) const;
+  void observe_module(int64_t sequences, double seconds) { module_cost_.observe(sequences, seconds); }
+
   const SpeculationOptions& options() const { return options_; }
   bool uses_ngrams() const;
+  bool uses_module() const;
 
  private:
   SpeculationOptions options_;
-  StepCost cost_;
+  StepCost cost_, module_cost_;
   double tokens_ = 0, seconds_ = 0;  // expected of the step under way
 };
 

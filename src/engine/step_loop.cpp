@@ -16,6 +16,7 @@ StepLoop::StepLoop(Model& model, const Scheduler::Options& options, const Specul
       cache_(model.num_cache_blocks()),
       speculator_(speculation),
       scheduler_(options, cache_, speculator_) {
+  if (speculator_.uses_module() && model.has_mtp()) module_.emplace(model, clock, speculator_, sampler_);
   published_.last_progress_ns = clock.now_ns();
   publish();
 }
@@ -75,8 +76,9 @@ void StepLoop::step() {
   int64_t rows = 0, tokens = 0;
   bool decodes_only = true;
   const int64_t begin_ns = clock_.now_ns();
-  for (const PlannedChunk& planned : plan_) {
+  for (PlannedChunk& planned : plan_) {
     Sequence& sequence = *planned.sequence;
+    planned.first_row = tokens;
     if (sequence.live->admitted_ns == 0) sequence.live->admitted_ns = begin_ns;
     // Drafted tokens stand behind the sequence's own for the length of the step.
     for (int64_t i = 0; i < planned.num_drafts; ++i)
@@ -98,30 +100,31 @@ void StepLoop::step() {
   if (decodes_only) speculator_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
 
   size_t at = 0;
-  for (const PlannedChunk& planned : plan_) {
+  for (PlannedChunk& planned : plan_) {
     Sequence& sequence = *planned.sequence;
     sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(planned.num_drafts));
     scheduler_.commit(planned);
     const size_t size = static_cast<size_t>(planned.num_logits) * vocab_size_;
-    if (size > 0) take_rows(planned, logits.subspan(at, size));
+    if (size > 0 && !take_rows(planned, logits.subspan(at, size))) planned.sequence = nullptr;
     at += size;
   }
+  if (module_.has_value()) module_->draft(plan_);
 }
 
 // The rows of one chunk: log-probabilities of the prompt where they are wanted, and the next tokens if the rows reach
 // the sequence's last token.
-void StepLoop::take_rows(const PlannedChunk& chunk, std::span<float> rows) {
+bool StepLoop::take_rows(const PlannedChunk& chunk, std::span<float> rows) {
   Sequence& sequence = *chunk.sequence;
   LiveRequest& live = *sequence.live;
   if (sequence.wants_prompt_logprobs()) take_prompt_logprobs(chunk, rows);
-  if (sequence.computed != sequence.size()) return;
+  if (sequence.computed != sequence.size()) return true;
 
   if (sequence.choice == 0 && !live.prompt_computed) {
     live.prompt_computed = true;
     counters_.prompt_tokens += static_cast<uint64_t>(sequence.prompt_tokens);
   }
   if (live.first_token_ns == 0) live.first_token_ns = clock_.now_ns();
-  draw_tokens(chunk, rows.last(static_cast<size_t>(1 + chunk.num_drafts) * vocab_size_));
+  return draw_tokens(chunk, rows.last(static_cast<size_t>(1 + chunk.num_drafts) * vocab_size_));
 }
 
 void StepLoop::take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows) {
@@ -136,26 +139,28 @@ void StepLoop::take_prompt_logprobs(const PlannedChunk& chunk, std::span<const f
 
 // One token from the row of the sequence's last, and one more from the row of each drafted token that it turns out to
 // equal: only then does that row belong to this text.
-void StepLoop::draw_tokens(const PlannedChunk& chunk, std::span<float> rows) {
+bool StepLoop::draw_tokens(const PlannedChunk& chunk, std::span<float> rows) {
   Sequence& sequence = *chunk.sequence;
   const int64_t before = sequence.size();
   for (int64_t i = 0; i <= chunk.num_drafts; ++i) {
     const std::span<float> row = rows.subspan(static_cast<size_t>(i) * vocab_size_, vocab_size_);
     const Answer::Next next = sequence.answer.next(row, sampler_, events_);
-    if (next.token >= 0) {
-      ++counters_.generation_tokens;
-      sequence.tokens.push_back(next.token);
-    }
+    if (next.token >= 0) ++counters_.generation_tokens;
+    sequence.tokens.push_back(next.token);
     if (next.finished) {
       settle_draft(sequence, chunk, before);
-      return finish(sequence, next.reason);
+      if (module_.has_value()) module_->end(chunk);
+      finish(sequence, next.reason);
+      return false;
     }
     deliver(sequence);
     if (i == chunk.num_drafts || sequence.draft[static_cast<size_t>(i)].token != next.token) break;
     ++sequence.computed;
   }
   settle_draft(sequence, chunk, before);
-  draft(sequence);
+  sequence.draft.clear();
+  if (speculator_.uses_ngrams()) look_up_draft(sequence);
+  return true;
 }
 
 // Counts what the draft was worth: the tokens from `before` on are what came instead. Also drafted tokens that were not
@@ -178,9 +183,7 @@ void StepLoop::settle_draft(Sequence& sequence, const PlannedChunk& chunk, int64
   sequence.live->usage.accepted_draft_tokens += accepted;
 }
 
-void StepLoop::draft(Sequence& sequence) {
-  sequence.draft.clear();
-  if (!speculator_.uses_ngrams()) return;
+void StepLoop::look_up_draft(Sequence& sequence) {
   const NgramIndex::Match match = sequence.ngrams.find(sequence.tokens);
   if (match.length == 0) return;
   copied_.clear();

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "core/clock.h"
 #include "engine/engine.h"
 #include "engine/mailbox.h"
+#include "engine/module_drafter.h"
 #include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
@@ -34,11 +36,11 @@ class StepLoop {
   void add(Arrival arrival);
   void apply_controls();
   void step();
-  void take_rows(const PlannedChunk& chunk, std::span<float> rows);
+  bool take_rows(const PlannedChunk& chunk, std::span<float> rows);  // false: the sequence is over
   void take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows);
-  void draw_tokens(const PlannedChunk& chunk, std::span<float> rows);
+  bool draw_tokens(const PlannedChunk& chunk, std::span<float> rows);
   void settle_draft(Sequence& sequence, const PlannedChunk& chunk, int64_t before);
-  void draft(Sequence& sequence);
+  void look_up_draft(Sequence& sequence);
   void deliver(Sequence& sequence);
   void finish(Sequence& sequence, FinishReason reason);
   void abort(Sequence& sequence);
@@ -52,6 +54,7 @@ class StepLoop {
   Speculator speculator_;
   Scheduler scheduler_;
   Sampler sampler_;
+  std::optional<ModuleDrafter> module_;  // nullopt: the model has none, or it is not wanted
   std::unordered_map<Sequence*, std::unique_ptr<Sequence>> sequences_;
   int64_t num_paused_ = 0;
 

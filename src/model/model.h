@@ -38,6 +38,24 @@ struct SequenceChunk {
   int64_t num_logits = 0;           // logits are wanted for this many last tokens of the chunk (0: none)
 };
 
+// Consecutive positions of one sequence for the MTP module (DeepSeek-V3 report §2.2): from the hidden state at i and
+// the token at i + 1 it predicts the token at i + 2. Its layer has rows of its own in the cache blocks, so it is given
+// every position once, in order, after the step that computed it; rows that were drafted ahead are written over then.
+struct DraftChunk {
+  std::span<const int32_t> next_tokens;  // those at position + 1, ...
+  int64_t position = 0;                  // of the first
+  int64_t hidden_row = 0;                // where its hidden state is (HiddenStates); the others follow
+  AttentionForm form = AttentionForm::prefill;
+  std::span<const int32_t> blocks;  // as of the step
+  int64_t num_logits = 0;           // logits are wanted for this many last positions
+};
+
+// The hidden states a draft goes on from.
+enum class HiddenStates : uint8_t {
+  of_step,   // row r: the last step's token r, all chunks together
+  of_draft,  // row r: row r of the last draft's logits; for drafting further ahead
+};
+
 struct StepLimits {
   int64_t max_tokens = 512;  // in one step, all chunks together
   int64_t max_logits = 64;   // rows of logits in one step
@@ -84,7 +102,11 @@ class Model {
   // logits: [rows, vocab_size] float32, a row for each wanted token in chunk order; caller's memory.
   virtual void step(std::span<const SequenceChunk> chunks, std::span<float> logits) = 0;
 
-  // The MTP module (DeepSeek-V3 report §2.2): row i of logits [T-1, vocab] predicts token i + 2 from the final-normed
+  // logits: [rows, vocab_size], a row for each wanted position in chunk order. The limits of a step hold. Only with
+  // has_mtp(). Like a step it neither allocates nor fails; a row depends on its sequence alone.
+  virtual void draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) = 0;
+
+  // All of the module's logits at once: row i of logits [T-1, vocab] predicts token i + 2 from the final-normed
   // hidden state at i and token i + 1. Uses the first blocks of the cache: only while no sequence is running.
   // Errors: unsupported without an MTP module, invalid_argument for fewer than 2 tokens or more than fit.
   virtual bool has_mtp() const = 0;

@@ -77,12 +77,16 @@ class Transformer final : public Model {
   int64_t num_cache_blocks() const override { return num_blocks_; }
   void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override;
   bool has_mtp() const override { return has_mtp_; }
+  void draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) override;
   Status mtp_logits(std::span<const int32_t> tokens, std::span<float> logits) override;
   void set_observer(StepObserver* observer) override { step_->observer = observer; }
   uint64_t layers_done() const override { return layers_done_.load(std::memory_order_relaxed); }
 
  private:
-  void begin_step(std::span<const SequenceChunk> chunks);
+  void begin_step();  // then the chunks, then place_rows
+  void add_chunk(std::span<const int32_t> tokens, int64_t position, AttentionForm form,
+                 std::span<const int32_t> blocks);
+  void place_rows() { step_->angles = rope_angles(step_->ctx, layers_->rope(), step_->positions); }
   void run_layer(int64_t layer, Tensor x);
   void head(Tensor x, const float* norm, std::span<float> logits);  // logits of every row of x
 
@@ -98,6 +102,7 @@ class Transformer final : public Model {
   const float* final_norm_ = nullptr;
   bool has_mtp_ = false;
   MtpWeights mtp_;
+  std::vector<float> step_hidden_, draft_hidden_;  // [max_tokens, hidden]: before the norm in front of the head
 
   CacheMemory cache_memory_;
   std::vector<CacheLayer> cache_;
@@ -134,6 +139,8 @@ Status Transformer::load(const Checkpoint& checkpoint) {
       REDOUBT_TRY(mtp_.hnorm, loader.vector(at + ".hnorm.weight", c.hidden_size));
       REDOUBT_TRY(mtp_.head_norm, loader.vector(at + ".shared_head.norm.weight", c.hidden_size));
       REDOUBT_TRY(mtp_.eh_proj, loader.packed(at + ".eh_proj", c.hidden_size, 2 * c.hidden_size));
+      step_hidden_.resize(static_cast<size_t>(limits_.max_tokens * c.hidden_size));
+      draft_hidden_.resize(step_hidden_.size());
     }
   }
   const int threads = pool_.num_threads();
@@ -167,24 +174,26 @@ Status Transformer::reserve_cache(int64_t num_blocks) {
   return ok();
 }
 
-void Transformer::begin_step(std::span<const SequenceChunk> chunks) {
+void Transformer::begin_step() {
   Step& step = *step_;
   arena_->rewind(0);
   step.prefill.clear();
   step.decode.clear();
   step.tokens.clear();
   step.positions.clear();
-  for (const SequenceChunk& chunk : chunks) {
-    const auto tokens = static_cast<int64_t>(chunk.tokens.size());
-    const ChunkView view{static_cast<int64_t>(step.tokens.size()), tokens, chunk.position, chunk.blocks};
-    (chunk.form == AttentionForm::prefill ? step.prefill : step.decode).push_back(view);
-    for (int64_t t = 0; t < tokens; ++t) {
-      step.tokens.push_back(chunk.tokens[static_cast<size_t>(t)]);
-      step.positions.push_back(static_cast<int32_t>(chunk.position + t));
-    }
+}
+
+void Transformer::add_chunk(std::span<const int32_t> tokens, int64_t position, AttentionForm form,
+                            std::span<const int32_t> blocks) {
+  Step& step = *step_;
+  const auto count = static_cast<int64_t>(tokens.size());
+  const ChunkView view{static_cast<int64_t>(step.tokens.size()), count, position, blocks};
+  (form == AttentionForm::prefill ? step.prefill : step.decode).push_back(view);
+  for (int64_t t = 0; t < count; ++t) {
+    step.tokens.push_back(tokens[static_cast<size_t>(t)]);
+    step.positions.push_back(static_cast<int32_t>(position + t));
   }
   REDOUBT_ASSERT(static_cast<int64_t>(step.tokens.size()) <= limits_.max_tokens);
-  step.angles = rope_angles(step.ctx, layers_->rope(), step.positions);
 }
 
 void Transformer::run_layer(int64_t layer, Tensor x) {
@@ -202,11 +211,14 @@ void Transformer::head(Tensor x, const float* norm, std::span<float> logits) {
 }
 
 void Transformer::step(std::span<const SequenceChunk> chunks, std::span<float> logits) {
-  begin_step(chunks);
+  begin_step();
+  for (const SequenceChunk& chunk : chunks) add_chunk(chunk.tokens, chunk.position, chunk.form, chunk.blocks);
+  place_rows();
   const auto rows = static_cast<int64_t>(step_->tokens.size());
   const Tensor x = arena_->tensor(rows, config_.hidden_size);
   embed(step_->ctx, embedding_, step_->tokens, x.data);
   for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) run_layer(layer, x);
+  if (has_mtp_) std::copy_n(x.data, x.rows * x.cols, step_hidden_.data());
 
   int64_t wanted = 0;
   for (const SequenceChunk& chunk : chunks) wanted += chunk.num_logits;
@@ -234,27 +246,47 @@ Status Transformer::mtp_logits(std::span<const int32_t> tokens, std::span<float>
   std::vector<int32_t> blocks;
   for (int32_t b = 0; b * kCacheRows < n; ++b) blocks.push_back(b);
   const SequenceChunk main{tokens, 0, AttentionForm::prefill, blocks, 0};
-  begin_step({&main, 1});
-  const Tensor hidden = arena_->tensor(n, config_.hidden_size);
-  embed(step_->ctx, embedding_, step_->tokens, hidden.data);
-  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) run_layer(layer, hidden);
-  std::vector<float> h(static_cast<size_t>(n * config_.hidden_size));
-  const auto eps = static_cast<float>(config_.rms_norm_eps);
-  kernels_.rms_norm({hidden.data, hidden.cols, final_norm_, h.data(), hidden.cols, n, hidden.cols, eps});
+  step({&main, 1}, {});
+  const DraftChunk all{tokens.subspan(1), 0, 0, AttentionForm::prefill, blocks, n - 1};
+  draft({&all, 1}, HiddenStates::of_step, logits);
+  return ok();
+}
 
-  // x_i = eh_proj [enorm(emb(t_{i+1})); hnorm(h_i)], then one decoder layer with a cache of its own, then the shared
-  // head.
-  const SequenceChunk draft{tokens.subspan(1), 0, AttentionForm::prefill, blocks, 0};
-  begin_step({&draft, 1});
-  const int64_t rows = n - 1, width = config_.hidden_size;
+// x_i = eh_proj [enorm(emb(t_{i+1})); hnorm(h_i)], then one decoder layer with a cache of its own, then the shared
+// head. h_i is the state after the norm in front of the head. The report gives no norm there; what the published module
+// was trained with is not said, and both are in use. Further ahead (its §2.2, k > 1) h is the module's own state, after
+// the norm of its head for the same reason.
+void Transformer::draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) {
+  begin_step();
+  for (const DraftChunk& chunk : chunks) add_chunk(chunk.next_tokens, chunk.position, chunk.form, chunk.blocks);
+  place_rows();
+  const auto rows = static_cast<int64_t>(step_->tokens.size());
+  const int64_t width = config_.hidden_size;
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const float* hidden = from == HiddenStates::of_step ? step_hidden_.data() : draft_hidden_.data();
+  const float* norm = from == HiddenStates::of_step ? final_norm_ : mtp_.head_norm;
+
   const Tensor both = arena_->tensor(rows, 2 * width), x = arena_->tensor(rows, width);
+  int64_t row = 0;
+  for (const DraftChunk& chunk : chunks) {
+    const auto count = static_cast<int64_t>(chunk.next_tokens.size());
+    kernels_.rms_norm({hidden + chunk.hidden_row * width, width, norm, x.row(row), width, count, width, eps});
+    row += count;
+  }
+  kernels_.rms_norm({x.data, width, mtp_.hnorm, both.data + width, 2 * width, rows, width, eps});
   embed(step_->ctx, embedding_, step_->tokens, x.data);
   kernels_.rms_norm({x.data, width, mtp_.enorm, both.data, 2 * width, rows, width, eps});
-  kernels_.rms_norm({h.data(), width, mtp_.hnorm, both.data + width, 2 * width, rows, width, eps});
   linear_into(step_->ctx, both, mtp_.eh_proj, x);
   run_layer(config_.num_hidden_layers, x);
-  head(x, mtp_.head_norm, logits);
-  return ok();
+
+  int64_t wanted = 0;
+  row = 0;
+  for (const DraftChunk& chunk : chunks) {
+    row += static_cast<int64_t>(chunk.next_tokens.size());
+    std::copy_n(x.row(row - chunk.num_logits), chunk.num_logits * width, draft_hidden_.data() + wanted * width);
+    wanted += chunk.num_logits;
+  }
+  if (wanted > 0) head({draft_hidden_.data(), wanted, width}, mtp_.head_norm, logits);
 }
 
 }  // namespace
