@@ -87,7 +87,7 @@ int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
   const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row;
   const int64_t t = limits.max_tokens, shared = c.n_shared_experts * c.moe_intermediate_size;
   const int64_t ffn =
-      t * (4 * c.hidden_size + c.n_routed_experts + 2 * k + 32) +
+      t * (4 * c.hidden_size + 4 * c.n_routed_experts + 2 * k + 32) +
       mlp_floats(t, c.hidden_size, std::max(c.intermediate_size, shared)) +
       (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts) : 0);
   const LatentUpProjection up{
@@ -101,17 +101,28 @@ Tensor DeepSeek::attention(Step& step, const Layer& w, const CacheLayer& cache, 
   OpContext& ctx = step.ctx;
   const int64_t heads = cfg_.num_attention_heads, head = cfg_.qk_head_dim(), c = cfg_.kv_lora_rank;
 
+  // What h is multiplied with: the query latent, if there is one, and all that is cached.
+  const Tensor u = ctx.arena.tensor(h.rows, w.kv_a.rows());  // [T, C + R]
+  Tensor c_q = h;
+  if (w.q_a.empty()) {
+    linear_into(ctx, h, w.kv_a, u);
+  } else {
+    c_q = ctx.arena.tensor(h.rows, w.q_a.rows());
+    linear_all(ctx, h, {{&w.q_a, c_q}, {&w.kv_a, u}});
+    rms_norm_into(ctx, c_q, w.q_a_norm, kLatentNormEps, c_q);
+  }
+
   // Queries (eq. 6-9): nope part first, rope part last in each head.
-  const Tensor c_q = w.q_a.empty() ? h : rms_norm(ctx, linear(ctx, h, w.q_a), w.q_a_norm, kLatentNormEps);
   const Tensor q = linear(ctx, c_q, w.q_b);  // [T, H * (N + R)]
 
-  // All that is cached (eq. 1, 3): one latent and one rotary key per token, shared by every head.
-  const Tensor u = linear(ctx, h, w.kv_a);  // [T, C + R]
+  // The cache (eq. 1, 3): one latent and one rotary key per token, shared by every head.
   ctx.kernels.rms_norm({u.data, u.cols, w.kv_a_norm, u.data, u.cols, u.rows, c, kLatentNormEps});
-  for (int64_t t = 0; t < h.rows; ++t) {
-    rope_rotate(rope_, step.angles.row(t), q.row(t) + cfg_.qk_nope_head_dim, heads, head);
-    rope_rotate(rope_, step.angles.row(t), u.row(t) + c, 1, u.cols);
-  }
+  over_rows(ctx, h.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      rope_rotate(rope_, step.angles.row(t), q.row(t) + cfg_.qk_nope_head_dim, heads, head);
+      rope_rotate(rope_, step.angles.row(t), u.row(t) + c, 1, u.cols);
+    }
+  });
   step.append(cache, u);
 
   // Attention (eq. 10): prompts expand keys and values, generated tokens meet the latents directly.
@@ -128,12 +139,15 @@ Tensor DeepSeek::experts(Step& step, int64_t layer, const Layer& w, Tensor h) co
   const Tensor scores = linear(ctx, h, w.moe.router);  // [T, N_r]
   int32_t* chosen = ctx.arena.ints(h.rows * k);
   const Tensor gates = ctx.arena.tensor(h.rows, k);
-  const Tensor logits = ctx.arena.tensor(1, 4 * n);
+  const Tensor work = ctx.arena.tensor(h.rows, 3 * n);  // a token's affinities, then route's scratch
   const auto choose = [&](bool imposed) {
-    for (int64_t t = 0; t < h.rows; ++t) {
-      std::copy_n(scores.row(t), n, logits.data);
-      route(router_, logits.data, w.moe.correction_bias, logits.data + n, chosen + t * k, gates.row(t), imposed);
-    }
+    over_rows(ctx, h.rows, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        float* affinity = work.row(t);
+        std::copy_n(scores.row(t), n, affinity);
+        route(router_, affinity, w.moe.correction_bias, affinity + n, chosen + t * k, gates.row(t), imposed);
+      }
+    });
   };
   choose(false);
   if (step.observer != nullptr && step.observer->on_routing(layer, chosen, h.rows, k)) choose(true);

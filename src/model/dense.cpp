@@ -39,12 +39,14 @@ Tensor Dense::attention(Step& step, const Layer& w, const CacheLayer& cache, Ten
   const Tensor k = ctx.arena.tensor(h.rows, kv_dim), v = ctx.arena.tensor(h.rows, kv_dim);
   linear_all(ctx, h, {{&w.q, q}, {&w.k, k}, {&w.v, v}});
   const Tensor kv = ctx.arena.tensor(h.rows, 2 * kv_dim);  // as a cache row holds it: keys, then values
-  for (int64_t t = 0; t < h.rows; ++t) {
-    rope_rotate(rope_, step.angles.row(t), q.row(t), cfg_.num_attention_heads, d);
-    rope_rotate(rope_, step.angles.row(t), k.row(t), cfg_.num_key_value_heads, d);
-    std::copy_n(k.row(t), kv_dim, kv.row(t));
-    std::copy_n(v.row(t), kv_dim, kv.row(t) + kv_dim);
-  }
+  over_rows(ctx, h.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      rope_rotate(rope_, step.angles.row(t), q.row(t), cfg_.num_attention_heads, d);
+      rope_rotate(rope_, step.angles.row(t), k.row(t), cfg_.num_key_value_heads, d);
+      std::copy_n(k.row(t), kv_dim, kv.row(t));
+      std::copy_n(v.row(t), kv_dim, kv.row(t) + kv_dim);
+    }
+  });
   step.append(cache, kv);
   const Tensor o = ctx.arena.tensor(h.rows, q.cols);
   const GqaArgs args{q,

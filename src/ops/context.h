@@ -69,4 +69,14 @@ struct OpContext {
   static constexpr int64_t kThreadScratch = kLinearScratch > kPackedScratch ? kLinearScratch : kPackedScratch;
 };
 
+// Calls body(begin, end) on ranges of the rows 0 .. rows-1 of row-wise work, on all threads.
+template <class Body>
+void over_rows(OpContext& ctx, int64_t rows, const Body& body) {
+  constexpr int64_t kRowsPerChunk = 8;
+  ctx.pool.parallel_for((rows + kRowsPerChunk - 1) / kRowsPerChunk, [&](int64_t chunk, int) {
+    const int64_t begin = chunk * kRowsPerChunk, end = begin + kRowsPerChunk;
+    body(begin, end < rows ? end : rows);
+  });
+}
+
 }  // namespace redoubt

@@ -114,9 +114,8 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
   const Tensor up = ctx.arena.tensor(tokens * k, inner);
   const Tensor out = ctx.arena.tensor(tokens * k, x.cols);
   // Each chunk is a range of rows of one expert's matrix, over all of that expert's tokens.
-  const auto over_experts = [&](int64_t out_rows, const auto& body) {
-    const int64_t step = std::clamp<int64_t>(
-        out_rows / (2 * ctx.pool.num_threads()) / (2 * kRowGroup) * (2 * kRowGroup), kRowGroup, 512);
+  const auto over_experts = [&](int64_t out_rows, int64_t cols, const auto& body) {
+    const int64_t step = rows_per_chunk(out_rows * num_active, cols, tokens * k / num_active, ctx.pool.num_threads());
     const int64_t parts = (out_rows + step - 1) / step;
     ctx.pool.parallel_for(num_active * parts, [&](int64_t index, int thread) {
       const int64_t e = active[index / parts], begin = index % parts * step;
@@ -127,7 +126,7 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
   {
     const ArenaScope input_scope(ctx.arena);
     const LinearInput in = linear_input(ctx, x, w.input_forms);
-    over_experts(inner,
+    over_experts(inner, 2 * x.cols,
                  [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
                    LinearPart part{.x_rows = rows + first,
                                    .tokens = last - first,
@@ -144,13 +143,17 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
                  });
   }
   const LinearInput in = linear_input(ctx, gate, w.inner_forms);
-  over_experts(x.cols, [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end,
-                           int thread) {
-    linear_part(
-        ctx, in, expert.down,
-        {.first = first, .tokens = last - first, .begin = begin, .end = end, .y = out.row(first), .y_stride = out.cols},
-        thread);
-  });
+  over_experts(x.cols, inner,
+               [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
+                 linear_part(ctx, in, expert.down,
+                             {.first = first,
+                              .tokens = last - first,
+                              .begin = begin,
+                              .end = end,
+                              .y = out.row(first),
+                              .y_stride = out.cols},
+                             thread);
+               });
   ctx.pool.parallel_for(tokens, [&](int64_t t, int) {
     float* sum = y.row(t);
     if (w.shared.gate.empty()) std::fill_n(sum, x.cols, 0.0f);

@@ -5,22 +5,6 @@
 namespace redoubt {
 namespace {
 
-// Rows of W in one chunk of work: several a thread, so that a slow core is helped, but not so few that claiming costs.
-int64_t rows_per_chunk(int64_t rows, int threads) {
-  const int64_t wanted = rows / (8 * threads);
-  return std::clamp<int64_t>(wanted / (2 * kRowGroup) * (2 * kRowGroup), kRowGroup, 256);
-}
-
-// Rows of a tensor in one chunk of row-wise work.
-constexpr int64_t kTokensPerChunk = 8;
-
-template <class Body>
-void over_rows(OpContext& ctx, int64_t rows, const Body& body) {
-  ctx.pool.parallel_for((rows + kTokensPerChunk - 1) / kTokensPerChunk, [&](int64_t chunk, int) {
-    body(chunk * kTokensPerChunk, std::min(rows, (chunk + 1) * kTokensPerChunk));
-  });
-}
-
 int64_t input_stride(int64_t cols) { return (cols + 31) / 32 * 32; }
 
 void quantize_rows(OpContext& ctx, Tensor x, const QuantizedRows& to) {
@@ -66,6 +50,14 @@ void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
 }
 
 }  // namespace
+
+int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) {
+  // Some 10 us for a core: 256 K weights read, or 8 M products. Few tokens: memory decides; many: arithmetic.
+  const int64_t by_work =
+      std::min((int64_t{1} << 18) / cols, (int64_t{1} << 28) / (cols * std::max<int64_t>(tokens, 1)));
+  const int64_t by_share = rows / (4 * threads);
+  return std::max(std::min(by_work, by_share) / (2 * kRowGroup), int64_t{1}) * (2 * kRowGroup);
+}
 
 LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms) {
   LinearInput in{.x = x};
@@ -121,7 +113,7 @@ void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> task
     rows += task.weight->rows();
   }
   const LinearInput in = linear_input(ctx, x, forms);
-  const int64_t step = rows_per_chunk(rows, ctx.pool.num_threads());
+  const int64_t step = rows_per_chunk(rows, x.cols, x.rows, ctx.pool.num_threads());
   int64_t chunks = 0;
   for (const LinearTask& task : tasks) chunks += (task.weight->rows() + step - 1) / step;
   ctx.pool.parallel_for(chunks, [&](int64_t chunk, int thread) {
@@ -179,7 +171,7 @@ Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
     InputForms forms;
     (forms |= w.gate) |= w.up;
     const LinearInput in = linear_input(ctx, x, forms);
-    const int64_t rows = gate.cols, step = rows_per_chunk(2 * rows, ctx.pool.num_threads());
+    const int64_t rows = gate.cols, step = rows_per_chunk(rows, 2 * x.cols, x.rows, ctx.pool.num_threads());
     ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
       const int64_t begin = chunk * step, end = std::min(rows, begin + step);
       LinearPart part{.tokens = x.rows, .begin = begin, .end = end, .y = gate.data, .y_stride = rows};

@@ -48,6 +48,9 @@ struct LinearPart {
   int64_t y_stride = 0;
 };
 void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread);
+// Rows of W [rows, cols] that make a chunk of work: long enough to be worth claiming, short enough that no thread waits
+// long for another's last one.
+int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads);
 
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w);  // [T, cols] -> [T, rows]
 void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y);

@@ -109,15 +109,17 @@ RopeTable RopeTable::make(const RopeConfig& config, RopeStyle style, int64_t dim
 Tensor rope_angles(OpContext& ctx, const RopeTable& table, std::span<const int32_t> positions) {
   const auto pairs = static_cast<int64_t>(table.inv_freq.size());
   const Tensor result = ctx.arena.tensor(static_cast<int64_t>(positions.size()), 2 * pairs);
-  for (int64_t t = 0; t < result.rows; ++t) {
-    const auto position = static_cast<float>(positions[static_cast<size_t>(t)]);
-    float* row = result.row(t);
-    for (int64_t i = 0; i < pairs; ++i) {
-      cos_sin_of(position * table.inv_freq[static_cast<size_t>(i)], row + 2 * i, row + 2 * i + 1);
-      row[2 * i] *= table.magnitude;
-      row[2 * i + 1] *= table.magnitude;
+  over_rows(ctx, result.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const auto position = static_cast<float>(positions[static_cast<size_t>(t)]);
+      float* row = result.row(t);
+      for (int64_t i = 0; i < pairs; ++i) {
+        cos_sin_of(position * table.inv_freq[static_cast<size_t>(i)], row + 2 * i, row + 2 * i + 1);
+        row[2 * i] *= table.magnitude;
+        row[2 * i + 1] *= table.magnitude;
+      }
     }
-  }
+  });
   return result;
 }
 
