@@ -1,9 +1,10 @@
 // How near each kernel comes to what this machine can do: kernels_bench [--kernels NAME] [--type T,…] [--tokens N,…]
 //
-// linear: one matrix of each type by 1 to 512 tokens, over copies that together exceed the caches, as a model's layers
-// do: bytes of weights against the read loop, multiply-adds against the int8 peak (bf16 peak for float types). Of the
-// two shares the larger one is the share of the roofline. attention: one layer over a cache of --depth tokens. The
-// rest: bytes read and written, in the caches. Every figure stands between two measurements of the ceilings.
+// linear, packed: one matrix of each type by 1 to 512 tokens through ops, the input's own form included, over copies
+// that together exceed the caches, as a model's layers do: bytes of weights against the read loop, multiply-adds
+// against the int8 peak (bf16 peak for float types). Of the two shares the larger one is the share of the roofline.
+// gqa, mla: one layer over a cache of --depth tokens. The rest: bytes read and written, in the caches. Every figure
+// stands between two measurements of the ceilings.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +16,7 @@
 #include "apps/ceilings.h"
 #include "core/json.h"
 #include "formats/blocks.h"
+#include "model/packed_store.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
@@ -27,7 +29,7 @@ struct Flags {
   std::vector<int64_t> tokens{1, 2, 4, 8, 16, 32, 64, 128, 512};
   int64_t rows = 8960, cols = 1536, depth = 4096;  // the matrix of a 1.5B model's MLP
   int threads = 0;
-  bool json = false;
+  bool stored = false, json = false;
 };
 
 using Clock = std::chrono::steady_clock;
@@ -141,29 +143,38 @@ class Bench {
     }
     const std::vector<float> scales(
         static_cast<size_t>((flags_.rows / kScaleBlock + 1) * (flags_.cols / kScaleBlock + 1)), 1.0f);
+    std::vector<Weight> weights(static_cast<size_t>(copies));
+    PackedStore store(pool_);
+    const bool packs = !flags_.stored && table_.packed != nullptr && table_.packed->supported();
+    if (packs && !store.reserve(2 * bytes * copies)) return;
+    for (int64_t i = 0; i < copies; ++i) {
+      Weight& w = weights[static_cast<size_t>(i)];
+      w.matrix = {.data = reinterpret_cast<const unsigned char*>(memory.data() + i * bytes),
+                  .rows = flags_.rows,
+                  .cols = flags_.cols,
+                  .row_bytes = row_bytes,
+                  .dtype = static_cast<int32_t>(*dtype),
+                  .block_elems = info(*dtype).block_elems,
+                  .block_bytes = info(*dtype).block_bytes,
+                  .scales = *dtype == DType::f8_e4m3 ? scales.data() : nullptr,
+                  .scale_cols = (flags_.cols + kScaleBlock - 1) / kScaleBlock,
+                  .decode = decoder_for(table_, *dtype)};
+      if (packs) store.add(*table_.packed, w);
+    }
+    const bool packed = weights[0].packed.data != nullptr;
     for (const int64_t tokens : flags_.tokens) {
       std::vector<float> x = random_floats(tokens * flags_.cols), y(static_cast<size_t>(tokens * flags_.rows));
       OpContext ctx = context();
-      int64_t next = 0;
-      const Case c{.kernel = "linear",
+      size_t next = 0;
+      const Case c{.kernel = packed ? "packed" : "linear",
                    .what = fmt::format("{} x {}", name, tokens),
                    .bytes = static_cast<double>(bytes),
                    .ops = 2.0 * static_cast<double>(tokens * flags_.rows * flags_.cols),
                    .integer = info(*dtype).block_elems > 1};
       report(c, [&] {
-        Weight w;
-        w.matrix = {.data = reinterpret_cast<const unsigned char*>(memory.data() + next * bytes),
-                    .rows = flags_.rows,
-                    .cols = flags_.cols,
-                    .row_bytes = row_bytes,
-                    .dtype = static_cast<int32_t>(*dtype),
-                    .block_elems = info(*dtype).block_elems,
-                    .block_bytes = info(*dtype).block_bytes,
-                    .scales = *dtype == DType::f8_e4m3 ? scales.data() : nullptr,
-                    .scale_cols = (flags_.cols + kScaleBlock - 1) / kScaleBlock,
-                    .decode = decoder_for(table_, *dtype)};
-        next = (next + 1) % copies;
-        linear_into(ctx, {x.data(), tokens, flags_.cols}, w, {y.data(), tokens, flags_.rows});
+        const ArenaScope scope(arena_);
+        linear_into(ctx, {x.data(), tokens, flags_.cols}, weights[next], {y.data(), tokens, flags_.rows});
+        next = (next + 1) % weights.size();
       });
     }
   }
@@ -290,6 +301,7 @@ int main(int argc, char** argv) {
   app.add_option("--cols", flags.cols, "Its columns")->check(count)->capture_default_str();
   app.add_option("--depth", flags.depth, "Tokens in the cache")->check(CLI::Range(256, 1 << 17))->capture_default_str();
   app.add_option("--threads", flags.threads, "0: the cores this process may use")->check(CLI::Range(0, 1024));
+  app.add_flag("--stored", flags.stored, "Matrices as stored, also where the table packs them");
   app.add_flag("--json", flags.json, "One JSON object a line");
   CLI11_PARSE(app, argc, argv);
   return redoubt::run(flags);
