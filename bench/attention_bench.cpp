@@ -1,9 +1,11 @@
-// What attention costs at a depth, as a share of what the machine can do: attention_bench [threads] [kernels]
+// What attention costs at a depth, as a share of what the machine can do: attention_bench [threads [kernels [filter]]]
 //
-// Each row is the median of repeated calls; beside it a register-only loop of vdpbf16ps and a read loop over 512 MB,
-// both measured between the rows with as many threads. Arithmetic counts the keys that each query sees, twice a
-// multiply-add; bytes count the cache once a sequence. Depth is the number of keys in the cache before the call's
-// tokens.
+// Beside each call stands a register-only loop of vdpbf16ps on as many threads, and beside each row a read loop over
+// 512 MB. Printed are the fastest call and the fastest loop, and in brackets the median of the pair-wise shares (on a
+// machine with other work the two differ much). Arithmetic counts the keys that each query sees, two operations a
+// multiply-add; bytes count the cache once a sequence, read cold as in a model of many layers. Rows whose name contains
+// the filter.
+
 #include <fmt/format.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -11,7 +13,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <random>
 
@@ -22,26 +26,23 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_of(const std::function<void()>& work) {
-  const auto start = Clock::now();
-  work();
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// The median of at least five calls and of a quarter of a second of them.
-double median_seconds(const std::function<void()>& work) {
-  work();
-  std::vector<double> times;
-  double total = 0;
-  while (times.size() < 5 || (total < 0.25 && times.size() < 400)) {
-    times.push_back(seconds_of(work));
-    total += times.back();
+// One thread is timed by its processor time, so that other work on the machine counts little.
+bool by_processor_time = false;
+double now() {
+  if (by_processor_time) {
+    timespec time{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
+double seconds_of(const std::function<void()>& work) {
+  const double start = now();
+  work();
+  return now() - start;
 }
 
-constexpr int64_t kPeakRounds = 2'000'000;
+constexpr int64_t kPeakRounds = 50'000;  // 0.1 ms
 #if defined(__x86_64__)
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) float dot_pairs() {
   __m512 sums[16];
@@ -52,8 +53,10 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) float dot_pairs(
 #pragma GCC unroll 16
     for (int j = 0; j < 16; ++j) {
       sums[j] = _mm512_dpbf16_ps(sums[j], reinterpret_cast<__m512bh>(ones), reinterpret_cast<__m512bh>(ones));
+      __asm__("" : "+v"(sums[j]));  // sixteen sums, not sixteen names of one
     }
   }
+#pragma GCC unroll 16
   for (int j = 1; j < 16; ++j) sums[0] = _mm512_add_ps(sums[0], sums[j]);
   return _mm512_cvtss_f32(sums[0]);
 }
@@ -72,18 +75,36 @@ double peak_flops(ThreadPool& pool) {
   return static_cast<double>(threads * kPeakRounds * 16 * 64) / seconds;
 }
 
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) uint64_t read_words(const uint64_t* from, int64_t n) {
+  __m256i sums[8];
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) sums[j] = _mm256_setzero_si256();
+  for (int64_t i = 0; i < n; i += 32) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      sums[j] = _mm256_xor_si256(sums[j], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + 4 * j)));
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 1; j < 8; ++j) sums[0] = _mm256_xor_si256(sums[0], sums[j]);
+  return static_cast<uint64_t>(_mm256_extract_epi64(sums[0], 0));
+}
+#else
+uint64_t read_words(const uint64_t* from, int64_t n) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum ^= from[i];
+  return sum;
+}
+#endif
+
 double read_bytes_per_second(ThreadPool& pool, const std::vector<uint64_t>& memory) {
   constexpr int64_t kChunk = 1 << 17;  // words: 1 MB
   const auto chunks = static_cast<int64_t>(memory.size()) / kChunk;
   std::vector<uint64_t> sink(static_cast<size_t>(chunks));
   const double seconds = seconds_of([&] {
     pool.parallel_for(chunks, [&](int64_t chunk, int) {
-      uint64_t sums[8] = {};
-      const uint64_t* from = memory.data() + chunk * kChunk;
-      for (int64_t i = 0; i < kChunk; i += 8) {
-        for (int64_t j = 0; j < 8; ++j) sums[j] ^= from[i + j];
-      }
-      for (const uint64_t sum : sums) sink[static_cast<size_t>(chunk)] ^= sum;
+      sink[static_cast<size_t>(chunk)] = read_words(memory.data() + chunk * kChunk, kChunk);
     });
   });
   return static_cast<double>(chunks * kChunk * 8) / seconds;
@@ -110,7 +131,10 @@ class Measurement {
     const int64_t slices = row.parts * row.rows_per_token;
     const CacheLayer empty{nullptr, row.format, width, cache_row_bytes(row.format, width)};
     const int64_t blocks = (keys + kCacheRows - 1) / kCacheRows;
-    std::vector<std::byte> bytes(static_cast<size_t>(row.sequences * blocks * kCacheRows * empty.row_bytes));
+    const int64_t layer_bytes = row.sequences * blocks * kCacheRows * empty.row_bytes;
+    // As many layers as exceed the last-level cache: a model's step meets every layer's cache cold.
+    const int64_t layers = std::max<int64_t>(1, (int64_t{128} << 20) / layer_bytes);
+    std::vector<std::byte> bytes(static_cast<size_t>(layers * layer_bytes));
     CacheLayer cache = empty;
     cache.data = bytes.data();
     std::mt19937 generator(1);
@@ -125,6 +149,7 @@ class Measurement {
       for (int64_t p = 0; p < keys; ++p) cache_store(table_, cache, table, p, values.data() + p % 64 * width);
       chunks.push_back({s * row.tokens, row.tokens, row.depth, table});
     }
+    for (int64_t l = 1; l < layers; ++l) std::copy_n(bytes.data(), layer_bytes, bytes.data() + l * layer_bytes);
     std::vector<float> q(static_cast<size_t>(rows * slices * row.head)),
         out(static_cast<size_t>(rows * slices * row.value));
     for (size_t i = 0; i < q.size(); ++i) q[i] = values[i % values.size()] * 0.1f;
@@ -147,19 +172,35 @@ class Measurement {
                                                            .k_step = row.head,
                                                            .v_offset = row.parts * row.head,
                                                            .v_step = row.value};
-    const double seconds = median_seconds([&] {
-      const ArenaScope scope(arena);
-      const CacheKeys source(ctx, cache, columns);
-      run_attention(ctx, work, attention_kernels(table_, row.format), source, chunks);
-    });
     double seen = 0;
     for (int64_t t = 0; t < row.tokens; ++t) seen += static_cast<double>(row.depth + t + 1);
     const double flops = 2.0 * static_cast<double>(row.sequences * slices * (row.head + row.value)) * seen;
     const double read = static_cast<double>(row.sequences * keys * cache.row_bytes);
-    const double peak = peak_flops(pool_), bandwidth = read_bytes_per_second(pool_, memory_);
-    fmt::print("{:<34} {:>9.3f} ms  {:>7.1f} GFLOP/s", row.name, seconds * 1e3, flops / seconds * 1e-9);
-    if (peak > 0) fmt::print(" = {:>3.0f} % of {:>5.0f}", 100 * flops / seconds / peak, peak * 1e-9);
-    fmt::print("  {:>6.1f} GB/s = {:>3.0f} % of {:>4.1f}\n", read / seconds * 1e-9, 100 * read / seconds / bandwidth,
+    int64_t layer = 0;
+    const auto attend = [&] {
+      const ArenaScope scope(arena);
+      layer = (layer + 1) % layers;
+      cache.data = bytes.data() + layer * layer_bytes;
+      const CacheKeys source(ctx, cache, columns);
+      run_attention(ctx, work, attention_kernels(table_, row.format), source, chunks);
+    };
+    attend();
+    double seconds = INFINITY, peak = 0, bandwidth = 0;
+    std::vector<double> shares;
+    for (const auto start = Clock::now(); shares.size() < 5 || Clock::now() - start < std::chrono::milliseconds(700);) {
+      const double loop = peak_flops(pool_), call = seconds_of(attend);
+      seconds = std::min(seconds, call);
+      peak = std::max(peak, loop);
+      shares.push_back(loop > 0 ? flops / call / loop : 0);
+    }
+    std::nth_element(shares.begin(), shares.begin() + static_cast<std::ptrdiff_t>(shares.size() / 2), shares.end());
+    for (int i = 0; i < 3; ++i) bandwidth = std::max(bandwidth, read_bytes_per_second(pool_, memory_));
+    fmt::print("{:<34} {:>8.3f} ms {:>6.1f} GFLOP/s", row.name, seconds * 1e3, flops / seconds * 1e-9);
+    if (peak > 0) {
+      fmt::print(" = {:>3.0f} % of {:>4.0f} ({:.0f} %)", 100 * flops / seconds / peak, peak * 1e-9,
+                 100 * shares[shares.size() / 2]);
+    }
+    fmt::print("  {:>5.1f} GB/s = {:>3.0f} % of {:>4.1f}\n", read / seconds * 1e-9, 100 * read / seconds / bandwidth,
                bandwidth * 1e-9);
     std::fflush(stdout);
   }
@@ -171,12 +212,13 @@ class Measurement {
   std::vector<float*> scratch_;
 };
 
-int run(int threads, const char* kernels) {
+int run(int threads, const char* kernels, std::string_view filter) {
   const auto table = choose_kernels(kernels);
   if (!table) {
     fmt::print("{}\n", table.error().message);
     return 1;
   }
+  by_processor_time = threads == 1;
   fmt::print("kernels {}, {} threads\n", (*table)->name, threads);
   Measurement measurement(**table, threads);
   const Row rows[] = {
@@ -197,7 +239,9 @@ int run(int threads, const char* kernels) {
       {"GQA 12/2, 512 tokens at 4096", 2, 6, 128, 128, false, 4096, 512, 1},
       {"GQA 12/2, 512 tokens, 8-bit", 2, 6, 128, 128, false, 4096, 512, 1, CacheFormat::q8},
   };
-  for (const Row& row : rows) measurement.print(row);
+  for (const Row& row : rows) {
+    if (std::string_view(row.name).find(filter) != std::string_view::npos) measurement.print(row);
+  }
   return 0;
 }
 
@@ -205,5 +249,5 @@ int run(int threads, const char* kernels) {
 }  // namespace redoubt
 
 int main(int argc, char** argv) {
-  return redoubt::run(argc > 1 ? std::atoi(argv[1]) : redoubt::ThreadPool::usable_cores(), argc > 2 ? argv[2] : "auto");
+  return redoubt::run(argc > 1 ? std::atoi(argv[1]) : redoubt::ThreadPool::usable_cores(), argc > 2 ? argv[2] : "auto", argc > 3 ? argv[3] : "");
 }

@@ -159,6 +159,11 @@ struct AttentionTileArgs {
   float* max;            // [groups * kAttentionRows] running maximum, kNoScore at the start
   float* sum;            // [groups * kAttentionRows] running sum of exponentials, 0 at the start
   float* out;            // [groups, panels * 16, kAttentionRows] running weighted sums, not yet divided; 0 at the start
+  // What the next tile will read, to be fetched while this one is computed: rows i of both at next[i / 16] + i % 16 *
+  // k_stride, so many cache lines each; 0 lines: nothing.
+  const unsigned char* next_k[kKeyTile / kAttentionRows];
+  const unsigned char* next_v[kKeyTile / kAttentionRows];
+  int64_t next_k_lines, next_v_lines;
 };
 
 // Joins the softmax of later keys to that of earlier ones: max, sum and out as in AttentionTileArgs.

@@ -68,7 +68,7 @@ CacheKeys::CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns
   memory_ = {memory, threads};
 }
 
-KeyTile CacheKeys::load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int thread) const {
+KeyTile CacheKeys::load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end, int thread) const {
   const TileMemory& memory = memory_[static_cast<size_t>(thread)];
   const int64_t k_at = columns_.k_offset + part * columns_.k_step, v_at = columns_.v_offset + part * columns_.v_step;
   if (!direct_) {
@@ -88,6 +88,17 @@ KeyTile CacheKeys::load(const ChunkView& chunk, int64_t part, int64_t begin, int
     values[i] = row + 2 * v_at;
   }
   tile.v = memory.pack_values(values);
+  if (begin + n + kKeyTile <= end) {
+    for (int64_t i = 0; i < kKeyTile; i += kCacheRows) {
+      const auto* row = reinterpret_cast<const unsigned char*>(
+          cache_.row(chunk.blocks[static_cast<size_t>((begin + n + i) / kCacheRows)], 0));
+      tile.next_k[i / kCacheRows] = row + 2 * k_at;
+      tile.next_v[i / kCacheRows] = row + 2 * v_at;
+    }
+    const bool inside = v_at >= k_at && v_at + columns_.value <= k_at + columns_.head;
+    tile.next_k_lines = (columns_.head + 31) / 32;
+    tile.next_v_lines = inside ? 0 : (columns_.value + 31) / 32;
+  }
   return tile;
 }
 

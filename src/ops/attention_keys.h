@@ -11,13 +11,18 @@ struct KeyTile {
   const unsigned char* k[kKeyTile / kAttentionRows];
   int64_t k_stride;  // bytes
   const uint32_t* v;
+  // The rows of the tile that follows, to be fetched meanwhile (AttentionTileArgs).
+  const unsigned char *next_k[kKeyTile / kAttentionRows], *next_v[kKeyTile / kAttentionRows];
+  int64_t next_k_lines = 0, next_v_lines = 0;
 };
 
 class KeySource {
  public:
   virtual ~KeySource() = default;
-  // Positions begin .. begin + n - 1 of the chunk's sequence, for one part (a head, or a group of heads) of the work.
-  virtual KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int thread) const = 0;
+  // Positions begin .. begin + n - 1 of the chunk's sequence, for one part (a head, or a group of heads) of the work;
+  // those up to `end` will be asked for next.
+  virtual KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end,
+                       int thread) const = 0;
 };
 
 // The kernels for a cache format: bfloat16 pairs where the table has them and the cache is no finer than they are.
@@ -54,7 +59,7 @@ struct CacheColumns {
 class CacheKeys final : public KeySource {
  public:
   CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns& columns);
-  KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int thread) const override;
+  KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end, int thread) const override;
 
  private:
   const KernelTable& table_;

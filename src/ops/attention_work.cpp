@@ -43,7 +43,7 @@ void Run::fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxStat
   const int64_t all = unit.keys(work), first = split * work.split_keys;
   const int64_t end = work.split_keys == 0 ? all : std::min(all, first + work.split_keys);
   for (int64_t begin = first; begin < end; begin += kKeyTile) {
-    const KeyTile tile = keys.load(*unit.chunk, unit.part, begin, std::min(kKeyTile, end - begin), thread);
+    const KeyTile tile = keys.load(*unit.chunk, unit.part, begin, std::min(kKeyTile, end - begin), all, thread);
     for (int64_t r = 0; r < unit.groups() * kAttentionRows; ++r) {
       const int64_t position = unit.chunk->position + unit.token(work, std::min(r, unit.rows - 1));
       visible[r] = static_cast<int32_t>(std::clamp<int64_t>(position + 1 - begin, 0, kKeyTile));
@@ -57,6 +57,10 @@ void Run::fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxStat
     args.k_stride = tile.k_stride;
     args.v = tile.v;
     args.panels = state.columns / 16;
+    std::copy_n(tile.next_k, kKeyTile / kAttentionRows, args.next_k);
+    std::copy_n(tile.next_v, kKeyTile / kAttentionRows, args.next_v);
+    args.next_k_lines = tile.next_k_lines;
+    args.next_v_lines = tile.next_v_lines;
     args.valid = visible;
     args.max = state.max;
     args.sum = state.sum;

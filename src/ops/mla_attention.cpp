@@ -29,7 +29,7 @@ class ExpandedKeys final : public KeySource {
     return kKeyTile * (up.latent + rope + up.nope) + 32 + TileMemory::floats(up.nope + rope, up.value);
   }
 
-  KeyTile load(const ChunkView& chunk, int64_t h, int64_t begin, int64_t n, int thread) const override {
+  KeyTile load(const ChunkView& chunk, int64_t h, int64_t begin, int64_t n, int64_t, int thread) const override {
     const TileMemory& memory = memory_[static_cast<size_t>(thread)];
     const int64_t row = up_.latent + rope_, head = up_.nope + rope_;
     float *latents = latents_.row(thread), *k_nope = latents + kKeyTile * row;

@@ -42,19 +42,25 @@ inline Vec v_store_weights(const Vec* weights, uint32_t* p, Vec sum) {
 
 #include "kernels/simd/attention.inc"
 
+// Thirty-two columns of two rows a step: a cache line of each.
 void attention_values(const AttentionValuesArgs& args) {
-  uint32_t* out = args.out;
-  for (int64_t c = 0; c < args.n; c += 16, out += kTileWords * 16) {
-    const __mmask16 seen = args.n - c < 16 ? static_cast<__mmask16>((1 << (args.n - c)) - 1) : 0xffff;
-    for (int64_t w = 0; w < kTileWords; ++w) {
+  alignas(64) static const uint16_t kPairs[2][32] = {
+      {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
+      {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+       24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63}};
+  const __m512i low = _mm512_load_si512(kPairs[0]), high = _mm512_load_si512(kPairs[1]);
+  for (int64_t c = 0; c < args.n; c += 32) {
+    const int64_t left = args.n - c;
+    const __mmask32 seen = left < 32 ? (__mmask32{1} << left) - 1 : ~__mmask32{0};
+    uint32_t* out = args.out + c * kTileWords;
+    for (int64_t w = 0; w < kTileWords; ++w, out += 16) {
+      const unsigned char *even_row = args.rows[2 * w], *odd_row = args.rows[2 * w + 1];
       __m512i even = _mm512_setzero_si512(), odd = even;
-      if (args.rows[2 * w] != nullptr) {
-        even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(seen, args.rows[2 * w] + 2 * c));
-      }
-      if (args.rows[2 * w + 1] != nullptr) {
-        odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(seen, args.rows[2 * w + 1] + 2 * c));
-      }
-      _mm512_storeu_si512(out + w * 16, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+      if (even_row != nullptr) even = _mm512_maskz_loadu_epi16(seen, even_row + 2 * c);
+      if (odd_row != nullptr) odd = _mm512_maskz_loadu_epi16(seen, odd_row + 2 * c);
+      _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
+      if (left > 16) _mm512_storeu_si512(out + kTileWords * 16, _mm512_permutex2var_epi16(even, high, odd));
     }
   }
 }
