@@ -249,5 +249,6 @@ int run(int threads, const char* kernels, std::string_view filter) {
 }  // namespace redoubt
 
 int main(int argc, char** argv) {
-  return redoubt::run(argc > 1 ? std::atoi(argv[1]) : redoubt::ThreadPool::usable_cores(), argc > 2 ? argv[2] : "auto", argc > 3 ? argv[3] : "");
+  return redoubt::run(argc > 1 ? std::atoi(argv[1]) : redoubt::ThreadPool::usable_cores(), argc > 2 ? argv[2] : "auto",
+                      argc > 3 ? argv[3] : "");
 }

@@ -159,6 +159,9 @@ struct AttentionTileArgs {
   float* max;            // [groups * kAttentionRows] running maximum, kNoScore at the start
   float* sum;            // [groups * kAttentionRows] running sum of exponentials, 0 at the start
   float* out;            // [groups, panels * 16, kAttentionRows] running weighted sums, not yet divided; 0 at the start
+  // For few_rows_tile, instead of v and panels: one group, `rows` of it, values in place.
+  int64_t rows, columns;               // columns: a multiple of 32, of values and of out [rows, columns]
+  const unsigned char* const* v_rows;  // [kKeyTile], elements of each key; readable as k is
   // What the next tile will read, to be fetched while this one is computed: rows i of both at next[i / 16] + i % 16 *
   // k_stride, so many cache lines each; 0 lines: nothing.
   const unsigned char* next_k[kKeyTile / kAttentionRows];
@@ -181,11 +184,24 @@ struct AttentionValuesArgs {
   uint32_t* out;  // [ceil(n / 16), kKeyTile / elements per word, 16]; columns past n are 0
 };
 
+// 8-bit values of a cache row (ops/cache.h): codes times the scale of their group of 32, as elements.
+struct AttentionDecodeArgs {
+  const unsigned char* scales;  // float of each group of the row
+  const unsigned char* codes;   // of the row
+  int64_t first, n;             // values of the row
+  void* out;                    // [n] float or bfloat16
+};
+constexpr int64_t kCacheGroup = 32;
+
 struct AttentionKernels {
   int64_t word_elements;                   // 1: float, 2: bfloat16
   void (*tile)(const AttentionTileArgs&);  // null: this table has none of the kind
   void (*merge)(const AttentionMergeArgs&);
   void (*values)(const AttentionValuesArgs&);
+  // The same sums, to the bit, for a single group: values lie along the lanes and are read where they are. Null: none.
+  void (*few_rows_tile)(const AttentionTileArgs&);
+  void (*few_rows_merge)(const AttentionMergeArgs&);  // groups: rows; out [rows, columns]
+  void (*decode_q8)(const AttentionDecodeArgs&);
 };
 
 // y[i] += a * x[i]

@@ -17,58 +17,64 @@ namespace {
 
 bool always() { return true; }
 
-constexpr AttentionKernels kNoAttention{2, nullptr, nullptr, nullptr};
+constexpr AttentionKernels kNoAttention{};
 
-constexpr KernelTable kReference{
-    "reference",
-    always,
-    reference::linear,
-    reference::linear_transposed,
-    reference::rms_norm,
-    reference::silu_mul,
-    {1, reference::attention_tile, reference::attention_merge, reference::attention_values},
-    kNoAttention,
-    reference::axpy,
-    reference::bf16_encode,
-    reference::decoder};
+constexpr KernelTable kReference{"reference",
+                                 always,
+                                 reference::linear,
+                                 reference::linear_transposed,
+                                 reference::rms_norm,
+                                 reference::silu_mul,
+                                 {1, reference::attention_tile, reference::attention_merge, reference::attention_values,
+                                  nullptr, nullptr, reference::attention_decode_q8},
+                                 kNoAttention,
+                                 reference::axpy,
+                                 reference::bf16_encode,
+                                 reference::decoder};
 
-#define REDOUBT_VECTOR_TABLE(isa, constant)                                                             \
-  DecodeFn isa##_decoder(DType dtype) {                                                                 \
-    switch (dtype) {                                                                                    \
-      case DType::f32:                                                                                  \
-        return isa::decode_f32;                                                                         \
-      case DType::bf16:                                                                                 \
-        return isa::decode_bf16;                                                                        \
-      case DType::f16:                                                                                  \
-        return isa::decode_f16;                                                                         \
-      case DType::f8_e4m3:                                                                              \
-        return isa::decode_e4m3;                                                                        \
-      case DType::q4_0:                                                                                 \
-        return isa::decode_q4_0;                                                                        \
-      case DType::q4_1:                                                                                 \
-        return isa::decode_q4_1;                                                                        \
-      case DType::q8_0:                                                                                 \
-        return isa::decode_q8_0;                                                                        \
-      case DType::q4_k:                                                                                 \
-        return isa::decode_q4_k;                                                                        \
-      case DType::q5_k:                                                                                 \
-        return isa::decode_q5_k;                                                                        \
-      case DType::q6_k:                                                                                 \
-        return isa::decode_q6_k;                                                                        \
-      default:                                                                                          \
-        return nullptr;                                                                                 \
-    }                                                                                                   \
-  }                                                                                                     \
-  constexpr KernelTable constant{#isa,                                                                  \
-                                 isa##_supported,                                                       \
-                                 isa::linear,                                                           \
-                                 isa::linear_transposed,                                                \
-                                 isa::rms_norm,                                                         \
-                                 isa::silu_mul,                                                         \
-                                 {1, isa::attention_tile, isa::attention_merge, isa::attention_values}, \
-                                 kNoAttention,                                                          \
-                                 isa::axpy,                                                             \
-                                 isa::bf16_encode,                                                      \
+#define REDOUBT_ATTENTION(word_elements, isa)                                                                      \
+  AttentionKernels {                                                                                               \
+    word_elements, isa::attention_tile, isa::attention_merge, isa::attention_values, isa::attention_few_rows_tile, \
+        isa::attention_few_rows_merge, isa::attention_decode_q8                                                    \
+  }
+
+#define REDOUBT_VECTOR_TABLE(isa, constant)                 \
+  DecodeFn isa##_decoder(DType dtype) {                     \
+    switch (dtype) {                                        \
+      case DType::f32:                                      \
+        return isa::decode_f32;                             \
+      case DType::bf16:                                     \
+        return isa::decode_bf16;                            \
+      case DType::f16:                                      \
+        return isa::decode_f16;                             \
+      case DType::f8_e4m3:                                  \
+        return isa::decode_e4m3;                            \
+      case DType::q4_0:                                     \
+        return isa::decode_q4_0;                            \
+      case DType::q4_1:                                     \
+        return isa::decode_q4_1;                            \
+      case DType::q8_0:                                     \
+        return isa::decode_q8_0;                            \
+      case DType::q4_k:                                     \
+        return isa::decode_q4_k;                            \
+      case DType::q5_k:                                     \
+        return isa::decode_q5_k;                            \
+      case DType::q6_k:                                     \
+        return isa::decode_q6_k;                            \
+      default:                                              \
+        return nullptr;                                     \
+    }                                                       \
+  }                                                         \
+  constexpr KernelTable constant{#isa,                      \
+                                 isa##_supported,           \
+                                 isa::linear,               \
+                                 isa::linear_transposed,    \
+                                 isa::rms_norm,             \
+                                 isa::silu_mul,             \
+                                 REDOUBT_ATTENTION(1, isa), \
+                                 kNoAttention,              \
+                                 isa::axpy,                 \
+                                 isa::bf16_encode,          \
                                  isa##_decoder};
 
 #if defined(__x86_64__)
@@ -94,7 +100,7 @@ constexpr KernelTable kAvx512Bf16 = [] {
   KernelTable table = kAvx512WithPacked;
   table.name = "avx512_bf16";
   table.supported = avx512_bf16_supported;
-  table.attention_bf16 = {2, avx512_bf16::attention_tile, avx512_bf16::attention_merge, avx512_bf16::attention_values};
+  table.attention_bf16 = REDOUBT_ATTENTION(2, avx512_bf16);
   return table;
 }();
 constexpr std::array kTables{&kReference, &kAvx2, &kAvx512WithPacked, &kAvx512Bf16};

@@ -13,6 +13,9 @@
   void attention_tile(const AttentionTileArgs& args);               \
   void attention_merge(const AttentionMergeArgs& args);             \
   void attention_values(const AttentionValuesArgs& args);           \
+  void attention_few_rows_tile(const AttentionTileArgs& args);      \
+  void attention_few_rows_merge(const AttentionMergeArgs& args);    \
+  void attention_decode_q8(const AttentionDecodeArgs& args);        \
   void axpy(const AxpyArgs& args);                                  \
   void bf16_encode(const float* in, uint16_t* out, int64_t n);      \
   void decode_f32(const unsigned char* in, float* out, int64_t n);  \
@@ -35,4 +38,7 @@ namespace redoubt::avx512_bf16 {  // what this table does not share with avx512
 void attention_tile(const AttentionTileArgs& args);
 void attention_merge(const AttentionMergeArgs& args);
 void attention_values(const AttentionValuesArgs& args);
+void attention_few_rows_tile(const AttentionTileArgs& args);
+void attention_few_rows_merge(const AttentionMergeArgs& args);
+void attention_decode_q8(const AttentionDecodeArgs& args);
 }  // namespace redoubt::avx512_bf16

@@ -16,88 +16,115 @@ TileMemory::TileMemory(OpContext& ctx, const AttentionKernels& kernels, int64_t 
       kernels_(&kernels),
       head_(head),
       value_(value),
-      words_((head + kernels.word_elements - 1) / kernels.word_elements),
+      key_bytes_((head + kernels.word_elements - 1) / kernels.word_elements * 4),
+      value_bytes_((value + 31) / 32 * 32 * 4 / kernels.word_elements),
       key_rows_(ctx.arena.floats(kKeyTile * head)),
       value_rows_(ctx.arena.floats(kKeyTile * value)),
-      keys_(reinterpret_cast<uint32_t*>(ctx.arena.floats(kKeyTile * words_))),
-      values_(reinterpret_cast<uint32_t*>(ctx.arena.floats(kKeyTile * ((value + 15) / 16 * 16)))),
-      halves_(reinterpret_cast<uint16_t*>(ctx.arena.floats(kKeyTile * value))) {}
+      keys_(reinterpret_cast<unsigned char*>(ctx.arena.floats(kKeyTile * key_bytes_ / 4))),
+      values_(reinterpret_cast<unsigned char*>(ctx.arena.floats(kKeyTile * value_bytes_ / 4))),
+      row_pointers_(reinterpret_cast<const unsigned char**>(ctx.arena.floats(2 * kKeyTile))) {}
 
 int64_t TileMemory::floats(int64_t head, int64_t value) {
-  return kKeyTile * (2 * head + 3 * value + 16) + 5 * 16 + static_cast<int64_t>(sizeof(TileMemory));
+  return kKeyTile * (2 * head + 2 * value + 32 + 2) + 5 * 16 + static_cast<int64_t>(sizeof(TileMemory));
 }
 
-const uint32_t* TileMemory::pack_values(const unsigned char* const* rows) const {
-  kernels_->values({rows, value_, values_});
-  return values_;
-}
-
-KeyTile TileMemory::tile_of_rows(int64_t n) const {
-  KeyTile tile{};
-  const unsigned char* values[kKeyTile];
-  std::fill_n(values, kKeyTile, nullptr);
-  const bool pairs = kernels_->word_elements == 2;
-  unsigned char* keys = pairs ? reinterpret_cast<unsigned char*>(keys_) : reinterpret_cast<unsigned char*>(key_rows_);
-  tile.k_stride = 4 * words_;
+void TileMemory::encode_rows(int64_t n) const {
   for (int64_t i = 0; i < n; ++i) {
-    if (!pairs) {
-      values[i] = reinterpret_cast<const unsigned char*>(value_rows_ + i * value_);
+    row_pointers_[i] = value(i);
+    if (kernels_->word_elements == 1) {
+      std::memcpy(key(i), key_rows_ + i * head_, static_cast<size_t>(4 * head_));
+      std::memcpy(value(i), value_rows_ + i * value_, static_cast<size_t>(4 * value_));
       continue;
     }
-    auto* key = reinterpret_cast<uint16_t*>(keys_ + i * words_);
-    if (head_ % 2 != 0) key[head_] = 0;
-    table_->bf16_encode(key_rows_ + i * head_, key, head_);
-    table_->bf16_encode(value_rows_ + i * value_, halves_ + i * value_, value_);
-    values[i] = reinterpret_cast<const unsigned char*>(halves_ + i * value_);
+    auto* halves = reinterpret_cast<uint16_t*>(key(i));
+    if (head_ % 2 != 0) halves[head_] = 0;
+    table_->bf16_encode(key_rows_ + i * head_, halves, head_);
+    table_->bf16_encode(value_rows_ + i * value_, reinterpret_cast<uint16_t*>(value(i)), value_);
   }
+}
+
+KeyTile TileMemory::tile_of_elements(int64_t n) const {
+  KeyTile tile{};
+  tile.k_stride = key_bytes_;
+  tile.v_rows = row_pointers_;
   const int64_t padded = (n + kAttentionRows - 1) / kAttentionRows * kAttentionRows;
-  std::memset(keys + n * tile.k_stride, 0, static_cast<size_t>((padded - n) * tile.k_stride));
-  for (int64_t i = 0; i < padded; i += kAttentionRows) tile.k[i / kAttentionRows] = keys + i * tile.k_stride;
-  tile.v = pack_values(values);
+  std::memset(key(n), 0, static_cast<size_t>((padded - n) * key_bytes_));
+  for (int64_t i = 0; i < padded; i += kAttentionRows) tile.k[i / kAttentionRows] = key(i);
+  std::fill(row_pointers_ + n, row_pointers_ + kKeyTile, nullptr);
   return tile;
 }
 
 CacheKeys::CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns& columns)
-    : table_(ctx.kernels), cache_(cache), columns_(columns) {
-  const AttentionKernels& kernels = attention_kernels(ctx.kernels, cache.format);
-  direct_ = kernels.word_elements == 2 && cache.format == CacheFormat::bf16 && columns.head % 2 == 0;
+    : table_(ctx.kernels),
+      cache_(cache),
+      columns_(columns),
+      kernels_(attention_kernels(ctx.kernels, cache.format)),
+      direct_(kernels_.word_elements == 2 && cache.format == CacheFormat::bf16 && columns.head % 2 == 0),
+      inside_(columns.k_step == columns.v_step && columns.v_offset >= columns.k_offset &&
+              columns.v_offset + columns.value <= columns.k_offset + columns.head) {
   const auto threads = static_cast<size_t>(ctx.pool.num_threads());
   auto* memory =
       reinterpret_cast<TileMemory*>(ctx.arena.floats(static_cast<int64_t>(threads * sizeof(TileMemory)) / 4));
-  for (size_t i = 0; i < threads; ++i) new (memory + i) TileMemory(ctx, kernels, columns.head, columns.value);
+  for (size_t i = 0; i < threads; ++i) new (memory + i) TileMemory(ctx, kernels_, columns.head, columns.value);
   memory_ = {memory, threads};
 }
 
 KeyTile CacheKeys::load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end, int thread) const {
   const TileMemory& memory = memory_[static_cast<size_t>(thread)];
   const int64_t k_at = columns_.k_offset + part * columns_.k_step, v_at = columns_.v_offset + part * columns_.v_step;
-  if (!direct_) {
+  return direct_ ? in_place(memory, chunk, k_at, v_at, begin, n, end) : decoded(memory, chunk, k_at, v_at, begin, n);
+}
+
+const std::byte* CacheKeys::row_of(const ChunkView& chunk, int64_t position) const {
+  return cache_.row(chunk.blocks[static_cast<size_t>(position / kCacheRows)], position % kCacheRows);
+}
+
+KeyTile CacheKeys::decoded(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
+                           int64_t n) const {
+  const int64_t element = 4 / kernels_.word_elements;
+  if (cache_.format != CacheFormat::q8) {
     cache_load(cache_, table_, chunk.blocks, begin, n, k_at, columns_.head, memory.key_rows(), columns_.head);
     cache_load(cache_, table_, chunk.blocks, begin, n, v_at, columns_.value, memory.value_rows(), columns_.value);
-    return memory.tile_of_rows(n);
+    memory.encode_rows(n);
+    return memory.tile_of_elements(n);
   }
-  KeyTile tile{};
-  const unsigned char* values[kKeyTile];
-  std::fill_n(values, kKeyTile, nullptr);
-  tile.k_stride = cache_.row_bytes;
   for (int64_t i = 0; i < n; ++i) {
-    const int64_t position = begin + i;
-    const auto* row = reinterpret_cast<const unsigned char*>(
-        cache_.row(chunk.blocks[static_cast<size_t>(position / kCacheRows)], position % kCacheRows));
+    const std::byte* row = row_of(chunk, begin + i);
+    if (columns_.head % kernels_.word_elements != 0) std::memset(memory.key(i) + columns_.head * element, 0, 2);
+    kernels_.decode_q8(q8_args(cache_, row, k_at, columns_.head, memory.key(i)));
+    if (inside_) {
+      memory.row_pointers()[i] = memory.key(i) + (v_at - k_at) * element;
+    } else {
+      kernels_.decode_q8(q8_args(cache_, row, v_at, columns_.value, memory.value(i)));
+      memory.row_pointers()[i] = memory.value(i);
+    }
+  }
+  return memory.tile_of_elements(n);
+}
+
+KeyTile CacheKeys::in_place(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
+                            int64_t n, int64_t end) const {
+  KeyTile tile{};
+  tile.k_stride = cache_.row_bytes;
+  tile.v_rows = memory.row_pointers();
+  const unsigned char** values = memory.row_pointers();
+  for (int64_t i = 0; i < kKeyTile; ++i) {
+    if (i >= n) {
+      values[i] = nullptr;
+      continue;
+    }
+    const auto* row = reinterpret_cast<const unsigned char*>(row_of(chunk, begin + i));
     if (i % kAttentionRows == 0) tile.k[i / kAttentionRows] = row + 2 * k_at;
     values[i] = row + 2 * v_at;
   }
-  tile.v = memory.pack_values(values);
   if (begin + n + kKeyTile <= end) {
     for (int64_t i = 0; i < kKeyTile; i += kCacheRows) {
-      const auto* row = reinterpret_cast<const unsigned char*>(
-          cache_.row(chunk.blocks[static_cast<size_t>((begin + n + i) / kCacheRows)], 0));
+      const auto* row = reinterpret_cast<const unsigned char*>(row_of(chunk, begin + n + i));
       tile.next_k[i / kCacheRows] = row + 2 * k_at;
       tile.next_v[i / kCacheRows] = row + 2 * v_at;
     }
-    const bool inside = v_at >= k_at && v_at + columns_.value <= k_at + columns_.head;
     tile.next_k_lines = (columns_.head + 31) / 32;
-    tile.next_v_lines = inside ? 0 : (columns_.value + 31) / 32;
+    tile.next_v_lines = inside_ ? 0 : (columns_.value + 31) / 32;
   }
   return tile;
 }

@@ -9,8 +9,8 @@ namespace redoubt {
 // loads the next one.
 struct KeyTile {
   const unsigned char* k[kKeyTile / kAttentionRows];
-  int64_t k_stride;  // bytes
-  const uint32_t* v;
+  int64_t k_stride;              // bytes
+  const unsigned char** v_rows;  // [kKeyTile] elements of each key's values; null behind the last
   // The rows of the tile that follows, to be fetched meanwhile (AttentionTileArgs).
   const unsigned char *next_k[kKeyTile / kAttentionRows], *next_v[kKeyTile / kAttentionRows];
   int64_t next_k_lines = 0, next_v_lines = 0;
@@ -28,27 +28,28 @@ class KeySource {
 // The kernels for a cache format: bfloat16 pairs where the table has them and the cache is no finer than they are.
 const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format);
 
-// One thread's memory for tiles: keys [kKeyTile, words of head] and values in panels, and rows of floats to make them
-// of.
+// One thread's memory for tiles: rows of floats, and keys and values as elements (kernel_args.h) made of them.
 class TileMemory {
  public:
   TileMemory(OpContext& ctx, const AttentionKernels& kernels, int64_t head, int64_t value);
   static int64_t floats(int64_t head, int64_t value);  // at most, for one thread
 
-  float* key_rows() const { return key_rows_; }      // [kKeyTile, head]
-  float* value_rows() const { return value_rows_; }  // [kKeyTile, value]
-  // Makes a tile of n rows in key_rows and value_rows.
-  KeyTile tile_of_rows(int64_t n) const;
-  // Values straight from rows of elements (kernel_args.h: AttentionValuesArgs).
-  const uint32_t* pack_values(const unsigned char* const* rows) const;
+  float* key_rows() const { return key_rows_; }                         // [kKeyTile, head]
+  float* value_rows() const { return value_rows_; }                     // [kKeyTile, value]
+  const unsigned char** row_pointers() const { return row_pointers_; }  // [kKeyTile] for KeyTile::v_rows
+  // Elements of key and value i.
+  unsigned char* key(int64_t i) const { return keys_ + i * key_bytes_; }
+  unsigned char* value(int64_t i) const { return values_ + i * value_bytes_; }
+  void encode_rows(int64_t n) const;          // key_rows and value_rows into elements
+  KeyTile tile_of_elements(int64_t n) const;  // n keys and the row_pointers of as many values; rows behind are cleared
 
  private:
   KernelTable const* table_;
   AttentionKernels const* kernels_;
-  int64_t head_, value_, words_;
+  int64_t head_, value_, key_bytes_, value_bytes_;
   float *key_rows_, *value_rows_;
-  uint32_t *keys_, *values_;
-  uint16_t* halves_;  // [kKeyTile, value]
+  unsigned char *keys_, *values_;
+  const unsigned char** row_pointers_;
 };
 
 // Keys at k_offset + part * k_step of a cache row, values at v_offset + part * v_step.
@@ -62,10 +63,17 @@ class CacheKeys final : public KeySource {
   KeyTile load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end, int thread) const override;
 
  private:
+  const std::byte* row_of(const ChunkView& chunk, int64_t position) const;
+  KeyTile in_place(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
+                   int64_t n, int64_t end) const;
+  KeyTile decoded(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
+                  int64_t n) const;
   const KernelTable& table_;
   const CacheLayer& cache_;
   CacheColumns columns_;
+  const AttentionKernels& kernels_;
   bool direct_;                         // the cache's rows are what the kernels read
+  bool inside_;                         // values are a part of the keys
   std::span<const TileMemory> memory_;  // [threads]
 };
 

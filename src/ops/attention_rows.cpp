@@ -59,7 +59,16 @@ void pack_queries(const KernelTable& table, const AttentionKernels& kernels, con
   }
 }
 
-void write_outputs(const AttentionWork& work, const AttentionUnit& unit, const SoftmaxState& state) {
+void write_outputs(const AttentionWork& work, const AttentionUnit& unit, const SoftmaxState& state, bool by_row) {
+  // + 0: keys that a row may not see may leave a zero of either sign.
+  if (by_row) {
+    for (int64_t r = 0; r < unit.rows; ++r) {
+      const float inverse = 1.0f / state.sum[r], *from = state.out + r * state.columns;
+      float* to = slice(work.out, work, unit, r, work.value);
+      for (int64_t c = 0; c < work.value; ++c) to[c] = from[c] * inverse + 0.0f;
+    }
+    return;
+  }
   for (int64_t g = 0; g < unit.groups(); ++g) {
     const int64_t rows = std::min(kAttentionRows, unit.rows - g * kAttentionRows);
     const float* out = state.out + g * state.columns * kAttentionRows;
@@ -72,7 +81,6 @@ void write_outputs(const AttentionWork& work, const AttentionUnit& unit, const S
     for (int64_t c0 = 0; c0 < work.value; c0 += 16) {
       const int64_t c1 = std::min(work.value, c0 + 16);
       for (int64_t r = 0; r < rows; ++r) {
-        // + 0: keys that a row may not see may leave a zero of either sign.
         for (int64_t c = c0; c < c1; ++c) to[r][c] = out[c * kAttentionRows + r] * inverse[r] + 0.0f;
       }
     }

@@ -33,10 +33,11 @@ class AttentionUnits {
   int64_t max_rows_ = 0;
 };
 
-// The running softmax of a unit's rows, as the kernels want it.
+// The running softmax of a unit's rows, as the kernels want it. A unit of one group may lie row by row.
 struct SoftmaxState {
-  float *max, *sum, *out;  // [rows], [rows], [groups, columns, kAttentionRows]; rows a multiple of kAttentionRows
-  int64_t rows, columns;
+  float *max, *sum,
+      *out;  // [rows], [rows], [groups, columns, kAttentionRows] or, of one group, [kAttentionRows, columns]
+  int64_t rows, columns;  // rows a multiple of kAttentionRows
 
   SoftmaxState(float* memory, int64_t rows_of_state, int64_t value)
       : max(memory),
@@ -56,6 +57,6 @@ struct SoftmaxState {
 void pack_queries(const KernelTable& table, const AttentionKernels& kernels, const AttentionWork& work,
                   const AttentionUnit& unit, float* row, uint32_t* out);
 // Divides by the sums and writes the unit's rows of work.out.
-void write_outputs(const AttentionWork& work, const AttentionUnit& unit, const SoftmaxState& state);
+void write_outputs(const AttentionWork& work, const AttentionUnit& unit, const SoftmaxState& state, bool by_row);
 
 }  // namespace redoubt

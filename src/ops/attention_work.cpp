@@ -15,7 +15,7 @@ struct Run {
   const KeySource& keys;
   const AttentionUnits& units;
   int64_t words;
-  Tensor queries, rows, valid;  // one row a thread
+  Tensor queries, rows, valid, panels;  // one row a thread
 
   int64_t splits(const AttentionUnit& unit) const {
     return work.split_keys == 0 ? 1 : (unit.keys(work) + work.split_keys - 1) / work.split_keys;
@@ -27,9 +27,17 @@ struct Run {
     pack_queries(ctx.kernels, kernels, work, unit, rows.row(thread), packed(thread));
   }
   void fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxState& state, int thread) const;
+  // One group of rows, whose values need not be packed.
+  bool few_rows(const AttentionUnit& unit) const {
+    return unit.groups() == 1 && kernels.few_rows_tile != nullptr && work.value % 32 == 0;
+  }
+  void write(const AttentionUnit& unit, const SoftmaxState& state) const {
+    write_outputs(work, unit, state, few_rows(unit));
+  }
   void merge(const AttentionUnit& unit, const SoftmaxState& into, const SoftmaxState& later) const {
-    kernels.merge(
-        {unit.groups(), into.columns, work.scale, into.max, into.sum, into.out, later.max, later.sum, later.out});
+    const bool few = few_rows(unit);
+    (few ? kernels.few_rows_merge : kernels.merge)({few ? unit.rows : unit.groups(), into.columns, work.scale, into.max,
+                                                    into.sum, into.out, later.max, later.sum, later.out});
   }
   void unit_by_unit() const;
   void split_by_split() const;
@@ -55,8 +63,10 @@ void Run::fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxStat
     args.scale = work.scale;
     std::copy_n(tile.k, kKeyTile / kAttentionRows, args.k);
     args.k_stride = tile.k_stride;
-    args.v = tile.v;
     args.panels = state.columns / 16;
+    args.rows = unit.rows;
+    args.columns = state.columns;
+    args.v_rows = tile.v_rows;
     std::copy_n(tile.next_k, kKeyTile / kAttentionRows, args.next_k);
     std::copy_n(tile.next_v, kKeyTile / kAttentionRows, args.next_v);
     args.next_k_lines = tile.next_k_lines;
@@ -65,7 +75,17 @@ void Run::fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxStat
     args.max = state.max;
     args.sum = state.sum;
     args.out = state.out;
-    kernels.tile(args);
+    if (few_rows(unit)) {
+      // Behind the last key any row will do: its weight is 0.
+      const int64_t n = std::min(kKeyTile, end - begin);
+      std::fill(tile.v_rows + n, tile.v_rows + kKeyTile, tile.v_rows[0]);
+      kernels.few_rows_tile(args);
+    } else {
+      auto* packed_values = reinterpret_cast<uint32_t*>(panels.row(thread));
+      kernels.values({tile.v_rows, work.value, packed_values});
+      args.v = packed_values;
+      kernels.tile(args);
+    }
   }
 }
 
@@ -83,7 +103,7 @@ void Run::unit_by_unit() const {
       fold_split(unit, split, later, thread);
       merge(unit, sums, later);
     }
-    write_outputs(work, unit, sums);
+    write(unit, sums);
   });
 }
 
@@ -117,7 +137,7 @@ void Run::split_by_split() const {
       float* memory = begins ? states.row(slot++) : carried;
       for (; slot < runs[run + 1]; ++slot) merge(of, state(memory), state(states.row(slot)));
       if (ends) {
-        write_outputs(work, of, state(memory));
+        write(of, state(memory));
       } else {
         std::copy_n(memory, states.cols, carry);
       }
@@ -158,7 +178,8 @@ void run_attention(OpContext& ctx, const AttentionWork& work, const AttentionKer
                 words,
                 ctx.arena.tensor(threads, units.max_rows() * words),
                 ctx.arena.tensor(threads, work.head + 1),
-                ctx.arena.tensor(threads, units.max_rows())};
+                ctx.arena.tensor(threads, units.max_rows()),
+                ctx.arena.tensor(threads, kKeyTile * ((work.value + 15) / 16 * 16))};
   if (run.worth_splitting()) {
     run.split_by_split();
   } else {
@@ -169,7 +190,7 @@ void run_attention(OpContext& ctx, const AttentionWork& work, const AttentionKer
 int64_t run_attention_floats(int64_t head, int64_t value, int64_t unit_rows, int64_t chunks, int threads) {
   const int64_t rows = (unit_rows + kAttentionRows - 1) / kAttentionRows * kAttentionRows;
   const int64_t slots = num_slots(threads);
-  const int64_t a_thread = rows * (head + 1) + head + 16;
+  const int64_t a_thread = rows * (head + 1) + head + 32 + kKeyTile * (value + 16);
   return chunks + threads * a_thread + std::max<int64_t>(2 * threads, slots + 2) * SoftmaxState::floats(rows, value) +
          3 * slots + 16 * 16;
 }

@@ -7,7 +7,7 @@
 namespace redoubt {
 namespace {
 
-constexpr int64_t kGroup = 32;
+constexpr int64_t kGroup = kCacheGroup;
 
 int64_t groups(int64_t width) { return (width + kGroup - 1) / kGroup; }
 
@@ -20,18 +20,10 @@ void store_q8(std::byte* row, const float* values, int64_t width) {
     const float scale = largest / 127.0f, inverse = largest > 0 ? 127.0f / largest : 0.0f;
     std::memcpy(row + 4 * g, &scale, 4);
     for (int64_t i = begin; i < end; ++i) {
-      codes[i] = static_cast<std::byte>(static_cast<int8_t>(std::nearbyint(values[i] * inverse)));
+      constexpr float kInteger = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, ties to even
+      const float code = (values[i] * inverse + kInteger) - kInteger;
+      codes[i] = static_cast<std::byte>(static_cast<int8_t>(static_cast<int32_t>(code)));
     }
-  }
-}
-
-void load_q8(const std::byte* row, int64_t width, int64_t offset, int64_t n, float* out) {
-  const std::byte* codes = row + groups(width) * 4;
-  for (int64_t i = 0; i < n;) {
-    const int64_t group = (offset + i) / kGroup, end = std::min(n, (group + 1) * kGroup - offset);
-    float scale;
-    std::memcpy(&scale, row + 4 * group, 4);
-    for (; i < end; ++i) out[i] = scale * static_cast<float>(static_cast<int8_t>(codes[offset + i]));
   }
 }
 
@@ -65,6 +57,11 @@ void cache_store(const KernelTable& kernels, const CacheLayer& layer, std::span<
   }
 }
 
+AttentionDecodeArgs q8_args(const CacheLayer& layer, const std::byte* row, int64_t offset, int64_t n, void* out) {
+  const auto* scales = reinterpret_cast<const unsigned char*>(row);
+  return {scales, scales + groups(layer.width) * 4, offset, n, out};
+}
+
 void cache_load(const CacheLayer& layer, const KernelTable& kernels, std::span<const int32_t> blocks, int64_t first,
                 int64_t count, int64_t offset, int64_t n, float* out, int64_t stride) {
   const DecodeFn decode_bf16 = decoder_for(kernels, DType::bf16);
@@ -79,7 +76,7 @@ void cache_load(const CacheLayer& layer, const KernelTable& kernels, std::span<c
         decode_bf16(reinterpret_cast<const unsigned char*>(row) + 2 * offset, out, n);
         break;
       case CacheFormat::q8:
-        load_q8(row, layer.width, offset, n, out);
+        kernels.attention_f32.decode_q8(q8_args(layer, row, offset, n, out));
         break;
     }
   }

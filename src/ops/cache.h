@@ -27,6 +27,8 @@ struct CacheLayer {
 // block table: the row of position p is row(blocks[p / kCacheRows], p % kCacheRows).
 void cache_store(const KernelTable& kernels, const CacheLayer& layer, std::span<const int32_t> blocks, int64_t position,
                  const float* values);
+// The arguments that decode values [offset, offset + n) of an 8-bit row.
+AttentionDecodeArgs q8_args(const CacheLayer& layer, const std::byte* row, int64_t offset, int64_t n, void* out);
 // Values [offset, offset + n) of positions first .. first + count - 1, into rows of `stride` floats. 8-bit: offset and
 // n may be any; groups are decoded as stored.
 void cache_load(const CacheLayer& layer, const KernelTable& kernels, std::span<const int32_t> blocks, int64_t first,

@@ -41,7 +41,8 @@ class ExpandedKeys final : public KeySource {
       std::copy_n(k_nope + i * up_.nope, up_.nope, key);
       std::copy_n(latents + i * row + up_.latent, rope_, key + up_.nope);
     }
-    return memory.tile_of_rows(n);
+    memory.encode_rows(n);
+    return memory.tile_of_elements(n);
   }
 
  private:

@@ -38,17 +38,24 @@ inline Vec v_store_weights(const Vec* weights, uint32_t* p, Vec sum) {
   return v_dot(sum, _mm512_castsi512_ps(pairs), _mm512_castsi512_ps(_mm512_set1_epi32(0x3f803f80)));
 }
 
+// A pair of rows, column by column: words of columns 0 .. 15 and 16 .. 31.
+alignas(64) const uint16_t kPairs[2][32] = {{0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                             8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
+                                            {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+                                             24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63}};
+inline void v_values(const unsigned char* const* rows, int64_t w, int64_t c, Vec* values) {
+  const __m512i even = _mm512_loadu_si512(rows[2 * w] + 2 * c), odd = _mm512_loadu_si512(rows[2 * w + 1] + 2 * c);
+  for (int i = 0; i < 2; ++i) {
+    values[i] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, _mm512_load_si512(kPairs[i]), odd));
+  }
+}
+
 }  // namespace
 
 #include "kernels/simd/attention.inc"
 
 // Thirty-two columns of two rows a step: a cache line of each.
 void attention_values(const AttentionValuesArgs& args) {
-  alignas(64) static const uint16_t kPairs[2][32] = {
-      {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
-      {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
-       24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63}};
   const __m512i low = _mm512_load_si512(kPairs[0]), high = _mm512_load_si512(kPairs[1]);
   for (int64_t c = 0; c < args.n; c += 32) {
     const int64_t left = args.n - c;
@@ -62,6 +69,22 @@ void attention_values(const AttentionValuesArgs& args) {
       _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
       if (left > 16) _mm512_storeu_si512(out + kTileWords * 16, _mm512_permutex2var_epi16(even, high, odd));
     }
+  }
+}
+
+void attention_decode_q8(const AttentionDecodeArgs& args) {
+  auto* out = static_cast<uint16_t*>(args.out);
+  for (int64_t i = 0; i < args.n;) {
+    const int64_t at = args.first + i, group = at / kCacheGroup;
+    const int64_t in_group = (group + 1) * kCacheGroup - at, left = args.n - i < in_group ? args.n - i : in_group;
+    const int64_t n = left < 16 ? left : 16;
+    const __mmask16 seen = static_cast<__mmask16>((1u << n) - 1);
+    float scale;
+    memcpy(&scale, args.scales + 4 * group, 4);
+    const __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(seen, args.codes + at)));
+    const __m256i halves = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_mul_ps(codes, _mm512_set1_ps(scale))));
+    _mm256_mask_storeu_epi16(out + i, seen, halves);
+    i += n;
   }
 }
 

@@ -82,4 +82,13 @@ void attention_values(const AttentionValuesArgs& args) {
   }
 }
 
+void attention_decode_q8(const AttentionDecodeArgs& args) {
+  float* out = static_cast<float*>(args.out);
+  for (int64_t i = 0; i < args.n; ++i) {
+    float scale;
+    std::memcpy(&scale, args.scales + 4 * ((args.first + i) / kCacheGroup), 4);
+    out[i] = scale * static_cast<float>(static_cast<int8_t>(args.codes[args.first + i]));
+  }
+}
+
 }  // namespace redoubt::reference

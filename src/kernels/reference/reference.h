@@ -14,6 +14,7 @@ void silu_mul(const SiluMulArgs& args);
 void attention_tile(const AttentionTileArgs& args);
 void attention_merge(const AttentionMergeArgs& args);
 void attention_values(const AttentionValuesArgs& args);
+void attention_decode_q8(const AttentionDecodeArgs& args);
 void axpy(const AxpyArgs& args);
 void bf16_encode(const float* in, uint16_t* out, int64_t n);
 DecodeFn decoder(DType dtype);
