@@ -232,6 +232,7 @@ int run(int threads, const char* kernels, std::string_view filter) {
       {"MLA expanded 16 heads, 512 at 0", 16, 1, 192, 128, false, 0, 512, 1},
       {"GQA 12/2, 1 token at 1024", 2, 6, 128, 128, false, 1023, 1, 1},
       {"GQA 12/2, 1 token at 4096", 2, 6, 128, 128, false, 4095, 1, 1},
+      {"MQA 6/1, 1 token at 8192", 1, 6, 128, 128, false, 8191, 1, 1},
       {"GQA 12/2, 1 token at 16384", 2, 6, 128, 128, false, 16383, 1, 1},
       {"GQA 12/2, 16384, 8-bit", 2, 6, 128, 128, false, 16383, 1, 1, CacheFormat::q8},
       {"GQA 12/2, batch 16 at 1024", 2, 6, 128, 128, false, 1023, 1, 16},

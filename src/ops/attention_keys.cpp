@@ -72,7 +72,8 @@ CacheKeys::CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns
 KeyTile CacheKeys::load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end, int thread) const {
   const TileMemory& memory = memory_[static_cast<size_t>(thread)];
   const int64_t k_at = columns_.k_offset + part * columns_.k_step, v_at = columns_.v_offset + part * columns_.v_step;
-  return direct_ ? in_place(memory, chunk, k_at, v_at, begin, n, end) : decoded(memory, chunk, k_at, v_at, begin, n);
+  return direct_ ? in_place(memory, chunk, k_at, v_at, begin, n, end)
+                 : decoded(memory, chunk, k_at, v_at, begin, n, end);
 }
 
 const std::byte* CacheKeys::row_of(const ChunkView& chunk, int64_t position) const {
@@ -80,7 +81,7 @@ const std::byte* CacheKeys::row_of(const ChunkView& chunk, int64_t position) con
 }
 
 KeyTile CacheKeys::decoded(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
-                           int64_t n) const {
+                           int64_t n, int64_t end) const {
   const int64_t element = 4 / kernels_.word_elements;
   if (cache_.format != CacheFormat::q8) {
     cache_load(cache_, table_, chunk.blocks, begin, n, k_at, columns_.head, memory.key_rows(), columns_.head);
@@ -90,6 +91,14 @@ KeyTile CacheKeys::decoded(const TileMemory& memory, const ChunkView& chunk, int
   }
   for (int64_t i = 0; i < n; ++i) {
     const std::byte* row = row_of(chunk, begin + i);
+    if (begin + i + kKeyTile < end) {  // fetch the row of the next tile meanwhile
+      const std::byte* next = row_of(chunk, begin + i + kKeyTile);
+      const std::byte* codes = next + (cache_.row_bytes - cache_.width) / 4 * 4;
+      for (int64_t line = 0; line < columns_.head; line += 64) __builtin_prefetch(codes + k_at + line, 0, 2);
+      for (int64_t line = 0; line < columns_.value && !inside_; line += 64)
+        __builtin_prefetch(codes + v_at + line, 0, 2);
+      __builtin_prefetch(next, 0, 2);  // scales
+    }
     if (columns_.head % kernels_.word_elements != 0) std::memset(memory.key(i) + columns_.head * element, 0, 2);
     kernels_.decode_q8(q8_args(cache_, row, k_at, columns_.head, memory.key(i)));
     if (inside_) {

@@ -67,7 +67,7 @@ class CacheKeys final : public KeySource {
   KeyTile in_place(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
                    int64_t n, int64_t end) const;
   KeyTile decoded(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
-                  int64_t n) const;
+                  int64_t n, int64_t end) const;
   const KernelTable& table_;
   const CacheLayer& cache_;
   CacheColumns columns_;

@@ -6,7 +6,7 @@ namespace redoubt {
 namespace {
 
 // Partial results held at once when splits are spread over threads: enough to keep them all busy.
-int64_t num_slots(int threads) { return std::max<int64_t>(16, 4 * threads); }
+int64_t num_slots(int threads) { return std::max<int64_t>(32, 8 * threads); }
 
 struct Run {
   OpContext& ctx;
@@ -34,58 +34,75 @@ struct Run {
   void write(const AttentionUnit& unit, const SoftmaxState& state) const {
     write_outputs(work, unit, state, few_rows(unit));
   }
-  void merge(const AttentionUnit& unit, const SoftmaxState& into, const SoftmaxState& later) const {
-    const bool few = few_rows(unit);
-    (few ? kernels.few_rows_merge : kernels.merge)({few ? unit.rows : unit.groups(), into.columns, work.scale, into.max,
-                                                    into.sum, into.out, later.max, later.sum, later.out});
-  }
+  void merge(const AttentionUnit& unit, const SoftmaxState& into, const SoftmaxState& later) const;
+  void fold_tile(const AttentionUnit& unit, int64_t part, int64_t begin, int64_t end, const SoftmaxState& state,
+                 int thread) const;
   void unit_by_unit() const;
   void split_by_split() const;
   bool worth_splitting() const;
 };
 
+void Run::merge(const AttentionUnit& unit, const SoftmaxState& into, const SoftmaxState& later) const {
+  if (!few_rows(unit)) {
+    kernels.merge(
+        {unit.all_groups(), into.columns, work.scale, into.max, into.sum, into.out, later.max, later.sum, later.out});
+    return;
+  }
+  for (int64_t p = 0; p < unit.parts; ++p) {
+    const int64_t row = p * kAttentionRows, out = row * into.columns;
+    kernels.few_rows_merge({unit.rows, into.columns, work.scale, into.max + row, into.sum + row, into.out + out,
+                            later.max + row, later.sum + row, later.out + out});
+  }
+}
+
+// Folds keys begin .. of one tile, before `end`, into the rows of the unit's part `part`.
+void Run::fold_tile(const AttentionUnit& unit, int64_t part, int64_t begin, int64_t end, const SoftmaxState& state,
+                    int thread) const {
+  const int64_t n = std::min(kKeyTile, end - begin), row = part * unit.groups() * kAttentionRows;
+  const KeyTile tile = keys.load(*unit.chunk, unit.part + part, begin, n, unit.keys(work), thread);
+  AttentionTileArgs args{};
+  args.q = packed(thread) + row * words;
+  args.groups = unit.groups();
+  args.words = words;
+  args.scale = work.scale;
+  std::copy_n(tile.k, kKeyTile / kAttentionRows, args.k);
+  args.k_stride = tile.k_stride;
+  args.valid = reinterpret_cast<const int32_t*>(valid.row(thread));
+  args.max = state.max + row;
+  args.sum = state.sum + row;
+  args.out = state.out + row * state.columns;
+  std::copy_n(tile.next_k, kKeyTile / kAttentionRows, args.next_k);
+  std::copy_n(tile.next_v, kKeyTile / kAttentionRows, args.next_v);
+  args.next_k_lines = tile.next_k_lines;
+  args.next_v_lines = tile.next_v_lines;
+  if (few_rows(unit)) {
+    // Behind the last key any row will do: its weight is 0.
+    std::fill(tile.v_rows + n, tile.v_rows + kKeyTile, tile.v_rows[0]);
+    args.v_rows = tile.v_rows;
+    args.rows = unit.rows;
+    args.columns = state.columns;
+    kernels.few_rows_tile(args);
+  } else {
+    auto* packed_values = reinterpret_cast<uint32_t*>(panels.row(thread));
+    kernels.values({tile.v_rows, work.value, packed_values});
+    args.v = packed_values;
+    args.panels = state.columns / 16;
+    kernels.tile(args);
+  }
+}
+
 // Folds the keys of one split into a fresh state.
 void Run::fold_split(const AttentionUnit& unit, int64_t split, const SoftmaxState& state, int thread) const {
-  state.reset(unit.groups());
+  state.reset(unit.all_groups());
   auto* visible = reinterpret_cast<int32_t*>(valid.row(thread));
   const int64_t all = unit.keys(work), first = split * work.split_keys;
   const int64_t end = work.split_keys == 0 ? all : std::min(all, first + work.split_keys);
   for (int64_t begin = first; begin < end; begin += kKeyTile) {
-    const KeyTile tile = keys.load(*unit.chunk, unit.part, begin, std::min(kKeyTile, end - begin), all, thread);
     for (int64_t r = 0; r < unit.groups() * kAttentionRows; ++r) {
       const int64_t position = unit.chunk->position + unit.token(work, std::min(r, unit.rows - 1));
       visible[r] = static_cast<int32_t>(std::clamp<int64_t>(position + 1 - begin, 0, kKeyTile));
     }
-    AttentionTileArgs args{};
-    args.q = packed(thread);
-    args.groups = unit.groups();
-    args.words = words;
-    args.scale = work.scale;
-    std::copy_n(tile.k, kKeyTile / kAttentionRows, args.k);
-    args.k_stride = tile.k_stride;
-    args.panels = state.columns / 16;
-    args.rows = unit.rows;
-    args.columns = state.columns;
-    args.v_rows = tile.v_rows;
-    std::copy_n(tile.next_k, kKeyTile / kAttentionRows, args.next_k);
-    std::copy_n(tile.next_v, kKeyTile / kAttentionRows, args.next_v);
-    args.next_k_lines = tile.next_k_lines;
-    args.next_v_lines = tile.next_v_lines;
-    args.valid = visible;
-    args.max = state.max;
-    args.sum = state.sum;
-    args.out = state.out;
-    if (few_rows(unit)) {
-      // Behind the last key any row will do: its weight is 0.
-      const int64_t n = std::min(kKeyTile, end - begin);
-      std::fill(tile.v_rows + n, tile.v_rows + kKeyTile, tile.v_rows[0]);
-      kernels.few_rows_tile(args);
-    } else {
-      auto* packed_values = reinterpret_cast<uint32_t*>(panels.row(thread));
-      kernels.values({tile.v_rows, work.value, packed_values});
-      args.v = packed_values;
-      kernels.tile(args);
-    }
+    for (int64_t part = 0; part < unit.parts; ++part) fold_tile(unit, part, begin, end, state, thread);
   }
 }
 
@@ -125,10 +142,16 @@ void Run::split_by_split() const {
       if (++split == splits(units.at(unit))) split = 0, ++unit;
     }
     runs[num_runs] = static_cast<int32_t>(count);
-    ctx.pool.parallel_for(count, [&](int64_t slot, int thread) {
-      const AttentionUnit of = units.at(unit_of[slot]);
-      pack(of, thread);
-      fold_split(of, split_of[slot], state(states.row(slot)), thread);
+    // Neighbours together: the next split's keys are fetched while this one's are folded.
+    const int64_t together = std::max<int64_t>(1, count / (4 * ctx.pool.num_threads()));
+    ctx.pool.parallel_for((count + together - 1) / together, [&](int64_t task, int thread) {
+      int64_t packed_unit = -1;
+      for (int64_t slot = task * together; slot < std::min(count, (task + 1) * together); ++slot) {
+        const AttentionUnit of = units.at(unit_of[slot]);
+        if (unit_of[slot] != packed_unit) pack(of, thread);
+        packed_unit = unit_of[slot];
+        fold_split(of, split_of[slot], state(states.row(slot)), thread);
+      }
     });
     ctx.pool.parallel_for(num_runs, [&](int64_t run, int) {
       int64_t slot = runs[run];
@@ -152,7 +175,7 @@ bool Run::worth_splitting() const {
   int64_t longest = 0, all = 0;
   for (int64_t i = 0; i < units.size(); ++i) {
     const AttentionUnit unit = units.at(i);
-    const int64_t cost = unit.groups() * unit.keys(work);
+    const int64_t cost = unit.all_groups() * unit.keys(work);
     longest = std::max(longest, unit.keys(work) > work.split_keys ? cost : 0);
     all += cost;
   }
@@ -167,7 +190,7 @@ void run_attention(OpContext& ctx, const AttentionWork& work, const AttentionKer
                    std::span<const ChunkView> chunks) {
   if (chunks.empty()) return;
   const ArenaScope scope(ctx.arena);
-  const AttentionUnits units(ctx.arena, work, chunks);
+  const AttentionUnits units(ctx.arena, work, chunks, ctx.pool.num_threads());
   const int threads = ctx.pool.num_threads();
   const int64_t words = (work.head + kernels.word_elements - 1) / kernels.word_elements;
   const Run run{ctx,

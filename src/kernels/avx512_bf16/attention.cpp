@@ -74,17 +74,26 @@ void attention_values(const AttentionValuesArgs& args) {
 
 void attention_decode_q8(const AttentionDecodeArgs& args) {
   auto* out = static_cast<uint16_t*>(args.out);
+  const auto halves = [](__m128i codes, float scale) {
+    const __m512 values = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)), _mm512_set1_ps(scale));
+    return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values));
+  };
   for (int64_t i = 0; i < args.n;) {
-    const int64_t at = args.first + i, group = at / kCacheGroup;
-    const int64_t in_group = (group + 1) * kCacheGroup - at, left = args.n - i < in_group ? args.n - i : in_group;
-    const int64_t n = left < 16 ? left : 16;
-    const __mmask16 seen = static_cast<__mmask16>((1u << n) - 1);
+    const int64_t at = args.first + i, group = at / kCacheGroup, in_group = (group + 1) * kCacheGroup - at;
+    int64_t left = args.n - i < in_group ? args.n - i : in_group;
     float scale;
     memcpy(&scale, args.scales + 4 * group, 4);
-    const __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(seen, args.codes + at)));
-    const __m256i halves = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_mul_ps(codes, _mm512_set1_ps(scale))));
-    _mm256_mask_storeu_epi16(out + i, seen, halves);
-    i += n;
+    const unsigned char* codes = args.codes + at;
+    uint16_t* to = out + i;
+    i += left;
+    for (; left >= 16; left -= 16, codes += 16, to += 16) {
+      const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves(sixteen, scale));
+    }
+    if (left > 0) {
+      const __mmask16 seen = static_cast<__mmask16>((1u << left) - 1);
+      _mm256_mask_storeu_epi16(to, seen, halves(_mm_maskz_loadu_epi8(seen, codes), scale));
+    }
   }
 }
 
