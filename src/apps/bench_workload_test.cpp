@@ -37,6 +37,7 @@ class NotingModel final : public Model {
     EXPECT_EQ(static_cast<int64_t>(logits.size()) >= rows * config_.vocab_size, true);
   }
   bool has_mtp() const override { return false; }
+  void draft(std::span<const DraftChunk>, HiddenStates, std::span<float>) override {}
   Status mtp_logits(std::span<const int32_t>, std::span<float>) override { return ok(); }
   void set_observer(StepObserver*) override {}
   uint64_t layers_done() const override { return 0; }
