@@ -54,11 +54,11 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
   REDOUBT_TRY(w.kv_a_norm, loader.vector(attn + ".kv_a_layernorm.weight", c.kv_lora_rank));
   w.up = {.heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   if (loader.has(attn + ".k_b_proj.weight")) {
-    REDOUBT_TRY(w.up.k_b, loader.matrix(attn + ".k_b_proj", heads * c.kv_lora_rank, c.qk_nope_head_dim));
-    REDOUBT_TRY(w.up.v_b, loader.matrix(attn + ".v_b_proj", heads * c.v_head_dim, c.kv_lora_rank));
+    REDOUBT_TRY(w.up.k_b, loader.packed(attn + ".k_b_proj", heads * c.kv_lora_rank, c.qk_nope_head_dim));
+    REDOUBT_TRY(w.up.v_b, loader.packed(attn + ".v_b_proj", heads * c.v_head_dim, c.kv_lora_rank));
   } else {
     REDOUBT_TRY(w.up.kv_b,
-                loader.matrix(attn + ".kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
+                loader.packed(attn + ".kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
   }
   REDOUBT_TRY(w.o, loader.packed(attn + ".o_proj", c.hidden_size, heads * c.v_head_dim));
   if (!c.is_moe_layer(l)) {

@@ -1,11 +1,56 @@
 #include "ops/latent_projection.h"
 
+#include <algorithm>
+
 namespace redoubt {
 namespace {
+
+// Packed weights take their input a slice of rows at a time, prepared in the thread's scratch behind the kernel's.
+constexpr int64_t kSlice = OpContext::kProjectionRows;
+
+bool packed_rows(const Weight& w, int64_t begin) {
+  return w.input == PackedInput::int8 && begin % kRowGroup == 0 && w.cols() <= OpContext::kProjectionCols;
+}
+
+void packed_rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_t count, const float* x,
+                    int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, int thread) {
+  float* scratch = ctx.scratch[static_cast<size_t>(thread)];
+  const int64_t stride = (w.cols() + 31) / 32 * 32, units = stride / 32;
+  float* at = scratch + OpContext::kKernelScratch;
+  const QuantizedRows in{.q = reinterpret_cast<int8_t*>(at),
+                         .scale = at + kSlice * stride / 4,
+                         .sum = at + kSlice * (stride / 4 + units),
+                         .minus = reinterpret_cast<int32_t*>(at + kSlice * (stride / 4 + 2 * units)),
+                         .stride = stride};
+  for (int64_t first = 0; first < tokens; first += kSlice) {
+    const int64_t n = std::min(kSlice, tokens - first);
+    for (int64_t t = 0; t < n; ++t) {
+      ctx.kernels.packed->quantize_row({.x = x + (first + t) * x_stride,
+                                        .cols = w.cols(),
+                                        .stride = stride,
+                                        .q = in.q + t * stride,
+                                        .scale = in.scale + t * units,
+                                        .sum = in.sum + t * units,
+                                        .minus = in.minus + t * 2 * units});
+    }
+    ctx.kernels.packed->linear({.w = w.packed,
+                                .x = in,
+                                .x_bf16 = nullptr,
+                                .x_rows = nullptr,
+                                .y = y + first * y_stride - begin,
+                                .y_stride = y_stride,
+                                .tokens = n,
+                                .row_begin = begin,
+                                .row_end = begin + count,
+                                .bias = nullptr,
+                                .scratch = scratch});
+  }
+}
 
 // y [tokens, count] = rows [begin, begin + count) of w times x.
 void rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_t count, const float* x, int64_t x_stride,
              int64_t tokens, float* y, int64_t y_stride, int thread) {
+  if (packed_rows(w, begin)) return packed_rows_of(ctx, w, begin, count, x, x_stride, tokens, y, y_stride, thread);
   ctx.kernels.linear({.w = w.matrix,
                       .x = x,
                       .x_stride = x_stride,
