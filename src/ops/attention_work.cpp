@@ -143,7 +143,7 @@ void Run::split_by_split() const {
     }
     runs[num_runs] = static_cast<int32_t>(count);
     // Neighbours together: the next split's keys are fetched while this one's are folded.
-    const int64_t together = std::max<int64_t>(1, count / (4 * ctx.pool.num_threads()));
+    const int64_t together = std::max<int64_t>(1, count / (6 * ctx.pool.num_threads()));
     ctx.pool.parallel_for((count + together - 1) / together, [&](int64_t task, int thread) {
       int64_t packed_unit = -1;
       for (int64_t slot = task * together; slot < std::min(count, (task + 1) * together); ++slot) {
