@@ -63,7 +63,7 @@ std::string parse(const redoubt::MarkIds& ids, const redoubt::OutputParser::Opti
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3) return 0;
   redoubt::OutputParser::Options options;
-  options.format.tools = static_cast<redoubt::ToolSyntax>(data[0] % 5);
+  options.format.tools = static_cast<redoubt::ToolSyntax>(data[0] % 7);
   options.format.thinks = data[0] & 8;
   options.starts_in_reasoning = data[0] & 16;
   options.parse_tools = !(data[0] & 32);

@@ -301,6 +301,21 @@ class Commands(unittest.TestCase):
             first.stdout.close()
             self.assertEqual(first.wait(60), 0)
 
+    def test_a_model_that_is_being_loaded_is_not_waited_for(self):
+        never = self.folder / "never.gguf"
+        os.mkfifo(never)  # opening it waits for a writer that does not come
+        server = subprocess.Popen([BINARY, "serve", "--model", never, "--port", "0", "--data", self.folder / "d"], stdout=subprocess.PIPE, text=True)
+        try:
+            for line in server.stdout:
+                if line.startswith("loading"):
+                    break
+            server.terminate()
+            self.assertEqual(server.wait(20), 0)
+        finally:
+            server.kill()
+            server.stdout.close()
+            server.wait()
+
     def test_doctor_tells_what_it_found(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

@@ -4,7 +4,9 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -96,7 +98,9 @@ Result<HttpOptions> http_options(const ServeConfig& config) {
   return options;
 }
 
-// SIGTERM and SIGINT: the first lets open answers end, the second ends at once. They are blocked in every thread (call
+// SIGTERM and SIGINT: the first lets open answers end, the second ends at once, and so does the first while nothing
+// can be answered yet. A model that is being loaded is not waited for: the process ends under it, since the operating
+// system releases all that it holds. They are blocked in every thread (call
 // block() before any is made) and waited for in one.
 class StopSignals {
  public:
@@ -110,11 +114,14 @@ class StopSignals {
           wait();
           if (ended_) return;
           health.draining = true;
+          if (health.default_loading) end_now("stopping; the model was being loaded");
           fmt::print(stderr, "redoubt: stopping; open answers have {} s (again: at once)\n", drain_s);
           host.drain();
           std::thread drain([&] { server.drain(drain_s); });
-          wait();
+          wait_for(drain_s + kEndS);
           if (!ended_) server.stop();
+          if (!ended_) wait_for(kEndS);
+          if (!ended_) end_now("not everything ended in time");
           drain.join();
         }) {}
   ~StopSignals() {
@@ -136,6 +143,18 @@ class StopSignals {
     int which = 0;
     sigwait(&set, &which);
   }
+  static void wait_for(int seconds) {
+    const sigset_t set = signals();
+    const timespec time{seconds, 0};
+    while (sigtimedwait(&set, nullptr, &time) < 0 && errno == EINTR) {
+    }
+  }
+  [[noreturn]] static void end_now(const char* why) {
+    fmt::print(stderr, "redoubt: {}\n", why);
+    std::fflush(nullptr);
+    std::_Exit(0);
+  }
+  static constexpr int kEndS = 5;  // for what is not an answer
   std::atomic<bool> ended_{false};
   std::thread waiter_;  // last: it uses the rest
 };
@@ -188,6 +207,9 @@ Status serve(const ServeFlags& flags) {
   const auto metrics = std::make_shared<ServerMetrics>();
   metrics->set_host(host.get());
   ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
+  context.options.force_think = config.force_think;
+  REDOUBT_TRY(context.options.tool_syntax, parse_tool_syntax(config.tool_syntax));
+  REDOUBT_TRY(context.options.reasoning_field, parse_reasoning_field(config.reasoning_field));
   std::vector<Route> routes = make_routes(context);
   routes.push_back(metrics_route(metrics));
   const auto health = std::make_shared<HealthFlags>();

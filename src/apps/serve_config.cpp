@@ -127,8 +127,33 @@ Status ServeConfig::validate() const {
   if (max_queue < 1 || max_sequences < 1 || max_batch_tokens < 1) {
     return invalid("max_queue, max_sequences, max_batch_tokens: expected at least 1");
   }
+  REDOUBT_CHECK(parse_tool_syntax(tool_syntax));
+  REDOUBT_CHECK(parse_reasoning_field(reasoning_field));
   if (speculation_depth > 1024) return invalid("speculation_depth: at most 1024");
   return ok();
+}
+
+Result<std::optional<ToolSyntax>> parse_tool_syntax(std::string_view name) {
+  if (name == "auto") return std::optional<ToolSyntax>();
+  std::string known = "auto";
+  for (const auto& [text, syntax] : {std::pair<std::string_view, ToolSyntax>{"none", ToolSyntax::none},
+                                     {"deepseek_v3", ToolSyntax::deepseek_v3},
+                                     {"deepseek_v31", ToolSyntax::deepseek_v31},
+                                     {"deepseek_v32", ToolSyntax::deepseek_v32},
+                                     {"deepseek_v4", ToolSyntax::deepseek_v4},
+                                     {"hermes", ToolSyntax::hermes},
+                                     {"llama_json", ToolSyntax::llama_json}}) {
+    if (name == text) return std::optional(syntax);
+    known += fmt::format(", {}", text);
+  }
+  return invalid(fmt::format("tool_syntax: expected one of {}", known));
+}
+
+Result<ReasoningField> parse_reasoning_field(std::string_view name) {
+  if (name == "both") return ReasoningField::both;
+  if (name == "reasoning_content") return ReasoningField::reasoning_content;
+  if (name == "reasoning") return ReasoningField::reasoning;
+  return invalid("reasoning_field: expected both, reasoning_content or reasoning");
 }
 
 Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesystem::path& relative_to) try {
@@ -161,6 +186,9 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("unload_idle_s", config.unload_idle_s),
        field("max_loaded", config.max_loaded),
        field("drain_s", config.drain_s),
+       field("force_think", config.force_think),
+       field("tool_syntax", config.tool_syntax),
+       field("reasoning_field", config.reasoning_field),
        {"limits", [&](const YAML::Node& n) { return read_limits(n, config.limits); }}}));
   return config;
 } catch (const YAML::Exception& error) {

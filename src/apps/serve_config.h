@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "core/result.h"
 #include "engine/model_host.h"
 #include "server/http.h"
+#include "server/routes.h"
 
 namespace redoubt {
 
@@ -37,12 +39,21 @@ struct ServeConfig {
   int64_t drain_s = 30;       // for open answers after SIGTERM
   HttpLimits limits;
 
+  bool force_think = false;              // append "<think>\n" where a template does not
+  std::string tool_syntax = "auto";      // how the models write tool calls; auto: as their templates show
+  std::string reasoning_field = "both";  // both, reasoning_content, reasoning
+
   Status validate() const;
 };
 
 // An unknown key, a wrong type and a value out of range are errors that name the key and its line.
 Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesystem::path& relative_to);
 Result<ServeConfig> read_serve_config(const std::filesystem::path& file);
+
+// auto: nullopt. Errors: another name than none, deepseek_v3, deepseek_v31, deepseek_v32, deepseek_v4, hermes,
+// llama_json.
+Result<std::optional<ToolSyntax>> parse_tool_syntax(std::string_view name);
+Result<ReasoningField> parse_reasoning_field(std::string_view name);
 
 // One key a line; empty lines and lines that begin with # are skipped. Errors: a file that others may read, a key under
 // 16 characters, no key at all.

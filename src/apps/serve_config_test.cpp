@@ -31,6 +31,24 @@ TEST(ServeConfig, ReadsModelsAndLimits) {
   EXPECT_EQ(config->limits.max_headers, 50u);
 }
 
+TEST(ServeConfig, NamesOfSyntaxesAndFieldsAreKnownOrRefused) {
+  EXPECT_EQ(*parse_tool_syntax("auto"), std::nullopt);
+  EXPECT_EQ(*parse_tool_syntax("deepseek_v32"), ToolSyntax::deepseek_v32);
+  EXPECT_EQ(*parse_reasoning_field("reasoning"), ReasoningField::reasoning);
+  const auto config = parse_serve_config(
+      "models: [{path: /m}]\nforce_think: true\ntool_syntax: hermes\nreasoning_field: reasoning_content\n", "/");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_TRUE(config->force_think);
+  EXPECT_TRUE(config->validate());
+  ServeConfig other = *config;
+  other.tool_syntax = "hermse";
+  ASSERT_FALSE(other.validate());
+  EXPECT_NE(other.validate().error().message.find("llama_json"), std::string::npos);
+  other = *config;
+  other.reasoning_field = "thinking";
+  EXPECT_FALSE(other.validate());
+}
+
 TEST(ServeConfig, AnUnknownKeyIsAnErrorThatNamesItAndItsLine) {
   const std::string message = error_of("host: a\nprot: 1\n");
   EXPECT_NE(message.find("line 2: unknown key prot"), std::string::npos) << message;

@@ -79,7 +79,7 @@ Status chat_completions(ServerContext& context, const Json& body, const std::sha
 Status render_chat_request(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_chat_request(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options.force_think));
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   send_json(*writer, {{"prompt", prompt.text.text}, {"prompt_token_ids", model->tokenizer.encode(prompt.text)}});
   return ok();
 }

@@ -23,10 +23,6 @@ Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat) {
   return budget;
 }
 
-OutputFormat output_format(const ServerContext& context, const LoadedModel& model) {
-  return context.options.output_format.value_or(model.output_format);
-}
-
 }  // namespace
 
 Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param) {
@@ -48,13 +44,13 @@ Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap,
 
 Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const LoadedModel& model,
                                              const ChatRequest& chat) {
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(model, chat, context.options.force_think));
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(model, chat, context.options));
   return model.tokenizer.encode(prompt.text);
 }
 
 Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_ptr<LoadedModel>& model,
                                     const ChatRequest& chat) {
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options.force_think));
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   ChatGeneration out;
   REDOUBT_TRY(out.request, lower_generation(chat.generation, *model));
   GenerationRequest& request = out.request;
@@ -68,8 +64,8 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
   request.logprobs = chat.logprobs;
   request.top_logprobs = chat.top_logprobs;
 
-  OutputFormat format = output_format(context, *model);
-  if (prompt.tools != ToolSyntax::none && format.tools == ToolSyntax::none) format.tools = prompt.tools;
+  OutputFormat format = model->output_format;
+  format.tools = prompt.tools;
   const bool forced = chat.tool_choice == ToolChoice::required;
   if (forced) {
     REDOUBT_TRY(request.grammar, forced_call_grammar(chat));

@@ -37,6 +37,15 @@ std::string call_format(ToolSyntax syntax) {
     case ToolSyntax::deepseek_v31:
       return "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>NAME<｜tool▁sep｜>ARGUMENTS<｜tool▁call▁end｜>"
              "<｜tool▁calls▁end｜>";
+    case ToolSyntax::deepseek_v32:
+    case ToolSyntax::deepseek_v4: {
+      const std::string block = syntax == ToolSyntax::deepseek_v32 ? "function_calls" : "tool_calls";
+      return "<｜DSML｜" + block +
+             ">\n<｜DSML｜invoke name=\"NAME\">\n<｜DSML｜parameter name=\"KEY\" string=\"true|false\">VALUE"
+             "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜" +
+             block +
+             ">\nwith one parameter tag for each argument; string is \"false\" where VALUE is JSON and no string";
+    }
     case ToolSyntax::llama_json:
       return R"({"name": "NAME", "parameters": ARGUMENTS})";
     default:
@@ -135,7 +144,7 @@ Status cut_after_final_message(MarkedText& text, const Json& message, const std:
 
 }  // namespace
 
-Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, bool force_think) {
+Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options) {
   if (!model.chat_template) return no_template();
   const std::string& source = model.chat_template->source();
   ChatPrompt out;
@@ -151,7 +160,8 @@ Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatReques
   if (!wants_argument_objects(source)) dump_past_arguments(messages);
   if (offers_tools) {
     // A model that was taught no syntax is taught the commonest one in words.
-    out.tools = model.output_format.tools == ToolSyntax::none ? ToolSyntax::hermes : model.output_format.tools;
+    out.tools = options.tool_syntax.value_or(model.output_format.tools);
+    if (out.tools == ToolSyntax::none) out.tools = ToolSyntax::hermes;
     if (!renders_tools) add_system_text(messages, tools_text(request.tools, out.tools));
   }
 
@@ -166,7 +176,7 @@ Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatReques
   out.text = std::move(*rendered);
   if (request.continue_final_message) {
     REDOUBT_CHECK(cut_after_final_message(out.text, request.messages.back(), request.messages_param));
-  } else if (force_think && request.add_generation_prompt && model.output_format.thinks &&
+  } else if (options.force_think && request.add_generation_prompt && model.output_format.thinks &&
              !ends_inside_think(out.text.text)) {
     append_markup(out.text, "<think>\n");
   }

@@ -6,6 +6,7 @@
 
 #include "engine/model_host.h"
 #include "server/chat_request.h"
+#include "server/routes.h"
 
 namespace redoubt {
 
@@ -14,8 +15,9 @@ struct ChatPrompt {
   ToolSyntax tools = ToolSyntax::none;  // the call format that the prompt taught, if the request offers tools
 };
 
-// `force_think`: append "<think>\n" where the template does not open it and the model thinks.
+// Of the options: force_think appends "<think>\n" where the template does not open it and the model thinks; tool_syntax
+// is the one that is taught.
 // Errors: invalid_argument (no template, or the template's own message).
-Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, bool force_think);
+Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options);
 
 }  // namespace redoubt

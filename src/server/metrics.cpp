@@ -144,6 +144,25 @@ class ServerMetrics::EngineCounters {
           {{"reason", "deferred"}});
     gauge("vllm:kv_cache_usage_perc", "Share of cache blocks held by live sequences, 0 to 1.",
           blocks > 0 ? static_cast<double>(stats.cache_blocks_held) / blocks : 0);
+    const double tokens = blocks * kCacheBlockTokens;
+    const auto share = [](uint64_t part, uint64_t whole) {
+      return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+    };
+    gauge("sglang:num_running_reqs", "Requests in steps.", static_cast<double>(stats.running));
+    gauge("sglang:num_queue_reqs", "Requests in the queue.", static_cast<double>(stats.waiting));
+    gauge("sglang:num_used_tokens", "Tokens in cache blocks held by live sequences.",
+          static_cast<double>(stats.cache_blocks_held * kCacheBlockTokens));
+    gauge("sglang:max_total_num_tokens", "Tokens that the cache has room for.", tokens);
+    gauge("sglang:token_usage", "Share of the cache held by live sequences, 0 to 1.",
+          blocks > 0 ? static_cast<double>(stats.cache_blocks_held) / blocks : 0);
+    gauge("sglang:cache_hit_rate", "Share of prompt tokens found in the prefix cache.",
+          share(stats.prefix_hits, stats.prefix_queries));
+    gauge("sglang:spec_accept_rate", "Share of drafted tokens found right.",
+          share(stats.accepted_draft_tokens, stats.draft_tokens));
+    gauge("sglang:spec_accept_length", "Tokens of a verified draft, its own next token included.",
+          stats.drafts > 0 ? 1 + share(stats.accepted_draft_tokens, stats.drafts) : 0);
+    gauge("llamacpp:requests_processing", "Requests in steps.", static_cast<double>(stats.running));
+    gauge("llamacpp:requests_deferred", "Requests in the queue.", static_cast<double>(stats.waiting));
     gauge("vllm:cache_config_info", "The cache; the value is always 1.", 1,
           {{"num_gpu_blocks", std::to_string(stats.cache_blocks_total)}});
   }
@@ -161,6 +180,16 @@ class ServerMetrics::EngineCounters {
     counter("vllm:spec_decode_num_drafts_total", "Drafts verified.", total.drafts);
     counter("vllm:spec_decode_num_draft_tokens_total", "Drafted tokens verified.", total.draft_tokens);
     counter("vllm:spec_decode_num_accepted_tokens_total", "Drafted tokens found right.", total.accepted_draft_tokens);
+    counter("sglang:prompt_tokens_total", "Prompt tokens computed.", total.prompt_tokens);
+    counter("sglang:generation_tokens_total", "Tokens generated.", total.generation_tokens);
+    counter("sglang:cached_tokens_total", "Prompt tokens found in the prefix cache.", total.prefix_hits);
+    counter("sglang:num_retracted_reqs", "Sequences put back to wait for cache blocks.", total.preemptions);
+    counter("llamacpp:prompt_tokens_total", "Prompt tokens computed.", total.prompt_tokens);
+    counter("llamacpp:tokens_predicted_total", "Tokens generated.", total.generation_tokens);
+    counter("llamacpp:n_decode_total", "Steps.", total.steps);
+    counter("llamacpp:spec_decode_num_draft_tokens_total", "Drafted tokens verified.", total.draft_tokens);
+    counter("llamacpp:spec_decode_num_accepted_tokens_total", "Drafted tokens found right.",
+            total.accepted_draft_tokens);
   }
 
   std::mutex mutex_;
@@ -170,6 +199,9 @@ class ServerMetrics::EngineCounters {
 
 ServerMetrics::ServerMetrics() : engines_(std::make_unique<EngineCounters>()) {
   registry_.add_collector([this](std::vector<MetricsRegistry::Sample>& samples) { engines_->collect(samples); });
+  for (const char* name : {"time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds"})
+    registry_.add_alias(std::string("sglang:") + name, std::string("vllm:") + name);
+  registry_.add_alias("sglang:queue_time_seconds", "vllm:request_queue_time_seconds");
 }
 ServerMetrics::~ServerMetrics() = default;
 

@@ -1,9 +1,10 @@
 // What the server counts: vLLM's names, so that existing dashboards, autoscalers and gateways work unchanged, and
-// deepseek_inference_latency_seconds. Labels: model_name, engine ("0").
+// deepseek_inference_latency_seconds; the same counts under the names of SGLang and llama.cpp as far as they have them.
+// Labels: model_name, engine ("0").
 //
 // The protocol handlers call observe_*; gauges and token counters are read from the engines at the scrape. A token
 // counter of a model that was unloaded goes on from where it was (a counter may never fall). Thread safety: any thread.
-// Source of names and buckets: vLLM's documentation of its metrics.
+// Source of names and buckets: vLLM's documentation of its metrics; SGLang's and llama.cpp's.
 #pragma once
 
 #include <cstdint>

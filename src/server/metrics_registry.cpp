@@ -145,6 +145,32 @@ void MetricsRegistry::add_collector(Collector collector) {
   collectors_.push_back(std::move(collector));
 }
 
+void MetricsRegistry::add_alias(std::string_view alias, std::string_view of) {
+  const std::lock_guard lock(mutex_);
+  aliases_[std::string(alias)] = of;
+}
+
+void MetricsRegistry::append_family(std::string& out, const std::string& name, const Family& family) {
+  append_header(out, name, family.help, family.kind);
+  for (const auto& [labels, counter] : family.counters) {
+    out += fmt::format("{}{} {}\n", name, braced(labels), counter->value());
+  }
+  for (const auto& [labels, gauge] : family.gauges) {
+    out += fmt::format("{}{} {}\n", name, braced(labels), number(gauge->value()));
+  }
+  for (const auto& [labels, histogram] : family.histograms) {
+    const Histogram::Snapshot snapshot = histogram->snapshot();
+    const std::string before = labels.empty() ? labels : labels + ",";
+    for (size_t i = 0; i < snapshot.cumulative.size(); ++i) {
+      const bool last = i + 1 == snapshot.cumulative.size();
+      out += fmt::format("{}_bucket{{{}le=\"{}\"}} {}\n", name, before,
+                         last ? std::string("+Inf") : number(histogram->upper_bounds()[i]), snapshot.cumulative[i]);
+    }
+    out += fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, braced(labels), number(snapshot.sum), name, braced(labels),
+                       snapshot.cumulative.back());
+  }
+}
+
 std::string MetricsRegistry::text() const {
   std::string out;
   std::vector<Collector> collectors;
@@ -152,25 +178,10 @@ std::string MetricsRegistry::text() const {
     const std::lock_guard lock(mutex_);
     collectors = collectors_;
     for (const auto& [name, family] : families_) {
-      append_header(out, name, family->help, family->kind);
-      for (const auto& [labels, counter] : family->counters) {
-        out += fmt::format("{}{} {}\n", name, braced(labels), counter->value());
-      }
-      for (const auto& [labels, gauge] : family->gauges) {
-        out += fmt::format("{}{} {}\n", name, braced(labels), number(gauge->value()));
-      }
-      for (const auto& [labels, histogram] : family->histograms) {
-        const Histogram::Snapshot snapshot = histogram->snapshot();
-        const std::string before = labels.empty() ? labels : labels + ",";
-        for (size_t i = 0; i < snapshot.cumulative.size(); ++i) {
-          const bool last = i + 1 == snapshot.cumulative.size();
-          out += fmt::format("{}_bucket{{{}le=\"{}\"}} {}\n", name, before,
-                             last ? std::string("+Inf") : number(histogram->upper_bounds()[i]), snapshot.cumulative[i]);
-        }
-        out += fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, braced(labels), number(snapshot.sum), name,
-                           braced(labels), snapshot.cumulative.back());
-      }
+      append_family(out, name, *family);
     }
+    for (const auto& [alias, of] : aliases_)
+      if (const auto found = families_.find(of); found != families_.end()) append_family(out, alias, *found->second);
   }
   // Collectors ask engines, so they run without our lock; samples of one name are put together.
   std::vector<Sample> samples;

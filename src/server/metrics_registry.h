@@ -84,6 +84,9 @@ class MetricsRegistry {
   Histogram& histogram(std::string_view name, std::string_view help, const std::vector<double>& upper_bounds,
                        const MetricLabels& labels = {});
 
+  // The same series under a second name; `of` may be made later.
+  void add_alias(std::string_view alias, std::string_view of);
+
   // Series whose values are read at the scrape. A collector adds samples; kinds: "gauge" or "counter".
   struct Sample {
     std::string name, help, kind;
@@ -97,10 +100,12 @@ class MetricsRegistry {
 
  private:
   struct Family;
+  static void append_family(std::string& out, const std::string& name, const Family& family);
   Family& family(std::string_view name, std::string_view help, std::string_view kind);
 
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Family>, std::less<>> families_;
+  std::map<std::string, std::string, std::less<>> aliases_;  // alias: the name it stands for
   std::vector<Collector> collectors_;
 };
 

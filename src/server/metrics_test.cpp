@@ -21,6 +21,16 @@ TEST(Metrics, TextIsThePrometheusFormat) {
             "h_sum{m=\"r1\"} 7.65\nh_count{m=\"r1\"} 4\n");
 }
 
+TEST(Metrics, AnAliasIsTheSameSeries) {
+  MetricsRegistry registry;
+  registry.add_alias("other:c_total", "c_total");
+  EXPECT_EQ(registry.text(), "");
+  registry.counter("c_total", "C.", {{"m", "r1"}}).add(2);
+  EXPECT_EQ(registry.text(),
+            "# HELP c_total C.\n# TYPE c_total counter\nc_total{m=\"r1\"} 2\n"
+            "# HELP other:c_total C.\n# TYPE other:c_total counter\nother:c_total{m=\"r1\"} 2\n");
+}
+
 TEST(Metrics, NoCountIsLostBetweenThreads) {
   MetricsRegistry registry;
   std::vector<std::thread> threads;
@@ -55,6 +65,7 @@ TEST(Metrics, AFinishedRequestIsSeenUnderTheNamesDashboardsKnow) {
   for (const char* line : {"vllm:time_to_first_token_seconds_bucket{model_name=\"r1\",engine=\"0\",le=\"0.02\"} 0\n",
                            "vllm:time_to_first_token_seconds_bucket{model_name=\"r1\",engine=\"0\",le=\"0.04\"} 1\n",
                            "vllm:inter_token_latency_seconds_count{model_name=\"r1\",engine=\"0\"} 1\n",
+                           "sglang:inter_token_latency_seconds_count{model_name=\"r1\",engine=\"0\"} 1\n",
                            "vllm:request_time_per_output_token_seconds_sum{model_name=\"r1\",engine=\"0\"} 0.2\n",
                            "vllm:request_success_total{model_name=\"r1\",engine=\"0\",finished_reason=\"length\"} 1\n",
                            "vllm:request_success_total{model_name=\"r1\",engine=\"0\",finished_reason=\"stop\"} 0\n",

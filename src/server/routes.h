@@ -18,8 +18,8 @@ enum class ReasoningField : uint8_t { both, reasoning_content, reasoning };
 
 struct ApiOptions {
   ReasoningField reasoning_field = ReasoningField::both;
-  bool force_think = false;                   // append "<think>\n" where a template does not
-  std::optional<OutputFormat> output_format;  // overrides what the template shows
+  bool force_think = false;               // append "<think>\n" where a template does not
+  std::optional<ToolSyntax> tool_syntax;  // overrides what the template shows
   std::string version = "0.1.0";
   std::string fingerprint = "redoubt-0.1.0";  // system_fingerprint: what else the bits depend on
 };

@@ -118,7 +118,7 @@ Status detokenize(ServerContext& context, const Json& body, const std::shared_pt
 Status apply_template(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_prompt_only(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options.force_think));
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   send_json(*writer, {{"prompt", prompt.text.text}});
   return ok();
 }

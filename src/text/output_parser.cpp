@@ -34,7 +34,9 @@ OutputFormat detect_output_format(std::string_view chat_template, const Tokenize
   const auto has = [&](std::string_view what) { return chat_template.find(what) != std::string_view::npos; };
   OutputFormat format;
   format.thinks = has("<think>") || tokenizer.find("<think>").has_value();
-  if (has("<｜tool▁call▁begin｜>")) {
+  if (has("｜DSML｜")) {
+    format.tools = has("function_calls>") ? ToolSyntax::deepseek_v32 : ToolSyntax::deepseek_v4;
+  } else if (has("<｜tool▁call▁begin｜>")) {
     format.tools = has("```json") ? ToolSyntax::deepseek_v3 : ToolSyntax::deepseek_v31;
   } else if (has("<tool_call>")) {
     format.tools = ToolSyntax::hermes;

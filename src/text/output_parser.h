@@ -24,6 +24,8 @@ enum class ToolSyntax : uint8_t {
   deepseek_v31,  // V3.1: call_begin NAME sep ARGS
   hermes,        // <tool_call>{"name":…,"arguments":…}</tool_call>
   llama_json,    // {"name":…,"parameters":…} as the whole answer
+  deepseek_v32,  // V3.2: a block <｜DSML｜function_calls> of invoke and parameter tags
+  deepseek_v4,   // V4: the same in <｜DSML｜tool_calls>; either is read where one of them is expected
 };
 
 // What the template shows: which marks it writes for tool calls, and whether it knows <think>.

@@ -17,7 +17,8 @@ constexpr std::array<std::string_view, kMarks> kMarkTexts{"<think>",
                                                           "<｜tool▁sep｜>",
                                                           "<tool_call>",
                                                           "</tool_call>",
-                                                          "<|python_tag|>"};
+                                                          "<|python_tag|>",
+                                                          "｜DSML｜"};
 constexpr std::string_view kBlanks = " \n\r\t";
 constexpr size_t kMaxHeaderBytes = 1024;  // of a call's type, name and fence: longer is no call
 
@@ -37,6 +38,10 @@ bool is_fence(std::string_view text) {
 
 bool is_deepseek(ToolSyntax syntax) { return syntax == ToolSyntax::deepseek_v3 || syntax == ToolSyntax::deepseek_v31; }
 
+bool is_dsml(ToolSyntax syntax) { return syntax == ToolSyntax::deepseek_v32 || syntax == ToolSyntax::deepseek_v4; }
+
+constexpr std::string_view kDsmlToken = "\xff";
+
 }  // namespace
 
 std::string_view mark_text(Mark mark) { return kMarkTexts[static_cast<size_t>(mark)]; }
@@ -50,7 +55,16 @@ AnswerParser::AnswerParser(const MarkIds& ids, const OutputParser::Options& opti
   }
 }
 
+std::string_view AnswerParser::dsml_mark() const {
+  return ids_[static_cast<size_t>(Mark::dsml)] ? kDsmlToken : mark_text(Mark::dsml);
+}
+
 void AnswerParser::emit(Kind kind, std::string_view text) {
+  std::string spelled;
+  if (ids_[static_cast<size_t>(Mark::dsml)] && text.find(kDsmlToken) != std::string_view::npos) {
+    for (const char c : text) spelled += c == kDsmlToken[0] ? mark_text(Mark::dsml) : std::string_view(&c, 1);
+    text = spelled;
+  }
   if (trim_newline_ && !text.empty() && (kind == Kind::reasoning || kind == Kind::content)) {
     if (text.front() == '\n') text.remove_prefix(1);
     trim_newline_ = false;
@@ -145,6 +159,8 @@ bool AnswerParser::accepts(Mark mark) const {
       return tools == ToolSyntax::hermes && (place_ == Place::object || place_ == Place::after);
     case Mark::python_tag:
       return tools == ToolSyntax::llama_json && in_answer;
+    case Mark::dsml:
+      break;  // no mark by itself
   }
   return false;
 }
@@ -199,6 +215,8 @@ void AnswerParser::take(Mark mark) {
         end_call(Place::after);
       }
       break;
+    case Mark::dsml:
+      break;
   }
 }
 
@@ -209,6 +227,10 @@ std::vector<OutputEvent> AnswerParser::push(int32_t token, std::string_view text
     // The decoder may release the end of earlier text together with the mark; a control token has no text at all.
     const std::string_view literal = text.ends_with(mark_text(mark)) ? mark_text(mark) : std::string_view();
     held_ += text.substr(0, text.size() - literal.size());
+    if (mark == Mark::dsml) {
+      held_ += kDsmlToken;
+      break;
+    }
     while (step(/*final=*/true)) {  // nothing spelled goes on across a token
     }
     if (accepts(mark)) {
@@ -223,7 +245,7 @@ std::vector<OutputEvent> AnswerParser::push(int32_t token, std::string_view text
     }
     return std::exchange(events_, {});
   }
-  held_ += text;
+  if (token != ids_[static_cast<size_t>(Mark::dsml)]) held_ += text;
   while (step(false)) {
   }
   return std::exchange(events_, {});
@@ -232,7 +254,8 @@ std::vector<OutputEvent> AnswerParser::push(int32_t token, std::string_view text
 std::vector<OutputEvent> AnswerParser::finish() {
   while (step(true)) {
   }
-  if (place_ == Place::between && raw_.empty()) held_.clear();  // white space after the last call
+  if (place_ == Place::between && raw_.empty()) held_.clear();         // white space after the last call
+  if (place_ == Place::dsml && calls_ > calls_before_) held_.clear();  // a tag that was cut
   raw_ += std::exchange(held_, {});
   if (in_call_ || place_ == Place::after) {
     end_call(Place::content);
@@ -251,6 +274,7 @@ bool AnswerParser::step(bool final) {
       return step_text(Kind::reasoning, {Mark::think_end}, final);
     case Place::content:
       if (!options_.parse_tools) return step_text(Kind::content, {}, final);
+      if (is_dsml(options_.format.tools)) return step_before_dsml(final);
       if (is_deepseek(options_.format.tools))
         return step_text(Kind::content, {Mark::calls_begin, Mark::call_begin}, final);
       if (options_.format.tools == ToolSyntax::hermes) return step_text(Kind::content, {Mark::hermes_begin}, final);
@@ -268,6 +292,8 @@ bool AnswerParser::step(bool final) {
       return step_after(final);
     case Place::object:
       return step_object(final);
+    case Place::dsml:
+      return step_dsml(final);
   }
   return false;
 }
@@ -493,6 +519,56 @@ bool AnswerParser::step_object(bool final) {
   }
   held_.clear();
   return false;
+}
+
+// Content, up to where a block of calls begins; the blank lines before one are no text.
+bool AnswerParser::step_before_dsml(bool final) {
+  size_t at = held_.size(), length = 0;
+  const auto beginnings = DsmlReader(dsml_mark()).beginnings();
+  for (const std::string& beginning : beginnings) {
+    const size_t found = held_.find(beginning);
+    if (found < at) at = found, length = beginning.size();
+  }
+  if (length == 0 && !final) {
+    for (const std::string& beginning : beginnings) {
+      for (size_t n = std::min(beginning.size() - 1, held_.size()); n > 0; --n) {
+        if (held_.compare(held_.size() - n, n, beginning, 0, n) != 0) continue;
+        at = std::min(at, held_.size() - n);
+        break;
+      }
+    }
+  }
+  emit(Kind::content, std::string_view(held_).substr(0, at));
+  raw_ += held_.substr(at, length);
+  held_.erase(0, at + length);
+  if (length == 0) return false;
+  place_ = Place::dsml;
+  dsml_.emplace(dsml_mark());
+  calls_before_ = calls_;
+  return true;
+}
+
+bool AnswerParser::step_dsml(bool final) {
+  const std::string before = held_;
+  const DsmlReader::State state = dsml_->read(held_, final);
+  raw_ += before.substr(0, before.size() - held_.size());
+  for (DsmlReader::Step& step : dsml_->take_steps()) {
+    if (step.kind == Kind::tool_begin) {
+      begin_call(std::move(step.text));
+    } else if (step.kind == Kind::tool_end) {
+      end_call(Place::dsml);
+    } else {
+      emit(step.kind, step.text);
+    }
+  }
+  const bool called = calls_ > calls_before_;
+  if (called) raw_.clear();
+  if (state == DsmlReader::State::open) return false;
+  if (called)
+    place_ = state == DsmlReader::State::ended ? Place::after : Place::content;
+  else
+    give_back();
+  return true;
 }
 
 }  // namespace redoubt

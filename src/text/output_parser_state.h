@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/dsml_reader.h"
 #include "text/output_parser.h"
 #include "text/tool_call_scanner.h"
 
@@ -29,8 +30,9 @@ enum class Mark : uint8_t {
   hermes_begin,
   hermes_end,
   python_tag,
+  dsml,  // part of the tags of DeepSeek V3.2 and V4
 };
-constexpr size_t kMarks = 10;
+constexpr size_t kMarks = 11;
 std::string_view mark_text(Mark mark);
 using MarkIds = std::array<std::optional<int32_t>, kMarks>;
 MarkIds find_marks(const Tokenizer& tokenizer);
@@ -58,6 +60,7 @@ class AnswerParser {
     arguments,     // DeepSeek: inside the arguments
     after,         // behind a call: its closing mark, a fence, white space
     object,        // Hermes, Llama: inside the call's object, or before its brace
+    dsml,          // DeepSeek V3.2 and V4: inside a block of calls
   };
 
   bool step(bool final);  // moves on in held_; false if it needs more
@@ -69,6 +72,8 @@ class AnswerParser {
   bool step_arguments(bool final);
   bool step_after(bool final);
   bool step_object(bool final);
+  bool step_before_dsml(bool final);
+  bool step_dsml(bool final);
   bool accepts(Mark mark) const;  // whether the mark means something here
   void take(Mark mark);
 
@@ -87,6 +92,8 @@ class AnswerParser {
   void give_back();  // what was held as a call is content
   void enter_content();
   void emit(OutputEvent::Kind kind, std::string_view text);
+  // What stands for ｜DSML｜ in held_: the text itself, or, where it is a token, a byte that no text has.
+  std::string_view dsml_mark() const;
 
   MarkIds ids_;
   OutputParser::Options options_;
@@ -97,6 +104,8 @@ class AnswerParser {
   std::optional<std::string> before_separator_;
   JsonNesting nesting_;
   CallObject object_{false};
+  std::optional<DsmlReader> dsml_;
+  int calls_before_ = 0;  // the block that dsml_ reads
   bool in_call_ = false;  // tool_begin is out, tool_end is not
   bool object_begun_ = false;
   bool trim_newline_ = false;

@@ -19,7 +19,7 @@ MarkIds ids_of(std::initializer_list<Mark> marks) {
 const MarkIds kText{};
 const MarkIds kAll =
     ids_of({Mark::think_begin, Mark::think_end, Mark::calls_begin, Mark::calls_end, Mark::call_begin, Mark::call_end,
-            Mark::call_separator, Mark::hermes_begin, Mark::hermes_end, Mark::python_tag});
+            Mark::call_separator, Mark::hermes_begin, Mark::hermes_end, Mark::python_tag, Mark::dsml});
 const MarkIds kThink = ids_of({Mark::think_begin, Mark::think_end});
 
 std::string show(const std::vector<OutputEvent>& events) {
@@ -141,6 +141,53 @@ TEST(OutputParser, DeepSeekCalls) {
     EXPECT_EQ(parse(ids, with, "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1"), "CALL0:f/ARGS:{\"a\": 1/END");
     EXPECT_EQ(parse(ids, options(ToolSyntax::none), one), "C:" + one);  // tools were not offered
   }
+}
+
+TEST(OutputParser, DsmlCalls) {
+  const auto block = [](std::string name, const std::string& inside) {
+    return "<｜DSML｜" + name + ">\n" + inside + "</｜DSML｜" + name + ">";
+  };
+  const std::string one =
+      "<｜DSML｜invoke name=\"get\">\n<｜DSML｜parameter name=\"city\" string=\"true\">Pa\"ris\n</｜DSML｜x "
+      "é</｜DSML｜parameter>\n"
+      "<｜DSML｜parameter name=\"n\" string=\"false\">12</｜DSML｜parameter>\n<｜DSML｜parameter name=\"o\" "
+      "string=\"false\">{\"a\": [1]}</｜DSML｜parameter>\n</｜DSML｜invoke>\n";
+  const std::string two = "<｜DSML｜invoke name=\"put\">\n\n</｜DSML｜invoke>\n";
+  const std::string first = R"(CALL0:get/ARGS:{"city": "Pa\"ris\n</｜DSML｜x é", "n": 12, "o": {"a": [1]}}/END)";
+  for (const MarkIds& ids : {kText, kThink, kAll}) {
+    for (const ToolSyntax syntax : {ToolSyntax::deepseek_v32, ToolSyntax::deepseek_v4}) {
+      const auto with = options(syntax);
+      EXPECT_EQ(parse(ids, with, "hi\n\n" + block("function_calls", one + two)),
+                "C:hi/" + first + "/CALL1:put/ARGS:{}/END");
+      EXPECT_EQ(parse(ids, with, block("tool_calls", one)), first);
+      EXPECT_EQ(parse(ids, with, "\n\n" + block("tool_calls", one) + "\nbye"), first + "/C:\nbye");
+      EXPECT_EQ(parse(ids, options(syntax, true), "t</think>\n\n" + block("tool_calls", two)),
+                "R:t/CALL0:put/ARGS:{}/END");
+      // What is said to be JSON and is none is a string; a tag without `string` holds either.
+      EXPECT_EQ(
+          parse(ids, with,
+                "<｜DSML｜tool_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"a\" string=\"false\">tru"
+                "</｜DSML｜parameter><｜DSML｜parameter name=\"b\">null</｜DSML｜parameter></｜DSML｜invoke>"),
+          "CALL0:f/ARGS:{\"a\": \"tru\", \"b\": null}/END");
+      // Cut in the middle of a value; in the middle of a tag.
+      EXPECT_EQ(parse(ids, with,
+                      "<｜DSML｜tool_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"a\" "
+                      "string=\"true\">half</｜DS"),
+                "CALL0:f/ARGS:{\"a\": \"half</｜DS/END");
+      EXPECT_EQ(parse(ids, with, block("tool_calls", two).substr(0, block("tool_calls", two).size() - 4)),
+                "CALL0:put/ARGS:{}/END");
+      for (const std::string text :
+           {"a <｜DSML｜ b", "<｜DSML｜tool_calls>nothing", "\n\n<｜DSML｜tool_calls>", "x\n\ny\n",
+            "<｜DSML｜tool_calls><｜DSML｜invoke name=\"\">", "<｜DSML｜invoke name=\"f\">",
+            "\n\n<｜DSML｜tool_calls>\n</｜DSML｜tool_calls>"}) {
+        EXPECT_EQ(parse(ids, with, text), "C:" + text);
+      }
+      EXPECT_EQ(parse(ids, options(ToolSyntax::none), block("tool_calls", two)), "C:" + block("tool_calls", two));
+    }
+  }
+  // Typed as characters it is text, where the vocabulary has the token.
+  AnswerParser typed(kAll, options(ToolSyntax::deepseek_v4));
+  EXPECT_EQ(show(typed.push(0, "<｜DSML｜tool_calls>x")), "C:<｜DSML｜tool_calls>x");
 }
 
 TEST(OutputParser, HermesCalls) {
