@@ -10,8 +10,8 @@ namespace redoubt {
 namespace grammar {
 namespace {
 
-constexpr size_t kMaxSchemaBytes = size_t{16} << 20;  // of all schemas met, each spelled out once
-constexpr size_t kMaxFlattened = 50'000;              // references and allOf parts followed
+constexpr size_t kMaxSchemaBytes = size_t{4} << 20;  // of all schemas met, each spelled out once
+constexpr size_t kMaxFlattened = 20'000;             // references and allOf parts followed
 constexpr int kMaxFlattenDepth = 40;
 constexpr size_t kMaxAlternatives = 500;
 

@@ -1,5 +1,7 @@
 #include "text/pretokenizer_known.h"
 
+#include <algorithm>
+
 #include "text/pretokenizer_classes.h"
 
 namespace redoubt {
@@ -235,6 +237,8 @@ KnownSplitter known_splitter(std::span<const SplitRule> splits) {
   if (is({patterns::kLlama3})) return split_gpt4<3>;
   if (is({patterns::kGpt2})) return split_gpt2;
   if (is({R"(\p{N})", patterns::kGpt2})) return split_smollm;
+  if (std::ranges::equal(splits, patterns::deepseek_llm())) return split_deepseek_llm;
+  if (std::ranges::equal(splits, patterns::deepseek_coder())) return split_deepseek_coder;
   return nullptr;
 }
 

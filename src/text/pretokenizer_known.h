@@ -22,6 +22,12 @@ KnownSplitter known_splitter(std::span<const SplitRule> splits);
 namespace patterns {
 extern const std::string_view kGpt2, kQwen2, kLlama3;
 extern const std::string_view kDeepSeekV3Digits, kDeepSeekV3Cjk, kDeepSeekV3Words;
+std::vector<SplitRule> deepseek_llm();  // V2's
+std::vector<SplitRule> deepseek_coder();
 }  // namespace patterns
+
+// Of these two (pretokenizer_deepseek_llm.cpp).
+void split_deepseek_llm(std::string_view text, std::vector<size_t>& ends);
+void split_deepseek_coder(std::string_view text, std::vector<size_t>& ends);
 
 }  // namespace redoubt

@@ -23,10 +23,11 @@ class RandomText {
     const size_t length = pick(40);
     while (text.size() < length) {
       static const std::vector<std::string> kCommon{
-          " ",      "  ",     "\n",   "\r\n",    "\t",   "\r", "'s",   "'LL",    "'ve",    "'\u017f", "a",
-          "Zb",     "word",   "7",    "42",      "1234", ".",  "-",    "(x",     "_",      "$",       "+=",
-          "\u00a0", "\u3000", "é",    "e\u0301", "中",   "国", "ひ",   "ー",     "・",     "\u309b",  "\u200d",
-          "\u180e", "\u0085", "🙂", "한",      "١",    "½",  "\x01", "\u2028", "\u0300", "\ufeff",  "ß"};
+          " ",      "  ",     "\n",     "\r\n",   "\t",     "\r",      "'s",     "'LL", "'ve", "'\u017f",
+          "a",      "Zb",     "word",   "7",      "42",     "1234",    ".",      "-",   "(x",  "_",
+          "$",      "+=",     "\u00a0", "\u3000", "é",      "e\u0301", "中",     "国",  "ひ",  "ー",
+          "・",     "\u309b", "\u200d", "\u180e", "\u0085", "🙂",    "한",     "١",   "½",   "\x01",
+          "\u2028", "\u0300", "\ufeff", "ß",      "café",   "\u2018",  "\u3001", "①",   "Ḁ"};
       if (pick(5) != 0) {
         text += kCommon[pick(kCommon.size())];
         continue;
@@ -74,7 +75,8 @@ TEST_P(KnownSplitters, EqualTheirRegularExpressionsOnRandomText) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Published, KnownSplitters,
-                         testing::Values("deepseek-v3", "llama-bpe", "qwen2", "smollm", "gpt-2"));
+                         testing::Values("deepseek-v3", "deepseek-llm", "deepseek-coder", "llama-bpe", "qwen2",
+                                         "smollm", "gpt-2"));
 
 TEST(Pretokenizer, CutsDeepSeekV3AsDocumented) {
   const auto pretokenizer = Pretokenizer::make(named_pretokenizer("deepseek-v3")->splits);
