@@ -26,6 +26,8 @@ class NotingModel final : public Model {
   int64_t cache_block_bytes() const override { return 1; }
   Status reserve_cache(int64_t) override { return ok(); }
   int64_t num_cache_blocks() const override { return 0; }
+  void read_block(int32_t, std::span<std::byte>) const override {}
+  void write_block(int32_t, std::span<const std::byte>) override {}
   void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override {
     int64_t rows = 0;
     steps.emplace_back();

@@ -32,7 +32,8 @@ namespace {
 
 struct ServeFlags {
   std::string config_file;
-  std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, api_key_file, speculation;
+  std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, api_key_file, speculation,
+      prefix_cache_dir;
   std::optional<int64_t> port, threads, context;
 };
 
@@ -56,6 +57,7 @@ Result<ServeConfig> read_config(const ServeFlags& flags) {
   override_by(flags.kernels, config.kernels);
   override_by(flags.cache_type, config.cache_type);
   override_by(flags.speculation, config.speculation);
+  override_by(flags.prefix_cache_dir, config.prefix_cache_dir);
   override_by(flags.threads, config.threads);
   override_by(flags.context, config.context);
   override_by(flags.api_key_file, config.api_key_file);
@@ -79,6 +81,8 @@ Result<ModelHostOptions> host_options(const ServeConfig& config) {
   options.engine.max_sequences = config.max_sequences;
   options.engine.max_batch_tokens = config.max_batch_tokens;
   options.engine.prefix_cache = config.prefix_cache;
+  if (!config.prefix_cache_dir.empty())
+    options.disk_cache = {.directory = config.prefix_cache_dir, .max_bytes = config.prefix_cache_bytes};
   REDOUBT_TRY(options.engine.speculation.mode, parse_speculation(config.speculation));
   options.engine.speculation.max_depth = config.speculation_depth;
   options.unload_idle_s = config.unload_idle_s;
@@ -257,6 +261,8 @@ void add_serve(CLI::App& app, Pending& pending) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--cache-bytes", flags->cache_bytes, "Memory for the cache, such as 8G [half of what is left]");
   command->add_option("--cache-type", flags->cache_type, "f32, bf16 or q8 [bf16]");
+  command->add_option("--prefix-cache-dir", flags->prefix_cache_dir,
+                      "Keeps prompts' cache blocks there, over restarts");
   command->add_option("--speculation", flags->speculation,
                       "Drafted tokens: auto, off, ngram or mtp; changes no answer [auto]");
   command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, neon or auto [auto]")

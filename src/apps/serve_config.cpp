@@ -181,6 +181,14 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("max_sequences", config.max_sequences),
        field("max_batch_tokens", config.max_batch_tokens),
        field("prefix_cache", config.prefix_cache),
+       {"prefix_cache_dir",
+        [&](const YAML::Node& n) -> Status {
+          REDOUBT_CHECK(read(n, "prefix_cache_dir", config.prefix_cache_dir));
+          if (!config.prefix_cache_dir.empty()) config.prefix_cache_dir = relative_to / config.prefix_cache_dir;
+          return ok();
+        }},
+       {"prefix_cache_bytes",
+        [&](const YAML::Node& n) { return read_size(n, "prefix_cache_bytes", config.prefix_cache_bytes); }},
        field("speculation", config.speculation),
        field("speculation_depth", config.speculation_depth),
        field("unload_idle_s", config.unload_idle_s),

@@ -32,7 +32,9 @@ struct ServeConfig {
   int64_t max_sequences = 256;     // that run at once
   int64_t max_batch_tokens = 512;  // of one step
   bool prefix_cache = true;
-  std::string speculation = "auto";  // auto, off, ngram, mtp
+  std::string prefix_cache_dir;                               // "": no cache on disk
+  int64_t prefix_cache_bytes = DiskCacheOptions().max_bytes;  // on disk
+  std::string speculation = "auto";                           // auto, off, ngram, mtp
   int64_t speculation_depth = SpeculationOptions().max_depth;
   int64_t unload_idle_s = 0;  // 0: never
   int64_t max_loaded = 0;     // models at once; 0: as memory allows

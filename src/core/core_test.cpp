@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -7,6 +8,7 @@
 #include "core/dtype.h"
 #include "core/float_bits.h"
 #include "core/json.h"
+#include "core/sha256.h"
 #include "core/thread_pool.h"
 #include "core/utf8.h"
 
@@ -66,6 +68,21 @@ TEST(Utf8, IncompleteCharactersAreHeldBack) {
   EXPECT_FALSE(is_valid_utf8("\xc0\x80"));
   EXPECT_FALSE(is_valid_utf8("\xed\xa0\x80"));
   EXPECT_EQ(repair_utf8("a\xf0\x9f\x98z"), "a\xef\xbf\xbdz");
+}
+
+TEST(Sha256, GivesThePublishedDigests) {
+  const auto hex = [](std::string_view text) {
+    std::string out;
+    for (const uint8_t byte : Sha256().add(text).finish()) out += fmt::format("{:02x}", byte);
+    return out;
+  };
+  EXPECT_EQ(hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(hex(std::string(55, 'a')), "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318");
+  EXPECT_EQ(hex(std::string(56, 'a')), "b35439a4ac6f0948b6d6f9e3c6af0f5f590ce20f1bde7090ef7970686ec6738a");
+  EXPECT_EQ(hex(std::string(64, 'a')), "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb");
+  EXPECT_EQ(hex(std::string(1000, 'a')), "41edece42d63e8d9bf515a9ba6932e1c20cbc9f5a5d134645adb5db1b9737ea3");
+  EXPECT_EQ(Sha256().add_number(0x6261).finish(), Sha256().add(std::string_view("ab\0\0\0\0\0\0", 8)).finish());
 }
 
 TEST(ThreadPool, EveryChunkRunsOnce) {

@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "engine/admission.h"
+#include "engine/disk_cache.h"
 #include "engine/memory_room.h"
 #include "engine/step_loop.h"
 
@@ -36,10 +37,21 @@ class LiveGeneration final : public Generation {
 };
 
 // Lengths go before the names, so that no two triples join to one key.
-std::string cache_space(const GenerationRequest& request, bool shared_between_requests, uint64_t arrival) {
-  if (!shared_between_requests) return fmt::format("request {}", arrival);
+std::string space_of(const GenerationRequest& request) {
   return fmt::format("{} {} {}{}{}", request.tenant.size(), request.adapter.size(), request.tenant, request.adapter,
                      request.cache_salt);
+}
+
+std::string cache_space(const GenerationRequest& request, bool shared_between_requests, uint64_t arrival) {
+  return shared_between_requests ? space_of(request) : fmt::format("request {}", arrival);
+}
+
+// Everything but space and tokens that a block's values depend on. Blocks of an engine without the MTP module's rows do
+// for none that drafts from them.
+std::string identity_of(const Model& model, const EngineOptions& options) {
+  const bool has_module_rows = model.has_mtp() && Speculator(options.speculation).uses_module();
+  return fmt::format("{} {} {} {}", options.disk_identity, model.kernels_name(), model.cache_block_bytes(),
+                     has_module_rows);
 }
 
 class BatchEngine final : public Engine {
@@ -52,7 +64,9 @@ class BatchEngine final : public Engine {
         tokenizer_(tokenizer),
         setting_{&tokenizer, ThinkMarks::of(tokenizer), options_.eos_ids, model.config().vocab_size},
         vocabulary_(options_.vocabulary),
-        loop_(model, scheduling, options_.speculation, clock, *mailbox_),
+        disk_identity_(identity_of(model, options_)),
+        loop_(model, {scheduling, options_.speculation, options_.prefix_cache ? options_.disk_cache.get() : nullptr},
+              clock, mailbox_),
         thread_([this] { loop_.run(); }) {}
 
   ~BatchEngine() override {
@@ -85,6 +99,7 @@ class BatchEngine final : public Engine {
   std::mutex vocabulary_mutex_;
   std::shared_ptr<const GrammarVocabulary> vocabulary_;
   const std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  const std::string disk_identity_;
   mutable StepLoop loop_;
   std::thread thread_;
 };
@@ -109,6 +124,9 @@ Result<std::shared_ptr<Generation>> BatchEngine::submit(GenerationRequest reques
   live.usage.prompt_tokens = prompt_tokens;
   if (live.request.prompt_logprobs) live.usage.prompt_logprobs.resize(live.request.prompt.size());
 
+  const bool uses_disk = options_.disk_cache != nullptr && options_.prefix_cache;
+  if (uses_disk) live.block_keys = cache_keys(disk_identity_, space_of(live.request), live.request.prompt);
+
   const auto vocabulary_if_needed = live.request.grammar != nullptr ? vocabulary() : nullptr;
   const int64_t room = max_context_ - prompt_tokens;
   const int64_t max_tokens = live.request.stop.max_tokens == 0 ? room : live.request.stop.max_tokens;
@@ -117,6 +135,7 @@ Result<std::shared_ptr<Generation>> BatchEngine::submit(GenerationRequest reques
         Sequence{.live = arrival.live,
                  .choice = choice,
                  .answer = Answer(live.request, choice, max_tokens, setting_, vocabulary_if_needed),
+                 .on_disk = uses_disk ? Sequence::OnDisk::unknown : Sequence::OnDisk::taken,
                  .tokens = live.request.prompt,
                  .prompt_tokens = prompt_tokens}));
   }

@@ -116,14 +116,18 @@ struct SpeculationOptions {
   bool adaptive = true;   // false: always as deep as can be, for tests
 };
 
+class DiskCache;
+
 struct EngineOptions {
-  int64_t max_context = 0;           // 0: the model's, if the cache has room
-  int64_t cache_bytes = 0;           // 0: half of the memory left
-  int64_t mapped_weights_bytes = 0;  // weights mapped from files: memory that looks free and is not
-  int64_t max_queue = 256;           // waiting requests; more: overloaded
-  int64_t max_batch_tokens = 512;    // of one step
-  int64_t max_sequences = 256;       // running
-  bool prefix_cache = true;          // between requests; the choices of one request share their prompt in any case
+  int64_t max_context = 0;                // 0: the model's, if the cache has room
+  int64_t cache_bytes = 0;                // 0: half of the memory left
+  int64_t mapped_weights_bytes = 0;       // weights mapped from files: memory that looks free and is not
+  int64_t max_queue = 256;                // waiting requests; more: overloaded
+  int64_t max_batch_tokens = 512;         // of one step
+  int64_t max_sequences = 256;            // running
+  bool prefix_cache = true;               // between requests; the choices of one request share their prompt in any case
+  std::shared_ptr<DiskCache> disk_cache;  // null: none. Only with prefix_cache
+  std::string disk_identity;              // of model and program: blocks of another are not found
   SpeculationOptions speculation;
   std::vector<int32_t> eos_ids;                         // end of sequence: stops an answer unless ignore_eos
   std::shared_ptr<const GrammarVocabulary> vocabulary;  // null: built when the first grammar comes
@@ -145,6 +149,7 @@ struct EngineStats {
   int64_t cache_blocks_held = 0;                          // held by live sequences alone
   uint64_t prompt_tokens = 0, generation_tokens = 0, prefix_queries = 0, prefix_hits = 0, preemptions = 0;
   uint64_t finished_stop = 0, finished_length = 0, finished_abort = 0, finished_error = 0;
+  uint64_t disk_queries = 0, disk_hits = 0;                          // tokens looked up in the cache on disk, and read
   uint64_t drafts = 0, draft_tokens = 0, accepted_draft_tokens = 0;  // speculation: a draft is verified in one step
   uint64_t steps = 0, layers_done = 0;
   int64_t last_progress_ns = 0;  // clock time when the last layer ended or the engine was last idle

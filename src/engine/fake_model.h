@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <span>
 #include <string>
@@ -41,6 +42,18 @@ class FakeModel final : public Model {
     slots_.assign(static_cast<size_t>(num_blocks * kCacheBlockTokens), Slot{});
     module_positions_.assign(slots_.size(), -1);
     return ok();
+  }
+  void read_block(int32_t block, std::span<std::byte> bytes) const override {
+    REDOUBT_ASSERT(static_cast<int64_t>(bytes.size()) == cache_block_bytes());
+    const auto at = static_cast<size_t>(block * kCacheBlockTokens);
+    std::memcpy(bytes.data(), &slots_[at], kCacheBlockTokens * sizeof(Slot));
+    std::memcpy(bytes.data() + 512, &module_positions_[at], kCacheBlockTokens * sizeof(int64_t));
+  }
+  void write_block(int32_t block, std::span<const std::byte> bytes) override {
+    REDOUBT_ASSERT(static_cast<int64_t>(bytes.size()) == cache_block_bytes());
+    const auto at = static_cast<size_t>(block * kCacheBlockTokens);
+    std::memcpy(&slots_[at], bytes.data(), kCacheBlockTokens * sizeof(Slot));
+    std::memcpy(&module_positions_[at], bytes.data() + 512, kCacheBlockTokens * sizeof(int64_t));
   }
   int64_t num_cache_blocks() const override { return static_cast<int64_t>(slots_.size()) / kCacheBlockTokens; }
   uint64_t layers_done() const override { return layers_done_; }

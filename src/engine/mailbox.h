@@ -22,6 +22,7 @@ struct Mailbox {
   // All below under the mutex.
   std::vector<Arrival> arrived;
   bool controls_changed = false;  // some RequestControl was written
+  bool woken = false;             // the cache on disk has something new to say
   bool stopping = false;
   bool draining = false;
   uint64_t next_arrival = 0;

@@ -160,6 +160,7 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   EngineOptions engine_options = options_.engine;
   engine_options.eos_ids = loaded->stop_ids;
   engine_options.vocabulary = loaded->vocabulary;
+  if (engine_options.disk_cache != nullptr) engine_options.disk_identity = cache_identity(loaded->checkpoint);
   if (engine_options.cache_bytes == 0)
     engine_options.cache_bytes = std::max<int64_t>(0, room_bytes() - loaded->checkpoint.weights_bytes()) / 2;
   auto engine = Engine::create(*loaded->model, loaded->tokenizer, engine_options, clock_);
@@ -261,6 +262,9 @@ void OnDemandHost::drain() {
 
 Result<std::unique_ptr<ModelHost>> ModelHost::create(ModelHostOptions options, const Clock& clock) {
   if (options.models.empty()) return invalid("models: expected at least one, found none");
+  if (options.disk_cache.has_value()) {
+    REDOUBT_TRY(options.engine.disk_cache, DiskCache::open(*options.disk_cache));
+  }
   for (size_t i = 0; i < options.models.size(); ++i)
     for (size_t j = 0; j < i; ++j)
       if (options.models[i].name == options.models[j].name)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "engine/disk_cache.h"
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
@@ -43,6 +44,7 @@ struct ModelHostOptions {
   std::vector<ModelEntry> models;  // the first is the default
   ModelOptions model;
   EngineOptions engine;
+  std::optional<DiskCacheOptions> disk_cache;       // shared by all models; nullopt: none
   int64_t unload_idle_s = 0;                        // 0: never
   int64_t max_loaded = 0;                           // 0: as memory allows
   std::function<int64_t()> available_memory_bytes;  // null: what the machine says (memory_room.h)
@@ -62,6 +64,10 @@ class ModelHost {
   virtual void unload_idle() = 0;  // called now and then by the server
   virtual void drain() = 0;        // refuses new requests in every engine
 };
+
+// What tells the cache blocks of this checkpoint, computed by this program, from all others: the files' names, sizes
+// and times, the tensors' names and shapes.
+std::string cache_identity(const Checkpoint& checkpoint);
 
 // End-of-sequence ids: generation_config's, the tokenizer's, and the end-of-turn marks that the chat template writes.
 std::vector<int32_t> stop_ids_of(const GenerationConfig& generation, const Tokenizer& tokenizer,

@@ -63,7 +63,7 @@ PrefixCache::Inserted PrefixCache::insert(const std::string& space, Node* parent
   if (!is_new) {
     hold(node);
     pool_.release(block);
-    return {&node, node.block};
+    return {&node, node.block, false};
   }
   node.id = next_id_++;
   node.key = key;
@@ -73,7 +73,7 @@ PrefixCache::Inserted PrefixCache::insert(const std::string& space, Node* parent
   pool_.retain(block);
   node_of_block_[static_cast<size_t>(block)] = &node;
   ++(parent != nullptr ? parent->children : root->children);
-  return {&node, block};
+  return {&node, block, true};
 }
 
 void PrefixCache::release(int32_t block) {

@@ -57,6 +57,7 @@ class PrefixCache {
   struct Inserted {
     Node* node = nullptr;
     int32_t block = 0;
+    bool is_new = false;
   };
   // Offers a computed block (held by the caller) as the continuation of `parent` (null: the first). Where an equal
   // block is known already, the caller's is given back and the known one held in its place: use the returned block.
@@ -64,6 +65,12 @@ class PrefixCache {
 
   std::optional<int32_t> allocate();  // a free block, or one that nobody holds any more
   void release(int32_t block);        // of a sequence: the last block first
+
+  // Whether the block still belongs to the node of this id.
+  bool is_node_of(int32_t block, uint64_t id) const {
+    const Node* node = node_of_block_[static_cast<size_t>(block)];
+    return node != nullptr && node->id == id;
+  }
 
   int64_t num_blocks() const { return pool_.size(); }
   int64_t num_available() const { return pool_.num_free() + static_cast<int64_t>(unheld_.size()); }

@@ -220,6 +220,8 @@ void Scheduler::commit(const PlannedChunk& chunk) {
         cache_->insert(live.cache_space, sequence.shared_node, tokens, sequence.blocks[i]);
     sequence.blocks[i] = inserted.block;
     sequence.shared_node = inserted.node;
+    if (inserted.is_new && i < live.block_keys.size())
+      new_blocks_.push_back({inserted.block, inserted.node->id, live.block_keys[i]});
   }
 }
 

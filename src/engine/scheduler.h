@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "engine/prefix_cache.h"
@@ -34,6 +35,13 @@ struct PlannedChunk {
 
 class Scheduler {
  public:
+  using Ranked = std::set<Sequence*, RanksBefore>;
+  struct NewBlock {  // of the prefix cache, for the one on disk
+    int32_t block = 0;
+    uint64_t node_id = 0;
+    CacheKey key{};
+  };
+
   struct Options {
     StepLimits step;            // max_tokens: of one step
     int64_t max_running = 256;  // sequences
@@ -48,6 +56,12 @@ class Scheduler {
 
   void plan(std::vector<PlannedChunk>& plan);
   void commit(const PlannedChunk& chunk);  // the step has computed it; drafted tokens count when they are accepted
+
+  // For the cache on disk: what a waiting sequence finds in memory, and its return.
+  void match_prefix(Sequence& sequence);
+  void give_back_blocks(Sequence& sequence);
+  std::vector<NewBlock> take_new_blocks() { return std::exchange(new_blocks_, {}); }
+  const Ranked& waiting() const { return waiting_; }
 
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
@@ -67,16 +81,14 @@ class Scheduler {
   Sequence* idle_holder(const Sequence& besides) const;
   Sequence* victim_below(const Sequence& sequence) const;
   void preempt(Sequence& victim, Left& left, std::vector<PlannedChunk>& plan);
-  void match_prefix(Sequence& sequence);
-  void give_back_blocks(Sequence& sequence);
 
   Options options_;
   PrefixCache* cache_;
   Speculator* speculator_;
   int64_t max_running_ = 0;
-  using Ranked = std::set<Sequence*, RanksBefore>;
   Ranked waiting_, running_, paused_;
   std::vector<Sequence*> order_;  // scratch
+  std::vector<NewBlock> new_blocks_;
   uint64_t num_preemptions_ = 0, prefix_queries_ = 0, prefix_hits_ = 0;
 };
 

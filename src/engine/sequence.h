@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/answer.h"
+#include "engine/cache_record.h"
 #include "engine/engine.h"
 #include "engine/ngram_index.h"
 #include "engine/prefix_cache.h"
@@ -27,10 +28,11 @@ struct LiveRequest {
   GenerationRequest request;
   std::shared_ptr<GenerationListener> listener;
   std::shared_ptr<RequestControl> control = std::make_shared<RequestControl>();
-  std::string cache_space;       // tenant, adapter and salt, unambiguously joined
-  uint64_t arrival = 0;          // counts up
-  int64_t unfinished = 0;        // choices
-  bool prompt_computed = false;  // by the first choice: the others may start on its blocks
+  std::string cache_space;           // tenant, adapter and salt, unambiguously joined
+  std::vector<CacheKey> block_keys;  // of the prompt's full blocks, where there is a cache on disk
+  uint64_t arrival = 0;              // counts up
+  int64_t unfinished = 0;            // choices
+  bool prompt_computed = false;      // by the first choice: the others may start on its blocks
   int64_t submitted_ns = 0, admitted_ns = 0, first_token_ns = 0;
   GenerationUsage usage;
 };
@@ -42,7 +44,10 @@ struct Sequence {
   int choice = 0;
   Answer answer;
 
+  enum class OnDisk : uint8_t { unknown, reading, taken };  // what the cache on disk has for the prompt
+
   State state = State::waiting;
+  OnDisk on_disk = OnDisk::taken;
   bool was_admitted = false;
   std::vector<int32_t> tokens;  // prompt, then the answer so far
   int64_t prompt_tokens = 0;
@@ -58,7 +63,7 @@ struct Sequence {
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   bool is_decoding() const { return computed >= prompt_tokens && computed + 1 == size(); }
-  bool may_start() const { return choice == 0 || live->prompt_computed; }
+  bool may_start() const { return on_disk == OnDisk::taken && (choice == 0 || live->prompt_computed); }
   bool wants_prompt_logprobs() const { return choice == 0 && live->request.prompt_logprobs && !live->prompt_computed; }
 };
 

@@ -7,16 +7,29 @@
 
 namespace redoubt {
 
-StepLoop::StepLoop(Model& model, const Scheduler::Options& options, const SpeculationOptions& speculation,
-                   const Clock& clock, Mailbox& mailbox)
+namespace {
+
+// Lets the engine thread look again; outlives the engine, since the disk's thread may still hold it.
+std::function<void()> waker_of(std::shared_ptr<Mailbox> mailbox) {
+  return [mailbox = std::move(mailbox)] {
+    const std::lock_guard lock(mailbox->mutex);
+    mailbox->woken = true;
+    mailbox->wake.notify_one();
+  };
+}
+
+}  // namespace
+
+StepLoop::StepLoop(Model& model, const Options& options, const Clock& clock, std::shared_ptr<Mailbox> mailbox)
     : model_(model),
       clock_(clock),
-      mailbox_(mailbox),
+      mailbox_(std::move(mailbox)),
       vocab_size_(static_cast<size_t>(model.config().vocab_size)),
       cache_(model.num_cache_blocks()),
-      speculator_(speculation),
-      scheduler_(options, cache_, speculator_) {
+      speculator_(options.speculation),
+      scheduler_(options.scheduling, cache_, speculator_) {
   if (speculator_.uses_module() && model.has_mtp()) module_.emplace(model, clock, speculator_, sampler_);
+  if (options.disk_cache != nullptr) disk_.emplace(*options.disk_cache, model, cache_, scheduler_, waker_of(mailbox_));
   published_.last_progress_ns = clock.now_ns();
   publish();
 }
@@ -27,17 +40,21 @@ void StepLoop::run() {
     std::vector<Arrival> arrived;
     bool controls_changed = false, stopping = false;
     {
-      std::unique_lock lock(mailbox_.mutex);
-      const auto has_mail = [&] { return !mailbox_.arrived.empty() || mailbox_.controls_changed || mailbox_.stopping; };
-      if (idle) mailbox_.wake.wait(lock, has_mail);
-      arrived.swap(mailbox_.arrived);
-      controls_changed = std::exchange(mailbox_.controls_changed, false);
-      stopping = mailbox_.stopping;
+      std::unique_lock lock(mailbox_->mutex);
+      const auto has_mail = [&] {
+        return !mailbox_->arrived.empty() || mailbox_->controls_changed || mailbox_->woken || mailbox_->stopping;
+      };
+      if (idle) mailbox_->wake.wait(lock, has_mail);
+      arrived.swap(mailbox_->arrived);
+      controls_changed = std::exchange(mailbox_->controls_changed, false);
+      mailbox_->woken = false;
+      stopping = mailbox_->stopping;
     }
     if (idle) note_progress();
     for (Arrival& arrival : arrived) add(std::move(arrival));
     if (controls_changed || !arrived.empty()) apply_controls();
     if (stopping) break;
+    if (disk_.has_value()) disk_->advance();
     scheduler_.plan(plan_);
     idle = plan_.empty();
     publish();  // before the step, which may be long: the health checks must know that there is work
@@ -67,8 +84,8 @@ void StepLoop::apply_controls() {
   }
   std::ranges::sort(cancelled, RanksBefore{});
   for (Sequence* sequence : cancelled) abort(*sequence);
-  const std::lock_guard lock(mailbox_.mutex);
-  mailbox_.paused = num_paused_;
+  const std::lock_guard lock(mailbox_->mutex);
+  mailbox_->paused = num_paused_;
 }
 
 void StepLoop::step() {
@@ -109,6 +126,7 @@ void StepLoop::step() {
     at += size;
   }
   if (module_.has_value()) module_->draft(plan_);
+  if (disk_.has_value()) disk_->spill(scheduler_.take_new_blocks());
 }
 
 // The rows of one chunk: log-probabilities of the prompt where they are wanted, and the next tokens if the rows reach
@@ -208,6 +226,7 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   LiveRequest& live = *sequence.live;
   const bool was_paused = sequence.state == Sequence::State::paused;
   num_paused_ -= was_paused ? 1 : 0;
+  if (disk_.has_value()) disk_->forget(sequence);
   scheduler_.remove(sequence);
   if (sequence.choice == 0) live.prompt_computed = true;  // the other choices need not wait for it
   live.usage.completion_tokens += sequence.answer.generated();
@@ -229,9 +248,9 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
       break;
   }
   {
-    const std::lock_guard lock(mailbox_.mutex);
-    --mailbox_.unfinished;
-    mailbox_.paused = num_paused_;
+    const std::lock_guard lock(mailbox_->mutex);
+    --mailbox_->unfinished;
+    mailbox_->paused = num_paused_;
   }
   publish();
   deliver(sequence);
@@ -257,6 +276,10 @@ void StepLoop::publish() {
   published_.prefix_queries = scheduler_.prefix_queries();
   published_.prefix_hits = scheduler_.prefix_hits();
   published_.preemptions = scheduler_.num_preemptions();
+  if (disk_.has_value()) {
+    published_.disk_queries = disk_->queries();
+    published_.disk_hits = disk_->hits();
+  }
   published_.has_work = scheduler_.num_running() + scheduler_.num_waiting() > 0;
   published_.last_progress_ns = last_progress_ns;
 }
@@ -269,8 +292,8 @@ void StepLoop::note_progress() {
 EngineStats StepLoop::stats() {
   bool has_mail = false;
   {
-    const std::lock_guard lock(mailbox_.mutex);
-    has_mail = !mailbox_.arrived.empty();
+    const std::lock_guard lock(mailbox_->mutex);
+    has_mail = !mailbox_->arrived.empty();
   }
   const std::lock_guard lock(stats_mutex_);
   published_.layers_done = model_.layers_done();

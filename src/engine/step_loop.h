@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "engine/disk_prefix.h"
 #include "engine/engine.h"
 #include "engine/mailbox.h"
 #include "engine/module_drafter.h"
@@ -22,8 +23,12 @@ namespace redoubt {
 
 class StepLoop {
  public:
-  StepLoop(Model& model, const Scheduler::Options& options, const SpeculationOptions& speculation, const Clock& clock,
-           Mailbox& mailbox);
+  struct Options {
+    Scheduler::Options scheduling;
+    SpeculationOptions speculation;
+    DiskCache* disk_cache = nullptr;  // null: none
+  };
+  StepLoop(Model& model, const Options& options, const Clock& clock, std::shared_ptr<Mailbox> mailbox);
 
   void run();  // until mailbox.stopping; then everything unfinished is aborted
 
@@ -48,12 +53,13 @@ class StepLoop {
 
   Model& model_;
   const Clock& clock_;
-  Mailbox& mailbox_;
+  const std::shared_ptr<Mailbox> mailbox_;
   const size_t vocab_size_;
   PrefixCache cache_;
   Speculator speculator_;
   Scheduler scheduler_;
   Sampler sampler_;
+  std::optional<DiskPrefix> disk_;       // nullopt: none
   std::optional<ModuleDrafter> module_;  // nullopt: the model has none, or it is not wanted
   std::unordered_map<Sequence*, std::unique_ptr<Sequence>> sequences_;
   int64_t num_paused_ = 0;

@@ -98,6 +98,10 @@ class Model {
   // Allocates the cache; once, before the first step. Blocks have ids 0 .. num_blocks-1.
   virtual Status reserve_cache(int64_t num_blocks) = 0;
   virtual int64_t num_cache_blocks() const = 0;
+  // One block as cache_block_bytes() bytes, to be kept elsewhere and put back: only for a model with the same weights,
+  // kernels and cache type. Between steps.
+  virtual void read_block(int32_t block, std::span<std::byte> bytes) const = 0;
+  virtual void write_block(int32_t block, std::span<const std::byte> bytes) = 0;
 
   // logits: [rows, vocab_size] float32, a row for each wanted token in chunk order; caller's memory.
   virtual void step(std::span<const SequenceChunk> chunks, std::span<float> logits) = 0;

@@ -75,6 +75,8 @@ class Transformer final : public Model {
   }
   Status reserve_cache(int64_t num_blocks) override;
   int64_t num_cache_blocks() const override { return num_blocks_; }
+  void read_block(int32_t block, std::span<std::byte> bytes) const override;
+  void write_block(int32_t block, std::span<const std::byte> bytes) override;
   void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override;
   bool has_mtp() const override { return has_mtp_; }
   void draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) override;
@@ -172,6 +174,27 @@ Status Transformer::reserve_cache(int64_t num_blocks) {
   }
   num_blocks_ = num_blocks;
   return ok();
+}
+
+// Layer after layer, each with the block's rows as they lie in the cache.
+void Transformer::read_block(int32_t block, std::span<std::byte> bytes) const {
+  REDOUBT_ASSERT(static_cast<int64_t>(bytes.size()) == cache_block_bytes());
+  size_t at = 0;
+  for (const CacheLayer& layer : cache_) {
+    const auto size = static_cast<size_t>(kCacheRows * layer.row_bytes);
+    std::memcpy(bytes.data() + at, layer.data + static_cast<size_t>(block) * size, size);
+    at += size;
+  }
+}
+
+void Transformer::write_block(int32_t block, std::span<const std::byte> bytes) {
+  REDOUBT_ASSERT(static_cast<int64_t>(bytes.size()) == cache_block_bytes());
+  size_t at = 0;
+  for (const CacheLayer& layer : cache_) {
+    const auto size = static_cast<size_t>(kCacheRows * layer.row_bytes);
+    std::memcpy(layer.data + static_cast<size_t>(block) * size, bytes.data() + at, size);
+    at += size;
+  }
 }
 
 void Transformer::begin_step() {

@@ -118,6 +118,8 @@ class ServerMetrics::EngineCounters {
     total.drafts += b.drafts;
     total.draft_tokens += b.draft_tokens;
     total.accepted_draft_tokens += b.accepted_draft_tokens;
+    total.disk_queries += b.disk_queries;
+    total.disk_hits += b.disk_hits;
     total.steps += b.steps;
     return total;
   }
@@ -176,6 +178,8 @@ class ServerMetrics::EngineCounters {
     counter("vllm:generation_tokens_total", "Tokens generated.", total.generation_tokens);
     counter("vllm:prefix_cache_queries_total", "Tokens looked up in the prefix cache.", total.prefix_queries);
     counter("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache.", total.prefix_hits);
+    counter("vllm:external_prefix_cache_queries_total", "Tokens looked up in the cache on disk.", total.disk_queries);
+    counter("vllm:external_prefix_cache_hits_total", "Tokens read from the cache on disk.", total.disk_hits);
     counter("vllm:num_preemptions_total", "Sequences put back to wait for cache blocks.", total.preemptions);
     counter("vllm:spec_decode_num_drafts_total", "Drafts verified.", total.drafts);
     counter("vllm:spec_decode_num_draft_tokens_total", "Drafted tokens verified.", total.draft_tokens);
