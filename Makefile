@@ -3,6 +3,7 @@
 #   make run [MODEL=path] [ARGS="--port 9000"]   set-up, build, fetch the small model, serve it on 127.0.0.1:8000
 #   make test                                    set-up, build, every test; closes with "N passed, N failed, N skipped"
 #   make build                                   build/release/redoubt
+#   make test-arm                                the kernels built for 64-bit Arm, their tests under QEMU
 #   make soak [SOAK_SECONDS=3600]                each fuzz target for so long, then the long forms of the tests
 #   make format | make clean
 
@@ -12,7 +13,7 @@ MODEL  ?=
 ARGS   ?=
 SOAK_SECONDS ?= 3600
 
-.PHONY: build run test soak format clean
+.PHONY: build run test test-arm soak format clean
 .DEFAULT_GOAL := build
 
 build:
@@ -26,6 +27,11 @@ test:
 	@scripts/setup build test
 	@scripts/build release all
 	@scripts/run_tests release
+
+test-arm:
+	@scripts/setup build arm
+	@scripts/build arm all
+	@scripts/run_tests arm
 
 soak:
 	@scripts/setup build test check

@@ -145,7 +145,8 @@ class Bench {
         static_cast<size_t>((flags_.rows / kScaleBlock + 1) * (flags_.cols / kScaleBlock + 1)), 1.0f);
     std::vector<Weight> weights(static_cast<size_t>(copies));
     PackedStore store(pool_);
-    const bool packs = !flags_.stored && table_.packed != nullptr && table_.packed->supported();
+    const PackedKernels kernels = choose_packed(flags_.stored ? PackedSets{} : table_.packed());
+    const bool packs = kernels.supported() || kernels.bf16_supported();
     if (packs && !store.reserve(2 * bytes * copies)) return;
     for (int64_t i = 0; i < copies; ++i) {
       Weight& w = weights[static_cast<size_t>(i)];
@@ -159,7 +160,7 @@ class Bench {
                   .scales = *dtype == DType::f8_e4m3 ? scales.data() : nullptr,
                   .scale_cols = (flags_.cols + kScaleBlock - 1) / kScaleBlock,
                   .decode = decoder_for(table_, *dtype)};
-      if (packs) store.add(*table_.packed, w);
+      if (packs) store.add(kernels, w);
     }
     const bool packed = weights[0].packed.data != nullptr;
     for (const int64_t tokens : flags_.tokens) {

@@ -14,7 +14,7 @@ endif()
 
 find_package(Threads REQUIRED)
 include(CTest)
-if(REDOUBT_TESTS)
+if(REDOUBT_TESTS AND NOT TARGET GTest::gmock)
   find_package(GTest REQUIRED)
 endif()
 

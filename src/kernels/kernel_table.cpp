@@ -1,14 +1,12 @@
 #include "kernels/kernel_table.h"
 
 #include <fmt/format.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #include <array>
 #include <cmath>
 #include <vector>
 
+#include "kernels/cpu.h"
 #include "kernels/reference/reference.h"
 #include "kernels/vector_tables.h"
 
@@ -16,6 +14,7 @@ namespace redoubt {
 namespace {
 
 bool always() { return true; }
+PackedSets no_packed_sets() { return {}; }
 
 constexpr AttentionKernels kNoAttention{};
 
@@ -30,7 +29,8 @@ constexpr KernelTable kReference{"reference",
                                  kNoAttention,
                                  reference::axpy,
                                  reference::bf16_encode,
-                                 reference::decoder};
+                                 reference::decoder,
+                                 no_packed_sets};
 
 #define REDOUBT_ATTENTION(word_elements, isa)                                                                      \
   AttentionKernels {                                                                                               \
@@ -75,35 +75,24 @@ constexpr KernelTable kReference{"reference",
                                  kNoAttention,              \
                                  isa::axpy,                 \
                                  isa::bf16_encode,          \
-                                 isa##_decoder};
+                                 isa##_decoder,             \
+                                 packed::isa};
 
 #if defined(__x86_64__)
-bool f16c_supported() {  // by cpuid: not every compiler has a name for it
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-}
-bool avx2_supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c_supported(); }
-bool avx512_supported() {
-  return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
-REDOUBT_VECTOR_TABLE(avx2, kAvx2)
+constexpr auto avx2_supported = cpu::has_avx2;
+constexpr auto avx512_supported = cpu::has_avx512;
 bool avx512_bf16_supported() { return avx512_supported() && __builtin_cpu_supports("avx512bf16"); }
+REDOUBT_VECTOR_TABLE(avx2, kAvx2)
 REDOUBT_VECTOR_TABLE(avx512, kAvx512)
 // The avx512 table with attention over bfloat16 pairs.
-constexpr KernelTable kAvx512WithPacked = [] {
-  KernelTable table = kAvx512;
-  table.packed = &packed::kAvx512;
-  return table;
-}();
 constexpr KernelTable kAvx512Bf16 = [] {
-  KernelTable table = kAvx512WithPacked;
+  KernelTable table = kAvx512;
   table.name = "avx512_bf16";
   table.supported = avx512_bf16_supported;
   table.attention_bf16 = REDOUBT_ATTENTION(2, avx512_bf16);
   return table;
 }();
-constexpr std::array kTables{&kReference, &kAvx2, &kAvx512WithPacked, &kAvx512Bf16};
+constexpr std::array kTables{&kReference, &kAvx2, &kAvx512, &kAvx512Bf16};
 #elif defined(__aarch64__)
 bool neon_supported() { return true; }
 REDOUBT_VECTOR_TABLE(neon, kNeon)

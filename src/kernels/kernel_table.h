@@ -23,8 +23,8 @@ struct KernelTable {
   AttentionKernels attention_bf16;  // tile is null where the CPU has no dot product of bfloat16 pairs
   void (*axpy)(const AxpyArgs&);
   void (*bf16_encode)(const float* in, uint16_t* out, int64_t n);  // round to nearest even
-  DecodeFn (*decoder)(DType);             // null: the type has no vector form here, use the reference's
-  const PackedKernels* packed = nullptr;  // null: weights are computed with as stored
+  DecodeFn (*decoder)(DType);  // null: the type has no vector form here, use the reference's
+  PackedSets (*packed)();      // for choose_packed
 };
 
 std::span<const KernelTable* const> kernel_tables();  // those compiled in, reference first

@@ -2,26 +2,41 @@
 
 #include <array>
 
+#include "kernels/cpu.h"
 #include "kernels/packed_entry.h"
 
 namespace redoubt {
 namespace {
 
 bool always() { return true; }
+bool never() { return false; }
 
 constexpr PackedKernels kReference{
     "reference", always, always, reference::quantize_row, reference::packed_linear, reference::packed_linear_bf16};
 
 #if defined(__x86_64__)
-bool avx512_supported() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni");
-}
+bool avx_vnni_supported() { return cpu::has_avx2() && cpu::has_avx_vnni(); }
+bool avx512_supported() { return cpu::has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool avx512_bf16_supported() {
   return avx512_supported() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
 }
-constexpr std::array kAll{&kReference, &packed::kAvx512};
+constexpr PackedKernels kAvx2{"avx2", cpu::has_avx2, never, avx2::quantize_row, avx2::packed_linear, nullptr};
+constexpr PackedKernels kAvxVnni{"avx_vnni", avx_vnni_supported, never, avx_vnni::quantize_row, avx_vnni::packed_linear,
+                                 nullptr};
+constexpr PackedKernels kAvx512{"avx512",
+                                avx512_supported,
+                                avx512_bf16_supported,
+                                avx512::quantize_row,
+                                avx512::packed_linear,
+                                avx512::packed_linear_bf16};
+constexpr std::array kBestFirst{&kAvx512, &kAvxVnni, &kAvx2};
+constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512};
+#elif defined(__aarch64__)
+constexpr PackedKernels kNeon{"neon", always, never, neon::quantize_row, neon::packed_linear, nullptr};
+constexpr PackedKernels kNeonDotprod{
+    "neon_dotprod", cpu::has_dotprod, never, neon_dotprod::quantize_row, neon_dotprod::packed_linear, nullptr};
+constexpr std::array kBestFirst{&kNeonDotprod, &kNeon};
+constexpr std::array kAll{&kReference, &kNeon, &kNeonDotprod};
 #else
 constexpr std::array kAll{&kReference};
 #endif
@@ -29,13 +44,28 @@ constexpr std::array kAll{&kReference};
 }  // namespace
 
 #if defined(__x86_64__)
-constexpr PackedKernels packed::kAvx512{"avx512",
-                                        avx512_supported,
-                                        avx512_bf16_supported,
-                                        avx512::quantize_row,
-                                        avx512::packed_linear,
-                                        avx512::packed_linear_bf16};
+PackedSets packed::avx512() { return kBestFirst; }
+PackedSets packed::avx2() { return PackedSets(kBestFirst).subspan(1); }
+#elif defined(__aarch64__)
+PackedSets packed::neon() { return kBestFirst; }
 #endif
+
+PackedKernels choose_packed(PackedSets sets) {
+  PackedKernels chosen{"none", never, never, nullptr, nullptr, nullptr};
+  for (const PackedKernels* set : sets) {
+    if (!chosen.supported() && set->supported()) {
+      chosen.name = set->name;
+      chosen.supported = always;
+      chosen.quantize_row = set->quantize_row;
+      chosen.linear = set->linear;
+    }
+    if (!chosen.bf16_supported() && set->bf16_supported()) {
+      chosen.bf16_supported = always;
+      chosen.linear_bf16 = set->linear_bf16;
+    }
+  }
+  return chosen;
+}
 
 PackedType packed_type(DType dtype) {
   switch (dtype) {
@@ -78,6 +108,6 @@ PackedInput packed_input(const PackedKernels& kernels, DType dtype) {
 }
 
 const PackedKernels& reference_packed_kernels() { return kReference; }
-std::span<const PackedKernels* const> packed_kernels() { return kAll; }
+PackedSets packed_kernels() { return kAll; }
 
 }  // namespace redoubt

@@ -1,5 +1,5 @@
-// Kernels over packed weights (formats/packing.h). A kernel table has them or not, by what the CPU offers beyond the
-// table's own instruction set; without them weights stay as stored and `linear` computes with them.
+// Kernels over packed weights (formats/packing.h), in sets by what a CPU offers beyond a kernel table's own instruction
+// set. A table names the sets it may use; without one weights stay as stored and `linear` computes with them.
 #pragma once
 
 #include <span>
@@ -14,23 +14,32 @@ namespace redoubt {
 enum class PackedInput : uint8_t { none, int8, bf16 };
 
 struct PackedKernels {
-  std::string_view name;
-  bool (*supported)();  // integer codes, by this CPU
+  std::string_view name;  // "reference", "avx2", "avx_vnni", "avx512", "neon", "neon_dotprod"
+  bool (*supported)();    // integer codes, by this CPU
   bool (*bf16_supported)();
   void (*quantize_row)(const QuantizeRowArgs&);
   void (*linear)(const PackedLinearArgs&);       // integer codes
-  void (*linear_bf16)(const PackedLinearArgs&);  // bf16 and f8_e4m3 weights
+  void (*linear_bf16)(const PackedLinearArgs&);  // bf16 and f8_e4m3 weights; null where never supported
 };
 
 PackedType packed_type(DType dtype);  // none: the type has no packed form
 PackedInput packed_input(const PackedKernels& kernels, DType dtype);
 
+using PackedSets = std::span<const PackedKernels* const>;
+
+// Of sets in order of preference: integer codes of the first that this CPU supports, bf16 likewise. To be chosen once,
+// when a model is loaded. Without any, `supported` and `bf16_supported` say so.
+PackedKernels choose_packed(PackedSets sets);
+
+// What the tables may use, best first.
 namespace packed {
-extern const PackedKernels kAvx512;  // VNNI, and bf16 with BF16 and VBMI
+PackedSets avx2();    // with VNNI of 256 bits, or without
+PackedSets avx512();  // with VNNI, and BF16 and VBMI; otherwise as avx2
+PackedSets neon();    // with dotprod, or without
 }  // namespace packed
 
 // The definition in scalar code. Integer codes: every set computes the same bits. bf16: within float rounding.
 const PackedKernels& reference_packed_kernels();
-std::span<const PackedKernels* const> packed_kernels();  // those compiled in, reference first
+PackedSets packed_kernels();  // those compiled in, reference first
 
 }  // namespace redoubt

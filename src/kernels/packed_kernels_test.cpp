@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -51,10 +52,15 @@ struct Packed {
   std::vector<float> scales;
   PackedMatrix matrix;
 
-  Packed(DType type, int64_t rows_, int64_t cols_, uint32_t seed, bool scaled = false) : rows(rows_), cols(cols_) {
+  Packed(DType type, int64_t rows_, int64_t cols_, uint32_t seed, bool scaled = false)
+      : Packed(type, rows_, cols_, random_floats(seed, rows_ * cols_)) {
+    if (!scaled) return;
+    scales = random_floats(seed + 1, ((rows + 127) / 128) * ((cols + 127) / 128));
+    matrix.scales = scales.data();
+  }
+  Packed(DType type, int64_t rows_, int64_t cols_, const std::vector<float>& values) : rows(rows_), cols(cols_) {
     const int64_t stride = row_bytes(type, cols), group = packed_group_bytes(type, cols);
     stored.resize(static_cast<size_t>(rows * stride));
-    const std::vector<float> values = random_floats(seed, rows * cols);
     for (int64_t r = 0; r < rows; ++r) {
       encode_row(type, std::span(values).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)),
                  stored.data() + r * stride);
@@ -64,13 +70,12 @@ struct Packed {
       pack_group(type, stored.data() + g * kPackedRows * stride, stride, std::min(kPackedRows, rows - g * kPackedRows),
                  cols, bytes.data() + g * group);
     }
-    if (scaled) scales = random_floats(seed + 1, ((rows + 127) / 128) * ((cols + 127) / 128));
     matrix = {reinterpret_cast<const unsigned char*>(bytes.data()),
               rows,
               cols,
               group,
               packed_type(type),
-              scaled ? scales.data() : nullptr,
+              nullptr,
               (cols + 127) / 128};
   }
 };
@@ -85,7 +90,9 @@ struct Activations {
   std::vector<uint16_t> bf16;
 
   Activations(const PackedKernels& kernels, int64_t tokens_, int64_t cols_, uint32_t seed)
-      : tokens(tokens_), cols(cols_), stride((cols_ + 31) / 32 * 32), x(random_floats(seed, tokens_ * cols_)) {
+      : Activations(kernels, tokens_, cols_, random_floats(seed, tokens_ * cols_)) {}
+  Activations(const PackedKernels& kernels, int64_t tokens_, int64_t cols_, std::vector<float> x_)
+      : tokens(tokens_), cols(cols_), stride((cols_ + 31) / 32 * 32), x(std::move(x_)) {
     q.resize(static_cast<size_t>(tokens * stride));
     scale.resize(static_cast<size_t>(tokens * stride / 32));
     sum.resize(scale.size());
@@ -154,6 +161,25 @@ TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
   }
 }
 
+// The largest codes and activations: nothing saturates on the way.
+TEST_P(EveryPackedSet, TheLargestCodesGiveTheBitsOfTheDefinition) {
+  for (const DType type : types_for(PackedInput::int8)) {
+    for (const float sign : {1.0f, -1.0f}) {
+      const int64_t rows = 32, cols = 512, tokens = 9;
+      std::vector<float> values(static_cast<size_t>(rows * cols), sign), ones(static_cast<size_t>(tokens * cols), 1.0f);
+      for (size_t i = 0; i < values.size(); i += 32) values[i] = 0.0f;
+      for (size_t i = 0; i < ones.size() / 2; ++i) ones[i] = -1.0f;
+      const Packed w(type, rows, cols, values);
+      Activations x(reference_packed_kernels(), tokens, cols, ones);
+      for (const int64_t n : {int64_t{1}, tokens}) {
+        EXPECT_TRUE(same_bits(run(kernels(), PackedInput::int8, w.matrix, x, nullptr, n, 0, rows),
+                              run(reference_packed_kernels(), PackedInput::int8, w.matrix, x, nullptr, n, 0, rows)))
+            << info(type).name << " tokens " << n;
+      }
+    }
+  }
+}
+
 // The definition itself: dot products of decoded weights with what the activations were rounded to.
 TEST_P(EveryPackedSet, EqualsTheProductWithDecodedWeights) {
   for (const PackedInput input : inputs()) {
@@ -209,6 +235,22 @@ TEST_P(EveryPackedSet, GivesTheSameBitsAloneAndInABatch) {
       }
     }
   }
+}
+
+// A CPU may have one set's integer codes and another's bf16.
+TEST(ChoosePacked, TakesEachKindFromTheFirstSetThatHasIt) {
+  const PackedKernels& reference = reference_packed_kernels();
+  PackedKernels codes = reference, neither = reference;
+  codes.name = "codes";
+  codes.bf16_supported = neither.supported = neither.bf16_supported = [] { return false; };
+  const std::array sets{static_cast<const PackedKernels*>(&neither), static_cast<const PackedKernels*>(&codes),
+                        &reference};
+  EXPECT_EQ(packed_input(choose_packed(PackedSets(sets).first(1)), DType::q4_0), PackedInput::none);
+  EXPECT_EQ(packed_input(choose_packed(PackedSets(sets).first(2)), DType::bf16), PackedInput::none);
+  const PackedKernels chosen = choose_packed(sets);
+  EXPECT_EQ(chosen.name, "codes");
+  EXPECT_EQ(packed_input(chosen, DType::q4_0), PackedInput::int8);
+  EXPECT_EQ(packed_input(chosen, DType::bf16), PackedInput::bf16);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(packed_kernels()), [](const auto& info) {

@@ -120,7 +120,7 @@ class Transformer final : public Model {
 Status Transformer::load(const Checkpoint& checkpoint) {
   WeightLoader loader(checkpoint, kernels_, storage_, packed_);
   // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
-  if (kernels_.packed != nullptr) REDOUBT_CHECK(packed_.reserve(2 * checkpoint.weights_bytes()));
+  if (!kernels_.packed().empty()) REDOUBT_CHECK(packed_.reserve(2 * checkpoint.weights_bytes()));
   const ModelConfig& c = config_;
   REDOUBT_TRY(embedding_, loader.matrix("model.embed_tokens", c.vocab_size, c.hidden_size));
   REDOUBT_TRY(final_norm_, loader.vector("model.norm.weight", c.hidden_size));

@@ -43,9 +43,7 @@ Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64
   return weight;
 }
 
-void WeightLoader::pack(Weight& weight) {
-  if (kernels_.packed != nullptr && kernels_.packed->supported()) packed_.add(*kernels_.packed, weight);
-}
+void WeightLoader::pack(Weight& weight) { packed_.add(packed_kernels_, weight); }
 
 Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64_t cols) {
   REDOUBT_TRY(Weight weight, matrix(name, rows, cols));

@@ -17,7 +17,11 @@ class WeightLoader {
  public:
   WeightLoader(const Checkpoint& checkpoint, const KernelTable& kernels, std::deque<std::vector<float>>& storage,
                PackedStore& packed)
-      : checkpoint_(checkpoint), kernels_(kernels), storage_(storage), packed_(packed) {}
+      : checkpoint_(checkpoint),
+        kernels_(kernels),
+        packed_kernels_(choose_packed(kernels.packed())),
+        storage_(storage),
+        packed_(packed) {}
 
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
   // name without ".weight"; [rows, cols], or the same elements in three dimensions.
@@ -31,6 +35,7 @@ class WeightLoader {
  private:
   const Checkpoint& checkpoint_;
   const KernelTable& kernels_;
+  const PackedKernels packed_kernels_;
   std::deque<std::vector<float>>& storage_;
   PackedStore& packed_;
 };

@@ -65,6 +65,7 @@ struct OpContext {
   ThreadPool& pool;
   Arena& arena;
   std::span<float* const> scratch;  // one a thread, kThreadScratch floats
+  PackedKernels packed = choose_packed(kernels.packed());
 
   static constexpr int64_t kKernelScratch = kLinearScratch > kPackedScratch ? kLinearScratch : kPackedScratch;
   // Behind the kernel's scratch: some rows of activations prepared for packed weights by the thread that needs them.

@@ -25,25 +25,25 @@ void packed_rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_
   for (int64_t first = 0; first < tokens; first += kSlice) {
     const int64_t n = std::min(kSlice, tokens - first);
     for (int64_t t = 0; t < n; ++t) {
-      ctx.kernels.packed->quantize_row({.x = x + (first + t) * x_stride,
-                                        .cols = w.cols(),
-                                        .stride = stride,
-                                        .q = in.q + t * stride,
-                                        .scale = in.scale + t * units,
-                                        .sum = in.sum + t * units,
-                                        .minus = in.minus + t * 2 * units});
+      ctx.packed.quantize_row({.x = x + (first + t) * x_stride,
+                               .cols = w.cols(),
+                               .stride = stride,
+                               .q = in.q + t * stride,
+                               .scale = in.scale + t * units,
+                               .sum = in.sum + t * units,
+                               .minus = in.minus + t * 2 * units});
     }
-    ctx.kernels.packed->linear({.w = w.packed,
-                                .x = in,
-                                .x_bf16 = nullptr,
-                                .x_rows = nullptr,
-                                .y = y + first * y_stride - begin,
-                                .y_stride = y_stride,
-                                .tokens = n,
-                                .row_begin = begin,
-                                .row_end = begin + count,
-                                .bias = nullptr,
-                                .scratch = scratch});
+    ctx.packed.linear({.w = w.packed,
+                       .x = in,
+                       .x_bf16 = nullptr,
+                       .x_rows = nullptr,
+                       .y = y + first * y_stride - begin,
+                       .y_stride = y_stride,
+                       .tokens = n,
+                       .row_begin = begin,
+                       .row_end = begin + count,
+                       .bias = nullptr,
+                       .scratch = scratch});
   }
 }
 

@@ -11,13 +11,13 @@ void quantize_rows(OpContext& ctx, Tensor x, const QuantizedRows& to) {
   over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t unit = t * (to.stride / 32);
-      ctx.kernels.packed->quantize_row({.x = x.row(t),
-                                        .cols = x.cols,
-                                        .stride = to.stride,
-                                        .q = to.q + t * to.stride,
-                                        .scale = to.scale + unit,
-                                        .sum = to.sum + unit,
-                                        .minus = to.minus + 2 * unit});
+      ctx.packed.quantize_row({.x = x.row(t),
+                               .cols = x.cols,
+                               .stride = to.stride,
+                               .q = to.q + t * to.stride,
+                               .scale = to.scale + unit,
+                               .sum = to.sum + unit,
+                               .minus = to.minus + 2 * unit});
     }
   });
 }
@@ -41,10 +41,10 @@ void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
       args.x.scale += row * (stride / 32);
       args.x.sum += row * (stride / 32);
       args.x.minus += row * (stride / 16);
-      ctx.kernels.packed->linear(args);
+      ctx.packed.linear(args);
     } else {
       args.x_bf16 += row * stride;
-      ctx.kernels.packed->linear_bf16(args);
+      ctx.packed.linear_bf16(args);
     }
   }
 }
@@ -67,7 +67,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms) {
     in.int8.q = ctx.arena.values<int8_t>(x.rows * stride);
     in.int8.scale = ctx.arena.floats(x.rows * units);
     in.int8.sum = ctx.arena.floats(x.rows * units);
-    in.int8.minus = ctx.arena.ints(x.rows * units * 2 + 32);  // kernels may look past the last row's end
+    in.int8.minus = ctx.arena.ints(x.rows * units * 2);
     quantize_rows(ctx, x, in.int8);
   }
   if (forms.bf16) {
@@ -85,7 +85,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms) {
 
 int64_t linear_input_floats(int64_t rows, int64_t cols) {
   const int64_t stride = input_stride(cols);
-  return rows * (stride / 4 + stride / 8 + stride / 2) + 5 * 16 + 32;
+  return rows * (stride / 4 + stride / 8 + stride / 2) + 5 * 16;
 }
 
 void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {

@@ -8,6 +8,7 @@ namespace {
 using IVec = __m512i;
 constexpr int64_t kTileTokens = 6;    // of a panel tile: 2 x 6 sums, 2 x 6 dots, 2 weights, 1 activation
 constexpr int64_t kDirectTokens = 6;  // at most, without spelling codes out first
+constexpr bool kSignedBytes = false;
 
 inline IVec i_zero() { return _mm512_setzero_si512(); }
 inline IVec i_load(const unsigned char* p) { return _mm512_loadu_si512(p); }
@@ -15,6 +16,7 @@ inline void i_store(unsigned char* p, IVec a) { _mm512_storeu_si512(p, a); }
 inline IVec i_set1(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
 inline IVec i_set1_i32(int32_t a) { return _mm512_set1_epi32(a); }
 inline IVec i_and(IVec a, IVec b) { return _mm512_and_si512(a, b); }
+inline IVec i_xor(IVec a, IVec b) { return _mm512_xor_si512(a, b); }
 inline IVec i_or(IVec a, IVec b) { return _mm512_or_si512(a, b); }
 template <int n>
 inline IVec i_shl(IVec a) {  // bits that cross a byte must be masked off by the caller
@@ -23,10 +25,6 @@ inline IVec i_shl(IVec a) {  // bits that cross a byte must be masked off by the
 template <int n>
 inline IVec i_shr(IVec a) {
   return _mm512_srli_epi16(a, n);
-}
-template <int n>
-inline IVec i_shl32(IVec a) {
-  return _mm512_slli_epi32(a, n);
 }
 inline IVec i_low_nibbles(IVec a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 inline IVec i_high_nibbles(IVec a) { return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15)); }
@@ -39,17 +37,18 @@ inline IVec i_set_quad(const int8_t* q) {
   memcpy(&quad, q, 4);
   return _mm512_set1_epi32(quad);
 }
-// sums += unsigned codes . signed activations, four products a lane.
-template <bool wide>
-inline IVec i_dot(IVec sums, IVec codes, IVec x) {
-  return _mm512_dpbusd_epi32(sums, codes, x);
+template <int bits>
+inline void i_dot(int, IVec codes, IVec x, IVec* dot, IVec*) {
+  *dot = _mm512_dpbusd_epi32(*dot, codes, x);
 }
 inline Vec i_to_float(IVec a) { return _mm512_cvtepi32_ps(a); }
 
-// Starts of the dots of sixteen units, from minus the sums of x over each 16 columns; may read to the end of 32 sums.
+// Starts of the dots of `units` units, 16 at most, from minus the sums of x over each 16 columns; writes sixteen.
 template <int halves, int shift>
-inline void i_starts(const int32_t* minus, int32_t* starts) {
-  const __m512i a = _mm512_loadu_si512(minus), b = _mm512_loadu_si512(minus + 16);
+inline void i_starts(const int32_t* minus, int64_t units, int32_t* starts) {
+  const uint32_t there = units < 16 ? (1u << (2 * units)) - 1 : ~0u;
+  const __m512i a = _mm512_maskz_loadu_epi32(static_cast<__mmask16>(there), minus);
+  const __m512i b = _mm512_maskz_loadu_epi32(static_cast<__mmask16>(there >> 16), minus + 16);
   if (halves == 2) {
     _mm512_store_si512(starts, _mm512_slli_epi32(a, shift));
     _mm512_store_si512(starts + 16, _mm512_slli_epi32(b, shift));

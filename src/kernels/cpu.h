@@ -1,0 +1,14 @@
+// What the CPU we are running on offers, where the compiler has no name for it or several names belong together.
+#pragma once
+
+namespace redoubt::cpu {
+
+#if defined(__x86_64__)
+bool has_avx2();      // with FMA and F16C
+bool has_avx512();    // F, BW, VL and DQ, beside has_avx2
+bool has_avx_vnni();  // the form of VNNI that needs no AVX-512
+#elif defined(__aarch64__)
+bool has_dotprod();
+#endif
+
+}  // namespace redoubt::cpu
