@@ -43,8 +43,7 @@ TEST(FloatBits, Bf16RoundsToNearestEven) {
 }
 
 TEST(DTypes, TableIsIndexedByType) {
-  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i)
-    EXPECT_EQ(info(static_cast<DType>(i)).dtype, static_cast<DType>(i));
+  for (int i = 0; i < kNumDTypes; ++i) EXPECT_EQ(info(static_cast<DType>(i)).dtype, static_cast<DType>(i));
   EXPECT_EQ(dtype_from_name("Q4_K"), DType::q4_k);
   EXPECT_EQ(dtype_from_ggml(30), DType::bf16);
   EXPECT_EQ(dtype_from_ggml(4), std::nullopt);

@@ -51,6 +51,13 @@ constexpr std::array kTypes{
     DTypeInfo{DType::tq2_0, "tq2_0", 256, 66, 35},
     DTypeInfo{DType::mxfp4, "mxfp4", 32, 17, 39},
     DTypeInfo{DType::nvfp4, "nvfp4", 64, 36, 40},
+    DTypeInfo{DType::g4_32, "g4_32", 32, 19, -1},
+    DTypeInfo{DType::g4_64, "g4_64", 64, 35, -1},
+    DTypeInfo{DType::g4_128, "g4_128", 128, 67, -1},
+    DTypeInfo{DType::g8_32, "g8_32", 32, 38, -1},
+    DTypeInfo{DType::i8_32, "i8_32", 32, 36, -1},
+    DTypeInfo{DType::i8_128, "i8_128", 128, 132, -1},
+    DTypeInfo{DType::nf4, "nf4", 64, 36, -1},
 };
 
 }  // namespace

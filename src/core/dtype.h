@@ -50,7 +50,17 @@ enum class DType : uint8_t {
   tq2_0,
   mxfp4,
   nvfp4,
+  // Ours, for what other programs quantised (docs/formats/quantised-directories.md): 4- and 8-bit codes in groups with
+  // a zero point, 8-bit codes under one scale, bitsandbytes' NF4. The number is the columns of a block.
+  g4_32,
+  g4_64,
+  g4_128,
+  g8_32,
+  i8_32,
+  i8_128,
+  nf4,
 };
+constexpr int kNumDTypes = static_cast<int>(DType::nf4) + 1;
 
 struct DTypeInfo {
   DType dtype;

@@ -37,6 +37,7 @@ inline int rounded(float v, int lowest, int highest) {
 // The 16 levels of IQ4_NL and IQ4_XS, and the doubled E2M1 levels of MXFP4 and NVFP4.
 inline constexpr int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 inline constexpr int8_t kE2m1Doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+extern const float kNf4Levels[16];
 float half_e8m0(uint8_t exponent);  // 2^(exponent - 128), subnormal for 0 and 1
 
 void decode_q4_0(const uint8_t*, float*);
@@ -64,6 +65,13 @@ void decode_tq1_0(const uint8_t*, float*);
 void decode_tq2_0(const uint8_t*, float*);
 void decode_mxfp4(const uint8_t*, float*);
 void decode_nvfp4(const uint8_t*, float*);
+void decode_g4_32(const uint8_t*, float*);
+void decode_g4_64(const uint8_t*, float*);
+void decode_g4_128(const uint8_t*, float*);
+void decode_g8_32(const uint8_t*, float*);
+void decode_i8_32(const uint8_t*, float*);
+void decode_i8_128(const uint8_t*, float*);
+void decode_nf4(const uint8_t*, float*);
 
 void encode_q4_0(const float*, uint8_t*);
 void encode_q4_1(const float*, uint8_t*);
@@ -77,5 +85,12 @@ void encode_iq4_nl(const float*, uint8_t*);
 void encode_tq1_0(const float*, uint8_t*);
 void encode_tq2_0(const float*, uint8_t*);
 void encode_mxfp4(const float*, uint8_t*);
+void encode_g4_32(const float*, uint8_t*);
+void encode_g4_64(const float*, uint8_t*);
+void encode_g4_128(const float*, uint8_t*);
+void encode_g8_32(const float*, uint8_t*);
+void encode_i8_32(const float*, uint8_t*);
+void encode_i8_128(const float*, uint8_t*);
+void encode_nf4(const float*, uint8_t*);
 
 }  // namespace redoubt::codec

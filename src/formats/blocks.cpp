@@ -99,6 +99,20 @@ codec::Decode decoder(DType dtype) {
       return codec::decode_mxfp4;
     case DType::nvfp4:
       return codec::decode_nvfp4;
+    case DType::g4_32:
+      return codec::decode_g4_32;
+    case DType::g4_64:
+      return codec::decode_g4_64;
+    case DType::g4_128:
+      return codec::decode_g4_128;
+    case DType::g8_32:
+      return codec::decode_g8_32;
+    case DType::i8_32:
+      return codec::decode_i8_32;
+    case DType::i8_128:
+      return codec::decode_i8_128;
+    case DType::nf4:
+      return codec::decode_nf4;
   }
   return nullptr;
 }
@@ -137,6 +151,20 @@ codec::Encode encoder(DType dtype) {
       return codec::encode_tq1_0;
     case DType::tq2_0:
       return codec::encode_tq2_0;
+    case DType::g4_32:
+      return codec::encode_g4_32;
+    case DType::g4_64:
+      return codec::encode_g4_64;
+    case DType::g4_128:
+      return codec::encode_g4_128;
+    case DType::g8_32:
+      return codec::encode_g8_32;
+    case DType::i8_32:
+      return codec::encode_i8_32;
+    case DType::i8_128:
+      return codec::encode_i8_128;
+    case DType::nf4:
+      return codec::encode_nf4;
     default:
       return nullptr;
   }

@@ -5,7 +5,7 @@
 #include "core/json.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
-#include "formats/shown.h"
+#include "formats/quantized_matrix.h"
 #include "formats/tensor_table.h"
 
 namespace redoubt {
@@ -16,6 +16,7 @@ struct Checkpoint::State {
   fs::path path;
   ModelConfig config;
   GenerationConfig generation;
+  QuantizationConfig quantization;
   std::vector<MappedFile> mapped;  // safetensors
   std::unique_ptr<GgufFile> gguf;
   TensorTable table;
@@ -39,22 +40,6 @@ Result<T> within(const fs::path& where, Result<T> result) {
   return result;
 }
 
-// DeepSeek's blocks are the one quantised form that config.json may announce.
-Status check_quantization(const Json& config) {
-  const auto it = config.find("quantization_config");
-  if (it == config.end() || it->is_null()) return ok();
-  const std::string method = it->is_object() ? dump_json(it->value("quant_method", Json())) : "";
-  if (method != "\"fp8\"") {
-    return unsupported(fmt::format("quantization_config: expected quant_method fp8, found {}", shown(method)));
-  }
-  const Json block = it->value("weight_block_size", Json());
-  if (block != Json::array({128, 128})) {
-    return unsupported(
-        fmt::format("quantization_config: expected weight_block_size [128,128], found {}", shown(dump_json(block))));
-  }
-  return ok();
-}
-
 std::string directory_name(const fs::path& path) {
   std::error_code error;
   const fs::path whole = fs::weakly_canonical(path, error);
@@ -62,6 +47,10 @@ std::string directory_name(const fs::path& path) {
 }
 
 }  // namespace
+
+int64_t TensorView::stored_bytes() const {
+  return source != nullptr ? source->stored_bytes() : static_cast<int64_t>(data.size());
+}
 
 Checkpoint::Checkpoint(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
@@ -88,7 +77,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& path) {
   const fs::path config_path = path / "config.json", generation_path = path / "generation_config.json";
   REDOUBT_TRY(const Json config, read_json(config_path));
   REDOUBT_TRY(state->config, within(config_path, parse_model_config(config)));
-  REDOUBT_CHECK(within(config_path, check_quantization(config)));
+  REDOUBT_TRY(state->quantization, within(config_path, parse_quantization_config(config)));
   state->config.name = directory_name(path);
   if (fs::exists(generation_path, error)) {
     REDOUBT_TRY(const Json generation, read_json(generation_path));
@@ -99,6 +88,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& path) {
     state->generation.eos_token_ids = fallback.eos_token_ids;
   }
   REDOUBT_CHECK(within(path, load_safetensors(path, state->table, state->mapped)));
+  REDOUBT_CHECK(within(path, adopt_quantized(state->quantization, state->table)));
   REDOUBT_TRY(state->chat_template, read_chat_template(path));
   return Checkpoint(std::move(state));
 }
@@ -106,6 +96,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& path) {
 const fs::path& Checkpoint::path() const { return state_->path; }
 const ModelConfig& Checkpoint::config() const { return state_->config; }
 const GenerationConfig& Checkpoint::generation() const { return state_->generation; }
+const QuantizationConfig& Checkpoint::quantization() const { return state_->quantization; }
 const GgufFile* Checkpoint::gguf() const { return state_->gguf.get(); }
 std::string Checkpoint::chat_template() const { return state_->chat_template; }
 const TensorView* Checkpoint::find(std::string_view name) const { return state_->table.find(name); }

@@ -21,22 +21,27 @@
 #include "core/dtype.h"
 #include "core/result.h"
 #include "formats/model_config.h"
+#include "formats/quantization.h"
 
 namespace redoubt {
 
 class GgufFile;
+struct RowSource;  // formats/quantized_matrix.h
 
 struct TensorView {
   std::string_view name;
   DType dtype = DType::f32;
   std::vector<int64_t> shape;
   std::span<const std::byte> data;  // no alignment promised (safetensors promises none)
+  // Set where another program's layout has yet to become rows of blocks; data is empty then.
+  std::shared_ptr<const RowSource> source = nullptr;
 
   int64_t elements() const {
     int64_t n = 1;
     for (const int64_t extent : shape) n *= extent;
     return n;
   }
+  int64_t stored_bytes() const;  // in the file
 };
 
 class Checkpoint {
@@ -51,6 +56,7 @@ class Checkpoint {
   const std::filesystem::path& path() const;
   const ModelConfig& config() const;
   const GenerationConfig& generation() const;
+  const QuantizationConfig& quantization() const;  // of a safetensors directory
   const GgufFile* gguf() const;       // null for safetensors; the tokenizer of a GGUF model is in its metadata
   std::string chat_template() const;  // "" if the model has none (chat_template.jinja, tokenizer_config.json, GGUF key)
 

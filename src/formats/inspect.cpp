@@ -53,13 +53,14 @@ Result<ModelSummary> inspect(const fs::path& path) {
   s.experts = config.n_routed_experts;
   s.experts_per_token = config.num_experts_per_tok;
   s.weights_bytes = model.weights_bytes();
+  s.quantization = to_string(model.quantization());
   int64_t routed = 0;  // parameters in routed experts, MTP apart
   for (const TensorView& tensor : model.tensors()) {
     ++s.tensors;
     ModelSummary::TypeCount& type = s.types[std::string(info(tensor.dtype).name)];
     ++type.tensors;
     type.elements += tensor.elements();
-    type.bytes += static_cast<int64_t>(tensor.data.size());
+    type.bytes += tensor.stored_bytes();
     if (tensor.name.ends_with("_scale_inv")) continue;
     s.parameters += tensor.elements();
     const auto layer = hf_layer(tensor.name);
@@ -90,6 +91,7 @@ Json to_json(const ModelSummary& s) {
           {"active_parameters", s.active_parameters},
           {"mtp_parameters", s.mtp_parameters},
           {"weights_bytes", s.weights_bytes},
+          {"quantization", s.quantization.empty() ? Json() : Json(s.quantization)},
           {"tensors", s.tensors},
           {"types", types},
           {"layers", s.layers},
@@ -111,6 +113,7 @@ std::string to_text(const ModelSummary& s) {
   for (const auto& [name, count] : s.types) {
     text += fmt::format("  {:<8}   {:>10} in {} tensors\n", name, in_units(count.bytes, 1024.0, "iB"), count.tensors);
   }
+  if (!s.quantization.empty()) text += fmt::format("quantised    {}\n", s.quantization);
   text += fmt::format("layers       {} of width {}", s.layers, s.hidden_size);
   if (s.experts > 0) text += fmt::format(", {} experts, {} for a token", s.experts, s.experts_per_token);
   text += fmt::format("\nvocabulary   {}\ncontext      {} tokens\ntemplate     {}\nlicence      {}\n", s.vocab_size,

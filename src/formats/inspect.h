@@ -21,6 +21,7 @@ struct ModelSummary {
   int64_t active_parameters = 0;      // of one token: routed experts by their share
   int64_t mtp_parameters = 0;         // of those, in MTP modules
   int64_t weights_bytes = 0;
+  std::string quantization;  // what quantization_config says; "" if nothing
   int64_t tensors = 0;
   int64_t context = 0, vocab_size = 0, layers = 0, hidden_size = 0, experts = 0, experts_per_token = 0;
   std::map<std::string, TypeCount> types;

@@ -230,7 +230,71 @@ void q6_scales(const uint8_t* header, int64_t unit, int64_t row, float* scale, f
   }
 }
 
+// Blocks with a zero point: the minimum is -(scale * zero), exact for a half scale and an integer zero.
+float single_at(const uint8_t* singles, int64_t row) {
+  float value;
+  std::memcpy(&value, singles + 4 * row, 4);
+  return value;
+}
+void pack_g4_header(const uint8_t* block, int64_t row, uint8_t* header) {
+  pack_halves<1>(block, row, header);
+  header[2 * kR + row] = block[2];
+}
+void unpack_g4_header(const uint8_t* header, int64_t row, uint8_t* block) {
+  unpack_halves<1>(header, row, block);
+  block[2] = header[2 * kR + row];
+}
+void g4_scales(const uint8_t* header, int64_t, int64_t row, float* scale, float* minimum) {
+  scale[0] = scale[1] = half_at(header, row);
+  *minimum = -(scale[0] * static_cast<float>(header[2 * kR + row]));
+}
+void pack_single(const uint8_t* block, int64_t row, uint8_t* header) { std::memcpy(header + 4 * row, block, 4); }
+void unpack_single(const uint8_t* header, int64_t row, uint8_t* block) { std::memcpy(block, header + 4 * row, 4); }
+void single_scale(const uint8_t* header, int64_t, int64_t row, float* scale, float*) {
+  scale[0] = scale[1] = single_at(header, row);
+}
+void pack_g8_header(const uint8_t* block, int64_t row, uint8_t* header) {
+  pack_single(block, row, header);
+  std::memcpy(header + 4 * kR + 2 * row, block + 4, 2);
+}
+void unpack_g8_header(const uint8_t* header, int64_t row, uint8_t* block) {
+  unpack_single(header, row, block);
+  std::memcpy(block + 4, header + 4 * kR + 2 * row, 2);
+}
+void g8_scales(const uint8_t* header, int64_t, int64_t row, float* scale, float* minimum) {
+  scale[0] = scale[1] = single_at(header, row);
+  *minimum = -(scale[0] * (half_at(header + 4 * kR, row) - 128.0f));
+}
+template <int At>  // units one behind the other
+void read_unit_nibbles(const uint8_t* block, int64_t unit, uint8_t* codes) {
+  read_nibbles<At>(block + 16 * unit, 0, codes);
+}
+template <int At>
+void write_unit_nibbles(const uint8_t* codes, int64_t unit, uint8_t* block) {
+  write_nibbles<At>(codes, 0, block + 16 * unit);
+}
+template <int At, int Flip>
+void read_unit_bytes(const uint8_t* block, int64_t unit, uint8_t* codes) {
+  for (int k = 0; k < 32; ++k) codes[k] = block[At + 32 * unit + k] ^ Flip;
+}
+template <int At, int Flip>
+void write_unit_bytes(const uint8_t* codes, int64_t unit, uint8_t* block) {
+  for (int k = 0; k < 32; ++k) block[At + 32 * unit + k] = codes[k] ^ Flip;
+}
+
 // clang-format off
+constexpr Codec g4_codec(int64_t columns) {
+  return {{columns, 48, 256, 1, 0, true}, 3 + columns / 2, pack_g4_header, unpack_g4_header, read_unit_nibbles<3>,
+          write_unit_nibbles<3>, put_nibbles, get_nibbles, g4_scales, nullptr};
+}
+constexpr Codec i8_codec(int64_t columns) {
+  return {{columns, 64, 512, 1, 128, false}, 4 + columns, pack_single, unpack_single, read_unit_bytes<4, 0x80>,
+          write_unit_bytes<4, 0x80>, put_bytes, get_bytes, single_scale, nullptr};
+}
+constexpr Codec kG4_32 = g4_codec(32), kG4_64 = g4_codec(64), kG4_128 = g4_codec(128);
+constexpr Codec kI8_32 = i8_codec(32), kI8_128 = i8_codec(128);
+constexpr Codec kG8_32{{32, 96, 512, 1, 128, true}, 38, pack_g8_header, unpack_g8_header, read_unit_bytes<6, 0>,
+                       write_unit_bytes<6, 0>, put_bytes, get_bytes, g8_scales, nullptr};
 constexpr Codec kQ4_0{{32, 32, 256, 1, 8, false}, 18, pack_halves<1>, unpack_halves<1>, read_nibbles<2>,
                       write_nibbles<2>, put_nibbles, get_nibbles, one_scale, nullptr};
 constexpr Codec kQ4_1{{32, 64, 256, 1, 0, true}, 20, pack_halves<2>, unpack_halves<2>, read_nibbles<4>,
@@ -275,6 +339,18 @@ const Codec* codec_of(DType dtype) {
       return &kIq4Nl;
     case DType::mxfp4:
       return &kMxfp4;
+    case DType::g4_32:
+      return &kG4_32;
+    case DType::g4_64:
+      return &kG4_64;
+    case DType::g4_128:
+      return &kG4_128;
+    case DType::g8_32:
+      return &kG8_32;
+    case DType::i8_32:
+      return &kI8_32;
+    case DType::i8_128:
+      return &kI8_128;
     default:
       return nullptr;
   }

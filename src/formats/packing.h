@@ -27,7 +27,7 @@ constexpr int64_t kPackedColumns = 32;  // columns of a unit
 // Sizes of one type's packed form, in bytes for sixteen rows. Codes are unsigned; a value is
 // scale * (code - offset) + minimum.
 struct PackedShape {
-  int64_t block_columns;  // under one header: 32 or 256
+  int64_t block_columns;  // under one header: 32, 64, 128 or 256
   int64_t header_bytes;   // of a block
   int64_t unit_bytes;     // codes of 32 columns
   int scales_per_unit;    // 1, or 2 where a scale covers 16 columns
@@ -35,7 +35,8 @@ struct PackedShape {
   bool has_minimum;
 };
 
-// Types that have a packed form of integer codes: q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4.
+// Types that have a packed form of integer codes: q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4 g4_*
+// g8_32 i8_*.
 bool has_packed_codes(DType dtype);
 // Precondition: has_packed_codes(dtype).
 PackedShape packed_shape(DType dtype);

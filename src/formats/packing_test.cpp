@@ -14,7 +14,7 @@ namespace {
 
 std::vector<DType> packable_types() {
   std::vector<DType> types;
-  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i) {
+  for (int i = 0; i < kNumDTypes; ++i) {
     if (can_pack(static_cast<DType>(i), 256)) types.push_back(static_cast<DType>(i));
   }
   return types;

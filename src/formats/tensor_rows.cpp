@@ -5,6 +5,7 @@
 
 #include "core/float_bits.h"
 #include "formats/blocks.h"
+#include "formats/quantized_matrix.h"
 
 namespace redoubt {
 namespace {
@@ -19,6 +20,12 @@ TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
   rows.dtype = tensor.dtype;
   rows.cols = tensor.shape.empty() ? 1 : tensor.shape.back();
   rows.rows = rows.cols == 0 ? 0 : tensor.elements() / rows.cols;
+  if (tensor.source != nullptr) {
+    rows.quantum = 16;
+    rows.read = [source = tensor.source, dtype = tensor.dtype, cols = rows.cols](
+                    int64_t begin, int64_t end, float* out) { read_values(*source, dtype, cols, begin, end, out); };
+    return rows;
+  }
   const std::byte* data = tensor.data.data();
   const int64_t stride = row_bytes(tensor.dtype, rows.cols), cols = rows.cols;
   const TensorView* scale =

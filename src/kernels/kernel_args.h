@@ -51,7 +51,27 @@ struct QuantizedRows {
 };
 
 // The types that have a packed form, as the kernels' files may name them.
-enum class PackedType : int32_t { none, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, iq4_nl, mxfp4, bf16, f8_e4m3 };
+enum class PackedType : int32_t {
+  none,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  mxfp4,
+  g4_32,
+  g4_64,
+  g4_128,
+  g8_32,
+  i8_32,
+  i8_128,
+  bf16,
+  f8_e4m3
+};
 
 // A matrix in the packed form (formats/packing.h): groups of 16 rows.
 struct PackedMatrix {

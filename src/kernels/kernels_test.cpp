@@ -36,7 +36,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 std::vector<DType> decodable_types() {
   std::vector<DType> types;
-  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i) {
+  for (int i = 0; i < kNumDTypes; ++i) {
     const auto type = static_cast<DType>(i);
     if (decoder_for(reference_kernels(), type) != nullptr && can_decode(type)) types.push_back(type);
   }

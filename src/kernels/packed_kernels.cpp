@@ -89,6 +89,18 @@ PackedType packed_type(DType dtype) {
       return PackedType::iq4_nl;
     case DType::mxfp4:
       return PackedType::mxfp4;
+    case DType::g4_32:
+      return PackedType::g4_32;
+    case DType::g4_64:
+      return PackedType::g4_64;
+    case DType::g4_128:
+      return PackedType::g4_128;
+    case DType::g8_32:
+      return PackedType::g8_32;
+    case DType::i8_32:
+      return PackedType::i8_32;
+    case DType::i8_128:
+      return PackedType::i8_128;
     case DType::bf16:
       return PackedType::bf16;
     case DType::f8_e4m3:

@@ -39,7 +39,7 @@ float relative_error(const std::vector<float>& found, const std::vector<float>& 
 
 std::vector<DType> types_for(PackedInput input) {
   std::vector<DType> types;
-  for (int i = 0; i <= static_cast<int>(DType::nvfp4); ++i) {
+  for (int i = 0; i < kNumDTypes; ++i) {
     const auto type = static_cast<DType>(i);
     if (can_pack(type, 256) && packed_input(reference_packed_kernels(), type) == input) types.push_back(type);
   }

@@ -54,11 +54,11 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
   REDOUBT_TRY(w.kv_a_norm, loader.vector(attn + ".kv_a_layernorm.weight", c.kv_lora_rank));
   w.up = {.heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   if (loader.has(attn + ".k_b_proj.weight")) {
-    REDOUBT_TRY(w.up.k_b, loader.packed(attn + ".k_b_proj", heads * c.kv_lora_rank, c.qk_nope_head_dim));
-    REDOUBT_TRY(w.up.v_b, loader.packed(attn + ".v_b_proj", heads * c.v_head_dim, c.kv_lora_rank));
+    REDOUBT_TRY(w.up.k_b, loader.projection(attn + ".k_b_proj", heads * c.kv_lora_rank, c.qk_nope_head_dim));
+    REDOUBT_TRY(w.up.v_b, loader.projection(attn + ".v_b_proj", heads * c.v_head_dim, c.kv_lora_rank));
   } else {
     REDOUBT_TRY(w.up.kv_b,
-                loader.packed(attn + ".kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
+                loader.projection(attn + ".kv_b_proj", heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank));
   }
   REDOUBT_TRY(w.o, loader.packed(attn + ".o_proj", c.hidden_size, heads * c.v_head_dim));
   if (!c.is_moe_layer(l)) {
@@ -86,10 +86,12 @@ int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
   const int64_t heads = c.num_attention_heads, row = cache_width(), k = c.num_experts_per_tok;
   const int64_t attention = 2 * c.hidden_size + 2 * c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + 3 * row;
   const int64_t t = limits.max_tokens, shared = c.n_shared_experts * c.moe_intermediate_size;
+  const bool sorted = std::ranges::any_of(layers_, [](const Layer& l) { return l.moe.sorted_columns; });
   const int64_t ffn =
       t * (4 * c.hidden_size + 4 * c.n_routed_experts + 2 * k + 32) +
       mlp_floats(t, c.hidden_size, std::max(c.intermediate_size, shared)) +
-      (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts) : 0);
+      (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts, sorted)
+                              : 0);
   const LatentUpProjection up{
       .heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   return t * attention + ffn + linear_input_floats(t, std::max(c.hidden_size, heads * c.v_head_dim)) +

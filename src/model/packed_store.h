@@ -24,6 +24,8 @@ class PackedStore {
   // Sets weight.packed and weight.input from weight.matrix. No-op for a type that the kernels have no packed form for.
   void add(const PackedKernels& kernels, Weight& weight);
 
+  ThreadPool& pool() const { return pool_; }
+
  private:
   void release();
 

@@ -3,11 +3,39 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
+#include "core/mapped_file.h"
 #include "formats/blocks.h"
+#include "formats/quantized_matrix.h"
 
 namespace redoubt {
+namespace {
 
-Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64_t cols) {
+WeightMatrix matrix_of(const KernelTable& kernels, DType dtype, const std::byte* data, int64_t rows, int64_t cols) {
+  return {.data = reinterpret_cast<const unsigned char*>(data),
+          .rows = rows,
+          .cols = cols,
+          .row_bytes = row_bytes(dtype, cols),
+          .dtype = static_cast<int32_t>(dtype),
+          .block_elems = info(dtype).block_elems,
+          .block_bytes = info(dtype).block_bytes,
+          .scales = nullptr,
+          .scale_cols = 0,
+          .decode = decoder_for(kernels, dtype)};
+}
+
+// Rows that share cache lines in another program's layout go to one thread.
+template <class Body>
+void over_chunks(ThreadPool& pool, int64_t rows, const Body& body) {
+  constexpr int64_t kRows = 128;
+  pool.parallel_for((rows + kRows - 1) / kRows,
+                    [&](int64_t chunk, int) { body(chunk * kRows, std::min(rows, (chunk + 1) * kRows)); });
+}
+
+}  // namespace
+
+Result<const TensorView*> WeightLoader::find_matrix(const std::string& name, int64_t rows, int64_t cols) {
   const TensorView* tensor = checkpoint_.find(name + ".weight");
   if (tensor == nullptr)
     return corrupt(fmt::format("{}.weight: expected [{}, {}], found no such tensor", name, rows, cols));
@@ -21,34 +49,85 @@ Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64
     return unsupported(
         fmt::format("{}.weight: rows of {} values of type {} cannot be computed with", name, cols, type.name));
   }
+  return tensor;
+}
+
+Status WeightLoader::add_bias(const std::string& name, Weight& weight) {
+  if (checkpoint_.find(name + ".bias") != nullptr) {
+    REDOUBT_TRY(weight.bias, vector(name + ".bias", weight.rows()));
+  }
+  return ok();
+}
+
+Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64_t cols) {
+  REDOUBT_TRY(const TensorView* tensor, find_matrix(name, rows, cols));
   Weight weight;
-  weight.matrix = {.data = reinterpret_cast<const unsigned char*>(tensor->data.data()),
-                   .rows = rows,
-                   .cols = cols,
-                   .row_bytes = row_bytes(tensor->dtype, cols),
-                   .dtype = static_cast<int32_t>(tensor->dtype),
-                   .block_elems = type.block_elems,
-                   .block_bytes = type.block_bytes,
-                   .scales = nullptr,
-                   .scale_cols = 0,
-                   .decode = decoder_for(kernels_, tensor->dtype)};
+  weight.matrix = matrix_of(kernels_, tensor->dtype, tensor->data.data(), rows, cols);
+  if (tensor->source != nullptr && tensor->source->columns.empty()) {
+    weight.matrix.data = reinterpret_cast<const unsigned char*>(storage_.emplace_back(read_blocks(*tensor)).data());
+  } else if (tensor->source != nullptr) {  // sorted columns: what looks into a matrix wants them in order
+    std::vector<float>& values = storage_.emplace_back(static_cast<size_t>(rows * cols));
+    over_chunks(packed_.pool(), rows, [&](int64_t begin, int64_t end) {
+      read_values(*tensor->source, tensor->dtype, cols, begin, end, values.data() + begin * cols);
+    });
+    weight.matrix = matrix_of(kernels_, DType::f32, reinterpret_cast<const std::byte*>(values.data()), rows, cols);
+  }
   if (checkpoint_.find(name + ".weight_scale_inv") != nullptr) {
     const int64_t scale_rows = (rows + kScaleBlock - 1) / kScaleBlock;
     weight.matrix.scale_cols = (cols + kScaleBlock - 1) / kScaleBlock;
     REDOUBT_TRY(weight.matrix.scales, vector(name + ".weight_scale_inv", scale_rows * weight.matrix.scale_cols));
   }
-  if (checkpoint_.find(name + ".bias") != nullptr) {
-    REDOUBT_TRY(weight.bias, vector(name + ".bias", rows));
-  }
+  REDOUBT_CHECK(add_bias(name, weight));
   return weight;
+}
+
+std::vector<float> WeightLoader::read_blocks(const TensorView& tensor) {
+  const int64_t rows = tensor.shape.front(), stride = row_bytes(tensor.dtype, tensor.shape.back());
+  std::vector<float> memory(static_cast<size_t>(rows * stride / 4 + 1));
+  auto* bytes = reinterpret_cast<std::byte*>(memory.data());
+  over_chunks(packed_.pool(), rows,
+              [&](int64_t begin, int64_t end) { tensor.source->read(begin, end, bytes + begin * stride); });
+  for (const auto& part : tensor.source->parts) release_pages(part);
+  return memory;
+}
+
+const int32_t* WeightLoader::column_order(const std::vector<int32_t>& columns) {
+  if (columns.empty()) return nullptr;
+  for (const auto* order : orders_) {
+    if (*order == columns) return order->data();
+  }
+  orders_.push_front(&columns);
+  if (orders_.size() > 4) orders_.pop_back();
+  return columns.data();
 }
 
 void WeightLoader::pack(Weight& weight) { packed_.add(packed_kernels_, weight); }
 
 Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64_t cols) {
-  REDOUBT_TRY(Weight weight, matrix(name, rows, cols));
+  REDOUBT_TRY(const TensorView* tensor, find_matrix(name, rows, cols));
+  if (tensor->source == nullptr) {
+    REDOUBT_TRY(Weight weight, matrix(name, rows, cols));
+    pack(weight);
+    return weight;
+  }
+  Weight weight;
+  std::vector<float> blocks = read_blocks(*tensor);
+  weight.matrix = matrix_of(kernels_, tensor->dtype, reinterpret_cast<const std::byte*>(blocks.data()), rows, cols);
+  weight.columns = column_order(tensor->source->columns);
   pack(weight);
+  if (weight.packed.data == nullptr) {
+    storage_.push_back(std::move(blocks));
+  } else {
+    weight.matrix.data = nullptr;  // only the packed form is left
+  }
+  REDOUBT_CHECK(add_bias(name, weight));
   return weight;
+}
+
+Result<Weight> WeightLoader::projection(const std::string& name, int64_t rows, int64_t cols) {
+  const TensorView* tensor = checkpoint_.find(name + ".weight");
+  const bool adopted = tensor != nullptr && tensor->source != nullptr;
+  return adopted ? matrix(name, rows, cols) : packed(name, rows, cols);
 }
 
 Result<const float*> WeightLoader::vector(const std::string& name, int64_t elements) {

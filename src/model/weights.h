@@ -28,16 +28,26 @@ class WeightLoader {
   Result<Weight> matrix(const std::string& name, int64_t rows, int64_t cols);
   // The same, in the packed form too where the kernels have one: for what is multiplied whole.
   Result<Weight> packed(const std::string& name, int64_t rows, int64_t cols);
+  // Packed, and as stored too: for what is also multiplied with its rows. Another program's matrix is not packed.
+  Result<Weight> projection(const std::string& name, int64_t rows, int64_t cols);
   void pack(Weight& weight);
   Result<const float*> vector(const std::string& full_name, int64_t elements);
   Result<MlpWeights> mlp(const std::string& prefix, int64_t hidden, int64_t inner);
 
  private:
+  // The tensor NAME.weight, its shape and type checked.
+  Result<const TensorView*> find_matrix(const std::string& name, int64_t rows, int64_t cols);
+  Status add_bias(const std::string& name, Weight& weight);
+  // Memory for a matrix that another program quantised, filled with its rows of blocks on all threads.
+  std::vector<float> read_blocks(const TensorView& tensor);
+  const int32_t* column_order(const std::vector<int32_t>& columns);
+
   const Checkpoint& checkpoint_;
   const KernelTable& kernels_;
   const PackedKernels packed_kernels_;
   std::deque<std::vector<float>>& storage_;
   PackedStore& packed_;
+  std::deque<const std::vector<int32_t>*> orders_;  // the last few: neighbours often have the same
 };
 
 }  // namespace redoubt

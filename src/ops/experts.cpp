@@ -83,6 +83,7 @@ void route(const RouterConfig& c, float* logits, const float* bias, float* scrat
 void MoeWeights::add(const MlpWeights& expert) {
   (input_forms |= expert.gate) |= expert.up;
   inner_forms |= expert.down;
+  for (const Weight* w : {&expert.gate, &expert.up, &expert.down}) sorted_columns |= w->columns != nullptr;
   experts.push_back(expert);
 }
 
@@ -123,12 +124,30 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
            thread);
     });
   };
+  // Experts with columns of their own order: a row of input for each (token, slot), in the order of its expert's
+  // matrix.
+  const auto sorted_input = [&](Tensor from, const int32_t* from_rows, Weight MlpWeights::*which, InputForms forms) {
+    const Tensor in_order = ctx.arena.tensor(tokens * k, from.cols);
+    ctx.pool.parallel_for(num_active, [&](int64_t index, int) {
+      const int64_t e = active[index];
+      const int32_t* columns = (w.experts[static_cast<size_t>(e)].*which).columns;
+      for (int64_t i = begins[e]; i < begins[e + 1]; ++i) {
+        const float* values = from.row(from_rows != nullptr ? from_rows[i] : i);
+        float* to = in_order.row(i);
+        for (int64_t j = 0; j < from.cols; ++j) to[j] = values[columns != nullptr ? columns[j] : j];
+      }
+    });
+    return linear_input(ctx, in_order, forms);
+  };
   {
     const ArenaScope input_scope(ctx.arena);
-    const LinearInput in = linear_input(ctx, x, w.input_forms);
+    const LinearInput in = w.sorted_columns ? sorted_input(x, rows, &MlpWeights::gate, w.input_forms)
+                                            : linear_input(ctx, x, w.input_forms);
+    const LinearInput in_up = w.sorted_columns ? sorted_input(x, rows, &MlpWeights::up, w.input_forms) : in;
     over_experts(inner, 2 * x.cols,
                  [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
-                   LinearPart part{.x_rows = rows + first,
+                   LinearPart part{.x_rows = w.sorted_columns ? nullptr : rows + first,
+                                   .first = w.sorted_columns ? first : 0,
                                    .tokens = last - first,
                                    .begin = begin,
                                    .end = end,
@@ -136,13 +155,14 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
                                    .y_stride = inner};
                    linear_part(ctx, in, expert.gate, part, thread);
                    part.y = up.row(first);
-                   linear_part(ctx, in, expert.up, part, thread);
+                   linear_part(ctx, in_up, expert.up, part, thread);
                    for (int64_t i = first; i < last; ++i) {
                      ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
                    }
                  });
   }
-  const LinearInput in = linear_input(ctx, gate, w.inner_forms);
+  const LinearInput in = w.sorted_columns ? sorted_input(gate, nullptr, &MlpWeights::down, w.inner_forms)
+                                          : linear_input(ctx, gate, w.inner_forms);
   over_experts(x.cols, inner,
                [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
                  linear_part(ctx, in, expert.down,
@@ -172,9 +192,12 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
   return y;
 }
 
-int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n) {
-  return 4 * (n + 16) + 2 * (tokens * k + 16) + tokens * k * (2 * inner + hidden) +
-         std::max(linear_input_floats(tokens, hidden), linear_input_floats(tokens * k, inner)) + 64;
+int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n, bool sorted_columns) {
+  const int64_t inputs = sorted_columns
+                             ? std::max(2 * (tokens * k * hidden + linear_input_floats(tokens * k, hidden)),
+                                        tokens * k * inner + linear_input_floats(tokens * k, inner))
+                             : std::max(linear_input_floats(tokens, hidden), linear_input_floats(tokens * k, inner));
+  return 4 * (n + 16) + 2 * (tokens * k + 16) + tokens * k * (2 * inner + hidden) + inputs + 128;
 }
 
 }  // namespace redoubt

@@ -31,6 +31,7 @@ struct MoeWeights {
   std::vector<MlpWeights> experts;
   InputForms input_forms, inner_forms;  // of gates and ups, of downs
   MlpWeights shared;                    // empty gate: none
+  bool sorted_columns = false;          // some expert has Weight::columns
 
   void add(const MlpWeights& expert);
 };
@@ -39,6 +40,6 @@ struct MoeWeights {
 // k].
 Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k);
 // Floats of the arena that it takes beyond its result and the shared expert's, with n experts of width `inner`.
-int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n);
+int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n, bool sorted_columns);
 
 }  // namespace redoubt

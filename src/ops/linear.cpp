@@ -59,7 +59,16 @@ int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) 
   return std::max(std::min(by_work, by_share) / (2 * kRowGroup), int64_t{1}) * (2 * kRowGroup);
 }
 
-LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms) {
+LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32_t* columns) {
+  if (columns != nullptr) {
+    const Tensor sorted = ctx.arena.tensor(x.rows, x.cols);
+    over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        for (int64_t j = 0; j < x.cols; ++j) sorted.row(t)[j] = x.row(t)[columns[j]];
+      }
+    });
+    x = sorted;
+  }
   LinearInput in{.x = x};
   const int64_t stride = input_stride(x.cols), units = stride / 32;
   in.int8.stride = stride;
@@ -85,7 +94,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms) {
 
 int64_t linear_input_floats(int64_t rows, int64_t cols) {
   const int64_t stride = input_stride(cols);
-  return rows * (stride / 4 + stride / 8 + stride / 2) + 5 * 16;
+  return rows * (stride + stride / 4 + stride / 8 + stride / 2) + 6 * 16;
 }
 
 void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {
@@ -105,6 +114,11 @@ void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
 }
 
 void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> tasks) {
+  const int32_t* columns = tasks.begin()->weight->columns;
+  if (std::ranges::any_of(tasks, [=](const LinearTask& task) { return task.weight->columns != columns; })) {
+    for (const LinearTask& task : tasks) linear_all(ctx, x, {task});
+    return;
+  }
   const ArenaScope scope(ctx.arena);
   InputForms forms;
   int64_t rows = 0;
@@ -112,7 +126,7 @@ void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> task
     forms |= *task.weight;
     rows += task.weight->rows();
   }
-  const LinearInput in = linear_input(ctx, x, forms);
+  const LinearInput in = linear_input(ctx, x, forms, columns);
   const int64_t step = rows_per_chunk(rows, x.cols, x.rows, ctx.pool.num_threads());
   int64_t chunks = 0;
   for (const LinearTask& task : tasks) chunks += (task.weight->rows() + step - 1) / step;
@@ -170,14 +184,15 @@ Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
     const ArenaScope input_scope(ctx.arena);
     InputForms forms;
     (forms |= w.gate) |= w.up;
-    const LinearInput in = linear_input(ctx, x, forms);
+    const LinearInput in = linear_input(ctx, x, forms, w.gate.columns);
+    const LinearInput in_up = w.up.columns == w.gate.columns ? in : linear_input(ctx, x, forms, w.up.columns);
     const int64_t rows = gate.cols, step = rows_per_chunk(rows, 2 * x.cols, x.rows, ctx.pool.num_threads());
     ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
       const int64_t begin = chunk * step, end = std::min(rows, begin + step);
       LinearPart part{.tokens = x.rows, .begin = begin, .end = end, .y = gate.data, .y_stride = rows};
       linear_part(ctx, in, w.gate, part, thread);
       part.y = up.data;
-      linear_part(ctx, in, w.up, part, thread);
+      linear_part(ctx, in_up, w.up, part, thread);
       for (int64_t t = 0; t < x.rows; ++t) {
         ctx.kernels.silu_mul({gate.row(t) + begin, up.row(t) + begin, gate.row(t) + begin, end - begin});
       }
@@ -188,7 +203,7 @@ Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
 }
 
 int64_t mlp_floats(int64_t tokens, int64_t hidden, int64_t inner) {
-  return 2 * tokens * inner + std::max(linear_input_floats(tokens, hidden), linear_input_floats(tokens, inner));
+  return 2 * tokens * inner + std::max(2 * linear_input_floats(tokens, hidden), linear_input_floats(tokens, inner));
 }
 
 }  // namespace redoubt

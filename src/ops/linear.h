@@ -12,8 +12,9 @@ struct Weight {
   PackedMatrix packed{};                  // the same in the packed form, preferred where it is there
   PackedInput input = PackedInput::none;  // what `packed` is multiplied with
   const float* bias = nullptr;            // [rows] or null
+  const int32_t* columns = nullptr;       // [cols] column j meets value columns[j] of the input; null: in order
 
-  bool empty() const { return matrix.data == nullptr; }
+  bool empty() const { return matrix.rows == 0; }
   int64_t rows() const { return matrix.rows; }
   int64_t cols() const { return matrix.cols; }
 };
@@ -35,8 +36,8 @@ struct LinearInput {
   QuantizedRows int8{};
   const uint16_t* bf16 = nullptr;
 };
-// In the arena, at most linear_input_floats(x.rows, x.cols).
-LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms);
+// In the arena, at most linear_input_floats(x.rows, x.cols). columns: as in Weight, of all the matrices.
+LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32_t* columns = nullptr);
 int64_t linear_input_floats(int64_t rows, int64_t cols);
 
 // Rows [begin, end) of W times some rows of the input, by the calling thread: the part that parallel ops split.

@@ -34,6 +34,18 @@ DType stored_type(PackedType type) {
       return DType::iq4_nl;
     case PackedType::mxfp4:
       return DType::mxfp4;
+    case PackedType::g4_32:
+      return DType::g4_32;
+    case PackedType::g4_64:
+      return DType::g4_64;
+    case PackedType::g4_128:
+      return DType::g4_128;
+    case PackedType::g8_32:
+      return DType::g8_32;
+    case PackedType::i8_32:
+      return DType::i8_32;
+    case PackedType::i8_128:
+      return DType::i8_128;
     case PackedType::bf16:
       return DType::bf16;
     case PackedType::f8_e4m3:

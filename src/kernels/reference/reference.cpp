@@ -167,9 +167,11 @@ DecodeFn decoder(DType dtype) {
     REDOUBT_CASE(q4_k) REDOUBT_CASE(q5_k) REDOUBT_CASE(q6_k) REDOUBT_CASE(iq2_xxs) REDOUBT_CASE(iq2_xs) REDOUBT_CASE(iq3_xxs)
     REDOUBT_CASE(iq1_s) REDOUBT_CASE(iq4_nl) REDOUBT_CASE(iq3_s) REDOUBT_CASE(iq2_s) REDOUBT_CASE(iq4_xs) REDOUBT_CASE(iq1_m)
     REDOUBT_CASE(tq1_0) REDOUBT_CASE(tq2_0) REDOUBT_CASE(mxfp4)
+    REDOUBT_CASE(g4_32) REDOUBT_CASE(g4_64) REDOUBT_CASE(g4_128) REDOUBT_CASE(g8_32) REDOUBT_CASE(i8_32)
+    REDOUBT_CASE(i8_128) REDOUBT_CASE(nf4)
     // clang-format on
 #undef REDOUBT_CASE
-                        default : return nullptr;
+                                default : return nullptr;
   }
 }
 
