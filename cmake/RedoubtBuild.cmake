@@ -8,7 +8,7 @@ if(REDOUBT_CCACHE)
                                   ${REDOUBT_CCACHE})
 endif()
 find_program(REDOUBT_MOLD mold)
-if(REDOUBT_MOLD)
+if(REDOUBT_MOLD AND NOT CMAKE_CROSSCOMPILING)  # a cross-compiler finds its own linker only
   add_link_options(-fuse-ld=mold)
 endif()
 
