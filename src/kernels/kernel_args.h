@@ -103,6 +103,7 @@ struct PackedLinearArgs {
   int64_t row_begin, row_end;  // row_begin a multiple of 16
   const float* bias;           // [rows] added after the sum, or null
   float* scratch;              // kPackedScratch floats of the calling thread
+  bool accumulate;             // integer codes: the sum is added to y
 };
 
 // One row of x into q, scale, sum, minus; columns up to stride are filled with zeros.

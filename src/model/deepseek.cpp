@@ -50,7 +50,8 @@ Result<DeepSeek::Layer> DeepSeek::load_layer(WeightLoader& loader, int64_t l) co
   } else {
     REDOUBT_TRY(w.q_b, loader.packed(attn + ".q_proj", q_dim, c.hidden_size));
   }
-  REDOUBT_TRY(w.kv_a, loader.packed(attn + ".kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size));
+  REDOUBT_TRY(w.kv_a, loader.packed(attn + ".kv_a_proj_with_mqa", c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size,
+                                    Inputs::fine));
   REDOUBT_TRY(w.kv_a_norm, loader.vector(attn + ".kv_a_layernorm.weight", c.kv_lora_rank));
   w.up = {.heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   if (loader.has(attn + ".k_b_proj.weight")) {

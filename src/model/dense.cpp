@@ -15,8 +15,8 @@ Result<std::unique_ptr<Layers>> Dense::load(const ModelConfig& c, WeightLoader& 
     REDOUBT_TRY(w.input_norm, loader.vector(at + ".input_layernorm.weight", c.hidden_size));
     REDOUBT_TRY(w.post_attention_norm, loader.vector(at + ".post_attention_layernorm.weight", c.hidden_size));
     REDOUBT_TRY(w.q, loader.packed(at + ".self_attn.q_proj", q_dim, c.hidden_size));
-    REDOUBT_TRY(w.k, loader.packed(at + ".self_attn.k_proj", kv_dim, c.hidden_size));
-    REDOUBT_TRY(w.v, loader.packed(at + ".self_attn.v_proj", kv_dim, c.hidden_size));
+    REDOUBT_TRY(w.k, loader.packed(at + ".self_attn.k_proj", kv_dim, c.hidden_size, Inputs::fine));
+    REDOUBT_TRY(w.v, loader.packed(at + ".self_attn.v_proj", kv_dim, c.hidden_size, Inputs::fine));
     REDOUBT_TRY(w.o, loader.packed(at + ".self_attn.o_proj", c.hidden_size, q_dim));
     REDOUBT_TRY(w.mlp, loader.mlp(at + ".mlp", c.hidden_size, c.intermediate_size));
     model->layers_.push_back(w);

@@ -126,9 +126,9 @@ Status Transformer::load(const Checkpoint& checkpoint) {
   REDOUBT_TRY(final_norm_, loader.vector("model.norm.weight", c.hidden_size));
   if (c.tie_word_embeddings && !loader.has("lm_head.weight")) {
     head_ = embedding_;
-    loader.pack(head_);
+    loader.pack(head_, Inputs::fine);
   } else {
-    REDOUBT_TRY(head_, loader.packed("lm_head", c.vocab_size, c.hidden_size));
+    REDOUBT_TRY(head_, loader.packed("lm_head", c.vocab_size, c.hidden_size, Inputs::fine));
   }
   if (c.architecture == Architecture::dense) {
     REDOUBT_TRY(layers_, Dense::load(c, loader));

@@ -101,20 +101,25 @@ const int32_t* WeightLoader::column_order(const std::vector<int32_t>& columns) {
   return columns.data();
 }
 
-void WeightLoader::pack(Weight& weight) { packed_.add(packed_kernels_, weight); }
+void WeightLoader::pack(Weight& weight, Inputs inputs) {
+  // The errors of a small model's few narrow layers do not average out.
+  constexpr int64_t kSmallHidden = 1024;
+  weight.fine = inputs == Inputs::fine || checkpoint_.config().hidden_size <= kSmallHidden;
+  packed_.add(packed_kernels_, weight);
+}
 
-Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64_t cols) {
+Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64_t cols, Inputs inputs) {
   REDOUBT_TRY(const TensorView* tensor, find_matrix(name, rows, cols));
   if (tensor->source == nullptr) {
     REDOUBT_TRY(Weight weight, matrix(name, rows, cols));
-    pack(weight);
+    pack(weight, inputs);
     return weight;
   }
   Weight weight;
   std::vector<float> blocks = read_blocks(*tensor);
   weight.matrix = matrix_of(kernels_, tensor->dtype, reinterpret_cast<const std::byte*>(blocks.data()), rows, cols);
   weight.columns = column_order(tensor->source->columns);
-  pack(weight);
+  pack(weight, inputs);
   if (weight.packed.data == nullptr) {
     storage_.push_back(std::move(blocks));
   } else {

@@ -13,6 +13,10 @@
 
 namespace redoubt {
 
+// How closely a packed matrix of integer codes sees its input (docs/decisions/0004). fine: what int8 rounds off is
+// multiplied too. Keys, values and the head ask for it; a small model has it everywhere.
+enum class Inputs : uint8_t { int8, fine };
+
 class WeightLoader {
  public:
   WeightLoader(const Checkpoint& checkpoint, const KernelTable& kernels, std::deque<std::vector<float>>& storage,
@@ -27,10 +31,10 @@ class WeightLoader {
   // name without ".weight"; [rows, cols], or the same elements in three dimensions.
   Result<Weight> matrix(const std::string& name, int64_t rows, int64_t cols);
   // The same, in the packed form too where the kernels have one: for what is multiplied whole.
-  Result<Weight> packed(const std::string& name, int64_t rows, int64_t cols);
+  Result<Weight> packed(const std::string& name, int64_t rows, int64_t cols, Inputs inputs = Inputs::int8);
   // Packed, and as stored too: for what is also multiplied with its rows. Another program's matrix is not packed.
   Result<Weight> projection(const std::string& name, int64_t rows, int64_t cols);
-  void pack(Weight& weight);
+  void pack(Weight& weight, Inputs inputs);
   Result<const float*> vector(const std::string& full_name, int64_t elements);
   Result<MlpWeights> mlp(const std::string& prefix, int64_t hidden, int64_t inner);
 

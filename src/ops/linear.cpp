@@ -22,11 +22,42 @@ void quantize_rows(OpContext& ctx, Tensor x, const QuantizedRows& to) {
   });
 }
 
+// What the codes leave of x.
+void subtract_codes(OpContext& ctx, Tensor x, const QuantizedRows& codes, Tensor rest) {
+  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int8_t* q = codes.q + t * codes.stride;
+      const float* scale = codes.scale + t * (codes.stride / 32);
+      for (int64_t k = 0; k < x.cols; ++k) rest.row(t)[k] = x.row(t)[k] - static_cast<float>(q[k]) * scale[k / 32];
+    }
+  });
+}
+
+QuantizedRows int8_rows(OpContext& ctx, Tensor x) {
+  const int64_t stride = input_stride(x.cols), units = stride / 32;
+  const QuantizedRows rows{.q = ctx.arena.values<int8_t>(x.rows * stride),
+                           .scale = ctx.arena.floats(x.rows * units),
+                           .sum = ctx.arena.floats(x.rows * units),
+                           .minus = ctx.arena.ints(x.rows * units * 2),
+                           .stride = stride};
+  quantize_rows(ctx, x, rows);
+  return rows;
+}
+
+void int8_part(const OpContext& ctx, QuantizedRows x, int64_t row, PackedLinearArgs args) {
+  x.q += row * x.stride;
+  x.scale += row * (x.stride / 32);
+  x.sum += row * (x.stride / 32);
+  x.minus += row * (x.stride / 16);
+  args.x = x;
+  ctx.packed.linear(args);
+}
+
 void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {
   for (int64_t at = 0; at < part.tokens; at += kPackedTokens) {
-    const int64_t row = part.x_rows != nullptr ? 0 : part.first + at, stride = in.int8.stride;
+    const int64_t row = part.x_rows != nullptr ? 0 : part.first + at;
     PackedLinearArgs args{.w = w.packed,
-                          .x = in.int8,
+                          .x = {.stride = input_stride(in.x.cols)},
                           .x_bf16 = in.bf16,
                           .x_rows = part.x_rows != nullptr ? part.x_rows + at : nullptr,
                           .y = part.y + at * part.y_stride,
@@ -36,16 +67,16 @@ void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
                           .row_end = part.end,
                           .bias = w.bias,
                           .scratch = ctx.scratch[static_cast<size_t>(thread)]};
-    if (w.input == PackedInput::int8) {
-      args.x.q += row * stride;
-      args.x.scale += row * (stride / 32);
-      args.x.sum += row * (stride / 32);
-      args.x.minus += row * (stride / 16);
-      ctx.packed.linear(args);
-    } else {
-      args.x_bf16 += row * stride;
+    if (w.input == PackedInput::bf16) {
+      args.x_bf16 += row * args.x.stride;
       ctx.packed.linear_bf16(args);
+      continue;
     }
+    int8_part(ctx, in.int8, row, args);
+    if (!w.fine) continue;
+    args.bias = nullptr;
+    args.accumulate = true;
+    int8_part(ctx, in.remainder, row, args);
   }
 }
 
@@ -70,14 +101,12 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32
     x = sorted;
   }
   LinearInput in{.x = x};
-  const int64_t stride = input_stride(x.cols), units = stride / 32;
-  in.int8.stride = stride;
-  if (forms.int8) {
-    in.int8.q = ctx.arena.values<int8_t>(x.rows * stride);
-    in.int8.scale = ctx.arena.floats(x.rows * units);
-    in.int8.sum = ctx.arena.floats(x.rows * units);
-    in.int8.minus = ctx.arena.ints(x.rows * units * 2);
-    quantize_rows(ctx, x, in.int8);
+  const int64_t stride = input_stride(x.cols);
+  if (forms.int8) in.int8 = int8_rows(ctx, x);
+  if (forms.fine) {
+    const Tensor rest = ctx.arena.tensor(x.rows, x.cols);
+    subtract_codes(ctx, x, in.int8, rest);
+    in.remainder = int8_rows(ctx, rest);
   }
   if (forms.bf16) {
     auto* rows = ctx.arena.values<uint16_t>(x.rows * stride);
@@ -94,7 +123,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32
 
 int64_t linear_input_floats(int64_t rows, int64_t cols) {
   const int64_t stride = input_stride(cols);
-  return rows * (stride + stride / 4 + stride / 8 + stride / 2) + 6 * 16;
+  return rows * (2 * (stride / 4 + stride / 8) + 2 * stride + stride / 2) + 12 * 16;
 }
 
 void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {

@@ -11,8 +11,14 @@ struct Weight {
   WeightMatrix matrix{};                  // as stored; rows may be looked up in it
   PackedMatrix packed{};                  // the same in the packed form, preferred where it is there
   PackedInput input = PackedInput::none;  // what `packed` is multiplied with
+<<<<<<< HEAD
   const float* bias = nullptr;            // [rows] or null
   const int32_t* columns = nullptr;       // [cols] column j meets value columns[j] of the input; null: in order
+=======
+  // What int8 rounds off its input is multiplied too, as int8 again: for the matrices whose error reaches furthest.
+  bool fine = false;
+  const float* bias = nullptr;  // [rows] or null
+>>>>>>> 896113e (linear: what int8 leaves of an activation is multiplied too, where it matters)
 
   bool empty() const { return matrix.rows == 0; }
   int64_t rows() const { return matrix.rows; }
@@ -21,10 +27,11 @@ struct Weight {
 
 // The forms, beside float32, in which matrices take their input.
 struct InputForms {
-  bool int8 = false, bf16 = false;
+  bool int8 = false, fine = false, bf16 = false;
 
   InputForms& operator|=(const Weight& w) {
     int8 = int8 || w.input == PackedInput::int8;
+    fine = fine || (w.input == PackedInput::int8 && w.fine);
     bf16 = bf16 || w.input == PackedInput::bf16;
     return *this;
   }
@@ -33,7 +40,7 @@ struct InputForms {
 // x in those forms: made once, for all the matrices that it meets.
 struct LinearInput {
   Tensor x;
-  QuantizedRows int8{};
+  QuantizedRows int8{}, remainder{};  // of x, and of what int8 left of it
   const uint16_t* bf16 = nullptr;
 };
 // In the arena, at most linear_input_floats(x.rows, x.cols). columns: as in Weight, of all the matrices.

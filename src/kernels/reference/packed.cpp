@@ -84,7 +84,9 @@ void store(const PackedLinearArgs& args, int64_t row, const float (*sums)[kPacke
   for (int64_t t = 0; t < args.tokens; ++t) {
     for (int64_t r = 0; r < std::min(kPackedRows, args.row_end - row); ++r) {
       const float sum = sums[t][r];
-      args.y[t * args.y_stride + row + r] = args.bias != nullptr ? sum + args.bias[row + r] : sum;
+      float& y = args.y[t * args.y_stride + row + r];
+      const float whole = args.bias != nullptr ? sum + args.bias[row + r] : sum;
+      y = args.accumulate ? whole + y : whole;
     }
   }
 }
