@@ -11,14 +11,10 @@ struct Weight {
   WeightMatrix matrix{};                  // as stored; rows may be looked up in it
   PackedMatrix packed{};                  // the same in the packed form, preferred where it is there
   PackedInput input = PackedInput::none;  // what `packed` is multiplied with
-<<<<<<< HEAD
-  const float* bias = nullptr;            // [rows] or null
-  const int32_t* columns = nullptr;       // [cols] column j meets value columns[j] of the input; null: in order
-=======
   // What int8 rounds off its input is multiplied too, as int8 again: for the matrices whose error reaches furthest.
   bool fine = false;
-  const float* bias = nullptr;  // [rows] or null
->>>>>>> 896113e (linear: what int8 leaves of an activation is multiplied too, where it matters)
+  const float* bias = nullptr;       // [rows] or null
+  const int32_t* columns = nullptr;  // [cols] column j meets value columns[j] of the input; null: in order
 
   bool empty() const { return matrix.rows == 0; }
   int64_t rows() const { return matrix.rows; }
