@@ -172,6 +172,7 @@ Status bench(const BenchFlags& flags) {
                                open.model->config().max_position_embeddings),
                    "--depth");
   }
+  open.model->wait_for_background();  // what it writes or verifies would be measured too
   Json result;
   {
     std::unique_ptr<Progress> progress;

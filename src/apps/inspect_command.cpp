@@ -4,17 +4,40 @@
 #include <memory>
 
 #include "apps/command.h"
+#include "apps/data_folder.h"
 #include "apps/terminal.h"
 #include "formats/checkpoint.h"
 #include "formats/inspect.h"
+#include "model/packed_store.h"
 
 namespace redoubt {
 namespace {
 
 struct InspectFlags {
   std::string path;
-  bool json = false, tensors = false, show_template = false;
+  bool json = false, tensors = false, show_template = false, verify = false;
 };
+
+// The packed file itself, or those that belong to a model.
+Status verify(const InspectFlags& flags) {
+  std::vector<std::filesystem::path> files;
+  if (std::filesystem::path(flags.path).extension() == ".redoubt-packed") {
+    files.emplace_back(flags.path);
+  } else {
+    for (const auto& place : packed_file_places(flags.path, data_folder_path("") / "packed")) {
+      if (std::filesystem::exists(place)) files.push_back(place);
+    }
+  }
+  if (files.empty()) return not_found(flags.path + ": no packed weights are kept for it");
+  Json list = Json::array();
+  std::string text;
+  for (const auto& file : files) {
+    REDOUBT_TRY(const int64_t chunks, verify_packed_file(file));
+    list.push_back({{"path", file.string()}, {"chunks", chunks}});
+    text += fmt::format("{}: {} chunks have their hashes\n", file.string(), chunks);
+  }
+  return write_stdout(flags.json ? dump_json(Json{{"verified", list}}) + "\n" : text);
+}
 
 Status inspect_model(const InspectFlags& flags) {
   REDOUBT_TRY(const ModelSummary summary, inspect(flags.path));
@@ -50,7 +73,9 @@ void add_inspect(CLI::App& app, Pending& pending) {
   command->add_flag("--json", flags->json, "One JSON object");
   command->add_flag("--tensors", flags->tensors, "List every tensor");
   command->add_flag("--template", flags->show_template, "Show the whole chat template");
-  command->callback([=, &pending] { pending.action = [flags] { return inspect_model(*flags); }; });
+  command->add_flag("--verify", flags->verify, "Check every hash of its packed weights; P may be the packed file");
+  command->callback(
+      [=, &pending] { pending.action = [flags] { return flags->verify ? verify(*flags) : inspect_model(*flags); }; });
 }
 
 }  // namespace redoubt

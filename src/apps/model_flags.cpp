@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "apps/data_folder.h"
 #include "apps/terminal.h"
 #include "engine/memory_room.h"
 
@@ -16,6 +17,27 @@ Result<CacheType> parse_cache_type(const std::string& name) {
   if (name == "q8") return CacheType::q8;
   return invalid("--cache-type: expected f32, bf16 or q8, found " + name, "--cache-type");
 }
+
+Result<PackedMode> parse_packed(const std::string& name) {
+  if (name == "auto") return PackedMode::automatic;
+  if (name == "only-memory") return PackedMode::only_memory;
+  if (name == "off") return PackedMode::off;
+  return invalid("--packed: expected auto, only-memory or off, found " + name, "--packed");
+}
+
+// One bar for each load: a count that falls begins the next.
+class PackProgress {
+ public:
+  void operator()(int64_t done, int64_t total) {
+    if (progress_ == nullptr || done < last_) progress_ = std::make_shared<Progress>("packing weights", total);
+    progress_->set(done);
+    last_ = done;
+  }
+
+ private:
+  std::shared_ptr<Progress> progress_;
+  int64_t last_ = 0;
+};
 
 // A model that cannot fit is refused before hours of swapping, with what would help.
 Status check_memory(const Checkpoint& checkpoint) {
@@ -43,6 +65,9 @@ void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required) 
   command.add_option("--kernels", flags.kernels, "reference, avx2, avx512, avx512_bf16, neon or auto")
       ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "neon", "amx", "auto"}))
       ->capture_default_str();
+  command.add_option("--packed", flags.packed, "Weights packed for the CPU: auto (kept in a file), only-memory or off")
+      ->check(CLI::IsMember({"auto", "only-memory", "off"}))
+      ->capture_default_str();
   command.add_option("--threads", flags.threads, "Threads that compute; 0: the cores this process may use")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -53,6 +78,9 @@ Result<ModelOptions> ModelFlags::options() const {
   options.kernels = kernels;
   options.threads = threads;
   REDOUBT_TRY(options.cache_type, parse_cache_type(cache_type));
+  REDOUBT_TRY(options.packed.mode, parse_packed(packed));
+  options.packed.folder = data_folder_path(data) / "packed";
+  options.progress = PackProgress();
   return options;
 }
 

@@ -18,6 +18,8 @@ struct ModelFlags {
   std::string kernels = "auto";     // reference, avx2, avx512, neon, auto
   int threads = 0;                  // 0: the usable cores
   std::string cache_type = "bf16";  // f32, bf16, q8
+  std::string packed = "auto";      // auto, only-memory, off
+  std::string data;                 // the data folder, for packed files that cannot lie beside their model
 
   Result<ModelOptions> options() const;
 };

@@ -33,7 +33,7 @@ namespace {
 struct ServeFlags {
   std::string config_file;
   std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, api_key_file, speculation,
-      prefix_cache_dir;
+      prefix_cache_dir, packed;
   std::optional<int64_t> port, threads, context;
 };
 
@@ -58,6 +58,7 @@ Result<ServeConfig> read_config(const ServeFlags& flags) {
   override_by(flags.cache_type, config.cache_type);
   override_by(flags.speculation, config.speculation);
   override_by(flags.prefix_cache_dir, config.prefix_cache_dir);
+  override_by(flags.packed, config.packed);
   override_by(flags.threads, config.threads);
   override_by(flags.context, config.context);
   override_by(flags.api_key_file, config.api_key_file);
@@ -71,8 +72,11 @@ Result<ServeConfig> read_config(const ServeFlags& flags) {
 Result<ModelHostOptions> host_options(const ServeConfig& config) {
   ModelHostOptions options;
   options.models = config.models;
-  const ModelFlags flags{
-      .kernels = config.kernels, .threads = static_cast<int>(config.threads), .cache_type = config.cache_type};
+  const ModelFlags flags{.kernels = config.kernels,
+                         .threads = static_cast<int>(config.threads),
+                         .cache_type = config.cache_type,
+                         .packed = config.packed,
+                         .data = config.data};
   REDOUBT_TRY(options.model, flags.options());
   options.model.limits.max_tokens = config.max_batch_tokens;
   options.engine.max_context = config.context;
@@ -263,6 +267,7 @@ void add_serve(CLI::App& app, Pending& pending) {
   command->add_option("--cache-type", flags->cache_type, "f32, bf16 or q8 [bf16]");
   command->add_option("--prefix-cache-dir", flags->prefix_cache_dir,
                       "Keeps prompts' cache blocks there, over restarts");
+  command->add_option("--packed", flags->packed, "Weights packed for the CPU: auto (kept in a file), only-memory, off");
   command->add_option("--speculation", flags->speculation,
                       "Drafted tokens: auto, off, ngram or mtp; changes no answer [auto]");
   command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, neon or auto [auto]")

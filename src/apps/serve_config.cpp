@@ -174,6 +174,7 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("cors_origins", config.cors_origins),
        field("kernels", config.kernels),
        field("cache_type", config.cache_type),
+       field("packed", config.packed),
        field("threads", config.threads),
        field("context", config.context),
        {"cache_bytes", [&](const YAML::Node& n) { return read_size(n, "cache_bytes", config.cache_bytes); }},

@@ -25,6 +25,7 @@ struct ServeConfig {
 
   std::string kernels = "auto";
   std::string cache_type = "bf16";
+  std::string packed = "auto";     // auto, only-memory, off
   int64_t threads = 0;             // 0: the usable cores
   int64_t context = 0;             // tokens; 0: the model's
   int64_t cache_bytes = 0;         // 0: half of the memory left after the weights

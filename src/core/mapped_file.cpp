@@ -34,6 +34,7 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   if (!S_ISREG(status.st_mode)) return invalid(fmt::format("{}: expected a regular file", path.string()));
   MappedFile mapped;
   mapped.path_ = path;
+  mapped.modified_ns_ = int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
   if (status.st_size == 0) return mapped;
   void* address = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_SHARED, file.fd, 0);
   if (address == MAP_FAILED) return cannot("map", path);
@@ -51,6 +52,28 @@ void release_pages(std::span<const std::byte> bytes) {
   const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+namespace {
+
+// Whole pages around `bytes`.
+void advise(std::span<const std::byte> bytes, int advice) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
+}  // namespace
+
+void prefetch_pages(std::span<const std::byte> bytes) { advise(bytes, MADV_WILLNEED); }
+
+void populate_pages(std::span<const std::byte> bytes) {
+#ifdef MADV_POPULATE_READ
+  advise(bytes, MADV_POPULATE_READ);
+#else
+  static_cast<void>(bytes);
+#endif
 }
 
 Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes) {

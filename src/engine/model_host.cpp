@@ -69,7 +69,7 @@ class OnDemandHost final : public ModelHost {
   LoadResult load(const ModelEntry& entry);
   Status make_room(const ModelEntry& entry, int64_t weights_bytes);
   bool unload_least_recent();
-  int64_t room_bytes() const;
+  int64_t room_bytes(const LoadedModel* newest = nullptr) const;
 
   ModelHostOptions options_;
   const Clock& clock_;
@@ -161,8 +161,7 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   engine_options.eos_ids = loaded->stop_ids;
   engine_options.vocabulary = loaded->vocabulary;
   if (engine_options.disk_cache != nullptr) engine_options.disk_identity = cache_identity(loaded->checkpoint);
-  if (engine_options.cache_bytes == 0)
-    engine_options.cache_bytes = std::max<int64_t>(0, room_bytes() - loaded->checkpoint.weights_bytes()) / 2;
+  if (engine_options.cache_bytes == 0) engine_options.cache_bytes = std::max<int64_t>(0, room_bytes(loaded.get())) / 2;
   auto engine = Engine::create(*loaded->model, loaded->tokenizer, engine_options, clock_);
   if (!engine) return named(std::move(engine).error());
   loaded->engine = std::move(engine).value();
@@ -198,17 +197,22 @@ Status OnDemandHost::make_room(const ModelEntry& entry, int64_t weights_bytes) {
   }
 }
 
-// What a further model may take. Mapped weights and cache that nobody has written yet look free to the system; both are
-// promised.
-int64_t OnDemandHost::room_bytes() const {
-  int64_t weights = 0, caches = 0;
+// What a further model or cache may take beside those loaded and `newest`, which is in no slot yet. Mapped weights and
+// cache that nobody has written yet look free to the system; both are promised. Weights in private memory do not.
+int64_t OnDemandHost::room_bytes(const LoadedModel* newest) const {
+  int64_t weights = 0, mapped = 0, caches = 0;
+  const auto count = [&](const LoadedModel& loaded) {
+    const int64_t bytes = loaded.checkpoint.weights_bytes();
+    weights += bytes;
+    mapped += std::max<int64_t>(0, bytes - loaded.model->private_weights_bytes());
+    caches += loaded.model->num_cache_blocks() * loaded.model->cache_block_bytes();
+  };
   const std::lock_guard lock(mutex_);
   for (const Slot& slot : slots_) {
-    if (slot.model == nullptr) continue;
-    weights += slot.model->checkpoint.weights_bytes();
-    caches += slot.model->model->num_cache_blocks() * slot.model->model->cache_block_bytes();
+    if (slot.model != nullptr) count(*slot.model);
   }
-  return std::min(available_at_start_ - weights - caches, options_.available_memory_bytes() - weights);
+  if (newest != nullptr) count(*newest);
+  return std::min(available_at_start_ - weights - caches, options_.available_memory_bytes() - mapped);
 }
 
 bool OnDemandHost::unload_least_recent() {

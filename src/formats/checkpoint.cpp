@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/json.h"
+#include "formats/chunk_hash.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
 #include "formats/quantized_matrix.h"
@@ -102,5 +105,26 @@ std::string Checkpoint::chat_template() const { return state_->chat_template; }
 const TensorView* Checkpoint::find(std::string_view name) const { return state_->table.find(name); }
 std::span<const TensorView> Checkpoint::tensors() const { return state_->table.tensors; }
 int64_t Checkpoint::weights_bytes() const { return state_->table.weights_bytes; }
+
+SourceKey Checkpoint::source_key() const {
+  const std::span<const MappedFile> files =
+      state_->gguf != nullptr ? state_->gguf->mapped_files() : std::span<const MappedFile>(state_->mapped);
+  SourceKey key;
+  std::vector<uint64_t> parts;
+  for (const MappedFile& file : files) {
+    const std::byte* begin = file.bytes().data();
+    const std::byte* end = begin + file.bytes().size();
+    const std::byte* first = end;
+    for (const TensorView& tensor : tensors()) {
+      if (tensor.data.data() >= begin && tensor.data.data() < first) first = tensor.data.data();
+    }
+    key.bytes += static_cast<int64_t>(file.bytes().size());
+    key.modified_ns = std::max(key.modified_ns, file.modified_ns());
+    parts.insert(parts.end(), {file.bytes().size(), static_cast<uint64_t>(file.modified_ns()),
+                               chunk_hash({begin, static_cast<size_t>(first - begin)})});
+  }
+  key.header_hash = chunk_hash(std::as_bytes(std::span(parts)));
+  return key;
+}
 
 }  // namespace redoubt

@@ -44,6 +44,14 @@ struct TensorView {
   int64_t stored_bytes() const;  // in the file
 };
 
+// What tells one version of a checkpoint's files from another without reading all of them.
+struct SourceKey {
+  int64_t bytes = 0;         // of all files
+  int64_t modified_ns = 0;   // the latest of them, since 1970
+  uint64_t header_hash = 0;  // of each file's bytes before its first tensor, its size and its time
+  bool operator==(const SourceKey&) const = default;
+};
+
 class Checkpoint {
  public:
   // `path`: a directory, or a .gguf file (the first of a split set).
@@ -64,6 +72,7 @@ class Checkpoint {
   const TensorView* find(std::string_view name) const;
   std::span<const TensorView> tensors() const;  // in file order, for inspect and convert; stored names and slices
   int64_t weights_bytes() const;
+  SourceKey source_key() const;
 
  private:
   struct State;

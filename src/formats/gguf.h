@@ -60,7 +60,8 @@ class GgufFile {
   std::span<const GgufTensor> tensors() const { return tensors_; }
   const GgufTensor* find(std::string_view name) const;
   int64_t alignment() const { return alignment_; }
-  const std::string& file() const { return file_; }  // for errors
+  const std::string& file() const { return file_; }                     // for errors
+  std::span<const MappedFile> mapped_files() const { return mapped_; }  // none of one that was parsed from bytes
 
  private:
   Status append(GgufFile part);

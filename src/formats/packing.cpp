@@ -1,11 +1,13 @@
 #include "formats/packing.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/float_bits.h"
 #include "core/result.h"
 #include "formats/block_codecs.h"
 #include "formats/k_scales.h"
+#include "formats/packing_words.h"
 
 namespace redoubt {
 namespace {
@@ -356,10 +358,34 @@ const Codec* codec_of(DType dtype) {
   }
 }
 
+// A group of one type, by whole words of codes.
+template <const Codec& C, void PackUnits(const uint8_t* block, int64_t row, uint8_t* units)>
+void pack_rows(const uint8_t* from, int64_t row_stride, int64_t rows, int64_t cols, uint8_t* to) {
+  const int64_t blocks = cols / C.shape.block_columns;
+  constexpr int64_t kUnits = C.shape.block_columns / kPackedColumns;
+  uint8_t* units = to + blocks * C.shape.header_bytes;
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const uint8_t* block = from + r * row_stride + b * C.stored_bytes;
+      C.pack_header(block, r, to + b * C.shape.header_bytes);
+      PackUnits(block, r, units + b * kUnits * C.shape.unit_bytes);
+    }
+  }
+}
+
 // Types of plain elements: `Bytes` of a row that lie together, four for FP8 (four columns) and bfloat16 (two).
 void pack_plain(const uint8_t* in, int64_t row_stride, int64_t rows, int64_t row_bytes, uint8_t* out) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t at = 0; at < row_bytes; at += 4) std::memcpy(out + at * kR + 4 * r, in + r * row_stride + at, 4);
+  }
+}
+// The same, a cache line of each row at a time, so that the lines written stay near.
+void pack_plain_in_lines(const uint8_t* in, int64_t row_stride, int64_t rows, int64_t row_bytes, uint8_t* out) {
+  for (int64_t line = 0; line < row_bytes; line += 64) {
+    const int64_t end = std::min(row_bytes, line + 64);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t at = line; at < end; at += 4) std::memcpy(out + at * kR + 4 * r, in + r * row_stride + at, 4);
+    }
   }
 }
 void unpack_plain(const uint8_t* in, int64_t rows, int64_t row_bytes, uint8_t* out, int64_t row_stride) {
@@ -386,7 +412,8 @@ bool can_pack(DType dtype, int64_t cols) {
 
 int64_t packed_group_bytes(DType dtype, int64_t cols) { return kPackedRows * row_bytes(dtype, cols); }
 
-void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols, std::byte* out) {
+void pack_group_by_codes(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols,
+                         std::byte* out) {
   const auto* from = reinterpret_cast<const uint8_t*>(in);
   auto* to = reinterpret_cast<uint8_t*>(out);
   if (rows < kR) std::memset(to, 0, static_cast<size_t>(packed_group_bytes(dtype, cols)));
@@ -404,6 +431,36 @@ void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t ro
         c->put(codes, r, codes_at + (b * units + u) * c->shape.unit_bytes);
       }
     }
+  }
+}
+
+void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols, std::byte* out) {
+  const auto* from = reinterpret_cast<const uint8_t*>(in);
+  auto* to = reinterpret_cast<uint8_t*>(out);
+  if (rows < kR) std::memset(to, 0, static_cast<size_t>(packed_group_bytes(dtype, cols)));
+  switch (dtype) {
+    case DType::q4_0:
+      return pack_rows<kQ4_0, packing::nibbles<2>>(from, row_stride, rows, cols, to);
+    case DType::q4_1:
+      return pack_rows<kQ4_1, packing::nibbles<4>>(from, row_stride, rows, cols, to);
+    case DType::q5_0:
+      return pack_rows<kQ5_0, packing::five<2>>(from, row_stride, rows, cols, to);
+    case DType::q5_1:
+      return pack_rows<kQ5_1, packing::five<4>>(from, row_stride, rows, cols, to);
+    case DType::q8_0:
+      return pack_rows<kQ8_0, packing::signed_bytes>(from, row_stride, rows, cols, to);
+    case DType::q4_k:
+      return pack_rows<kQ4_K, packing::q4_k>(from, row_stride, rows, cols, to);
+    case DType::q5_k:
+      return pack_rows<kQ5_K, packing::q5_k>(from, row_stride, rows, cols, to);
+    case DType::q6_k:
+      return pack_rows<kQ6_K, packing::q6_k>(from, row_stride, rows, cols, to);
+    case DType::iq4_nl:
+      return pack_rows<kIq4Nl, packing::nibbles<2>>(from, row_stride, rows, cols, to);
+    case DType::mxfp4:
+      return pack_rows<kMxfp4, packing::nibbles<1>>(from, row_stride, rows, cols, to);
+    default:
+      return pack_plain_in_lines(from, row_stride, rows, row_bytes(dtype, cols), to);
   }
 }
 

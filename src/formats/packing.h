@@ -51,6 +51,10 @@ inline int64_t packed_groups(int64_t rows) { return (rows + kPackedRows - 1) / k
 void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols, std::byte* out);
 void unpack_group(DType dtype, const std::byte* in, int64_t rows, int64_t cols, std::byte* out, int64_t row_stride);
 
+// The definition of pack_group: code by code, for tests.
+void pack_group_by_codes(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols,
+                         std::byte* out);
+
 // One unit of a packed group spelled out: the definition that the vector kernels are held to.
 struct PackedUnit {
   uint8_t codes[kPackedRows][kPackedColumns];

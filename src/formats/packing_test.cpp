@@ -43,6 +43,23 @@ TEST(Packing, IsTheSameSizeAndComesBackToTheBit) {
   }
 }
 
+TEST(Packing, ByWordsIsByCodes) {
+  for (const DType type : packable_types()) {
+    for (const int64_t rows : {1, 5, 16}) {
+      for (const int64_t cols : {int64_t{256}, int64_t{768}}) {
+        SCOPED_TRACE(std::string(info(type).name) + " rows " + std::to_string(rows));
+        const int64_t stride = row_bytes(type, cols) + 5;
+        const std::vector<std::byte> stored = random_bytes(static_cast<size_t>(rows * stride), 7);
+        std::vector<std::byte> fast(static_cast<size_t>(packed_group_bytes(type, cols)), std::byte{0xAA});
+        std::vector<std::byte> slow(fast.size(), std::byte{0x55});
+        pack_group(type, stored.data(), stride, rows, cols, fast.data());
+        pack_group_by_codes(type, stored.data(), stride, rows, cols, slow.data());
+        EXPECT_EQ(fast, slow);
+      }
+    }
+  }
+}
+
 // scale * (code - offset) + minimum, each step rounded, is what the type's own decoder computes.
 TEST(Packing, UnitsSpellOutTheValuesOfTheStoredBlocks) {
   for (const DType type : packable_types()) {

@@ -62,11 +62,26 @@ struct StepLimits {
   int64_t max_chunks = 256;
 };
 
+// Where the packed forms of matrices live.
+enum class PackedMode : uint8_t {
+  off,          // nowhere: weights are computed with as stored
+  only_memory,  // in memory, made at every load
+  automatic,    // and kept in a file for the next start, which maps it
+};
+
+struct PackedOptions {
+  PackedMode mode = PackedMode::only_memory;
+  std::filesystem::path folder;              // for files that cannot lie beside their model; empty: none
+  int64_t least_bytes = int64_t{256} << 20;  // smaller models are packed faster than anybody notices
+};
+
 struct ModelOptions {
   std::string kernels = "auto";            // reference, avx2, avx512, avx512_bf16, neon, auto
   int threads = 0;                         // 0: the usable cores
   CacheType cache_type = CacheType::bf16;  // with kernels == reference: always f32
   StepLimits limits;
+  PackedOptions packed;
+  std::function<void(int64_t done, int64_t total)> progress;  // bytes packed while loading; null: not told
 };
 
 // Looks into a step, for tests: hidden states to find a first difference, and routing imposed from another run.
@@ -94,6 +109,11 @@ class Model {
   virtual std::string kernels_name() const = 0;
   virtual int threads() const = 0;
   virtual int64_t cache_block_bytes() const = 0;  // all layers, one block
+
+  // Bytes of weights in memory of the model's own; the others are in files and the system may drop their pages.
+  virtual int64_t private_weights_bytes() const { return 0; }
+  // Loading goes on behind the first steps: kept weights are verified, packed ones are written. Until that is over.
+  virtual void wait_for_background() {}
 
   // Allocates the cache; once, before the first step. Blocks have ids 0 .. num_blocks-1.
   virtual Status reserve_cache(int64_t num_blocks) = 0;

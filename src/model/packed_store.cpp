@@ -5,63 +5,174 @@
 
 #include <algorithm>
 
+#include "core/log.h"
 #include "core/mapped_file.h"
+#include "formats/chunk_hash.h"
 #include "formats/packing.h"
 
 namespace redoubt {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr int64_t kHugePage = int64_t{2} << 20;
-constexpr int64_t kGroupsPerChunk = 8;  // packed by one thread at a time
+constexpr int64_t kPackBytes = int64_t{1} << 20;  // packed by one thread at a time
+constexpr const char* kSuffix = "redoubt-packed";
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace
+
+std::vector<fs::path> packed_file_places(const fs::path& model, const fs::path& folder) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(model, error);
+  std::vector<fs::path> places;
+  if (fs::is_directory(model, error)) {
+    places.push_back(model / fmt::format("weights.{}", kSuffix));
+  } else {
+    places.push_back(model.string() + "." + kSuffix);
+  }
+  if (!folder.empty()) {
+    const std::string text = whole.string();
+    const uint64_t hash = chunk_hash(std::as_bytes(std::span(text)));
+    places.push_back(folder / fmt::format("{}-{:016x}.{}", whole.filename().string(), hash, kSuffix));
+  }
+  return places;
+}
+
+PackedStore::~PackedStore() {
+  if (kept_ != nullptr) kept_->stop();  // from here on nobody hands parts to the writer
+  writer_.reset();                      // it reads the memory and the map
+  release();
+}
 
 void PackedStore::release() {
   if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(capacity_));
   data_ = nullptr;
 }
 
-Status PackedStore::reserve(int64_t bytes) {
-  release();
-  used_ = 0;
-  capacity_ = round_up(bytes, kHugePage);
+Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& options,
+                         std::function<void(int64_t done, int64_t total)> progress) {
+  options_ = options;
+  progress_ = std::move(progress);
+  total_ = checkpoint.weights_bytes();
+  // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
+  capacity_ = round_up(2 * total_ + kHugePage, kHugePage);
   void* address = ::mmap(nullptr, static_cast<size_t>(capacity_), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return io_error(fmt::format("cannot reserve {} bytes for packed weights", capacity_));
   data_ = static_cast<std::byte*>(address);
   ::madvise(data_, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
+  if (options.mode == PackedMode::automatic && total_ >= options.least_bytes) {
+    places_ = packed_file_places(checkpoint.path(), options.folder);
+    source_ = checkpoint.source_key();
+    open_kept();
+    if (kept_ == nullptr) start_writing();
+  }
   return ok();
 }
 
-void PackedStore::add(const PackedKernels& kernels, Weight& weight) {
+void PackedStore::open_kept() {
+  for (const fs::path& place : places_) {
+    Result<std::unique_ptr<KeptPacked>> kept = KeptPacked::open(place, source_);
+    if (kept.has_value()) {
+      kept_ = std::move(kept).value();
+      return;
+    }
+    const Error& error = kept.error();
+    if (error.code == ErrorCode::corrupt_data) log::warn("{}; the model is packed again", error.message);
+    if (error.code == ErrorCode::invalid_argument) log::info("{} and is made again", error.message);
+  }
+}
+
+void PackedStore::start_writing() {
+  std::string reasons;
+  for (const fs::path& place : places_) {
+    std::error_code error;
+    if (place.parent_path() == options_.folder) fs::create_directories(options_.folder, error);
+    Result<std::unique_ptr<PackedWriter>> writer = PackedWriter::create(place, source_, total_ + total_ / 64);
+    if (writer.has_value()) {
+      writer_ = std::move(writer).value();
+      return;
+    }
+    reasons += (reasons.empty() ? "" : "; ") + writer.error().message;
+  }
+  log::info("the packed weights are not kept: {}", reasons);
+}
+
+void PackedStore::add(const PackedKernels& kernels, const std::string& name, Weight& weight) {
   const WeightMatrix& m = weight.matrix;
   const auto dtype = static_cast<DType>(m.dtype);
   const PackedInput input = packed_input(kernels, dtype);
   if (input == PackedInput::none || !can_pack(dtype, m.cols)) return;
-  const int64_t group_bytes = packed_group_bytes(dtype, m.cols), groups = packed_groups(m.rows);
-  const int64_t bytes = round_up(groups * group_bytes, 64);
-  if (used_ + bytes > capacity_) return;  // stays as stored
-  std::byte* to = data_ + used_;
-  used_ += bytes;
-  const auto* from = reinterpret_cast<const std::byte*>(m.data);
-  pool_.parallel_for((groups + kGroupsPerChunk - 1) / kGroupsPerChunk, [&](int64_t chunk, int) {
-    for (int64_t g = chunk * kGroupsPerChunk; g < std::min(groups, (chunk + 1) * kGroupsPerChunk); ++g) {
-      const int64_t row = g * kPackedRows;
-      pack_group(dtype, from + row * m.row_bytes, m.row_bytes, std::min(kPackedRows, m.rows - row), m.cols,
-                 to + g * group_bytes);
-    }
-  });
-  release_pages({from, static_cast<size_t>(m.rows * m.row_bytes)});
+  PackedPart part{.name = name, .dtype = dtype, .rows = m.rows, .cols = m.cols};
+  const int64_t group_bytes = packed_group_bytes(dtype, m.cols);
+  const bool keeps = !name.empty();
+  const KeptPacked::Bound bound = kept_ != nullptr && keeps ? kept_->bind(name, m) : KeptPacked::Bound{};
+  if (bound.data != nullptr) {
+    part.data = bound.data;
+    weight.first_use = bound.first_use;
+  } else {
+    const int64_t bytes = round_up(packed_groups(m.rows) * group_bytes, 64);
+    if (used_ + bytes > capacity_) return;  // stays as stored
+    part.data = data_ + used_;
+    pack(part, m, data_ + used_);
+    used_ += bytes;
+    if (keeps) keepable_ += bytes;
+    if (writer_ != nullptr && keeps) writer_->add(part);
+  }
+  if (keeps) parts_.push_back(part);
   weight.input = input;
-  weight.packed = {.data = reinterpret_cast<const unsigned char*>(to),
+  weight.packed = {.data = reinterpret_cast<const unsigned char*>(part.data),
                    .rows = m.rows,
                    .cols = m.cols,
                    .group_bytes = group_bytes,
                    .type = packed_type(dtype),
                    .scales = m.scales,
                    .scale_cols = m.scale_cols};
+}
+
+// Each thread gives back the pages of the source that it has read.
+void PackedStore::pack(const PackedPart& part, const WeightMatrix& from, std::byte* to) {
+  const auto* source = reinterpret_cast<const std::byte*>(from.data);
+  const int64_t group_bytes = packed_group_bytes(part.dtype, part.cols), groups = packed_groups(part.rows);
+  const int64_t step = std::max<int64_t>(1, kPackBytes / group_bytes);
+  prefetch_pages({source, static_cast<size_t>(part.rows * from.row_bytes)});
+  pool_.parallel_for((groups + step - 1) / step, [&](int64_t chunk, int) {
+    const int64_t begin = chunk * step, end = std::min(groups, begin + step);
+    const int64_t last_row = std::min(part.rows, end * kPackedRows);
+    const std::span read(source + begin * kPackedRows * from.row_bytes,
+                         static_cast<size_t>((last_row - begin * kPackedRows) * from.row_bytes));
+    populate_pages(read);
+    for (int64_t g = begin; g < end; ++g) {
+      const int64_t row = g * kPackedRows;
+      pack_group(part.dtype, source + row * from.row_bytes, from.row_bytes, std::min(kPackedRows, part.rows - row),
+                 part.cols, to + g * group_bytes);
+    }
+    release_pages(read);
+  });
+  release_pages({source, static_cast<size_t>(part.rows * from.row_bytes)});  // and those on the chunks' borders
+  done_ += part.rows * from.row_bytes;
+  if (progress_) progress_(done_, total_);
+}
+
+void PackedStore::finish() {
+  if (writer_ != nullptr) writer_->finish();
+  if (kept_ == nullptr) return;
+  const bool is_incomplete = keepable_ > 0;  // it was made for kernels that pack fewer types
+  kept_->start([this, is_incomplete](int64_t damaged) {
+    if (damaged == 0 && !is_incomplete) return;
+    start_writing();
+    if (writer_ == nullptr) return;
+    for (const PackedPart& part : parts_) writer_->add(part);
+    writer_->finish();
+  });
+}
+
+void PackedStore::wait_for_background() {
+  if (kept_ != nullptr) kept_->wait();
+  if (writer_ != nullptr) writer_->wait();
 }
 
 }  // namespace redoubt

@@ -1,37 +1,70 @@
-// The packed forms of a model's matrices, in memory of its own: made at load on all threads, at the stored size. The
-// source's pages are given back behind the writer, so that a model never takes its size twice.
+// The packed forms of a model's matrices: mapped from the file that an earlier start kept, or made at load on all
+// threads in memory of our own, at the stored size, and then kept. The source's pages are given back behind the
+// packing, so that a model never takes its size twice.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "core/result.h"
 #include "core/thread_pool.h"
+#include "formats/checkpoint.h"
+#include "model/kept_packed.h"
+#include "model/model.h"
+#include "model/packed_writer.h"
 #include "ops/linear.h"
 
 namespace redoubt {
 
+// Where the packed form of a model may be kept, the better place first: beside a file or inside a directory, and in
+// options.folder, under a name that tells models of the same name apart.
+std::vector<std::filesystem::path> packed_file_places(const std::filesystem::path& model,
+                                                      const std::filesystem::path& folder);
+
 class PackedStore {
  public:
   explicit PackedStore(ThreadPool& pool) : pool_(pool) {}
-  ~PackedStore() { release(); }
+  ~PackedStore();
   PackedStore(const PackedStore&) = delete;
   PackedStore& operator=(const PackedStore&) = delete;
 
-  // Address space for packed matrices of `bytes` in all; memory is taken as they are added.
-  Status reserve(int64_t bytes);
+  // Once, before the first add: looks for a kept file, and reserves address space for what has to be packed; memory is
+  // taken as matrices are added.
+  Status open(const Checkpoint& checkpoint, const PackedOptions& options,
+              std::function<void(int64_t done, int64_t total)> progress);
 
   // Sets weight.packed and weight.input from weight.matrix. No-op for a type that the kernels have no packed form for.
-  void add(const PackedKernels& kernels, Weight& weight);
+  // A matrix without a name is not kept: one whose source cannot be read again.
+  void add(const PackedKernels& kernels, const std::string& name, Weight& weight);
+
+  void finish();  // all were added: the rest happens in the background
+  void wait_for_background();
+  int64_t private_bytes() const { return used_; }
 
   ThreadPool& pool() const { return pool_; }
 
  private:
+  void open_kept();
+  void start_writing();
+  void pack(const PackedPart& part, const WeightMatrix& from, std::byte* to);
   void release();
 
   ThreadPool& pool_;
+  PackedOptions options_;
+  std::function<void(int64_t done, int64_t total)> progress_;
+  std::vector<std::filesystem::path> places_;  // empty: nothing is kept
+  SourceKey source_;
+  int64_t total_ = 0, done_ = 0;  // for progress_
   std::byte* data_ = nullptr;
   int64_t capacity_ = 0, used_ = 0;
+  int64_t keepable_ = 0;  // of used_, what a kept file would have held
+  std::vector<PackedPart> parts_;  // all that were added
+  std::unique_ptr<KeptPacked> kept_;
+  std::unique_ptr<PackedWriter> writer_;  // gone before data_ and kept_ are
 };
 
 }  // namespace redoubt

@@ -62,6 +62,8 @@ class Transformer final : public Model {
         limits_(options.limits),
         format_(&kernels == &reference_kernels() ? CacheFormat::f32 : format_of(options.cache_type)),
         pool_(options.threads > 0 ? options.threads : ThreadPool::usable_cores()),
+        packed_options_(options.packed),
+        progress_(options.progress),
         packed_(pool_) {}
 
   Status load(const Checkpoint& checkpoint);
@@ -73,6 +75,8 @@ class Transformer final : public Model {
   int64_t cache_block_bytes() const override {
     return layers_->num_cache_layers() * kCacheRows * cache_row_bytes(format_, layers_->cache_width());
   }
+  int64_t private_weights_bytes() const override { return packed_.private_bytes(); }
+  void wait_for_background() override { packed_.wait_for_background(); }
   Status reserve_cache(int64_t num_blocks) override;
   int64_t num_cache_blocks() const override { return num_blocks_; }
   void read_block(int32_t block, std::span<std::byte> bytes) const override;
@@ -98,6 +102,8 @@ class Transformer final : public Model {
   CacheFormat format_;
   ThreadPool pool_;
   std::deque<std::vector<float>> storage_;  // norms, biases, scales
+  PackedOptions packed_options_;
+  std::function<void(int64_t done, int64_t total)> progress_;
   PackedStore packed_;
   std::unique_ptr<Layers> layers_;
   Weight embedding_, head_;
@@ -118,15 +124,15 @@ class Transformer final : public Model {
 };
 
 Status Transformer::load(const Checkpoint& checkpoint) {
-  WeightLoader loader(checkpoint, kernels_, storage_, packed_);
-  // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
-  if (!kernels_.packed().empty()) REDOUBT_CHECK(packed_.reserve(2 * checkpoint.weights_bytes()));
+  const bool packs = !kernels_.packed().empty() && packed_options_.mode != PackedMode::off;
+  WeightLoader loader(checkpoint, kernels_, pool_, storage_, packs ? &packed_ : nullptr);
+  if (packs) REDOUBT_CHECK(packed_.open(checkpoint, packed_options_, progress_));
   const ModelConfig& c = config_;
   REDOUBT_TRY(embedding_, loader.matrix("model.embed_tokens", c.vocab_size, c.hidden_size));
   REDOUBT_TRY(final_norm_, loader.vector("model.norm.weight", c.hidden_size));
   if (c.tie_word_embeddings && !loader.has("lm_head.weight")) {
     head_ = embedding_;
-    loader.pack(head_, Inputs::fine);
+    loader.pack("model.embed_tokens", head_, Inputs::fine);
   } else {
     REDOUBT_TRY(head_, loader.packed("lm_head", c.vocab_size, c.hidden_size, Inputs::fine));
   }
@@ -145,6 +151,7 @@ Status Transformer::load(const Checkpoint& checkpoint) {
       draft_hidden_.resize(step_hidden_.size());
     }
   }
+  packed_.finish();
   const int threads = pool_.num_threads();
   const int64_t floats = layers_->arena_floats(limits_, threads) +
                          linear_input_floats(limits_.max_tokens, 2 * c.hidden_size) +

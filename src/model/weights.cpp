@@ -67,7 +67,7 @@ Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64
     weight.matrix.data = reinterpret_cast<const unsigned char*>(storage_.emplace_back(read_blocks(*tensor)).data());
   } else if (tensor->source != nullptr) {  // sorted columns: what looks into a matrix wants them in order
     std::vector<float>& values = storage_.emplace_back(static_cast<size_t>(rows * cols));
-    over_chunks(packed_.pool(), rows, [&](int64_t begin, int64_t end) {
+    over_chunks(pool_, rows, [&](int64_t begin, int64_t end) {
       read_values(*tensor->source, tensor->dtype, cols, begin, end, values.data() + begin * cols);
     });
     weight.matrix = matrix_of(kernels_, DType::f32, reinterpret_cast<const std::byte*>(values.data()), rows, cols);
@@ -85,7 +85,7 @@ std::vector<float> WeightLoader::read_blocks(const TensorView& tensor) {
   const int64_t rows = tensor.shape.front(), stride = row_bytes(tensor.dtype, tensor.shape.back());
   std::vector<float> memory(static_cast<size_t>(rows * stride / 4 + 1));
   auto* bytes = reinterpret_cast<std::byte*>(memory.data());
-  over_chunks(packed_.pool(), rows,
+  over_chunks(pool_, rows,
               [&](int64_t begin, int64_t end) { tensor.source->read(begin, end, bytes + begin * stride); });
   for (const auto& part : tensor.source->parts) release_pages(part);
   return memory;
@@ -101,25 +101,25 @@ const int32_t* WeightLoader::column_order(const std::vector<int32_t>& columns) {
   return columns.data();
 }
 
-void WeightLoader::pack(Weight& weight, Inputs inputs) {
+void WeightLoader::pack(const std::string& name, Weight& weight, Inputs inputs) {
   // The errors of a small model's few narrow layers do not average out.
   constexpr int64_t kSmallHidden = 1024;
   weight.fine = inputs == Inputs::fine || checkpoint_.config().hidden_size <= kSmallHidden;
-  packed_.add(packed_kernels_, weight);
+  if (packed_ != nullptr) packed_->add(packed_kernels_, name, weight);
 }
 
 Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64_t cols, Inputs inputs) {
   REDOUBT_TRY(const TensorView* tensor, find_matrix(name, rows, cols));
   if (tensor->source == nullptr) {
     REDOUBT_TRY(Weight weight, matrix(name, rows, cols));
-    pack(weight, inputs);
+    pack(name, weight, inputs);
     return weight;
   }
   Weight weight;
   std::vector<float> blocks = read_blocks(*tensor);
   weight.matrix = matrix_of(kernels_, tensor->dtype, reinterpret_cast<const std::byte*>(blocks.data()), rows, cols);
   weight.columns = column_order(tensor->source->columns);
-  pack(weight, inputs);
+  pack({}, weight, inputs);  // without a name: its source is gone, so it is never kept
   if (weight.packed.data == nullptr) {
     storage_.push_back(std::move(blocks));
   } else {

@@ -19,11 +19,13 @@ enum class Inputs : uint8_t { int8, fine };
 
 class WeightLoader {
  public:
-  WeightLoader(const Checkpoint& checkpoint, const KernelTable& kernels, std::deque<std::vector<float>>& storage,
-               PackedStore& packed)
+  // packed: null where weights are computed with as stored.
+  WeightLoader(const Checkpoint& checkpoint, const KernelTable& kernels, ThreadPool& pool,
+               std::deque<std::vector<float>>& storage, PackedStore* packed)
       : checkpoint_(checkpoint),
         kernels_(kernels),
         packed_kernels_(choose_packed(kernels.packed())),
+        pool_(pool),
         storage_(storage),
         packed_(packed) {}
 
@@ -34,7 +36,7 @@ class WeightLoader {
   Result<Weight> packed(const std::string& name, int64_t rows, int64_t cols, Inputs inputs = Inputs::int8);
   // Packed, and as stored too: for what is also multiplied with its rows. Another program's matrix is not packed.
   Result<Weight> projection(const std::string& name, int64_t rows, int64_t cols);
-  void pack(Weight& weight, Inputs inputs);
+  void pack(const std::string& name, Weight& weight, Inputs inputs);
   Result<const float*> vector(const std::string& full_name, int64_t elements);
   Result<MlpWeights> mlp(const std::string& prefix, int64_t hidden, int64_t inner);
 
@@ -49,8 +51,9 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   const KernelTable& kernels_;
   const PackedKernels packed_kernels_;
+  ThreadPool& pool_;
   std::deque<std::vector<float>>& storage_;
-  PackedStore& packed_;
+  PackedStore* packed_;
   std::deque<const std::vector<int32_t>*> orders_;  // the last few: neighbours often have the same
 };
 

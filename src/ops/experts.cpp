@@ -110,6 +110,10 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
   for (int64_t e = 0; e < n; ++e) {
     if (begins[e + 1] > begins[e]) active[num_active++] = static_cast<int32_t>(e);
   }
+  for (int64_t i = 0; i < num_active; ++i) {
+    const MlpWeights& expert = w.experts[static_cast<size_t>(active[i])];
+    for (const Weight* weight : {&expert.gate, &expert.up, &expert.down}) make_ready(ctx, *weight);
+  }
 
   const Tensor gate = ctx.arena.tensor(tokens * k, inner);
   const Tensor up = ctx.arena.tensor(tokens * k, inner);

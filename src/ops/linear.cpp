@@ -152,6 +152,7 @@ void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> task
   InputForms forms;
   int64_t rows = 0;
   for (const LinearTask& task : tasks) {
+    make_ready(ctx, *task.weight);
     forms |= *task.weight;
     rows += task.weight->rows();
   }
@@ -211,6 +212,8 @@ Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
   const Tensor gate = ctx.arena.tensor(x.rows, w.gate.rows()), up = ctx.arena.tensor(x.rows, w.up.rows());
   {
     const ArenaScope input_scope(ctx.arena);
+    make_ready(ctx, w.gate);
+    make_ready(ctx, w.up);
     InputForms forms;
     (forms |= w.gate) |= w.up;
     const LinearInput in = linear_input(ctx, x, forms, w.gate.columns);

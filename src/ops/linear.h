@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "ops/context.h"
+#include "ops/first_use.h"
 
 namespace redoubt {
 
@@ -15,11 +16,17 @@ struct Weight {
   bool fine = false;
   const float* bias = nullptr;       // [rows] or null
   const int32_t* columns = nullptr;  // [cols] column j meets value columns[j] of the input; null: in order
+  FirstUse* first_use = nullptr;     // of the bytes of `packed`; null: they are ready
 
   bool empty() const { return matrix.rows == 0; }
   int64_t rows() const { return matrix.rows; }
   int64_t cols() const { return matrix.cols; }
 };
+
+// Before anything multiplies with w.
+inline void make_ready(OpContext& ctx, const Weight& w) {
+  if (w.first_use != nullptr && !w.first_use->is_ready()) w.first_use->make_ready(ctx.pool);
+}
 
 // The forms, beside float32, in which matrices take their input.
 struct InputForms {

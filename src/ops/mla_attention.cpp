@@ -54,9 +54,14 @@ class ExpandedKeys final : public KeySource {
   Tensor latents_;  // a thread's: latents [kKeyTile, latent + rope], then k_nope [kKeyTile, nope]
 };
 
+void make_ready(OpContext& ctx, const LatentUpProjection& up) {
+  for (const Weight* w : {&up.kv_b, &up.k_b, &up.v_b}) make_ready(ctx, *w);
+}
+
 }  // namespace
 
 void mla_expanded(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std::span<const ChunkView> chunks) {
+  make_ready(ctx, a.up);
   if (chunks.empty()) return;
   const ArenaScope scope(ctx.arena);
   const ExpandedKeys keys(ctx, cache, a.up, a.rope);
@@ -73,6 +78,7 @@ void mla_expanded(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
 }
 
 void mla_absorbed(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std::span<const ChunkView> chunks) {
+  make_ready(ctx, a.up);
   if (chunks.empty()) return;
   const LatentUpProjection& up = a.up;
   const int64_t head = up.nope + a.rope, row = up.latent + a.rope, tokens = a.q.rows;

@@ -1,0 +1,173 @@
+// A model whose packed form is kept answers to the bit as one that is packed in memory, whatever happened to the file.
+#include "model/packed_store.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <fstream>
+
+#include "core/mapped_file.h"
+#include "formats/packed_file.h"
+#include "formats/synth.h"
+#include "kernels/kernel_table.h"
+
+namespace redoubt {
+namespace {
+
+namespace fs = std::filesystem;
+
+class KeptModel : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "redoubt_packed_XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    std::ofstream(folder_ / "config.json")
+        << R"({"architectures":["Qwen2ForCausalLM"],"model_type":"qwen2","hidden_size":256,"intermediate_size":512,
+               "num_attention_heads":4,"num_key_value_heads":2,"num_hidden_layers":2,"vocab_size":2048,
+               "max_position_embeddings":512,"rms_norm_eps":1e-6,"rope_theta":10000.0,"tie_word_embeddings":false})";
+    model_ = folder_ / "model.gguf";
+    kept_ = folder_ / "model.gguf.redoubt-packed";
+    const auto made = synthesize(folder_ / "config.json", model_, {.type = DType::q4_0, .seed = 3});
+    ASSERT_TRUE(made.has_value()) << made.error().message;
+    const KernelTable* kernels = choose_kernels("auto").value();
+    if (kernels->packed == nullptr || !kernels->packed->supported()) {
+      GTEST_SKIP() << "the kernels of this machine have no packed form";
+    }
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  struct Answer {
+    std::vector<float> logits;
+    int64_t private_bytes = 0;
+  };
+  Answer ask(PackedMode mode, bool waits_first = false) {
+    const Checkpoint checkpoint = Checkpoint::open(model_).value();
+    ModelOptions options{.threads = 2};
+    options.packed = {.mode = mode, .folder = folder_ / "cache", .least_bytes = 0};
+    auto model = Model::load(checkpoint, options).value();
+    if (waits_first) model->wait_for_background();
+    EXPECT_TRUE(model->reserve_cache(4).has_value());
+    const std::vector<int32_t> tokens{5, 900, 17, 2047, 3}, blocks{0, 1, 2, 3};
+    Answer answer{.logits = std::vector<float>(2048), .private_bytes = model->private_weights_bytes()};
+    const SequenceChunk chunk{.tokens = tokens, .blocks = blocks, .num_logits = 1};
+    model->step({&chunk, 1}, answer.logits);
+    model->wait_for_background();
+    return answer;
+  }
+  void change_byte(const fs::path& path, int64_t at) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(at);
+    const auto byte = static_cast<char>(file.get() ^ 0x40);
+    file.seekp(at);
+    file.put(byte);
+  }
+  PackedFileIndex index() {
+    const MappedFile file = MappedFile::open(kept_).value();
+    return parse_packed_file(file.bytes()).value();
+  }
+
+  fs::path folder_, model_, kept_;
+};
+
+TEST_F(KeptModel, IsWrittenOnceThenMapped) {
+  const Answer memory = ask(PackedMode::only_memory);
+  EXPECT_GT(memory.private_bytes, 0);
+  EXPECT_FALSE(fs::exists(kept_));
+  EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+  ASSERT_TRUE(fs::exists(kept_));
+  EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
+  const auto written = fs::last_write_time(kept_);
+  for (const bool waits_first : {false, true}) {
+    const Answer mapped = ask(PackedMode::automatic, waits_first);
+    EXPECT_EQ(mapped.logits, memory.logits);
+    EXPECT_EQ(mapped.private_bytes, 0);
+  }
+  EXPECT_EQ(fs::last_write_time(kept_), written);
+  EXPECT_TRUE(verify_packed_file(kept_).has_value());
+}
+
+TEST_F(KeptModel, ADamagedChunkIsPackedAgainAndTheFileMadeWhole) {
+  const Answer memory = ask(PackedMode::only_memory);
+  ask(PackedMode::automatic);
+  for (const bool waits_first : {false, true}) {  // the step finds the damage, or the background pass
+    const PackedFileIndex list = index();
+    for (const PackedFileMatrix& m : list.matrices) change_byte(kept_, m.offset + m.bytes() - 1);
+    const auto verified = verify_packed_file(kept_);
+    ASSERT_FALSE(verified.has_value());
+    EXPECT_NE(verified.error().message.find("does not have its hash"), std::string::npos);
+    EXPECT_EQ(ask(PackedMode::automatic, waits_first).logits, memory.logits);
+    EXPECT_TRUE(verify_packed_file(kept_).has_value());
+  }
+}
+
+TEST_F(KeptModel, ADamagedHeaderOrATruncatedFileIsMadeAgain) {
+  const Answer memory = ask(PackedMode::only_memory);
+  ask(PackedMode::automatic);
+  const auto size = static_cast<int64_t>(fs::file_size(kept_));
+  for (const int64_t at : {int64_t{0}, int64_t{20}, size - 3}) {
+    change_byte(kept_, at);
+    EXPECT_FALSE(verify_packed_file(kept_).has_value());
+    EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+    EXPECT_TRUE(verify_packed_file(kept_).has_value());
+  }
+  for (const int64_t kept : {int64_t{0}, int64_t{40}, size / 2}) {
+    fs::resize_file(kept_, static_cast<uintmax_t>(kept));
+    EXPECT_FALSE(verify_packed_file(kept_).has_value());
+    EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+    EXPECT_TRUE(verify_packed_file(kept_).has_value());
+  }
+}
+
+TEST_F(KeptModel, AnotherVersionOfTheModelIsPackedAgain) {
+  ask(PackedMode::automatic);
+  const SourceKey first = index().source;
+  fs::remove(model_);
+  ASSERT_TRUE(synthesize(folder_ / "config.json", model_, {.type = DType::q4_0, .seed = 4}).has_value());
+  fs::last_write_time(model_, fs::last_write_time(model_) + std::chrono::seconds(5));
+  const Answer memory = ask(PackedMode::only_memory);
+  EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+  EXPECT_NE(index().source, first);
+}
+
+TEST_F(KeptModel, AnIncompleteFileIsCompleted) {
+  const Answer memory = ask(PackedMode::only_memory);
+  const Checkpoint checkpoint = Checkpoint::open(model_).value();
+  {
+    auto writer = PackedWriter::create(kept_, checkpoint.source_key(), 0).value();
+    writer->finish();
+  }
+  EXPECT_TRUE(index().matrices.empty());
+  EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+  EXPECT_FALSE(index().matrices.empty());
+  EXPECT_EQ(ask(PackedMode::automatic).private_bytes, 0);
+}
+
+TEST_F(KeptModel, LiesInTheFolderWhereNoneMayLieBesideTheModel) {
+  fs::create_directory(kept_);                        // a name that is taken
+  fs::create_directory(kept_.string() + ".partial");  // and cannot be written
+  const Answer memory = ask(PackedMode::only_memory);
+  EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+  const fs::path other = packed_file_places(model_, folder_ / "cache").at(1);
+  EXPECT_TRUE(fs::is_regular_file(other));
+  EXPECT_EQ(ask(PackedMode::automatic).private_bytes, 0);
+}
+
+TEST_F(KeptModel, AWriterThatWasNotFinishedLeavesNothing) {
+  const Checkpoint checkpoint = Checkpoint::open(model_).value();
+  { auto writer = PackedWriter::create(kept_, checkpoint.source_key(), 0).value(); }
+  EXPECT_FALSE(fs::exists(kept_));
+  EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
+  EXPECT_FALSE(PackedWriter::create(kept_, checkpoint.source_key(), int64_t{1} << 60).has_value());  // no such disk
+  EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
+}
+
+TEST_F(KeptModel, TwoWritersOfOneFileAreNotThere) {
+  const Checkpoint checkpoint = Checkpoint::open(model_).value();
+  const auto writer = PackedWriter::create(kept_, checkpoint.source_key(), 0).value();
+  EXPECT_FALSE(PackedWriter::create(kept_, checkpoint.source_key(), 0).has_value());
+}
+
+}  // namespace
+}  // namespace redoubt

@@ -1,0 +1,140 @@
+#include "model/packed_writer.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/log.h"
+#include "core/low_priority.h"
+#include "formats/chunk_hash.h"
+
+namespace redoubt {
+namespace {
+
+constexpr int64_t kRoomLeftBytes = int64_t{1} << 30;  // of the disk, for everybody else
+
+Error failed(const std::filesystem::path& path, int reason) {
+  return io_error(fmt::format("{}: {}", path.string(), std::strerror(reason)));
+}
+
+Status write_at(int fd, const std::filesystem::path& path, std::span<const std::byte> bytes, int64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t wrote = ::pwrite(fd, bytes.data(), bytes.size(), offset);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return failed(path, wrote < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(static_cast<size_t>(wrote));
+    offset += wrote;
+  }
+  return ok();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PackedWriter>> PackedWriter::create(const std::filesystem::path& path, const SourceKey& source,
+                                                           int64_t bytes) {
+  const std::string partial = path.string() + ".partial";
+  const int fd = ::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return failed(partial, errno);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    return io_error(partial + ": another process is writing it");
+  }
+  struct statvfs disk {};
+  const bool is_known = ::ftruncate(fd, 0) == 0 && ::fstatvfs(fd, &disk) == 0;
+  const int64_t room = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
+  if (!is_known || room < bytes + kRoomLeftBytes) {
+    ::unlink(partial.c_str());
+    ::close(fd);
+    return io_error(fmt::format("{}: needs {} bytes and leaves {} free, the disk has {}", path.string(), bytes,
+                                kRoomLeftBytes, room));
+  }
+  return std::unique_ptr<PackedWriter>(new PackedWriter(path, fd, source));
+}
+
+PackedWriter::PackedWriter(std::filesystem::path path, int fd, const SourceKey& source)
+    : path_(std::move(path)), partial_(path_.string() + ".partial"), fd_(fd), end_(kPackedHeaderBytes) {
+  index_.source = source;
+  thread_ = std::thread([this] { run(); });
+}
+
+PackedWriter::~PackedWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    abandoned_ = !finished_;
+  }
+  changed_.notify_all();
+  thread_.join();
+  ::close(fd_);
+}
+
+void PackedWriter::add(PackedPart part) {
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(part));
+  changed_.notify_all();
+}
+
+void PackedWriter::finish() {
+  const std::lock_guard lock(mutex_);
+  finished_ = true;
+  changed_.notify_all();
+}
+
+void PackedWriter::wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return over_; });
+}
+
+void PackedWriter::run() {
+  lower_thread_priority();
+  Status status = ok();
+  std::unique_lock lock(mutex_);
+  while (status.has_value()) {
+    changed_.wait(lock, [&] { return !queue_.empty() || finished_ || abandoned_; });
+    if (abandoned_ || queue_.empty()) break;
+    const PackedPart part = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    status = write(part);
+    lock.lock();
+  }
+  const bool complete_it = status.has_value() && !abandoned_;
+  lock.unlock();
+  if (complete_it) status = complete();
+  if (!complete_it || !status.has_value()) ::unlink(partial_.c_str());
+  if (!status.has_value()) log::warn("the packed weights are not kept: {}", status.error().message);
+  lock.lock();
+  over_ = true;
+  changed_.notify_all();
+}
+
+Status PackedWriter::write(const PackedPart& part) {
+  PackedFileMatrix matrix{.name = part.name, .dtype = part.dtype, .rows = part.rows, .cols = part.cols};
+  matrix.offset = (end_ + kPackedFileAlignment - 1) / kPackedFileAlignment * kPackedFileAlignment;
+  for (int64_t at = 0; at < matrix.bytes(); at += kPackedChunkBytes) {
+    const std::span chunk(part.data + at, static_cast<size_t>(std::min(kPackedChunkBytes, matrix.bytes() - at)));
+    matrix.chunk_hashes.push_back(chunk_hash(chunk));
+    REDOUBT_CHECK(write_at(fd_, partial_, chunk, matrix.offset + at));
+    const std::lock_guard lock(mutex_);
+    if (abandoned_) return ok();
+  }
+  end_ = matrix.offset + matrix.bytes();
+  index_.matrices.push_back(std::move(matrix));
+  return ok();
+}
+
+Status PackedWriter::complete() {
+  const std::string index = packed_file_index(index_), header = packed_file_header(index_, end_, index);
+  REDOUBT_CHECK(write_at(fd_, partial_, std::as_bytes(std::span(index)), end_));
+  REDOUBT_CHECK(write_at(fd_, partial_, std::as_bytes(std::span(header)), 0));
+  if (::rename(partial_.c_str(), path_.c_str()) != 0) return failed(path_, errno);
+  log::info("{}: the packed weights are kept here for the next start", path_.string());
+  return ok();
+}
+
+}  // namespace redoubt

@@ -1,0 +1,60 @@
+// Keeps packed matrices in a file while the model is already at work: a thread of low priority writes what it is given,
+// with a hash for every chunk. The file takes its name when it is complete; one that was never finished has none, and
+// is overwritten by the next attempt. It is not synced: whatever a power failure leaves is found by its hashes.
+// Thread safety: add and finish by one thread.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "core/result.h"
+#include "formats/packed_file.h"
+
+namespace redoubt {
+
+// A packed matrix in memory.
+struct PackedPart {
+  std::string name;
+  DType dtype = DType::f32;
+  int64_t rows = 0, cols = 0;
+  const std::byte* data = nullptr;  // must stay until the writer is gone
+};
+
+class PackedWriter {
+ public:
+  // A new version of `path`, of about `bytes`. Errors: the folder cannot be written, another process is writing the
+  // same file, the disk has no room.
+  static Result<std::unique_ptr<PackedWriter>> create(const std::filesystem::path& path, const SourceKey& source,
+                                                      int64_t bytes);
+  ~PackedWriter();  // after finish(), waits until all is written; before it, gives up
+  PackedWriter(const PackedWriter&) = delete;
+  PackedWriter& operator=(const PackedWriter&) = delete;
+
+  void add(PackedPart part);
+  void finish();  // no more parts will come; returns at once
+  void wait();    // after finish(): until the file is there, or has failed (then it is logged)
+
+ private:
+  PackedWriter(std::filesystem::path path, int fd, const SourceKey& source);
+  void run();
+  Status write(const PackedPart& part);
+  Status complete();
+
+  const std::filesystem::path path_, partial_;
+  const int fd_;
+  PackedFileIndex index_;
+  int64_t end_;  // of what is written
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<PackedPart> queue_;
+  bool finished_ = false, abandoned_ = false, over_ = false;
+  std::thread thread_;
+};
+
+}  // namespace redoubt
