@@ -14,12 +14,12 @@
 namespace redoubt {
 
 struct ModelFlags {
-  std::string model;                // as given; "" where the command allows it
-  std::string kernels = "auto";     // reference, avx2, avx512, neon, auto
-  int threads = 0;                  // 0: the usable cores
-  std::string cache_type = "bf16";  // f32, bf16, q8
-  std::string packed = "auto";      // auto, only-memory, off
-  std::string data;                 // the data folder, for packed files that cannot lie beside their model
+  std::string model;                   // as given; "" where the command allows it
+  std::string kernels = "auto";        // reference, avx2, avx512, neon, auto
+  int threads = 0;                     // 0: the usable cores
+  std::string cache_type = "bf16";     // f32, bf16, q8
+  std::string packed = "only-memory";  // auto, only-memory, off
+  std::string data;                    // the data folder, for packed files that cannot lie beside their model
 
   Result<ModelOptions> options() const;
 };

@@ -25,13 +25,13 @@ struct ServeConfig {
 
   std::string kernels = "auto";
   std::string cache_type = "bf16";
-  std::string packed = "auto";     // auto, only-memory, off
-  int64_t threads = 0;             // 0: the usable cores
-  int64_t context = 0;             // tokens; 0: the model's
-  int64_t cache_bytes = 0;         // 0: half of the memory left after the weights
-  int64_t max_queue = 256;         // requests that wait
-  int64_t max_sequences = 256;     // that run at once
-  int64_t max_batch_tokens = 512;  // of one step
+  std::string packed = "only-memory";  // auto, only-memory, off
+  int64_t threads = 0;                 // 0: the usable cores
+  int64_t context = 0;                 // tokens; 0: the model's
+  int64_t cache_bytes = 0;             // 0: half of the memory left after the weights
+  int64_t max_queue = 256;             // requests that wait
+  int64_t max_sequences = 256;         // that run at once
+  int64_t max_batch_tokens = 512;      // of one step
   bool prefix_cache = true;
   std::string prefix_cache_dir;                               // "": no cache on disk
   int64_t prefix_cache_bytes = DiskCacheOptions().max_bytes;  // on disk

@@ -460,6 +460,7 @@ void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t ro
     case DType::mxfp4:
       return pack_rows<kMxfp4, packing::nibbles<1>>(from, row_stride, rows, cols, to);
     default:
+      if (has_packed_codes(dtype)) return pack_group_by_codes(dtype, in, row_stride, rows, cols, out);
       return pack_plain_in_lines(from, row_stride, rows, row_bytes(dtype, cols), to);
   }
 }

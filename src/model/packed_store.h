@@ -61,7 +61,7 @@ class PackedStore {
   int64_t total_ = 0, done_ = 0;  // for progress_
   std::byte* data_ = nullptr;
   int64_t capacity_ = 0, used_ = 0;
-  int64_t keepable_ = 0;  // of used_, what a kept file would have held
+  int64_t keepable_ = 0;           // of used_, what a kept file would have held
   std::vector<PackedPart> parts_;  // all that were added
   std::unique_ptr<KeptPacked> kept_;
   std::unique_ptr<PackedWriter> writer_;  // gone before data_ and kept_ are

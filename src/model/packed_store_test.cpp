@@ -32,7 +32,7 @@ class KeptModel : public testing::Test {
     const auto made = synthesize(folder_ / "config.json", model_, {.type = DType::q4_0, .seed = 3});
     ASSERT_TRUE(made.has_value()) << made.error().message;
     const KernelTable* kernels = choose_kernels("auto").value();
-    if (kernels->packed == nullptr || !kernels->packed->supported()) {
+    if (!choose_packed(kernels->packed()).supported()) {
       GTEST_SKIP() << "the kernels of this machine have no packed form";
     }
   }
