@@ -17,7 +17,7 @@ include(RedoubtBuild)
 enable_testing()
 
 add_library(redoubt_formats STATIC
-  src/core/dtype.cpp src/formats/blocks.cpp src/formats/blocks_iq.cpp src/formats/blocks_k.cpp
+  src/core/dtype.cpp src/formats/blocks.cpp src/formats/blocks_grouped.cpp src/formats/blocks_iq.cpp src/formats/blocks_k.cpp
   src/formats/blocks_simple.cpp src/formats/encode_k.cpp src/formats/encode_simple.cpp src/formats/iq_grids.cpp src/formats/packing.cpp)
 target_link_libraries(redoubt_formats PUBLIC redoubt_flags fmt::fmt)
 redoubt_test(packing_test SOURCES src/formats/packing_test.cpp DEPENDS redoubt_formats)

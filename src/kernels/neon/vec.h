@@ -20,8 +20,9 @@ inline Vec v_sub(Vec a, Vec b) { return vsubq_f32(a, b); }
 inline Vec v_mul(Vec a, Vec b) { return vmulq_f32(a, b); }
 inline Vec v_div(Vec a, Vec b) { return vdivq_f32(a, b); }
 inline Vec v_fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
-inline Vec v_max(Vec a, Vec b) { return vmaxq_f32(a, b); }
-inline Vec v_min(Vec a, Vec b) { return vminq_f32(a, b); }
+// The number where the other is not one, as on x86 with the bound second: a masked key may lie over any bytes.
+inline Vec v_max(Vec a, Vec b) { return vmaxnmq_f32(a, b); }
+inline Vec v_min(Vec a, Vec b) { return vminnmq_f32(a, b); }
 inline Vec v_round(Vec a) { return vrndnq_f32(a); }
 inline Vec v_exp2_of_integer(Vec n) {
   return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));
