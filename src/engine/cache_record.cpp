@@ -74,7 +74,7 @@ std::vector<std::byte> cache_record_head(const CacheKey& key, std::span<const st
 
 Result<std::span<const std::byte>> parse_cache_record(std::span<const std::byte> record, const CacheKey& key,
                                                       int64_t block_bytes) {
-  if (static_cast<int64_t>(record.size()) != kCacheRecordHead + block_bytes)
+  if (block_bytes < 0 || static_cast<int64_t>(record.size()) != kCacheRecordHead + block_bytes)
     return corrupt("cache record: expected " + std::to_string(kCacheRecordHead + block_bytes) + " bytes, found " +
                    std::to_string(record.size()));
   const std::span<const std::byte> block = record.subspan(kCacheRecordHead);

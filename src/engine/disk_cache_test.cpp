@@ -88,6 +88,7 @@ TEST(CacheRecord, IsTakenWholeAndUnchangedOnly) {
   EXPECT_TRUE(std::ranges::equal(*parsed, block));
   EXPECT_FALSE(parse_cache_record(record, other, kBlock));
   EXPECT_FALSE(parse_cache_record(record, key, kBlock - 1));
+  EXPECT_FALSE(parse_cache_record({}, key, -kCacheRecordHead));  // no size makes a record of less than a head
   for (size_t size = 0; size < record.size(); ++size)
     EXPECT_FALSE(parse_cache_record(std::span(record).first(size), key, kBlock));
   for (size_t bit = 0; bit < record.size() * 8; ++bit) {
