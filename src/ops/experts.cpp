@@ -150,19 +150,14 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
     const LinearInput in_up = w.sorted_columns ? sorted_input(x, rows, &MlpWeights::up, w.input_forms) : in;
     over_experts(inner, 2 * x.cols,
                  [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
-                   LinearPart part{.x_rows = w.sorted_columns ? nullptr : rows + first,
-                                   .first = w.sorted_columns ? first : 0,
-                                   .tokens = last - first,
-                                   .begin = begin,
-                                   .end = end,
-                                   .y = gate.row(first),
-                                   .y_stride = inner};
-                   linear_part(ctx, in, expert.gate, part, thread);
-                   part.y = up.row(first);
-                   linear_part(ctx, in_up, expert.up, part, thread);
-                   for (int64_t i = first; i < last; ++i) {
-                     ctx.kernels.silu_mul({gate.row(i) + begin, up.row(i) + begin, gate.row(i) + begin, end - begin});
-                   }
+                   const LinearPart part{.x_rows = w.sorted_columns ? nullptr : rows + first,
+                                         .first = w.sorted_columns ? first : 0,
+                                         .tokens = last - first,
+                                         .begin = begin,
+                                         .end = end,
+                                         .y = gate.row(first),
+                                         .y_stride = inner};
+                   gated_part(ctx, in, in_up, expert, part, up.row(first), thread);
                  });
   }
   const LinearInput in = w.sorted_columns ? sorted_input(gate, nullptr, &MlpWeights::down, w.inner_forms)

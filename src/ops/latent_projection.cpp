@@ -15,7 +15,7 @@ bool packed_rows(const Weight& w, int64_t begin) {
 void packed_rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_t count, const float* x,
                     int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, int thread) {
   float* scratch = ctx.scratch[static_cast<size_t>(thread)];
-  const int64_t stride = (w.cols() + 31) / 32 * 32, units = stride / 32;
+  const int64_t stride = quantized_stride(w.cols()), units = stride / 32;
   float* at = scratch + OpContext::kKernelScratch;
   const QuantizedRows in{.q = reinterpret_cast<int8_t*>(at),
                          .scale = at + kSlice * stride / 4,
@@ -24,15 +24,7 @@ void packed_rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_
                          .stride = stride};
   for (int64_t first = 0; first < tokens; first += kSlice) {
     const int64_t n = std::min(kSlice, tokens - first);
-    for (int64_t t = 0; t < n; ++t) {
-      ctx.packed.quantize_row({.x = x + (first + t) * x_stride,
-                               .cols = w.cols(),
-                               .stride = stride,
-                               .q = in.q + t * stride,
-                               .scale = in.scale + t * units,
-                               .sum = in.sum + t * units,
-                               .minus = in.minus + t * 2 * units});
-    }
+    for (int64_t t = 0; t < n; ++t) quantize_row(ctx, x + (first + t) * x_stride, w.cols(), in, t);
     ctx.packed.linear({.w = w.packed,
                        .x = in,
                        .x_bf16 = nullptr,

@@ -5,23 +5,6 @@
 namespace redoubt {
 namespace {
 
-int64_t input_stride(int64_t cols) { return (cols + 31) / 32 * 32; }
-
-void quantize_rows(OpContext& ctx, Tensor x, const QuantizedRows& to) {
-  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t unit = t * (to.stride / 32);
-      ctx.packed.quantize_row({.x = x.row(t),
-                               .cols = x.cols,
-                               .stride = to.stride,
-                               .q = to.q + t * to.stride,
-                               .scale = to.scale + unit,
-                               .sum = to.sum + unit,
-                               .minus = to.minus + 2 * unit});
-    }
-  });
-}
-
 // What the codes leave of x.
 void subtract_codes(OpContext& ctx, Tensor x, const QuantizedRows& codes, Tensor rest) {
   over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
@@ -34,30 +17,23 @@ void subtract_codes(OpContext& ctx, Tensor x, const QuantizedRows& codes, Tensor
 }
 
 QuantizedRows int8_rows(OpContext& ctx, Tensor x) {
-  const int64_t stride = input_stride(x.cols), units = stride / 32;
+  const int64_t stride = quantized_stride(x.cols), units = stride / 32;
   const QuantizedRows rows{.q = ctx.arena.values<int8_t>(x.rows * stride),
                            .scale = ctx.arena.floats(x.rows * units),
                            .sum = ctx.arena.floats(x.rows * units),
                            .minus = ctx.arena.ints(x.rows * units * 2),
                            .stride = stride};
-  quantize_rows(ctx, x, rows);
+  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) quantize_row(ctx, x.row(t), x.cols, rows, t);
+  });
   return rows;
-}
-
-void int8_part(const OpContext& ctx, QuantizedRows x, int64_t row, PackedLinearArgs args) {
-  x.q += row * x.stride;
-  x.scale += row * (x.stride / 32);
-  x.sum += row * (x.stride / 32);
-  x.minus += row * (x.stride / 16);
-  args.x = x;
-  ctx.packed.linear(args);
 }
 
 void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {
   for (int64_t at = 0; at < part.tokens; at += kPackedTokens) {
     const int64_t row = part.x_rows != nullptr ? 0 : part.first + at;
     PackedLinearArgs args{.w = w.packed,
-                          .x = {.stride = input_stride(in.x.cols)},
+                          .x = {.stride = quantized_stride(in.x.cols)},
                           .x_bf16 = in.bf16,
                           .x_rows = part.x_rows != nullptr ? part.x_rows + at : nullptr,
                           .y = part.y + at * part.y_stride,
@@ -72,18 +48,33 @@ void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
       ctx.packed.linear_bf16(args);
       continue;
     }
-    int8_part(ctx, in.int8, row, args);
+    args.x = rows_from(in.int8, row);
+    ctx.packed.linear(args);
     if (!w.fine) continue;
     args.bias = nullptr;
     args.accumulate = true;
-    int8_part(ctx, in.remainder, row, args);
+    args.x = rows_from(in.remainder, row);
+    ctx.packed.linear(args);
   }
 }
 
 }  // namespace
 
+QuantizedRows rows_from(QuantizedRows rows, int64_t t) {
+  const int64_t units = rows.stride / 32;
+  return {rows.q + t * rows.stride, rows.scale + t * units, rows.sum + t * units, rows.minus + 2 * t * units,
+          rows.stride};
+}
+
+void quantize_row(const OpContext& ctx, const float* x, int64_t cols, const QuantizedRows& to, int64_t t) {
+  const QuantizedRows row = rows_from(to, t);
+  ctx.packed.quantize_row(
+      {.x = x, .cols = cols, .stride = row.stride, .q = row.q, .scale = row.scale, .sum = row.sum, .minus = row.minus});
+}
+
 int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) {
-  // Some 10 us for a core: 256 K weights read, or 8 M products. Few tokens: memory decides; many: arithmetic.
+  // Some 10 us of reading for a core, 256 K weights, or under a millisecond of arithmetic, 256 M products: few tokens
+  // are bound by memory, and a chunk of many reads all of their activations.
   const int64_t by_work =
       std::min((int64_t{1} << 18) / cols, (int64_t{1} << 28) / (cols * std::max<int64_t>(tokens, 1)));
   const int64_t by_share = rows / (4 * threads);
@@ -101,7 +92,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32
     x = sorted;
   }
   LinearInput in{.x = x};
-  const int64_t stride = input_stride(x.cols);
+  const int64_t stride = quantized_stride(x.cols);
   if (forms.int8) in.int8 = int8_rows(ctx, x);
   if (forms.fine) {
     const Tensor rest = ctx.arena.tensor(x.rows, x.cols);
@@ -122,7 +113,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32
 }
 
 int64_t linear_input_floats(int64_t rows, int64_t cols) {
-  const int64_t stride = input_stride(cols);
+  const int64_t stride = quantized_stride(cols);
   return rows * (2 * (stride / 4 + stride / 8) + 2 * stride + stride / 2) + 12 * 16;
 }
 
@@ -206,6 +197,18 @@ void embed(OpContext&, const Weight& table, std::span<const int32_t> tokens, flo
   }
 }
 
+void gated_part(const OpContext& ctx, const LinearInput& gate_in, const LinearInput& up_in, const MlpWeights& w,
+                LinearPart part, float* up, int thread) {
+  float* gate = part.y;
+  linear_part(ctx, gate_in, w.gate, part, thread);
+  part.y = up;
+  linear_part(ctx, up_in, w.up, part, thread);
+  for (int64_t t = 0; t < part.tokens; ++t) {
+    const int64_t at = t * part.y_stride + part.begin;
+    ctx.kernels.silu_mul({gate + at, up + at, gate + at, part.end - part.begin});
+  }
+}
+
 Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
   const Tensor y = ctx.arena.tensor(x.rows, w.down.rows());
   const ArenaScope scope(ctx.arena);
@@ -221,13 +224,8 @@ Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
     const int64_t rows = gate.cols, step = rows_per_chunk(rows, 2 * x.cols, x.rows, ctx.pool.num_threads());
     ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
       const int64_t begin = chunk * step, end = std::min(rows, begin + step);
-      LinearPart part{.tokens = x.rows, .begin = begin, .end = end, .y = gate.data, .y_stride = rows};
-      linear_part(ctx, in, w.gate, part, thread);
-      part.y = up.data;
-      linear_part(ctx, in_up, w.up, part, thread);
-      for (int64_t t = 0; t < x.rows; ++t) {
-        ctx.kernels.silu_mul({gate.row(t) + begin, up.row(t) + begin, gate.row(t) + begin, end - begin});
-      }
+      const LinearPart part{.tokens = x.rows, .begin = begin, .end = end, .y = gate.data, .y_stride = rows};
+      gated_part(ctx, in, in_up, w, part, up.data, thread);
     });
   }
   linear_into(ctx, gate, w.down, y);

@@ -46,6 +46,12 @@ struct LinearInput {
   QuantizedRows int8{}, remainder{};  // of x, and of what int8 left of it
   const uint16_t* bf16 = nullptr;
 };
+// Of `rows`, those from row t on.
+QuantizedRows rows_from(QuantizedRows rows, int64_t t);
+// Row t of `to` from x [cols].
+void quantize_row(const OpContext& ctx, const float* x, int64_t cols, const QuantizedRows& to, int64_t t);
+inline int64_t quantized_stride(int64_t cols) { return (cols + 31) / 32 * 32; }
+
 // In the arena, at most linear_input_floats(x.rows, x.cols). columns: as in Weight, of all the matrices.
 LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32_t* columns = nullptr);
 int64_t linear_input_floats(int64_t rows, int64_t cols);
@@ -82,6 +88,9 @@ struct MlpWeights {
   Weight gate, up, down;
 };
 Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w);
+// part.y = silu(gate x) * (up x) for a part's rows and tokens; `up` is laid out as part.y, and overwritten.
+void gated_part(const OpContext& ctx, const LinearInput& gate_in, const LinearInput& up_in, const MlpWeights& w,
+                LinearPart part, float* up, int thread);
 // Floats of the arena that mlp takes for [tokens, hidden] beyond its result.
 int64_t mlp_floats(int64_t tokens, int64_t hidden, int64_t inner);
 
