@@ -112,12 +112,7 @@ void direct_bf16(const PackedLinearArgs& args, int64_t row, int64_t token) {
   }
 }
 
-// The same of e4m3: 128 columns are spelled out as bf16, then multiplied.
-struct Panel {
-  unsigned char* pairs;  // [groups][kPairs][16][2] bf16
-  float* acc;            // [tokens][4 groups][16]
-};
-
+// 128 columns of e4m3 spelled out as bf16: [groups][kPairs][16][2].
 template <int Groups>
 void spell_out(const PackedLinearArgs& args, int64_t row, int64_t column, int64_t columns, unsigned char* out) {
   for (int g = 0; g < Groups; ++g) {
@@ -202,29 +197,19 @@ void direct_few(const PackedLinearArgs& args, int64_t row) {
   if (t < args.tokens) direct_bf16<Groups, 1>(args, row, t);
 }
 
+template <int Groups>
+void linear_rows(const PackedLinearArgs& args, int64_t row) {
+  if (args.w.type == PackedType::f8_e4m3) return panel_rows<Groups, true>(args, row);
+  if (args.tokens <= 4) return direct_few<Groups>(args, row);
+  panel_rows<Groups, false>(args, row);
+}
+
 }  // namespace
 
 void packed_linear_bf16(const PackedLinearArgs& args) {
-  const bool scaled = args.w.type == PackedType::f8_e4m3;
   int64_t row = args.row_begin;
-  for (; row + 48 < args.row_end; row += 64) {
-    if (scaled) {
-      panel_rows<4, true>(args, row);
-    } else if (args.tokens <= 4) {
-      direct_few<4>(args, row);
-    } else {
-      panel_rows<4, false>(args, row);
-    }
-  }
-  for (; row < args.row_end; row += 16) {
-    if (scaled) {
-      panel_rows<1, true>(args, row);
-    } else if (args.tokens <= 4) {
-      direct_few<1>(args, row);
-    } else {
-      panel_rows<1, false>(args, row);
-    }
-  }
+  for (; row + 48 < args.row_end; row += 64) linear_rows<4>(args, row);
+  for (; row < args.row_end; row += 16) linear_rows<1>(args, row);
 }
 
 }  // namespace redoubt::avx512

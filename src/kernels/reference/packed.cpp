@@ -8,50 +8,14 @@
 #include "core/result.h"
 #include "formats/packing.h"
 #include "kernels/packed_entry.h"
+#include "kernels/packed_kernels.h"
 
 namespace redoubt::reference {
 namespace {
 
 DType stored_type(PackedType type) {
-  switch (type) {
-    case PackedType::q4_0:
-      return DType::q4_0;
-    case PackedType::q4_1:
-      return DType::q4_1;
-    case PackedType::q5_0:
-      return DType::q5_0;
-    case PackedType::q5_1:
-      return DType::q5_1;
-    case PackedType::q8_0:
-      return DType::q8_0;
-    case PackedType::q4_k:
-      return DType::q4_k;
-    case PackedType::q5_k:
-      return DType::q5_k;
-    case PackedType::q6_k:
-      return DType::q6_k;
-    case PackedType::iq4_nl:
-      return DType::iq4_nl;
-    case PackedType::mxfp4:
-      return DType::mxfp4;
-    case PackedType::g4_32:
-      return DType::g4_32;
-    case PackedType::g4_64:
-      return DType::g4_64;
-    case PackedType::g4_128:
-      return DType::g4_128;
-    case PackedType::g8_32:
-      return DType::g8_32;
-    case PackedType::i8_32:
-      return DType::i8_32;
-    case PackedType::i8_128:
-      return DType::i8_128;
-    case PackedType::bf16:
-      return DType::bf16;
-    case PackedType::f8_e4m3:
-      return DType::f8_e4m3;
-    case PackedType::none:
-      break;
+  for (int i = 0; i < kNumDTypes; ++i) {
+    if (packed_type(static_cast<DType>(i)) == type) return static_cast<DType>(i);
   }
   REDOUBT_ASSERT(false);
   return DType::f32;
