@@ -5,12 +5,13 @@
 #include "apps/ceiling_loops.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #include <sys/auxv.h>
 #endif
+
+#include "kernels/cpu.h"
 
 #if defined(__clang__)
 #define REDOUBT_UNROLL _Pragma("unroll")
@@ -174,11 +175,6 @@ __attribute__((target("avx2,fma"))) uint64_t f32_fma(int64_t rounds) {
   return static_cast<uint64_t>(_mm256_cvtss_f32(sums[0]) * 0x1p-20f);
 }
 
-bool has_avx_vnni() {  // CPUID leaf 7, subleaf 1, EAX bit 4; GCC 12's __builtin_cpu_supports does not know it
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
-}
-
 #elif defined(__aarch64__)
 
 constexpr int kSums = 16;
@@ -227,7 +223,7 @@ ReadLoop read_loop() {
 ArithmeticLoop int8_loop() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512vnni")) return {int8_avx512_vnni, 2.0 * 64 * kSums, "avx512vnni"};
-  if (has_avx_vnni()) return {int8_avx_vnni, 2.0 * 32 * kSums256, "avxvnni"};
+  if (cpu::has_avx2() && cpu::has_avx_vnni()) return {int8_avx_vnni, 2.0 * 32 * kSums256, "avxvnni"};
   if (__builtin_cpu_supports("avx2")) return {int8_avx2, 2.0 * 32 * kSumsMaddubs, "avx2"};
 #elif defined(__aarch64__)
   if (has_i8mm()) return {int8_i8mm, 2.0 * 32 * kSums, "i8mm"};
