@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "formats/chunk_hash.h"
 #include "model/model.h"
 
 namespace redoubt {
@@ -13,27 +14,6 @@ namespace {
 
 constexpr std::string_view kMagic = "RDBTKV1\n";
 static_assert(std::endian::native == std::endian::little);
-
-// Against damage, not against an enemy: four lanes of eight bytes, each a multiply and a rotation.
-uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
-  constexpr uint64_t kPrime = 0x9e3779b97f4a7c15u;
-  std::array<uint64_t, 4> lanes{seed, seed + 1, seed + 2, seed + 3};
-  const auto take = [&](const std::byte* from) {
-    for (size_t i = 0; i < 4; ++i) {
-      uint64_t word = 0;
-      std::memcpy(&word, from + 8 * i, 8);
-      lanes[i] = std::rotl((lanes[i] ^ word) * kPrime, 29);
-    }
-  };
-  size_t at = 0;
-  for (; at + 32 <= bytes.size(); at += 32) take(bytes.data() + at);
-  std::array<std::byte, 32> rest{};
-  std::copy(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.end(), rest.begin());
-  take(rest.data());
-  uint64_t sum = bytes.size();
-  for (const uint64_t lane : lanes) sum = std::rotl((sum ^ lane) * kPrime, 31);
-  return sum ^ sum >> 32;
-}
 
 }  // namespace
 
@@ -67,8 +47,8 @@ std::vector<std::byte> cache_record_head(const CacheKey& key, std::span<const st
   std::memcpy(head.data(), kMagic.data(), kMagic.size());
   std::memcpy(head.data() + 8, key.data(), key.size());
   put(40, block.size());
-  put(48, checksum(block, 1));
-  put(56, checksum(std::span(head).first(56), 2));
+  put(48, chunk_hash(block));
+  put(56, chunk_hash(std::span(head).first(56)));
   return head;
 }
 
