@@ -6,33 +6,16 @@
 #include <random>
 
 #include "core/float_bits.h"
+#include "float_vectors.h"
 #include "formats/blocks.h"
 #include "kernels/kernel_table.h"
 
 namespace redoubt {
 namespace {
 
-std::vector<float> random_floats(uint32_t seed, int64_t n) {
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  std::vector<float> values(static_cast<size_t>(n));
-  for (float& v : values) v = uniform(generator);
-  return values;
-}
-
-float relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
-  float worst = 0, largest = 1e-30f;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    if (!std::isfinite(found[i])) return INFINITY;
-    worst = std::max(worst, std::fabs(found[i] - expected[i]));
-    largest = std::max(largest, std::fabs(expected[i]));
-  }
-  return worst / largest;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
+using test::random_floats;
+using test::relative_error;
+using test::same_bits;
 
 std::vector<DType> decodable_types() {
   std::vector<DType> types;
