@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <unordered_set>
 
@@ -82,6 +83,15 @@ Result<PackedFileMatrix> read_matrix(Reader& in, int64_t from, int64_t end) {
 }  // namespace
 
 int64_t PackedFileMatrix::bytes() const { return packed_groups(rows) * packed_group_bytes(dtype, cols); }
+
+std::span<const std::byte> PackedFileMatrix::chunk(std::span<const std::byte> file, int64_t i) const {
+  const int64_t begin = i * kPackedChunkBytes, size = std::min(kPackedChunkBytes, bytes() - begin);
+  return file.subspan(static_cast<size_t>(offset + begin), static_cast<size_t>(size));
+}
+
+bool PackedFileMatrix::has_its_hash(std::span<const std::byte> file, int64_t i) const {
+  return chunk_hash(chunk(file, i)) == chunk_hashes[static_cast<size_t>(i)];
+}
 
 Result<PackedFileIndex> parse_packed_file(std::span<const std::byte> file) {
   Reader header{file};

@@ -30,6 +30,9 @@ struct PackedFileMatrix {
 
   int64_t bytes() const;  // of the packed form
   int64_t chunks() const { return (bytes() + kPackedChunkBytes - 1) / kPackedChunkBytes; }
+  // Chunk i of the matrix in the file, and whether it has its hash.
+  std::span<const std::byte> chunk(std::span<const std::byte> file, int64_t i) const;
+  bool has_its_hash(std::span<const std::byte> file, int64_t i) const;
 };
 
 struct PackedFileIndex {

@@ -9,7 +9,6 @@
 
 #include "core/log.h"
 #include "core/low_priority.h"
-#include "formats/chunk_hash.h"
 #include "formats/packing.h"
 
 namespace redoubt {
@@ -25,14 +24,10 @@ class KeptPacked::Matrix final : public FirstUse {
   std::span<const std::byte> bytes() const {
     return owner_.file_.bytes().subspan(static_cast<size_t>(entry_.offset), static_cast<size_t>(entry_.bytes()));
   }
-  std::span<const std::byte> chunk(int64_t i) const {
-    const int64_t begin = i * kPackedChunkBytes;
-    return bytes().subspan(static_cast<size_t>(begin),
-                           static_cast<size_t>(std::min(kPackedChunkBytes, entry_.bytes() - begin)));
-  }
+  std::span<const std::byte> chunk(int64_t i) const { return entry_.chunk(owner_.file_.bytes(), i); }
   const PackedFileMatrix& entry() const { return entry_; }
   const WeightMatrix& source() const { return source_; }
-  bool has_its_hash(int64_t i) const { return chunk_hash(chunk(i)) == entry_.chunk_hashes[static_cast<size_t>(i)]; }
+  bool has_its_hash(int64_t i) const { return entry_.has_its_hash(owner_.file_.bytes(), i); }
 
   void verify(int64_t i) {
     std::atomic<bool>& verified = verified_[static_cast<size_t>(i)];
@@ -149,12 +144,8 @@ Result<int64_t> verify_packed_file(const std::filesystem::path& path) {
   if (!index) return Error(index.error()).within(path.string());
   int64_t chunks = 0;
   for (const PackedFileMatrix& m : index->matrices) {
-    const auto bytes = file.bytes().subspan(static_cast<size_t>(m.offset), static_cast<size_t>(m.bytes()));
     for (int64_t i = 0; i < m.chunks(); ++i) {
-      const auto chunk =
-          bytes.subspan(static_cast<size_t>(i * kPackedChunkBytes))
-              .first(static_cast<size_t>(std::min(kPackedChunkBytes, m.bytes() - i * kPackedChunkBytes)));
-      if (chunk_hash(chunk) != m.chunk_hashes[static_cast<size_t>(i)]) {
+      if (!m.has_its_hash(file.bytes(), i)) {
         return corrupt(
             fmt::format("{}: {}: chunk {} of {} does not have its hash", path.string(), m.name, i, m.chunks()));
       }
