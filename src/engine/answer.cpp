@@ -24,6 +24,20 @@ Answer::Answer(const GenerationRequest& request, int choice, int64_t max_tokens,
   grammar_.emplace(request.grammar, std::move(vocabulary));
 }
 
+int64_t Answer::left() const {
+  const Allowance* allowance = request_->allowance.get();
+  return std::min(max_tokens_, allowance == nullptr ? max_tokens_ : allowance->granted().answer) - generated_;
+}
+
+Answer::Grant Answer::grant() const {
+  const Allowance* allowance = request_->allowance.get();
+  if (allowance == nullptr) return Grant::left;
+  const bool closed = allowance->closed();
+  const Allowance::Tokens granted = allowance->granted();
+  const bool used_up = generated_ >= granted.answer || (thinking_.inside() && reasoning_tokens_ >= granted.thinking);
+  return !used_up ? Grant::left : closed ? Grant::ended : Grant::used_up;
+}
+
 bool Answer::is_eos(int32_t token) const {
   return !request_->stop.ignore_eos && std::ranges::find(setting_->eos_ids, token) != setting_->eos_ids.end();
 }
@@ -114,7 +128,8 @@ Answer::Next Answer::next(std::span<float> logits, Sampler& sampler, std::vector
   }
 
   const bool complete = by_grammar && grammar_->must_end();
-  const bool at_limit = generated_ >= max_tokens_;
+  const bool by_allowance = generated_ < max_tokens_ && grant() == Grant::ended;
+  const bool at_limit = generated_ >= max_tokens_ || by_allowance;
   const bool may_stop = generated_ > request_->stop.min_tokens;
   if (complete || at_limit) event.text += decoder_.finish();
   if (!may_stop) {
@@ -128,6 +143,7 @@ Answer::Next Answer::next(std::span<float> logits, Sampler& sampler, std::vector
   stops_.flush(events);
   const FinishReason reason = complete ? FinishReason::stop : FinishReason::length;
   events.back().finish = reason;
+  events.back().by_allowance = by_allowance && !complete;
   return {token, true, reason};
 }
 

@@ -52,8 +52,12 @@ class Answer {
   void end(FinishReason reason, std::optional<Error> error, std::vector<TokenEvent>& events);
 
   int64_t generated() const { return generated_; }
-  int64_t left() const { return max_tokens_ - generated_; }  // tokens until the limit
+  int64_t left() const;  // tokens until the limit, or until what is granted so far
   int64_t reasoning_tokens() const { return reasoning_tokens_; }
+  Allowance::Tokens used() const { return {generated_, reasoning_tokens_}; }
+
+  enum class Grant : uint8_t { left, used_up, ended };  // used_up: more may still come
+  Grant grant() const;                                  // of the request's allowance, for the next token
 
  private:
   double uniform(int64_t position) const;

@@ -17,6 +17,12 @@ namespace redoubt {
 
 namespace {
 
+void have_controls_read(Mailbox& mailbox) {
+  const std::lock_guard lock(mailbox.mutex);
+  mailbox.controls_changed = true;
+  mailbox.wake.notify_one();
+}
+
 class LiveGeneration final : public Generation {
  public:
   LiveGeneration(std::shared_ptr<RequestControl> control, std::shared_ptr<Mailbox> mailbox)
@@ -28,9 +34,7 @@ class LiveGeneration final : public Generation {
  private:
   void set(std::atomic<bool>& flag, bool value) {
     flag = value;
-    const std::lock_guard lock(mailbox_->mutex);
-    mailbox_->controls_changed = true;
-    mailbox_->wake.notify_one();
+    have_controls_read(*mailbox_);
   }
   std::shared_ptr<RequestControl> control_;
   std::shared_ptr<Mailbox> mailbox_;
@@ -140,6 +144,8 @@ Result<std::shared_ptr<Generation>> BatchEngine::submit(GenerationRequest reques
                  .prompt_tokens = prompt_tokens}));
   }
   auto generation = std::make_shared<LiveGeneration>(live.control, mailbox_);
+  if (Allowance* allowance = live.request.allowance.get(); allowance != nullptr)
+    allowance->set_waker([mailbox = mailbox_] { have_controls_read(*mailbox); });
   REDOUBT_CHECK(admit(std::move(arrival)));
   return std::shared_ptr<Generation>(std::move(generation));
 }

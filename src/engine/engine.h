@@ -16,6 +16,7 @@
 
 #include "core/clock.h"
 #include "core/result.h"
+#include "engine/allowance.h"
 #include "model/model.h"
 #include "text/grammar.h"
 #include "text/tokenizer.h"
@@ -64,7 +65,9 @@ struct GenerationRequest {
   std::string tenant;  // prefix cache is kept apart by tenant, adapter and salt
   std::string adapter;
   std::string cache_salt;
-  int priority = 0;  // larger first
+  int priority = 0;                      // larger first, among those of the tenant (docs/decisions/0007)
+  double share_weight = 1;               // of the tenant: how much of a full machine is its own, beside the others'
+  std::shared_ptr<Allowance> allowance;  // null: as many tokens as the request asks for
 };
 
 struct TokenLogprob {
@@ -85,6 +88,7 @@ struct TokenEvent {
   std::optional<int32_t> stop_token;  // the matched one of stop.token_ids; nullopt at an end of sequence
   std::optional<Error> error;         // with FinishReason::error
   bool in_reasoning = false;          // counted as a reasoning token
+  bool by_allowance = false;          // with FinishReason::length: the allowance ended it, see Allowance::limit()
 };
 
 struct GenerationUsage {

@@ -27,6 +27,7 @@ struct RecordedAnswer {
   FinishReason finish = FinishReason::none;
   std::string stop_string;
   std::optional<int32_t> stop_token;
+  bool by_allowance = false;
   int finishes = 0;
   bool operator==(const RecordedAnswer&) const = default;
 
@@ -63,6 +64,7 @@ class Recorder final : public GenerationListener {
         answer.finish = event.finish;
         answer.stop_string = event.stop_string;
         answer.stop_token = event.stop_token;
+        answer.by_allowance = event.by_allowance;
         ++answer.finishes;
       }
       heard = ++heard_;

@@ -49,6 +49,7 @@ struct Sequence {
   State state = State::waiting;
   OnDisk on_disk = OnDisk::taken;
   bool was_admitted = false;
+  bool awaits_grant = false;    // paused until its allowance grows or is closed
   std::vector<int32_t> tokens;  // prompt, then the answer so far
   int64_t prompt_tokens = 0;
   int64_t computed = 0;         // tokens [0, computed) are in the cache

@@ -68,22 +68,30 @@ void StepLoop::add(Arrival arrival) {
     Sequence* sequence = choice.get();
     sequences_.emplace(sequence, std::move(choice));
     scheduler_.add(*sequence);
+    hold_without_grant(*sequence);
   }
 }
 
 void StepLoop::apply_controls() {
-  std::vector<Sequence*> cancelled;
+  std::vector<Sequence*> cancelled, ended;
   for (const auto& [sequence, owner] : sequences_) {
     const RequestControl& control = *sequence->live->control;
+    const Answer::Grant grant = sequence->awaits_grant ? sequence->answer.grant() : Answer::Grant::left;
+    sequence->awaits_grant = grant == Answer::Grant::used_up;
     if (control.cancelled) {
       cancelled.push_back(sequence);
-    } else if (const bool pause = control.paused; pause != (sequence->state == Sequence::State::paused)) {
+    } else if (grant == Answer::Grant::ended) {
+      ended.push_back(sequence);
+    } else if (const bool pause = control.paused || sequence->awaits_grant;
+               pause != (sequence->state == Sequence::State::paused)) {
       pause ? scheduler_.pause(*sequence) : scheduler_.resume(*sequence);
       num_paused_ += pause ? 1 : -1;
     }
   }
   std::ranges::sort(cancelled, RanksBefore{});
   for (Sequence* sequence : cancelled) abort(*sequence);
+  std::ranges::sort(ended, RanksBefore{});
+  for (Sequence* sequence : ended) end_by_allowance(*sequence);
   const std::lock_guard lock(mailbox_->mutex);
   mailbox_->paused = num_paused_;
 }
@@ -172,13 +180,29 @@ bool StepLoop::draw_tokens(const PlannedChunk& chunk, std::span<float> rows) {
       return false;
     }
     deliver(sequence);
+    if (Allowance* allowance = sequence.live->request.allowance.get(); allowance != nullptr) {
+      allowance->note(sequence.answer.used());
+      if (sequence.answer.grant() != Answer::Grant::left) break;
+    }
     if (i == chunk.num_drafts || sequence.draft[static_cast<size_t>(i)].token != next.token) break;
     ++sequence.computed;
   }
   settle_draft(sequence, chunk, before);
   sequence.draft.clear();
   if (speculator_.uses_ngrams()) look_up_draft(sequence);
+  hold_without_grant(sequence);
   return true;
+}
+
+// What was granted is used up: the sequence waits for more, or for the end, which come by apply_controls().
+void StepLoop::hold_without_grant(Sequence& sequence) {
+  if (sequence.answer.grant() == Answer::Grant::left) return;
+  sequence.awaits_grant = true;
+  if (sequence.state == Sequence::State::paused) return;
+  scheduler_.pause(sequence);
+  ++num_paused_;
+  const std::lock_guard lock(mailbox_->mutex);
+  mailbox_->paused = num_paused_;
 }
 
 // Counts what the draft was worth: the tokens from `before` on are what came instead. Also drafted tokens that were not
@@ -213,6 +237,14 @@ void StepLoop::look_up_draft(Sequence& sequence) {
 void StepLoop::deliver(Sequence& sequence) {
   for (const TokenEvent& event : events_) sequence.live->listener->on_token(event);
   events_.clear();
+}
+
+void StepLoop::end_by_allowance(Sequence& sequence) {
+  sequence.answer.end(FinishReason::length, std::nullopt, events_);
+  TokenEvent& last = events_.back();
+  last.by_allowance = last.stop_string.empty();  // what had been held back may have become a stop string
+  if (!last.by_allowance) last.finish = FinishReason::stop;
+  finish(sequence, last.finish);
 }
 
 void StepLoop::abort(Sequence& sequence) {

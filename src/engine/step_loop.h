@@ -49,6 +49,8 @@ class StepLoop {
   void deliver(Sequence& sequence);
   void finish(Sequence& sequence, FinishReason reason);
   void abort(Sequence& sequence);
+  void end_by_allowance(Sequence& sequence);
+  void hold_without_grant(Sequence& sequence);
   void publish();
 
   Model& model_;
