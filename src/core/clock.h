@@ -1,4 +1,6 @@
-// Time as a parameter: production passes SteadyClock, tests a ManualClock.
+// Time as a parameter: production passes SteadyClock and SystemWallClock, tests a ManualClock and a ManualWallClock.
+// Durations are measured by Clock, which only goes forward; dates, expiries and budgets of a day by WallClock, which
+// the machine's administrator may set in either direction.
 #pragma once
 
 #include <atomic>
@@ -28,6 +30,31 @@ class ManualClock final : public Clock {
 
  private:
   std::atomic<int64_t> now_ns_{0};
+};
+
+class WallClock {
+ public:
+  virtual ~WallClock() = default;
+  virtual int64_t now_ms() const = 0;  // since 1970-01-01 00:00 UTC; may jump
+  int64_t now_s() const { return now_ms() / 1000; }
+};
+
+class SystemWallClock final : public WallClock {
+ public:
+  int64_t now_ms() const override {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  }
+};
+
+class ManualWallClock final : public WallClock {
+ public:
+  explicit ManualWallClock(int64_t now_s = 1'800'000'000) : now_ms_(now_s * 1000) {}
+  int64_t now_ms() const override { return now_ms_.load(); }
+  void advance_ms(int64_t ms) { now_ms_ += ms; }
+
+ private:
+  std::atomic<int64_t> now_ms_;
 };
 
 }  // namespace redoubt

@@ -14,10 +14,13 @@ namespace redoubt {
 
 enum class ErrorCode : uint8_t {
   invalid_argument,  // the caller's input is wrong: HTTP 400
+  unauthenticated,   // nobody we know: 401
   denied,            // 403
   not_found,         // 404
+  conflict,          // it exists already, or changed meanwhile: 409
   corrupt_data,      // a file or message that breaks its format
   overloaded,        // try again later: 503
+  unavailable,       // a database or a peer is away, slow, full or read-only: 503; what it was asked to do may be done
   unsupported,       // understood, but not built: 501
   context_length,    // prompt and limits exceed the context: 400, code context_length_exceeded
   cancelled,         // the caller left
@@ -86,6 +89,10 @@ inline Error invalid(std::string message, std::string param = {}) {
 }
 inline Error corrupt(std::string message) { return {ErrorCode::corrupt_data, std::move(message), {}}; }
 inline Error not_found(std::string message) { return {ErrorCode::not_found, std::move(message), {}}; }
+inline Error conflict(std::string message, std::string param = {}) {
+  return {ErrorCode::conflict, std::move(message), std::move(param)};
+}
+inline Error unavailable(std::string message) { return {ErrorCode::unavailable, std::move(message), {}}; }
 inline Error unsupported(std::string message, std::string param = {}) {
   return {ErrorCode::unsupported, std::move(message), std::move(param)};
 }

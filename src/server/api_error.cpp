@@ -14,6 +14,10 @@ ApiError api_error(const Error& error) {
       api.type = "invalid_request_error";
       api.code = "context_length_exceeded";
       break;
+    case ErrorCode::unauthenticated:
+      api.status = 401;
+      api.type = "authentication_error";
+      break;
     case ErrorCode::denied:
       api.status = 403;
       api.type = "permission_error";
@@ -22,10 +26,21 @@ ApiError api_error(const Error& error) {
       api.status = 404;
       api.type = "not_found_error";
       break;
+    case ErrorCode::conflict:
+      api.status = 409;
+      api.type = "invalid_request_error";
+      api.code = "conflict";
+      break;
     case ErrorCode::overloaded:
       api.status = 503;
       api.type = "overloaded_error";
       api.code = "overloaded";
+      api.headers = {{"Retry-After", "1"}};
+      break;
+    case ErrorCode::unavailable:
+      api.status = 503;
+      api.type = "overloaded_error";
+      api.code = "unavailable";
       api.headers = {{"Retry-After", "1"}};
       break;
     case ErrorCode::unsupported:
