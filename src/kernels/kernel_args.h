@@ -86,12 +86,12 @@ struct PackedMatrix {
 constexpr int64_t kPackedTokens = 512;  // at most, in one call of packed_linear
 constexpr int64_t kPanelColumns = 512;  // of 32 rows whose codes are spelled out together
 // Floats of scratch one call of packed_linear needs: a panel's codes, scales and minimums, and the sums of 32 rows for
-// every token.
-constexpr int64_t kPackedScratch = 11 * kPanelColumns + 32 * kPackedTokens + 16;
+// every token and its remainder.
+constexpr int64_t kPackedScratch = 11 * kPanelColumns + 2 * 32 * kPackedTokens + 16;
 
 // y[t, r] = sum_k W[r, k] * x[row(t), k] over packed weights. An output is one float sum over the units of 32 columns
 // in order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, then fma(minimum_w,
-// sum_x, sum). Every table computes the same bits.
+// sum_x, sum); a remainder's sum, made alike, is added to the output at the end. Every table computes the same bits.
 struct PackedLinearArgs {
   PackedMatrix w;
   QuantizedRows x;         // integer codes
@@ -103,7 +103,7 @@ struct PackedLinearArgs {
   int64_t row_begin, row_end;  // row_begin a multiple of 16
   const float* bias;           // [rows] added after the sum, or null
   float* scratch;              // kPackedScratch floats of the calling thread
-  bool accumulate;             // integer codes: the sum is added to y
+  QuantizedRows remainder;     // integer codes: of what x left, multiplied and added to y after x; q null: none
 };
 
 // One row of x into q, scale, sum, minus; columns up to stride are filled with zeros.

@@ -103,11 +103,11 @@ class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
   const PackedKernels& kernels() { return *GetParam(); }
 
   std::vector<float> run(const PackedKernels& kernels, PackedInput input, const PackedMatrix& w, Activations& x,
-                         const int32_t* x_rows, int64_t tokens, int64_t begin, int64_t end,
-                         const float* bias = nullptr) {
+                         const int32_t* x_rows, int64_t tokens, int64_t begin, int64_t end, const float* bias = nullptr,
+                         QuantizedRows remainder = {}) {
     std::vector<float> y(static_cast<size_t>(tokens * w.rows), 0.0f);
-    const PackedLinearArgs args{w,      x.rows(), x.bf16.data(), x_rows, y.data(),       w.rows,
-                                tokens, begin,    end,           bias,   scratch_.data()};
+    const PackedLinearArgs args{w,      x.rows(), x.bf16.data(), x_rows, y.data(),        w.rows,
+                                tokens, begin,    end,           bias,   scratch_.data(), remainder};
     (input == PackedInput::int8 ? kernels.linear : kernels.linear_bf16)(args);
     return y;
   }
@@ -135,9 +135,13 @@ TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
           SCOPED_TRACE(std::string(info(type).name) + " " + std::to_string(rows) + "x" + std::to_string(cols) +
                        " tokens " + std::to_string(tokens));
           Activations x(reference_packed_kernels(), tokens, cols, 2);
-          ASSERT_TRUE(same_bits(
-              run(kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data()),
-              run(reference_packed_kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data())));
+          Activations rest(reference_packed_kernels(), tokens, cols, 5);
+          for (const QuantizedRows& remainder : {QuantizedRows{}, rest.rows()}) {
+            ASSERT_TRUE(same_bits(
+                run(kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data(), remainder),
+                run(reference_packed_kernels(), PackedInput::int8, w.matrix, x, nullptr, tokens, 0, rows, bias.data(),
+                    remainder)));
+          }
         }
       }
     }
@@ -202,15 +206,18 @@ TEST_P(EveryPackedSet, GivesTheSameBitsAloneAndInABatch) {
       const int64_t rows = 150, cols = 1280, tokens = 70;
       const Packed w(type, rows, cols, 1, type == DType::f8_e4m3);
       Activations x(kernels(), tokens, cols, 2);
-      const std::vector<float> together = run(kernels(), input, w.matrix, x, nullptr, tokens, 0, rows);
+      Activations left(kernels(), tokens, cols, 5);
+      const QuantizedRows remainder = input == PackedInput::int8 ? left.rows() : QuantizedRows{};
+      const std::vector<float> together =
+          run(kernels(), input, w.matrix, x, nullptr, tokens, 0, rows, nullptr, remainder);
       for (const int32_t t : {0, 1, 5, 64, 69}) {
-        std::vector<float> alone = run(kernels(), input, w.matrix, x, &t, 1, 0, 48);
-        const std::vector<float> rest = run(kernels(), input, w.matrix, x, &t, 1, 48, rows);
+        std::vector<float> alone = run(kernels(), input, w.matrix, x, &t, 1, 0, 48, nullptr, remainder);
+        const std::vector<float> rest = run(kernels(), input, w.matrix, x, &t, 1, 48, rows, nullptr, remainder);
         std::copy(rest.begin() + 48, rest.end(), alone.begin() + 48);
         EXPECT_TRUE(same_bits(alone, {together.begin() + t * rows, together.begin() + (t + 1) * rows})) << t;
       }
       const std::vector<int32_t> few{69, 3, 3, 17, 40};
-      const std::vector<float> some = run(kernels(), input, w.matrix, x, few.data(), 5, 0, rows);
+      const std::vector<float> some = run(kernels(), input, w.matrix, x, few.data(), 5, 0, rows, nullptr, remainder);
       for (size_t i = 0; i < few.size(); ++i) {
         const auto at = static_cast<std::ptrdiff_t>(i) * rows, there = few[i] * rows;
         EXPECT_TRUE(same_bits({some.begin() + at, some.begin() + at + rows},

@@ -49,11 +49,7 @@ void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
       continue;
     }
     args.x = rows_from(in.int8, row);
-    ctx.packed.linear(args);
-    if (!w.fine) continue;
-    args.bias = nullptr;
-    args.accumulate = true;
-    args.x = rows_from(in.remainder, row);
+    if (w.fine) args.remainder = rows_from(in.remainder, row);
     ctx.packed.linear(args);
   }
 }

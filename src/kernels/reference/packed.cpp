@@ -25,10 +25,9 @@ int64_t x_row(const PackedLinearArgs& args, int64_t token) {
   return args.x_rows != nullptr ? args.x_rows[token] : token;
 }
 
-// sums[t][r] += the unit's columns, in the order that PackedLinearArgs states.
-void add_unit(const PackedUnit& unit, const PackedShape& shape, const PackedLinearArgs& args, int64_t u,
-              float (*sums)[kPackedRows]) {
-  const QuantizedRows& x = args.x;
+// sums[t][r] += the unit's columns times x, in the order that PackedLinearArgs states.
+void add_unit(const PackedUnit& unit, const PackedShape& shape, const PackedLinearArgs& args, const QuantizedRows& x,
+              int64_t u, float (*sums)[kPackedRows]) {
   for (int64_t t = 0; t < args.tokens; ++t) {
     const int64_t row = x_row(args, t), at = row * (x.stride / 32) + u;
     const int8_t* q = x.q + row * x.stride + 32 * u;
@@ -44,13 +43,16 @@ void add_unit(const PackedUnit& unit, const PackedShape& shape, const PackedLine
   }
 }
 
-void store(const PackedLinearArgs& args, int64_t row, const float (*sums)[kPackedRows]) {
+// y = sums + bias, or y += sums.
+void store(const PackedLinearArgs& args, int64_t row, const float (*sums)[kPackedRows], bool add = false) {
   for (int64_t t = 0; t < args.tokens; ++t) {
     for (int64_t r = 0; r < std::min(kPackedRows, args.row_end - row); ++r) {
-      const float sum = sums[t][r];
       float& y = args.y[t * args.y_stride + row + r];
-      const float whole = args.bias != nullptr ? sum + args.bias[row + r] : sum;
-      y = args.accumulate ? whole + y : whole;
+      if (add) {
+        y = sums[t][r] + y;
+      } else {
+        y = args.bias != nullptr ? sums[t][r] + args.bias[row + r] : sums[t][r];
+      }
     }
   }
 }
@@ -62,12 +64,15 @@ void packed_linear(const PackedLinearArgs& args) {
   const PackedShape shape = packed_shape(dtype);
   auto* sums = reinterpret_cast<float(*)[kPackedRows]>(args.scratch);
   for (int64_t row = args.row_begin; row < args.row_end; row += kPackedRows) {
-    std::fill_n(args.scratch, args.tokens * kPackedRows, 0.0f);
     const auto* group = reinterpret_cast<const std::byte*>(args.w.data + row / kPackedRows * args.w.group_bytes);
-    for (int64_t u = 0; u < args.w.cols / 32; ++u) {
-      add_unit(packed_unit(dtype, group, args.w.cols, u), shape, args, u, sums);
+    for (const QuantizedRows* x : {&args.x, &args.remainder}) {
+      if (x->q == nullptr) continue;
+      std::fill_n(args.scratch, args.tokens * kPackedRows, 0.0f);
+      for (int64_t u = 0; u < args.w.cols / 32; ++u) {
+        add_unit(packed_unit(dtype, group, args.w.cols, u), shape, args, *x, u, sums);
+      }
+      store(args, row, sums, x == &args.remainder);
     }
-    store(args, row, sums);
   }
 }
 
