@@ -41,7 +41,7 @@ int ThreadPool::usable_cores() {
   return std::max(1, std::min(affinity, cgroup_cores()));
 }
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : runs_(static_cast<size_t>(std::max(num_threads, 1))) {
   for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
@@ -60,10 +60,14 @@ void ThreadPool::run(int64_t num_chunks, Call call, void* context) {
     for (int64_t chunk = 0; chunk < num_chunks; ++chunk) call(context, chunk, 0);
     return;
   }
-  num_chunks_ = num_chunks;
   call_ = call;
   context_ = context;
-  next_chunk_.store(0);
+  const auto threads = static_cast<int64_t>(runs_.size());
+  for (int64_t t = 0; t < threads; ++t) {
+    Run& run = runs_[static_cast<size_t>(t)];
+    run.end = num_chunks * (t + 1) / threads;
+    run.next.store(num_chunks * t / threads);
+  }
   closed_.store(false);
   generation_.fetch_add(1);  // publishes the job
   if (sleeping_.load() > 0) {
@@ -82,7 +86,15 @@ void ThreadPool::run(int64_t num_chunks, Call call, void* context) {
 }
 
 void ThreadPool::take_chunks(int thread) {
-  for (int64_t chunk; (chunk = next_chunk_.fetch_add(1)) < num_chunks_;) call_(context_, chunk, thread);
+  const size_t threads = runs_.size();
+  for (size_t i = 0; i < threads; ++i) {
+    Run& run = runs_[(static_cast<size_t>(thread) + i) % threads];
+    // Looked at before it is claimed: a run that is through is not written to.
+    while (run.next.load(std::memory_order_relaxed) < run.end) {
+      const int64_t chunk = run.next.fetch_add(1);
+      if (chunk < run.end) call_(context_, chunk, thread);
+    }
+  }
 }
 
 void ThreadPool::work(int thread) {

@@ -1,10 +1,11 @@
 // Workers for the data plane: parallel_for splits one job into chunks that the caller and the workers take one by one.
 //
-// Chunks are claimed dynamically and a job is over when its chunks are: a worker that comes late finds it closed and is
-// not waited for, so a core that another process holds costs no more than the chunk it was in. A worker spins briefly
-// between jobs (a model step issues many a millisecond) and then sleeps. Which thread runs a chunk never affects a
-// result: a chunk writes only its own outputs, and no sum crosses chunks. Thread safety: parallel_for may be called by
-// one thread at a time.
+// Each thread begins with a run of neighbouring chunks of its own, so that it walks through memory in order and meets
+// the same part again in the next step; one that is through with its own takes from the others'. A job is over when its
+// chunks are: a worker that comes late finds it closed and is not waited for, so a core that another process holds
+// costs no more than the chunk it was in. A worker spins briefly between jobs (a model step issues many a millisecond)
+// and then sleeps. Which thread runs a chunk never affects a result: a chunk writes only its own outputs, and no sum
+// crosses chunks. Thread safety: parallel_for may be called by one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -46,16 +47,19 @@ class ThreadPool {
   void work(int thread);
   void take_chunks(int thread);
 
+  struct alignas(64) Run {  // of chunks
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  std::vector<Run> runs_;  // of each thread
   std::vector<std::thread> workers_;
   // One job at a time. `generation_` announces it. A worker counts itself in `inside_` before it looks at `closed_`,
   // the caller closes before it looks at `inside_`: so either the worker stays out, or the caller waits for it.
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int64_t> next_chunk_{0};
   std::atomic<int> inside_{0};
   std::atomic<bool> closed_{true};
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stopping_{false};
-  int64_t num_chunks_ = 0;
   Call call_ = nullptr;
   void* context_ = nullptr;
   std::mutex mutex_;
