@@ -18,7 +18,9 @@ std::shared_ptr<Allowance> of_answer(int64_t tokens, Allowance::Ask ask = nullpt
   return std::make_shared<Allowance>(Allowance::Tokens{.answer = tokens}, std::move(ask));
 }
 
-std::vector<int32_t> first(std::vector<int32_t> ids, size_t count) { return ids.resize(std::min(count, ids.size())), ids; }
+std::vector<int32_t> first(std::vector<int32_t> ids, size_t count) {
+  return ids.resize(std::min(count, ids.size())), ids;
+}
 
 TEST(Allowance, AClosedOneEndsTheAnswerAtTheGrantedCount) {
   Fixture fixture;
@@ -99,8 +101,10 @@ TEST(Allowance, MoreIsAskedForEarlyOnceForEachGrant) {
       Allowance::Tokens{.answer = 40},
       [&](Allowance::Tokens used) {
         asked.push_back(used.answer);
-        if (asked.size() < 4) allowance->extend({.answer = 40 * static_cast<int64_t>(asked.size() + 1)});
-        else allowance->close("x");
+        if (asked.size() < 4)
+          allowance->extend({.answer = 40 * static_cast<int64_t>(asked.size() + 1)});
+        else
+          allowance->close("x");
       },
       10);
   GenerationRequest request = request_of("early", 200);

@@ -1,0 +1,19 @@
+// A connection to PostgreSQL by libpq's asynchronous calls, so that every call has a time limit.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/result.h"
+#include "storage/connection.h"
+
+namespace redoubt {
+
+// `url` may name several hosts: they are tried in turn, each with its share of the time, until one takes writes.
+// `statement_ms`: what the server itself ends a statement after, so that none goes on there when we have given it up.
+Result<std::unique_ptr<Connection>> connect_postgres(const std::string& url, int statement_ms, Deadline deadline);
+
+// "postgresql host1,host2 database": the URL without user and password, to be shown.
+std::string postgres_name(const std::string& url);
+
+}  // namespace redoubt
