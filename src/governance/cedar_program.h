@@ -1,0 +1,75 @@
+// Policies in the flat form that is evaluated: all expressions of a set lie in one array of nodes, children before
+// parents, constants folded. There is no other tree.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "governance/cedar_value.h"
+
+namespace redoubt::cedar {
+
+enum class Op : uint8_t {
+  constant,                                // value
+  principal, action, resource, context,    // the request's parts
+  logical_and, logical_or, logical_not,    // and, or: two or more children, left to right, as far as needed
+  condition,                               // if, then, else
+  equal, not_equal, less, less_equal,      // a > b is less(b, a) with its sides evaluated in the order written
+  greater, greater_equal,
+  sum,                                     // children; kSubtract in a child's index takes it away
+  product, negate,
+  in,                                      // entity in entity or set of entities
+  is,                                      // value: the type's name
+  like,                                    // value: the pattern, stars as kWildcard
+  has, attribute,                          // value: the key
+  has_tag, get_tag,
+  contains, contains_all, contains_any, is_empty,
+  set,                                     // children
+  record,                                  // children; keys beside them
+  make_ip, make_decimal, make_datetime, make_duration,
+  is_ipv4, is_ipv6, is_loopback, is_multicast, is_in_range,
+  decimal_less, decimal_less_equal, decimal_greater, decimal_greater_equal,
+  offset, duration_since, to_date, to_time,
+  to_milliseconds, to_seconds, to_minutes, to_hours, to_days,
+};
+
+inline constexpr uint32_t kSubtract = 1u << 31;
+
+struct Node {
+  Op op = Op::constant;
+  uint32_t first = 0;     // its children are children[first, first + count)
+  uint32_t count = 0;
+  uint32_t position = 0;  // in the text, for messages
+  Value value;
+};
+
+// What a policy's head asks of the principal, action or resource.
+struct Scope {
+  enum class Test : uint8_t { any, equal, in, is, is_in };
+  Test test = Test::any;
+  std::vector<const EntityName*> names;  // of equal, in, is_in: one, or several in an action's list
+  std::string_view type;                 // of is, is_in
+};
+
+enum class Effect : uint8_t { permit, forbid };
+std::string_view effect_name(Effect effect);
+
+struct Policy {
+  std::string_view id;  // of @id("..."), else policy0, policy1, ... by place in the text
+  Effect effect = Effect::permit;
+  Scope principal, action, resource;
+  std::vector<uint32_t> conditions;  // nodes that must all be true, in this order; `unless` is a logical_not
+  std::vector<std::pair<std::string_view, std::string_view>> annotations;
+  uint32_t begin = 0, end = 0;  // of its text
+};
+
+struct Program {
+  std::vector<Node> nodes;
+  std::vector<uint32_t> children;
+  std::vector<std::string_view> keys;  // of a record node's child i: keys[first + i]
+  std::vector<Policy> policies;
+};
+
+}  // namespace redoubt::cedar

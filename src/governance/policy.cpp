@@ -1,0 +1,188 @@
+#include "governance/policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "governance/cedar_extensions.h"
+#include "governance/default_policies.h"
+#include "governance/policy_actions.h"
+
+namespace redoubt {
+namespace {
+
+using cedar::EntityName;
+using cedar::Field;
+using cedar::Value;
+
+std::string_view principal_type(PrincipalKind kind) {
+  switch (kind) {
+    case PrincipalKind::user: return "Redoubt::User";
+    case PrincipalKind::service: return "Redoubt::Service";
+    case PrincipalKind::appointer: return "Redoubt::Appointer";
+    case PrincipalKind::open: return "Redoubt::Open";
+  }
+  return "Redoubt::User";
+}
+
+Value principal_attributes(const Principal& principal, const EntityName* tenant, cedar::Arena& arena) {
+  std::vector<Field> labels;
+  for (const auto& [key, value] : principal.labels) labels.push_back({arena.copy(key), arena.string(value)});
+  std::vector<Field> fields{{"id", arena.string(principal.id)},
+                            {"kind", Value::of(kind_name(principal.kind))},
+                            {"labels", arena.record(labels)},
+                            {"tenant", Value::of(tenant)}};
+  return arena.record(fields);
+}
+
+// The principal with all that it belongs to.
+EntityName add_principal(const Principal& principal, cedar::Entities& entities) {
+  cedar::Arena& arena = entities.arena();
+  const auto name = [&](std::string_view type, std::string_view id) {
+    return cedar::entity_name(type, arena.copy(id));
+  };
+  const EntityName own = name(principal_type(principal.kind), principal.id);
+  const EntityName tenant = name("Redoubt::Tenant", principal.tenant);
+  std::vector<EntityName> parents{tenant};
+  for (const std::string& team : principal.teams) {
+    parents.push_back(name("Redoubt::Team", principal.tenant + "/" + team));
+    entities.add(parents.back(), nullptr, nullptr, std::array{tenant});
+  }
+  for (const std::string& role : principal.roles) parents.push_back(name("Redoubt::Role", role));
+  entities.add(own, principal_attributes(principal, arena.put(tenant), arena).record, nullptr, parents);
+  return own;
+}
+
+const cedar::RecordValue* context_record(const Principal& principal, const PolicyContext& context, cedar::Arena& arena) {
+  std::vector<Field> fields{{"now", Value::number(cedar::Kind::datetime, context.now_ms)}};
+  const auto text = [&](std::string_view key, const std::string& value) {
+    if (!value.empty()) fields.push_back({key, arena.string(value)});
+  };
+  text("auth_method", context.auth_method.empty() ? principal.auth_method : context.auth_method);
+  text("purpose", context.purpose);
+  text("stage", context.stage);
+  if (context.budget_left) fields.push_back({"budget_left", Value::of(*context.budget_left)});
+  if (const auto ip = cedar::parse_ip(context.source_ip)) fields.push_back({"source_ip", Value::of(arena.put(*ip))});
+  const auto taken = [&](std::string_view key) {
+    return std::any_of(fields.begin(), fields.end(), [&](const Field& field) { return field.key == key; });
+  };
+  for (const auto& [key, value] : context.numbers) {
+    if (!taken(key)) fields.push_back({arena.copy(key), Value::of(value)});
+  }
+  for (const auto& [key, value] : context.strings) {
+    if (!taken(key)) fields.push_back({arena.copy(key), arena.string(value)});
+  }
+  return arena.record(fields).record;
+}
+
+}  // namespace
+
+AuthorizationRequest::AuthorizationRequest(const Principal& principal, std::string_view action,
+                                           std::string_view resource_kind, std::string_view resource_id,
+                                           const PolicyContext& context) {
+  auto entities = std::make_shared<cedar::Entities>();
+  cedar::Arena& arena = entities->arena();
+  request_.principal = add_principal(principal, *entities);
+  request_.action = cedar::entity_name("Redoubt::Action", arena.copy(action));
+  const std::string_view type = entity_type(resource_kind);
+  request_.resource = cedar::entity_name(type.empty() ? arena.copy(resource_kind) : type, arena.copy(resource_id));
+  request_.context = context_record(principal, context, arena);
+  // Only a team or a role that is named twice could fail, and then nothing is known of the principal: denied.
+  if (entities->close()) request_.near = entities.get();
+  near_ = std::move(entities);
+}
+
+Result<AuthorizationRequest> AuthorizationRequest::from_json(const Json& json,
+                                                             std::shared_ptr<const cedar::Entities> entities) {
+  if (!json.is_object()) return invalid("request: expected an object");
+  AuthorizationRequest made;
+  made.arena_ = std::make_shared<cedar::Arena>();
+  cedar::Request& request = made.request_;
+  const std::pair<const char*, EntityName*> parts[] = {
+      {"principal", &request.principal}, {"action", &request.action}, {"resource", &request.resource}};
+  for (const auto& [key, name] : parts) {
+    if (!json.contains(key)) return invalid(fmt::format("request: {} is missing", key), key);
+    auto parsed = cedar::entity_from_json(json[key], *made.arena_);
+    if (!parsed) return std::move(parsed).error().within(key);
+    *name = *parsed;
+  }
+  if (json.contains("context")) {
+    if (!json["context"].is_object()) return invalid("context: expected an object", "context");
+    auto context = cedar::value_from_json(json["context"], *made.arena_);
+    if (!context) return std::move(context).error().within("context");
+    if (context->kind != cedar::Kind::record) return invalid("context: expected an object", "context");
+    request.context = context->record;
+  }
+  request.near = entities.get();
+  made.near_ = std::move(entities);
+  return made;
+}
+
+std::vector<std::string> Decision::reason_ids() const {
+  const PolicySet& set = guarded ? *by->guards : *by->policies;
+  std::vector<std::string> ids;
+  for (const uint32_t policy : reasons) ids.emplace_back(set.policies()[policy].id);
+  return ids;
+}
+
+std::vector<std::string> Decision::error_texts() const {
+  std::vector<std::string> texts;
+  for (const PolicyError& error : errors) texts.push_back(by->policies->describe(error));
+  return texts;
+}
+
+Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& asked) {
+  cedar::Request request = asked;
+  request.far = by->entities.get();
+  Decision decision;
+  PolicyVerdict guard = by->guards->decide(request);
+  PolicyVerdict verdict = by->policies->decide(request);
+  decision.errors = std::move(verdict.errors);
+  if (!guard.determining.empty() || !guard.errors.empty()) {
+    decision.guarded = true;
+    decision.reasons = std::move(guard.determining);
+    for (const PolicyError& error : guard.errors) decision.reasons.push_back(error.policy);
+  } else {
+    decision.allowed = verdict.allowed;
+    decision.reasons = std::move(verdict.determining);
+  }
+  decision.by = std::move(by);
+  return decision;
+}
+
+Result<std::shared_ptr<const PolicySnapshot>> make_policy_snapshot(std::string policies, const Json& entities,
+                                                                   uint64_t version) {
+  auto snapshot = std::make_shared<PolicySnapshot>();
+  REDOUBT_TRY(snapshot->policies, PolicySet::parse(std::move(policies)));
+  REDOUBT_TRY(snapshot->guards, PolicySet::parse(std::string(guard_policy_text())));
+  REDOUBT_TRY(snapshot->entities, shared_entities(entities));
+  snapshot->version = version;
+  return std::shared_ptr<const PolicySnapshot>(std::move(snapshot));
+}
+
+Result<std::unique_ptr<PolicyEngine>> PolicyEngine::with_text(std::string policies, const Json& entities) {
+  REDOUBT_TRY(auto first, make_policy_snapshot(std::move(policies), entities, 1));
+  return std::unique_ptr<PolicyEngine>(new PolicyEngine(std::move(first)));
+}
+
+Decision PolicyEngine::decide(const AuthorizationRequest& request) const {
+  return redoubt::decide(snapshot_.load(), request.request());
+}
+
+Status PolicyEngine::replace(std::string policies, uint64_t version) {
+  auto next = std::make_shared<PolicySnapshot>(*snapshot_.load());
+  REDOUBT_TRY(next->policies, PolicySet::parse(std::move(policies)));
+  next->version = version;
+  snapshot_.store(std::move(next));
+  return ok();
+}
+
+Status PolicyEngine::replace(std::string policies, const Json& entities, uint64_t version) {
+  REDOUBT_TRY(auto next, make_policy_snapshot(std::move(policies), entities, version));
+  snapshot_.store(std::move(next));
+  return ok();
+}
+
+}  // namespace redoubt

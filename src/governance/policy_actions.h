@@ -1,0 +1,36 @@
+// The actions that policies speak of, and the groups they belong to: Redoubt::Action::"generate" is in
+// Redoubt::Action::"use". A policy that names a group covers all in it, also those that come later.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "governance/cedar_entities.h"
+
+namespace redoubt {
+
+struct ActionEntry {
+  std::string_view name;
+  std::string_view group;    // an entry's name, or empty
+  std::string_view meaning;  // for people
+};
+std::span<const ActionEntry> action_table();
+const ActionEntry* find_action(std::string_view name);
+
+// The groups of the three separated administrators.
+inline constexpr std::string_view kUseGroup = "use";
+inline constexpr std::string_view kShapeGroup = "shape";
+inline constexpr std::string_view kSystemGroup = "administer_system";
+inline constexpr std::string_view kSecurityGroup = "administer_security";
+inline constexpr std::string_view kAuditGroup = "administer_audit";
+
+// "Redoubt::Action", "Redoubt::User", ...: `kind` is the part after the ::.
+std::string_view entity_type(std::string_view kind);  // empty if there is no such type
+std::span<const std::string_view> entity_types();     // all, with "Redoubt::"
+
+// The actions with their groups as entities, and, beside them, what an administrator described: models with labels,
+// datasets, adapters. Errors: invalid_argument.
+Result<std::shared_ptr<const cedar::Entities>> shared_entities(const Json& described = Json::array());
+
+}  // namespace redoubt

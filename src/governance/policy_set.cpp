@@ -1,0 +1,105 @@
+#include "governance/policy_set.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstddef>
+
+namespace redoubt {
+
+using cedar::Effect;
+using cedar::Scope;
+
+namespace {
+
+constexpr size_t kScratchBytes = 4096;  // of the stack, for what an evaluation makes
+
+bool fits(const Scope& scope, const cedar::EntityName& name, const cedar::Entity* entity) {
+  const auto within = [&](const cedar::EntityName& outer) {
+    return name == outer || (entity != nullptr && entity->is_within(outer));
+  };
+  switch (scope.test) {
+    case Scope::Test::any: return true;
+    case Scope::Test::is: return name.type == scope.type;
+    case Scope::Test::is_in: return name.type == scope.type && within(*scope.names[0]);
+    case Scope::Test::equal: return name == *scope.names[0];
+    case Scope::Test::in: break;
+  }
+  for (const cedar::EntityName* outer : scope.names) {
+    if (within(*outer)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, const cedar::ParseLimits& limits) {
+  std::shared_ptr<PolicySet> set(new PolicySet(std::move(text)));
+  REDOUBT_TRY(set->program_, cedar::parse_policies(set->text_, limits, set->arena_));
+  for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_.policies[i]);
+  return std::shared_ptr<const PolicySet>(std::move(set));
+}
+
+void PolicySet::judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator, PolicyVerdict& permits,
+                      PolicyVerdict& forbids) const {
+  const cedar::Policy& what = program_.policies[policy];
+  if (!fits(what.principal, request.request.principal, request.principal) ||
+      !fits(what.action, request.request.action, request.action) ||
+      !fits(what.resource, request.request.resource, request.resource)) {
+    return;
+  }
+  for (const uint32_t condition : what.conditions) {
+    cedar::Value value;
+    const bool evaluated = evaluator.evaluate(condition, value);
+    if (!evaluated || value.kind != cedar::Kind::boolean) {
+      permits.errors.push_back({policy, evaluated ? cedar::EvaluationError{cedar::Fault::wrong_kind, condition, value.kind}
+                                                  : evaluator.error()});
+      return;
+    }
+    if (!value.boolean) return;
+  }
+  (what.effect == Effect::permit ? permits : forbids).determining.push_back(policy);
+}
+
+PolicyVerdict PolicySet::settled(PolicyVerdict permits, PolicyVerdict forbids) {
+  PolicyVerdict verdict;
+  verdict.errors = std::move(permits.errors);
+  verdict.allowed = forbids.determining.empty() && !permits.determining.empty();
+  verdict.determining = std::move(forbids.determining.empty() ? permits.determining : forbids.determining);
+  return verdict;
+}
+
+PolicyVerdict PolicySet::decide(const cedar::Request& request) const {
+  const ResolvedRequest resolved(request);
+  std::vector<uint32_t> candidates;
+  index_.find(resolved, candidates);
+  std::array<std::byte, kScratchBytes> scratch;
+  cedar::Arena arena(scratch);
+  cedar::Evaluator evaluator(program_, request, arena);
+  PolicyVerdict permits, forbids;
+  for (const uint32_t policy : candidates) judge(policy, resolved, evaluator, permits, forbids);
+  return settled(std::move(permits), std::move(forbids));
+}
+
+PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request) const {
+  const ResolvedRequest resolved(request);
+  cedar::Arena arena;
+  cedar::Evaluator evaluator(program_, request, arena);
+  PolicyVerdict permits, forbids;
+  for (uint32_t policy = 0; policy < program_.policies.size(); ++policy) {
+    judge(policy, resolved, evaluator, permits, forbids);
+  }
+  return settled(std::move(permits), std::move(forbids));
+}
+
+std::string_view PolicySet::policy_text(uint32_t policy) const {
+  const cedar::Policy& what = program_.policies[policy];
+  return std::string_view(text_).substr(what.begin, what.end - what.begin);
+}
+
+std::string PolicySet::describe(const PolicyError& error) const {
+  return fmt::format("policy {}: {}", cedar::in_quotes(program_.policies[error.policy].id),
+                     cedar::describe(error.error, program_, text_));
+}
+
+}  // namespace redoubt

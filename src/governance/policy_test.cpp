@@ -1,0 +1,165 @@
+#include "governance/policy.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "governance/default_policies.h"
+#include "governance/policy_actions.h"
+
+namespace redoubt {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+Principal person(std::string id, std::vector<std::string> roles, std::string tenant = "acme") {
+  Principal principal;
+  principal.id = std::move(id);
+  principal.tenant = std::move(tenant);
+  principal.teams = {"research"};
+  principal.roles = std::move(roles);
+  principal.auth_method = "api_key";
+  return principal;
+}
+
+std::unique_ptr<PolicyEngine> engine_of(std::string text, const Json& entities = Json::array()) {
+  auto engine = PolicyEngine::with_text(std::move(text), entities);
+  EXPECT_TRUE(engine) << engine.error().message;
+  return std::move(*engine);
+}
+
+Decision ask(const PolicyEngine& engine, const Principal& who, std::string_view action, std::string_view kind = "Model",
+             std::string_view id = "r1", const PolicyContext& context = {}) {
+  return engine.decide(AuthorizationRequest(who, action, kind, id, context));
+}
+
+TEST(Policy, WhatNoPolicyPermitsIsDenied) {
+  const auto engine = engine_of("");
+  const Decision decision = ask(*engine, person("alice", {"user"}), "generate");
+  EXPECT_FALSE(decision.allowed);
+  EXPECT_FALSE(decision.forbidden());
+  EXPECT_THAT(decision.reason_ids(), IsEmpty());
+}
+
+TEST(Policy, AForbidWinsOverAnyPermit) {
+  const auto engine = engine_of(R"(
+    @id("all") permit (principal, action, resource);
+    @id("not-bob") forbid (principal == Redoubt::User::"bob", action, resource);)");
+  EXPECT_THAT(ask(*engine, person("alice", {}), "generate").reason_ids(), ElementsAre("all"));
+  const Decision bob = ask(*engine, person("bob", {}), "generate");
+  EXPECT_TRUE(bob.forbidden());
+  EXPECT_THAT(bob.reason_ids(), ElementsAre("not-bob"));
+}
+
+TEST(Policy, APolicyThatCannotBeEvaluatedHasNoSayAndIsReported) {
+  const auto engine = engine_of(R"(
+    @id("all") permit (principal, action, resource);
+    @id("broken") forbid (principal, action, resource)
+    when { context.purpose == "play" };)");
+  const Decision decision = ask(*engine, person("alice", {}), "generate");
+  EXPECT_TRUE(decision.allowed);
+  EXPECT_THAT(decision.error_texts(),
+              ElementsAre("policy \"broken\": line 4, column 20: there is no attribute \"purpose\""));
+}
+
+TEST(Policy, ConditionsReadTheContext) {
+  const auto engine = engine_of(R"(
+    permit (principal in Redoubt::Team::"acme/research", action == Redoubt::Action::"generate", resource)
+    when {
+      context.source_ip.isInRange(ip("10.0.0.0/8")) && context.purpose == "triage" &&
+      context.now.toTime() < duration("18h") && context.budget_left > 100
+    };)");
+  PolicyContext context{.now_ms = 9 * 3'600'000, .source_ip = "10.1.2.3", .purpose = "triage", .budget_left = 101};
+  EXPECT_TRUE(ask(*engine, person("alice", {}), "generate", "Model", "r1", context).allowed);
+  context.source_ip = "11.1.2.3";
+  EXPECT_FALSE(ask(*engine, person("alice", {}), "generate", "Model", "r1", context).allowed);
+  context.source_ip = "10.1.2.3";
+  context.now_ms = 19 * 3'600'000;
+  EXPECT_FALSE(ask(*engine, person("alice", {}), "generate", "Model", "r1", context).allowed);
+  context.now_ms = 0;
+  context.budget_left = 100;
+  EXPECT_FALSE(ask(*engine, person("alice", {}), "generate", "Model", "r1", context).allowed);
+}
+
+TEST(Policy, TheDefaultTextLetsUsersWorkWithModelsAndNothingElse) {
+  const auto engine = engine_of(std::string(default_policy_text()));
+  const Principal user = person("alice", {"user"});
+  for (const ActionEntry& action : action_table()) {
+    EXPECT_EQ(ask(*engine, user, action.name).allowed, action.name == "use" || action.group == "use") << action.name;
+  }
+  EXPECT_FALSE(ask(*engine, person("nobody", {}), "generate").allowed);
+}
+
+TEST(Policy, AModelOfOneTenantIsDeniedToOthers) {
+  const Json models = Json::parse(R"([{"uid": {"type": "Redoubt::Model", "id": "secret"},
+      "attrs": {"tenant": {"__entity": {"type": "Redoubt::Tenant", "id": "acme"}}}}])");
+  const auto engine = engine_of(std::string(default_policy_text()), models);
+  EXPECT_TRUE(ask(*engine, person("alice", {"user"}, "acme"), "generate", "Model", "secret").allowed);
+  EXPECT_TRUE(ask(*engine, person("eve", {"user"}, "other"), "generate", "Model", "secret").forbidden());
+  EXPECT_TRUE(ask(*engine, person("eve", {"user"}, "other"), "generate", "Model", "r1").allowed);
+}
+
+// No set of roles may do the parts of two administrators, whatever the text says.
+TEST(Policy, NoPrincipalCanChangePoliciesAndSilenceTheAudit) {
+  for (const std::string& text : {std::string(default_policy_text()), std::string("permit (principal, action, resource);")}) {
+    const auto engine = engine_of(text);
+    const std::vector<std::string> roles{"system_admin", "security_admin", "audit_admin", "user"};
+    for (unsigned held = 0; held < 1u << roles.size(); ++held) {
+      for (const PrincipalKind kind :
+           {PrincipalKind::user, PrincipalKind::service, PrincipalKind::appointer, PrincipalKind::open}) {
+        Principal who = person("x", {});
+        who.kind = kind;
+        for (size_t i = 0; i < roles.size(); ++i) {
+          if ((held >> i & 1) != 0) who.roles.push_back(roles[i]);
+        }
+        const auto may = [&](std::string_view action) { return ask(*engine, who, action, "Route", "x").allowed; };
+        const bool system = may("manage_users") || may("manage_nodes") || may("manage_models");
+        const bool security = may("manage_policies") || may("manage_keys") || may("manage_limits");
+        const bool audit = may("manage_audit") || may("read_audit") || may("export_audit");
+        EXPECT_LE(system + security + audit, 1) << "roles " << held << " by " << text.substr(0, 40);
+        EXPECT_TRUE(!may("appoint_administrators") || kind == PrincipalKind::appointer);
+      }
+    }
+  }
+}
+
+TEST(Policy, AnErrorInATextSaysWhereAndLeavesTheOldPolicies) {
+  const auto engine = engine_of("permit (principal, action, resource);");
+  const Status status = engine->replace("permit (principal, action, resource)\nwhen { context. };", 2);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().message, "line 2, column 17: expected an attribute or method, found '}'");
+  EXPECT_EQ(engine->version(), 1u);
+  EXPECT_TRUE(ask(*engine, person("alice", {}), "generate").allowed);
+}
+
+TEST(Policy, DecisionsGoOnWhilePoliciesAreReplaced) {
+  const auto engine = engine_of("permit (principal, action, resource);");
+  std::atomic<bool> stop{false};
+  std::atomic<int> mixed{0}, asked{0};
+  std::vector<std::thread> askers;
+  for (int i = 0; i < 4; ++i) {
+    askers.emplace_back([&] {
+      const Principal who = person("alice", {"user"});
+      while (!stop) {
+        const Decision decision = ask(*engine, who, "generate");
+        if (decision.allowed != (decision.by->version % 2 == 1)) ++mixed;
+        ++asked;
+      }
+    });
+  }
+  for (uint64_t version = 2; version < 300 || asked < 100; ++version) {
+    ASSERT_TRUE(engine->replace(version % 2 == 1 ? "permit (principal, action, resource);" : "", version));
+  }
+  stop = true;
+  for (std::thread& asker : askers) asker.join();
+  EXPECT_EQ(mixed, 0);
+}
+
+}  // namespace
+}  // namespace redoubt
