@@ -109,6 +109,7 @@ class PostgresServer {
     for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     const std::string log_path = (folder_ / "log").string();
+    std::fflush(nullptr);  // or what is buffered would be written twice
     const pid_t child = fork();
     if (child != 0) return child;
     if (uid_ != 0 && (setgroups(0, nullptr) != 0 || setgid(gid_) != 0 || setuid(uid_) != 0)) _exit(127);

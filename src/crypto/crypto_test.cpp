@@ -1,8 +1,10 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
 #include "crypto/base64url.h"
+#include "crypto/keyed_hash.h"
 #include "crypto/random.h"
 
 namespace redoubt {
@@ -40,6 +42,33 @@ TEST(Random, TokensAreLongAndDiffer) {
   for (int i = 0; i < 1000; ++i) seen.insert(random_token(32));
   EXPECT_EQ(seen.size(), 1000u);
   EXPECT_EQ(seen.begin()->size(), 43u);
+}
+
+// RFC 4231's vectors have keys of other sizes; this one is of Python's hmac.new(bytes(range(32)), b"use\0text",
+// "sha256").
+TEST(KeyedHash, AgreesWithAnotherImplementation) {
+  std::array<uint8_t, 32> key{};
+  for (size_t i = 0; i < key.size(); ++i) key[i] = static_cast<uint8_t>(i);
+  const Digest256 digest = KeyedHash(key).hash("use", "text");
+  std::string hex;
+  for (const uint8_t byte : digest) hex += fmt::format("{:02x}", byte);
+  EXPECT_EQ(hex, "ff7f273759ddab6872012adbe708fe3b3d5246af69cce1264c624d6b3f822144");
+}
+
+TEST(KeyedHash, DependsOnKeyUseAndText) {
+  std::array<uint8_t, 32> key{}, other{1};
+  const KeyedHash a(key), b(other);
+  EXPECT_EQ(a.hash("x", "y"), a.hash("x", "y"));
+  EXPECT_NE(a.hash("x", "y"), b.hash("x", "y"));
+  EXPECT_NE(a.hash("x", "y"), a.hash("y", "x"));
+  EXPECT_NE(a.hash("x", "y"), a.hash("xy", ""));
+}
+
+TEST(ConstantTime, ComparesAllOfIt) {
+  const std::vector<uint8_t> a{1, 2, 3}, b{1, 2, 4}, c{1, 2};
+  EXPECT_TRUE(equal_in_constant_time(a, a));
+  EXPECT_FALSE(equal_in_constant_time(a, b));
+  EXPECT_FALSE(equal_in_constant_time(a, c));
 }
 
 }  // namespace

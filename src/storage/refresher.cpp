@@ -1,0 +1,82 @@
+#include "storage/refresher.h"
+
+#include <cstdint>
+
+#include "core/log.h"
+#include "storage/migration.h"
+
+namespace redoubt {
+namespace {
+
+constexpr Migration kMigrations[] = {
+    {1, "topics", "CREATE TABLE topics (topic TEXT PRIMARY KEY, version BIGINT NOT NULL);"},
+};
+
+}  // namespace
+
+Status prepare_topics(Database& database, const WallClock& clock) {
+  return migrate(database, "topics", kMigrations, clock);
+}
+
+Status bump(Transaction& tx, std::string_view topic) {
+  REDOUBT_CHECK(
+      tx.execute("INSERT INTO topics (topic, version) VALUES (?, 1) "
+                 "ON CONFLICT (topic) DO UPDATE SET version = topics.version + 1",
+                 topic));
+  return ok();
+}
+
+Refresher::Refresher(Database& database, RefresherOptions options, Load load, const Clock& clock)
+    : database_(database), options_(std::move(options)), load_(std::move(load)), clock_(clock) {
+  if (options_.period_ms > 0) thread_ = std::thread([this] { run(); });
+}
+
+Refresher::~Refresher() {
+  {
+    const std::lock_guard lock(mutex_);
+    end_ = true;
+  }
+  ended_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+Status Refresher::refresh() { return look(); }
+
+int64_t Refresher::age_ns() const {
+  const int64_t looked = looked_ns_;
+  return looked < 0 ? INT64_MAX : clock_.now_ns() - looked;
+}
+
+Status Refresher::look() {
+  const std::lock_guard lock(looking_);
+  const int64_t begun_ns = clock_.now_ns();  // what is read was true at some time after this
+  int64_t found = version_;
+  bool loaded = false;
+  REDOUBT_CHECK(database_.read([&](Transaction& tx) -> Status {
+    REDOUBT_TRY(const auto row, tx.row<int64_t>("SELECT version FROM topics WHERE topic = ?", options_.topic));
+    found = row ? std::get<0>(*row) : 0;
+    if (found == version_) return ok();
+    loaded = true;
+    return load_(tx);
+  }));
+  version_ = found;
+  if (loaded) ++loads_;
+  looked_ns_ = begun_ns;
+  return ok();
+}
+
+void Refresher::run() {
+  bool failing = false;
+  std::unique_lock lock(mutex_);
+  while (!ended_.wait_for(lock, std::chrono::milliseconds(options_.period_ms), [this] { return end_; })) {
+    lock.unlock();
+    const Status looked = look();
+    if (!looked && !failing)
+      log::warn("{}: cannot be read from the database: {}", options_.topic, looked.error().message);
+    if (looked && failing) log::info("{}: read from the database again", options_.topic);
+    failing = !looked;
+    lock.lock();
+  }
+}
+
+}  // namespace redoubt
