@@ -277,7 +277,7 @@ class Commands(unittest.TestCase):
 
     def test_a_bind_beyond_loopback_needs_keys(self):
         model = self.a_model()
-        self.assertIn("key", self.refused(1, "serve", "--model", model, "--host", "0.0.0.0", "--port", 0, "--data", self.folder / "d", "--cache-bytes", "16M", timeout=30))
+        self.assertIn("key", self.refused(1, "serve", "--model", model, "--auth", "off", "--host", "0.0.0.0", "--port", 0, "--data", self.folder / "d", "--cache-bytes", "16M", timeout=30))
 
     def test_the_configuration_names_what_it_does_not_know(self):
         config = self.folder / "c.yaml"
@@ -288,14 +288,14 @@ class Commands(unittest.TestCase):
 
     def test_a_data_folder_and_a_port_are_held_by_one(self):
         model = self.a_model()
-        first = subprocess.Popen([BINARY, "serve", "--model", model, "--port", "0", "--data", self.folder / "d", "--cache-bytes", "16M"], stdout=subprocess.PIPE, text=True)
+        first = subprocess.Popen([BINARY, "serve", "--model", model, "--auth", "off", "--port", "0", "--data", self.folder / "d", "--cache-bytes", "16M"], stdout=subprocess.PIPE, text=True)
         try:
             for line in first.stdout:
                 if line.startswith("address"):
                     break
             port = line.split(":")[-1].split("/")[0]
             self.assertIn("another redoubt", self.refused(1, "serve", "--model", model, "--port", 0, "--data", self.folder / "d", timeout=30))
-            self.assertIn(port, self.refused(1, "serve", "--model", model, "--port", port, "--data", self.folder / "e", timeout=30))
+            self.assertIn(port, self.refused(1, "serve", "--model", model, "--auth", "off", "--port", port, "--data", self.folder / "e", timeout=30))
         finally:
             first.terminate()
             first.stdout.close()
@@ -304,7 +304,7 @@ class Commands(unittest.TestCase):
     def test_a_model_that_is_being_loaded_is_not_waited_for(self):
         never = self.folder / "never.gguf"
         os.mkfifo(never)  # opening it waits for a writer that does not come
-        server = subprocess.Popen([BINARY, "serve", "--model", never, "--port", "0", "--data", self.folder / "d"], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen([BINARY, "serve", "--model", never, "--auth", "off", "--port", "0", "--data", self.folder / "d"], stdout=subprocess.PIPE, text=True)
         try:
             for line in server.stdout:
                 if line.startswith("loading"):

@@ -20,7 +20,9 @@
 #include "apps/terminal.h"
 #include "apps/version.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "engine/model_host.h"
+#include "server/gate.h"
 #include "server/health.h"
 #include "server/http.h"
 #include "server/metrics.h"
@@ -32,7 +34,7 @@ namespace {
 
 struct ServeFlags {
   std::string config_file;
-  std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, api_key_file, speculation,
+  std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, auth, api_key_file, speculation,
       prefix_cache_dir, packed;
   std::optional<int64_t> port, threads, context;
 };
@@ -61,6 +63,7 @@ Result<ServeConfig> read_config(const ServeFlags& flags) {
   override_by(flags.packed, config.packed);
   override_by(flags.threads, config.threads);
   override_by(flags.context, config.context);
+  override_by(flags.auth, config.auth);
   override_by(flags.api_key_file, config.api_key_file);
   if (flags.cache_bytes) {
     REDOUBT_TRY(config.cache_bytes, parse_bytes(*flags.cache_bytes, "--cache-bytes"));
@@ -100,8 +103,13 @@ Result<HttpOptions> http_options(const ServeConfig& config) {
   options.port = static_cast<uint16_t>(config.port);
   options.limits = config.limits;
   options.cors_origins = config.cors_origins;
-  if (!config.api_key_file.empty()) {
-    REDOUBT_TRY(options.api_keys, read_api_keys(config.api_key_file));
+  if (config.auth == "off") {
+    options.gate = make_open_gate();
+  } else if (!config.api_key_file.empty()) {
+    REDOUBT_TRY(std::vector<std::string> keys, read_api_keys(config.api_key_file));
+    options.gate = make_key_file_gate(std::move(keys));
+  } else {
+    return invalid("keys: name their file with --api-key-file, or say --auth off on loopback", "--api-key-file");
   }
   return options;
 }
@@ -226,6 +234,8 @@ Status serve(const ServeFlags& flags) {
   routes.push_back(openapi_route(routes, std::string(kVersion)));
   REDOUBT_TRY(HttpOptions http, http_options(config));
   REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
+  if (config.auth == "off")
+    log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
   // From here on health answers; the model is loaded beside it.
   std::thread serving([&] { server->run(); });
   fmt::print("redoubt {}\nloading  {}\n", kVersion, config.models.front().path.string());
@@ -255,8 +265,7 @@ void add_serve(CLI::App& app, Pending& pending) {
   auto flags = std::make_shared<ServeFlags>();
   command->add_option("--config", flags->config_file, "YAML file; flags win over it (docs/configuration.md)");
   command->add_option("--model", flags->model, "A directory of safetensors, or a .gguf file; the default model");
-  command->add_option("--host", flags->host,
-                      "Address to listen on; beyond loopback it needs --api-key-file [127.0.0.1]");
+  command->add_option("--host", flags->host, "Address to listen on; beyond loopback callers show keys [127.0.0.1]");
   command->add_option("--port", flags->port, "Port; 0: any free one [8000]")->check(CLI::Range(0, 65535));
   command->add_option("--threads", flags->threads, "Threads that compute [the usable cores]")
       ->check(CLI::Range(0, 1024));
@@ -272,6 +281,8 @@ void add_serve(CLI::App& app, Pending& pending) {
                       "Drafted tokens: auto, off, ngram or mtp; changes no answer [auto]");
   command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, neon or auto [auto]")
       ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "neon", "amx", "auto"}));
+  command->add_option("--auth", flags->auth, "keys, or off: nobody is asked for one, on loopback only [keys]")
+      ->check(CLI::IsMember({"keys", "off"}));
   command->add_option("--api-key-file", flags->api_key_file, "Keys that clients must show, one a line");
   command->callback([=, &pending] { pending.action = [flags] { return serve(*flags); }; });
 }

@@ -61,6 +61,14 @@ Status read_size(const YAML::Node& node, std::string_view key, int64_t& out) {
   return ok();
 }
 
+// A bare off is a boolean to YAML; it is taken for the word.
+Status read_auth(const YAML::Node& node, std::string& out) {
+  REDOUBT_CHECK(read(node, "auth", out));
+  if (out == "false") out = "off";
+  if (out != "keys" && out != "off") return wrong(node, "auth", "keys or off");
+  return ok();
+}
+
 struct Field {
   std::string_view key;
   std::function<Status(const YAML::Node&)> read;
@@ -127,6 +135,8 @@ Status ServeConfig::validate() const {
   if (max_queue < 1 || max_sequences < 1 || max_batch_tokens < 1) {
     return invalid("max_queue, max_sequences, max_batch_tokens: expected at least 1");
   }
+  if (auth == "off" && !api_key_file.empty())
+    return invalid("auth: off and an API key file exclude one another", "--auth");
   REDOUBT_CHECK(parse_tool_syntax(tool_syntax));
   REDOUBT_CHECK(parse_reasoning_field(reasoning_field));
   if (speculation_depth > 1024) return invalid("speculation_depth: at most 1024");
@@ -170,6 +180,7 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("port", config.port),
        {"models", [&](const YAML::Node& n) { return read_models(n, relative_to, config.models); }},
        field("data", config.data),
+       {"auth", [&](const YAML::Node& n) { return read_auth(n, config.auth); }},
        field("api_key_file", config.api_key_file),
        field("cors_origins", config.cors_origins),
        field("kernels", config.kernels),

@@ -20,7 +20,8 @@ struct ServeConfig {
   int64_t port = 8000;                    // 0: any free one
   std::vector<ModelEntry> models;         // the first is the default
   std::string data;                       // "": ~/.local/share/redoubt
-  std::string api_key_file;               // a key a line; "": none, and then loopback only
+  std::string auth = "keys";              // keys: every caller shows one; off: nobody does, loopback only
+  std::string api_key_file;               // a key a line
   std::vector<std::string> cors_origins;  // "": closed
 
   std::string kernels = "auto";

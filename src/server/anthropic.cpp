@@ -151,9 +151,10 @@ std::string message_body(const std::string& id, const std::string& model, const 
   return out + "}";
 }
 
-Status messages(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status messages(ServerContext& context, const HttpRequest& http, const Json& body,
+                const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_anthropic_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, chat));
   const std::string id = random_id("msg_");
   std::unique_ptr<AnswerSink> sink;
@@ -168,13 +169,14 @@ Status messages(ServerContext& context, const Json& body, const std::shared_ptr<
   }
   std::vector<GenerationRequest> requests;
   requests.push_back(std::move(generation.request));
-  GenerationStream::start(std::move(requests), std::move(generation.options), std::move(sink), writer);
+  GenerationStream::start(http, std::move(requests), std::move(generation.options), std::move(sink), writer);
   return ok();
 }
 
-Status count_tokens(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status count_tokens(ServerContext& context, const HttpRequest& http, const Json& body,
+                    const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_anthropic_request(body, MaxTokensField::optional));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
   REDOUBT_TRY(const std::vector<int32_t> ids, chat_prompt_ids(context, *model, chat));
   send_json(*writer, {{"input_tokens", ids.size()}});
   return ok();
@@ -185,24 +187,26 @@ Status count_tokens(ServerContext& context, const Json& body, const std::shared_
 void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes) {
   routes.push_back({.method = "POST",
                     .path = "/v1/messages",
+                    .rule = generate_rule(),
                     .summary = "Answers a chat in Anthropic's protocol",
                     .request_schema = anthropic_request_schema(),
                     .response_schema = object_schema({"id", "type", "role", "content", "model", "usage"}),
                     .streams = true,
                     .handler = json_handler(ErrorStyle::anthropic,
-                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
-                                              return messages(context, body, writer);
+                                            [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+                                              return messages(context, http, body, writer);
                                             })});
   Json counted = anthropic_request_schema();
   counted["required"] = Json::array({"messages"});
   routes.push_back({.method = "POST",
                     .path = "/v1/messages/count_tokens",
+                    .rule = tokenize_rule(),
                     .summary = "Tokens of a chat's prompt",
                     .request_schema = std::move(counted),
                     .response_schema = object_schema({"input_tokens"}),
                     .handler = json_handler(ErrorStyle::anthropic,
-                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
-                                              return count_tokens(context, body, writer);
+                                            [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+                                              return count_tokens(context, http, body, writer);
                                             })});
 }
 

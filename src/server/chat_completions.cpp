@@ -43,9 +43,10 @@ void append_call(std::string& out, const AnswerCall& call) {
   out += "}}";
 }
 
-Status chat_completions(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status chat_completions(ServerContext& context, const HttpRequest& http, const Json& body,
+                        const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(ChatRequest chat, parse_chat_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, chat));
   ChatChunkOptions options{.id = random_id("chatcmpl-"),
                            .model = model->name,
@@ -71,14 +72,15 @@ Status chat_completions(ServerContext& context, const Json& body, const std::sha
   }
   std::vector<GenerationRequest> requests;
   requests.push_back(std::move(generation.request));
-  GenerationStream::start(std::move(requests), std::move(generation.options), std::move(sink), writer);
+  GenerationStream::start(http, std::move(requests), std::move(generation.options), std::move(sink), writer);
   return ok();
 }
 
 // What vLLM's render and llama.cpp's apply-template show: the prompt, and its ids.
-Status render_chat_request(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status render_chat_request(ServerContext& context, const HttpRequest& http, const Json& body,
+                           const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_chat_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
   REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   send_json(*writer, {{"prompt", prompt.text.text}, {"prompt_token_ids", model->tokenizer.encode(prompt.text)}});
   return ok();
@@ -253,22 +255,24 @@ std::string chat_completion_body(const ChatChunkOptions& options, const LoadedMo
 void add_chat_routes(ServerContext& context, std::vector<Route>& routes) {
   routes.push_back({.method = "POST",
                     .path = "/v1/chat/completions",
+                    .rule = generate_rule(),
                     .summary = "Answers a chat",
                     .request_schema = chat_request_schema(),
                     .response_schema = object_schema({"id", "object", "created", "model", "choices", "usage"}),
                     .streams = true,
                     .handler = json_handler(ErrorStyle::openai,
-                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
-                                              return chat_completions(context, body, writer);
+                                            [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+                                              return chat_completions(context, http, body, writer);
                                             })});
   routes.push_back({.method = "POST",
                     .path = "/v1/chat/completions/render",
+                    .rule = tokenize_rule(),
                     .summary = "The prompt of a chat, without answering it",
                     .request_schema = chat_request_schema(),
                     .response_schema = object_schema({"prompt", "prompt_token_ids"}),
                     .handler = json_handler(ErrorStyle::openai,
-                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
-                                              return render_chat_request(context, body, writer);
+                                            [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+                                              return render_chat_request(context, http, body, writer);
                                             })});
 }
 

@@ -258,9 +258,10 @@ Result<std::vector<int32_t>> prompt_ids(const CompletionPrompt& prompt, bool add
   return prompt.ids;
 }
 
-Status completions(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status completions(ServerContext& context, const HttpRequest& http, const Json& body,
+                   const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(CompletionsRequest request, parse_completions_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, request.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.model));
   CompletionOptions options{.id = random_id("cmpl-"),
                             .model = model->name,
                             .fingerprint = context.options.fingerprint,
@@ -299,7 +300,7 @@ Status completions(ServerContext& context, const Json& body, const std::shared_p
     sink = std::make_unique<CompletionChunks>(std::move(options), choices, *model);
   else
     sink = std::make_unique<CompletionBody>(std::move(options), choices, *model);
-  GenerationStream::start(std::move(requests), std::move(stream), std::move(sink), writer);
+  GenerationStream::start(http, std::move(requests), std::move(stream), std::move(sink), writer);
   return ok();
 }
 
@@ -308,13 +309,14 @@ Status completions(ServerContext& context, const Json& body, const std::shared_p
 void add_completions_routes(ServerContext& context, std::vector<Route>& routes) {
   routes.push_back({.method = "POST",
                     .path = "/v1/completions",
+                    .rule = generate_rule(),
                     .summary = "Continues a raw prompt",
                     .request_schema = completions_request_schema(),
                     .response_schema = object_schema({"id", "object", "created", "model", "choices", "usage"}),
                     .streams = true,
                     .handler = json_handler(ErrorStyle::openai,
-                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
-                                              return completions(context, body, writer);
+                                            [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+                                              return completions(context, http, body, writer);
                                             })});
 }
 

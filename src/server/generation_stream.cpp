@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "governance/permit.h"
 #include "server/metrics.h"
 
 namespace redoubt {
@@ -65,8 +66,10 @@ GenerationStream::GenerationStream(GenerationOptions options, std::unique_ptr<An
 
 GenerationStream::~GenerationStream() = default;
 
-void GenerationStream::start(std::vector<GenerationRequest> requests, GenerationOptions options,
-                             std::unique_ptr<AnswerSink> sink, std::shared_ptr<ResponseWriter> writer) {
+void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequest> requests,
+                             GenerationOptions options, std::unique_ptr<AnswerSink> sink,
+                             std::shared_ptr<ResponseWriter> writer) {
+  for (GenerationRequest& request : requests) request.tenant = http.permit->principal().tenant;
   const int per_request = requests.empty() ? 1 : requests.front().n;
   const std::shared_ptr<LoadedModel> model = options.model;
   const std::shared_ptr<GenerationStream> stream(
@@ -99,6 +102,9 @@ void GenerationStream::start(std::vector<GenerationRequest> requests, Generation
   });
   if (!stream->submit_all(std::move(requests))) return;
   stream->open();
+  http.permit->on_revoked([weak](const std::string& reason) {
+    if (const auto self = weak.lock()) self->revoke(reason);
+  });
   writer->on_backpressure([weak](bool behind) {
     if (const auto self = weak.lock()) self->pause_all(behind);
   });
@@ -374,6 +380,17 @@ void GenerationStream::flush(std::string& out) {
   if (out.empty()) return;
   if (state_->sink->stream_type() != nullptr) state_->writer->write(std::move(out));
   out.clear();
+}
+
+void GenerationStream::revoke(const std::string& reason) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->over || state_->client_left) return;
+    std::string out;
+    state_->finish = FinishReason::abort;
+    fail({403, reason, "permission_error", "", "revoked", {}}, out);
+  }
+  cancel_all();
 }
 
 void GenerationStream::cancel_all() {

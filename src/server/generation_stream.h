@@ -74,8 +74,9 @@ struct GenerationOptions {
 
 class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
  public:
+  // The stream ends with an error, within a second, when the permit of `http` is taken back.
   // Each request has the same n; choice c of request r is choice r * n + c of the answer.
-  static void start(std::vector<GenerationRequest> requests, GenerationOptions options,
+  static void start(const HttpRequest& http, std::vector<GenerationRequest> requests, GenerationOptions options,
                     std::unique_ptr<AnswerSink> sink, std::shared_ptr<ResponseWriter> writer);
   ~GenerationStream();
 
@@ -98,6 +99,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   void flush(std::string& out);
   void cancel_all();
   void pause_all(bool behind);
+  void revoke(const std::string& reason);
 
   struct State;
   std::unique_ptr<State> state_;

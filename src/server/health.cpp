@@ -11,7 +11,7 @@ Route health_route(std::string path, std::string summary, Handler handler) {
   Route route;
   route.method = "GET";
   route.path = std::move(path);
-  route.open = true;
+  route.rule = status_rule();
   route.quick = true;
   route.max_body_bytes = 0;
   route.summary = std::move(summary);

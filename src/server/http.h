@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,8 +19,12 @@
 
 #include "core/json.h"
 #include "core/result.h"
+#include "server/route_rule.h"
 
 namespace redoubt {
+
+class Gate;
+class Permit;
 
 struct HttpRequest {
   std::string method;  // "GET", upper case
@@ -29,6 +34,8 @@ struct HttpRequest {
   std::map<std::string, std::string> path_params;            // of a route "/v1/models/{id}"
   std::string body;
   std::string remote_address;
+  std::shared_ptr<Permit> permit;  // the gate's; null on a route that answers strangers
+  std::string action;              // of the route's rule
   std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
 
   std::string_view header(std::string_view lower_case_name) const {
@@ -63,8 +70,8 @@ using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shar
 // The route table is data: what is not in it does not exist, and the OpenAPI document is made from it.
 struct Route {
   std::string method;
-  std::string path;   // "/v1/models/{id}"
-  bool open = false;  // answers without a key: liveness, readiness, health
+  std::string path;               // "/v1/models/{id}"
+  std::optional<RouteRule> rule;  // what it asks of its caller; without one it can't be registered
   size_t max_body_bytes = size_t{32} << 20;
   std::string summary;
   Json request_schema;           // null if it takes no body
@@ -92,15 +99,15 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;  // 0: any free one
   HttpLimits limits;
-  std::vector<std::string> api_keys;      // empty: no key asked (loopback only)
+  std::shared_ptr<Gate> gate;             // who may come in; one that asks nobody (Gate::open) is for loopback only
   std::vector<std::string> cors_origins;  // empty: closed
   int worker_threads = 4;
 };
 
 class HttpServer {
  public:
-  // Binds and listens; does not serve yet. Errors: io (port in use: says which), invalid_argument (bind beyond loopback
-  // without keys).
+  // Binds and listens; does not serve yet. Errors: io (port in use: says which), invalid_argument (no gate, one that
+  // asks nobody beyond loopback, a route without a rule).
   static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, std::vector<Route> routes);
   virtual ~HttpServer() = default;
   virtual uint16_t port() const = 0;

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <ctime>
 
+#include "core/log.h"
+#include "governance/permit.h"
 #include "server/api_error.h"
 
 namespace redoubt {
@@ -13,6 +15,8 @@ namespace {
 constexpr int64_t kNsPerSecond = 1'000'000'000;
 // A handler that goes on writing after on_backpressure(true) is held to this many buffers before its client is cut.
 constexpr size_t kMaxBuffers = 16;
+// How long a stream's producer has to say why it ends, once the permit was taken back. Then the client is cut.
+constexpr int64_t kRevokedNs = kNsPerSecond / 2;
 
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -105,7 +109,21 @@ void HttpExchange::wake(std::unique_lock<std::mutex>& lock) {
   });
 }
 
+// The last look at what leaves: an answer whose permit nobody checked (a handler that forgot to ask), or whose permit
+// was taken back, is replaced by a refusal.
+const ApiError* HttpExchange::withheld(int status) const {
+  if (setup_.permit == nullptr || status >= 400) return nullptr;
+  static const ApiError kUnchecked = status_error(500, "the request was answered without a permit");
+  static const ApiError kRevoked{403, "access was revoked", "permission_error", {}, "revoked", {}};
+  if (!setup_.permit->cleared()) return &kUnchecked;
+  return setup_.permit->revoked() ? &kRevoked : nullptr;
+}
+
 void HttpExchange::send(int status, std::string_view content_type, std::string body, HttpHeaders headers) {
+  if (const ApiError* error = withheld(status)) {
+    log::error("request {}: {}", setup_.request_id, error->message);
+    return send(error->status, "application/json", error_body(*error), {});
+  }
   std::unique_lock lock(mutex_);
   if (begun_ || over_) return;
   begun_ = ended_ = true;
@@ -117,6 +135,7 @@ void HttpExchange::send(int status, std::string_view content_type, std::string b
 
 void HttpExchange::start_stream(int status, std::string_view content_type, HttpHeaders headers,
                                 std::string idle_comment) {
+  if (withheld(status) != nullptr) return send(status, {}, {}, {});
   std::unique_lock lock(mutex_);
   if (begun_ || over_) return;
   begun_ = streaming_ = true;
@@ -259,6 +278,10 @@ void HttpExchange::close(bool client_left) {
 bool HttpExchange::tick(int64_t now) {
   std::unique_lock lock(mutex_);
   if (over_ || !begun_) return false;
+  if (setup_.permit != nullptr && streaming_ && !ended_ && setup_.permit->revoked()) {
+    if (revoked_since_ns_ == 0) revoked_since_ns_ = now;
+    if (now - revoked_since_ns_ > kRevokedNs) return true;
+  }
   const int64_t patience = setup_.slow_reader_timeout_s * kNsPerSecond;
   if (behind_ && now - behind_since_ns_ > patience) return true;
   const bool waiting = !pending_.empty() || in_flight_ > 0;

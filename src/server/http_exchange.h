@@ -37,9 +37,10 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
  public:
   struct Setup {
     std::string request_id;
-    HttpHeaders headers;    // in every answer: CORS
-    bool head = false;      // no body
-    bool http_1_0 = false;  // streams are not chunked, they end with the connection
+    HttpHeaders headers;             // in every answer: CORS
+    std::shared_ptr<Permit> permit;  // the request's; without one only refusals and status answers leave
+    bool head = false;               // no body
+    bool http_1_0 = false;           // streams are not chunked, they end with the connection
     bool keep_alive = true;
     size_t buffer_bytes = 256 << 10;
     int slow_reader_timeout_s = 60;
@@ -72,6 +73,7 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
 
  private:
   void make_head(int status, std::string_view content_type, const HttpHeaders& headers, int64_t content_length);
+  const ApiError* withheld(int status) const;
   void wake(std::unique_lock<std::mutex>& lock);
   void note_backpressure(std::unique_lock<std::mutex>& lock);
 
@@ -88,7 +90,7 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
   bool said_keep_alive_ = false;
   bool wake_posted_ = false;
   bool behind_ = false, told_behind_ = false;
-  int64_t behind_since_ns_ = 0, progress_ns_ = 0;
+  int64_t behind_since_ns_ = 0, progress_ns_ = 0, revoked_since_ns_ = 0;
   std::string idle_comment_;
   std::function<void(bool)> on_close_, on_backpressure_;
 };

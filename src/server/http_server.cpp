@@ -29,6 +29,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "server/api_error.h"
+#include "server/gate.h"
 #include "server/http_exchange.h"
 #include "server/http_parse.h"
 #include "server/http_workers.h"
@@ -416,10 +417,14 @@ void Connection::judge(Parser& parser, Incoming& incoming) {
     incoming.preflight = true;
     return;
   }
-  // Without a key nobody learns which paths exist.
-  const bool open = match.route != nullptr && match.route->open;
-  if (!open && !options.api_keys.empty() && !key_matches(presented_key(request->headers), options.api_keys)) {
-    return refuse(401, "API key: expected one this server knows, in Authorization: Bearer or X-Api-Key");
+  // Before paths are told from one another: without a key nobody learns which exist.
+  if (match.route == nullptr || !match.route->rule->strangers) {
+    auto entered = options.gate->enter(*request, match.route);
+    if (ApiError* error = std::get_if<ApiError>(&entered)) {
+      incoming.refusal = std::move(*error);
+      return;
+    }
+    request->permit = std::get<std::shared_ptr<Permit>>(std::move(entered));
   }
   if (match.allow.empty()) return refuse(404, "path: no such route");
   if (match.route == nullptr) {
@@ -432,6 +437,7 @@ void Connection::judge(Parser& parser, Incoming& incoming) {
   for (char& c : lower_expect) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (!expect.empty() && lower_expect != "100-continue") return refuse(417, "expect: only 100-continue is known");
   request->path_params = std::move(match.params);
+  request->action = match.route->rule->action;
   incoming.route = match.route;
 }
 
@@ -440,6 +446,7 @@ void Connection::answer(Incoming& incoming) {
   incoming.setup.buffer_bytes = limits.stream_buffer_bytes;
   incoming.setup.slow_reader_timeout_s = limits.slow_reader_timeout_s;
   incoming.setup.idle_comment_s = limits.idle_comment_s;
+  if (incoming.request && !incoming.preflight) incoming.setup.permit = incoming.request->permit;
   enter(Phase::responding, 0);
   if (unread_) buffer_.clear();  // what is left of a refused request
   done_ = false;
@@ -587,11 +594,11 @@ Status Server::open() {
   const bool loopback =
       address.is_loopback() || (address.is_v6() && address.to_v6().is_v4_mapped() &&
                                 asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback());
-  if (std::any_of(options_.api_keys.begin(), options_.api_keys.end(), [](const auto& key) { return key.empty(); })) {
-    return invalid("api keys: found an empty one");
-  }
-  if (!loopback && options_.api_keys.empty()) {
-    return invalid("host " + options_.host + ": a bind beyond loopback needs API keys (--api-key-file)", "host");
+  if (options_.gate == nullptr) return invalid("gate: expected one, found none");
+  REDOUBT_CHECK(check_rules(router_.routes()));
+  if (!loopback && options_.gate->open()) {
+    return invalid("host " + options_.host + ": beyond loopback callers are asked for keys; auth: off is for loopback",
+                   "host");
   }
   // Every stream is a descriptor; the usual soft limit is 1024. The hard limit stays the administrator's.
   rlimit files{};

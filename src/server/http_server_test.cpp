@@ -15,6 +15,7 @@ Route route(std::string method, std::string path, Handler handler) {
   Route r;
   r.method = std::move(method);
   r.path = std::move(path);
+  r.rule = read_models_rule();
   r.handler = std::move(handler);
   return r;
 }
@@ -50,7 +51,7 @@ struct Site {
       w->end();
     }));
     result.push_back(route("GET", "/livez", [](Request, Writer w) { w->send(200, "text/plain", "ok"); }));
-    result.back().open = true;
+    result.back().rule = status_rule();
     result.back().quick = true;
     return result;
   }
@@ -216,7 +217,7 @@ TEST(HttpServer, SlowClientsTimeOut) {
 TEST(HttpServer, AKeyIsAskedForUnlessTheRouteIsOpen) {
   Site site;
   HttpOptions options;
-  options.api_keys = {"sk-one", "sk-two"};
+  options.gate = make_key_file_gate({"sk-one", "sk-two"});
   RunningServer server(site.routes(), options);
   const std::string none = server.ask(get("/hello"));
   EXPECT_EQ(status_of(none), 401);
@@ -239,15 +240,19 @@ TEST(HttpServer, BindBeyondLoopbackNeedsKeysAndAPortInUseIsNamed) {
   HttpOptions options;
   options.host = "0.0.0.0";
   options.port = 0;
+  options.gate = make_open_gate();
   const auto refused = HttpServer::listen(options, {});
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
-  options.api_keys = {"k"};
+  options.gate = make_key_file_gate({"k"});
   EXPECT_TRUE(HttpServer::listen(options, {}).has_value());
+  options.gate = nullptr;
+  EXPECT_FALSE(HttpServer::listen(options, {}).has_value());
 
-  const auto first = HttpServer::listen({.port = 0}, {});
+  const auto gate = make_open_gate();
+  const auto first = HttpServer::listen({.port = 0, .gate = gate}, {});
   ASSERT_TRUE(first.has_value());
-  const auto second = HttpServer::listen({.port = first.value()->port()}, {});
+  const auto second = HttpServer::listen({.port = first.value()->port(), .gate = gate}, {});
   ASSERT_FALSE(second.has_value());
   EXPECT_EQ(second.error().code, ErrorCode::io);
   EXPECT_NE(second.error().message.find(std::to_string(first.value()->port())), std::string::npos);
@@ -257,7 +262,7 @@ TEST(HttpServer, CorsIsClosedUnlessTheOriginIsConfigured) {
   Site site;
   HttpOptions options;
   options.cors_origins = {"https://chat.example"};
-  options.api_keys = {"k"};
+  options.gate = make_key_file_gate({"k"});
   RunningServer server(site.routes(), options);
   const auto preflight = [&](const std::string& origin) {
     return server.ask("OPTIONS /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: " + origin +

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/gate.h"
 #include "server/http.h"
 
 namespace redoubt {
@@ -89,6 +90,7 @@ class RunningServer {
  public:
   explicit RunningServer(std::vector<Route> routes, HttpOptions options = {}) {
     options.port = 0;
+    if (options.gate == nullptr) options.gate = make_open_gate();
     auto made = HttpServer::listen(std::move(options), std::move(routes));
     EXPECT_TRUE(made.has_value()) << (made ? std::string() : made.error().message);
     server = std::move(made).value();

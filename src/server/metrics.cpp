@@ -269,6 +269,7 @@ Route metrics_route(std::shared_ptr<ServerMetrics> metrics) {
   Route route;
   route.method = "GET";
   route.path = "/metrics";
+  route.rule = read_metrics_rule();
   route.max_body_bytes = 0;
   route.summary = "Counters in the Prometheus text format";
   route.quick = true;

@@ -33,6 +33,7 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
   const int64_t started = unix_seconds();
   routes.push_back({.method = "GET",
                     .path = "/v1/models",
+                    .rule = read_models_rule(),
                     .summary = "The models that requests may name",
                     .response_schema = object_schema({"object", "data"}),
                     .handler = [&context, started](auto, auto writer) {
@@ -45,6 +46,7 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                     }});
   routes.push_back({.method = "GET",
                     .path = "/v1/models/{id}",
+                    .rule = read_models_rule(),
                     .summary = "One model",
                     .response_schema = object_schema({"id", "object", "created", "owned_by"}),
                     .parameters = {path_parameter("id")},
@@ -60,12 +62,14 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                     }});
   routes.push_back({.method = "POST",
                     .path = "/v1/embeddings",
+                    .rule = read_models_rule(),
                     .summary = "Not supported: the loaded models are no encoders",
                     .request_schema = embeddings_request_schema(),
                     .handler = [](auto, auto writer) { refuse_embeddings(*writer, ErrorStyle::openai); }});
   for (const char* path : {"/api/embed", "/api/embeddings"}) {
     routes.push_back({.method = "POST",
                       .path = path,
+                      .rule = read_models_rule(),
                       .summary = "Not supported: the loaded models are no encoders",
                       .request_schema = embeddings_request_schema(),
                       .handler = [](auto, auto writer) { refuse_embeddings(*writer, ErrorStyle::ollama); }});

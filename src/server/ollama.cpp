@@ -108,21 +108,22 @@ std::string whole_answer(OllamaEndpoint endpoint, const std::string& model, cons
 }
 
 // "name:latest" is what clients make of "name".
-Result<std::shared_ptr<LoadedModel>> acquire_ollama(ServerContext& context, const std::string& name) {
+Result<std::shared_ptr<LoadedModel>> acquire_ollama(ServerContext& context, const HttpRequest& http,
+                                                    const std::string& name) {
   constexpr std::string_view kLatest = ":latest";
   if (name.ends_with(kLatest)) {
     const std::string bare = name.substr(0, name.size() - kLatest.size());
     for (const ModelEntry& entry : context.models.entries()) {
-      if (entry.name == bare) return acquire_model(context, bare);
+      if (entry.name == bare) return acquire_model(context, http, bare);
     }
   }
-  return acquire_model(context, name);
+  return acquire_model(context, http, name);
 }
 
-Status answer(ServerContext& context, OllamaEndpoint endpoint, const Json& body,
+Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint endpoint, const Json& body,
               const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(OllamaRequest request, parse_ollama_request(body, endpoint));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, request.chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, http, request.chat.model));
   if (request.load_only) {  // an empty request loads the model, and that is all
     std::string out = answer_line(endpoint, model->name, "", "", Json::array());
     writer->send(200, "application/json", out + ",\"done\":true,\"done_reason\":\"load\"}");
@@ -156,7 +157,7 @@ Status answer(ServerContext& context, OllamaEndpoint endpoint, const Json& body,
   }
   std::vector<GenerationRequest> requests;
   requests.push_back(std::move(generation.request));
-  GenerationStream::start(std::move(requests), std::move(generation.options), std::move(sink), writer);
+  GenerationStream::start(http, std::move(requests), std::move(generation.options), std::move(sink), writer);
   return ok();
 }
 
@@ -200,13 +201,13 @@ void list_models(const ServerContext& context, ResponseWriter& writer, bool load
   send_json(writer, {{"models", std::move(models)}});
 }
 
-Status show(ServerContext& context, const Json& body, ResponseWriter& writer) {
+Status show(ServerContext& context, const HttpRequest& http, const Json& body, ResponseWriter& writer) {
   const JsonFields fields(body);
   REDOUBT_TRY(auto name, fields.string("model"));
   if (!name) {
     REDOUBT_TRY(name, fields.string("name"));
   }
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, name.value_or("")));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, http, name.value_or("")));
   const ModelConfig& config = model->checkpoint.config();
   Json capabilities = Json::array({"completion"});
   if (model->chat_template) capabilities.push_back("tools");
@@ -228,28 +229,36 @@ Status show(ServerContext& context, const Json& body, ResponseWriter& writer) {
 }  // namespace
 
 void add_ollama_routes(ServerContext& context, std::vector<Route>& routes) {
-  const auto post = [&](const char* path, const char* summary, Json schema, Json response, bool streams, Body handle) {
+  const auto post = [&](const char* path, const char* summary, RouteRule rule, Json schema, Json response, bool streams,
+                        Body handle) {
     routes.push_back({.method = "POST",
                       .path = path,
+                      .rule = std::move(rule),
                       .summary = summary,
                       .request_schema = std::move(schema),
                       .response_schema = std::move(response),
                       .streams = streams,
                       .handler = json_handler(ErrorStyle::ollama, std::move(handle))});
   };
-  post("/api/chat", "Answers a chat in Ollama's protocol", ollama_chat_schema(), object_schema({"model", "done"}), true,
-       [&context](const HttpRequest&, const Json& body, const auto& writer) {
-         return answer(context, OllamaEndpoint::chat, body, writer);
+  post("/api/chat", "Answers a chat in Ollama's protocol", generate_rule(), ollama_chat_schema(),
+       object_schema({"model", "done"}), true,
+       [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+         return answer(context, http, OllamaEndpoint::chat, body, writer);
        });
-  post("/api/generate", "Answers a prompt in Ollama's protocol", ollama_generate_schema(),
-       object_schema({"model", "done"}), true, [&context](const HttpRequest&, const Json& body, const auto& writer) {
-         return answer(context, OllamaEndpoint::generate, body, writer);
+  post("/api/generate", "Answers a prompt in Ollama's protocol", generate_rule(), ollama_generate_schema(),
+       object_schema({"model", "done"}), true,
+       [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+         return answer(context, http, OllamaEndpoint::generate, body, writer);
        });
-  post("/api/show", "A model's details", ollama_model_schema(), object_schema({"details", "model_info"}), false,
-       [&context](const HttpRequest&, const Json& body, const auto& writer) { return show(context, body, *writer); });
+  post("/api/show", "A model's details", read_models_rule(), ollama_model_schema(),
+       object_schema({"details", "model_info"}), false,
+       [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+         return show(context, http, body, *writer);
+       });
   const auto get = [&](const char* path, const char* summary, Json response, Handler handler) {
     routes.push_back({.method = "GET",
                       .path = path,
+                      .rule = read_models_rule(),
                       .summary = summary,
                       .response_schema = std::move(response),
                       .handler = std::move(handler)});

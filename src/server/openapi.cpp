@@ -77,7 +77,11 @@ Json operation(const Route& route) {
   responses["200"] = Json{{"description", "The answer"}, {"content", std::move(content)}};
   const char* schema = error_schema(route.path);
   responses["400"] = error_response("The request is wrong; the message says where", schema);
-  if (!route.open) responses["401"] = error_response("No API key, or none this server knows", schema);
+  const bool strangers = route.rule && route.rule->strangers;
+  if (!strangers) {
+    responses["401"] = error_response("No API key, or none this server knows", schema);
+    responses["403"] = error_response("The key lacks the scope, or a policy does not permit it", schema);
+  }
   if (!route.request_schema.is_null() || !path_parameters(route.path).empty()) {
     responses["404"] = error_response("The model, or what the path names, does not exist", schema);
   }
@@ -91,7 +95,7 @@ Json operation(const Route& route) {
   responses["503"] = error_response("Overloaded, loading or draining; Retry-After says when to come back", "AnyError");
   responses["default"] = error_response("Any other error", "AnyError");
   result["responses"] = std::move(responses);
-  if (route.open) {
+  if (strangers) {
     result["security"] = Json::array();
   } else {
     // The empty one: a server on loopback without keys asks for none.
@@ -158,6 +162,7 @@ Route openapi_route(const std::vector<Route>& routes, const std::string& version
   Route route;
   route.method = "GET";
   route.path = "/openapi.json";
+  route.rule = read_models_rule();
   route.summary = "This document";
   route.max_body_bytes = 0;
   route.quick = true;

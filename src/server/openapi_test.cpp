@@ -19,7 +19,7 @@ TEST(OpenApi, DescribesEveryRouteWithItsParametersErrorsAndSecurity) {
   Route live;
   live.method = "GET";
   live.path = "/livez";
-  live.open = true;
+  live.rule = status_rule();
   const Json document = openapi_document({chat, model, live}, "0.1.0");
   EXPECT_EQ(document["openapi"], "3.1.0");
   ASSERT_EQ(document["paths"].size(), 3u);

@@ -217,9 +217,10 @@ std::string response_body(const ResponseOptions& options, const AnswerChoice& ch
   return ended_response(options, choice.end.reason, output, usage);
 }
 
-Status responses(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status responses(ServerContext& context, const HttpRequest& http, const Json& body,
+                 const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(ResponsesRequest request, parse_responses_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, request.chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.chat.model));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, request.chat));
   ResponseOptions options{.id = random_id("resp_"),
                           .model = model->name,
@@ -239,7 +240,7 @@ Status responses(ServerContext& context, const Json& body, const std::shared_ptr
   }
   std::vector<GenerationRequest> requests;
   requests.push_back(std::move(generation.request));
-  GenerationStream::start(std::move(requests), std::move(generation.options), std::move(sink), writer);
+  GenerationStream::start(http, std::move(requests), std::move(generation.options), std::move(sink), writer);
   return ok();
 }
 
@@ -248,13 +249,14 @@ Status responses(ServerContext& context, const Json& body, const std::shared_ptr
 void add_responses_routes(ServerContext& context, std::vector<Route>& routes) {
   routes.push_back({.method = "POST",
                     .path = "/v1/responses",
+                    .rule = generate_rule(),
                     .summary = "Answers in the Responses protocol",
                     .request_schema = responses_request_schema(),
                     .response_schema = object_schema({"id", "object", "status", "output", "model"}),
                     .streams = true,
                     .handler = json_handler(ErrorStyle::openai,
-                                            [&context](const HttpRequest&, const Json& body, const auto& writer) {
-                                              return responses(context, body, writer);
+                                            [&context](const HttpRequest& http, const Json& body, const auto& writer) {
+                                              return responses(context, http, body, writer);
                                             })});
   const auto not_kept = [](auto, auto writer) {
     send_error(
@@ -264,6 +266,7 @@ void add_responses_routes(ServerContext& context, std::vector<Route>& routes) {
   const auto by_id = [&](const char* method, const char* path, const char* summary) {
     routes.push_back({.method = method,
                       .path = path,
+                      .rule = read_models_rule(),
                       .summary = summary,
                       .parameters = {path_parameter("response_id")},
                       .handler = not_kept});

@@ -1,5 +1,6 @@
 #include "server/routes.h"
 
+#include "governance/permit.h"
 #include "server/json_fields.h"
 #include "server/routes_schemas.h"
 
@@ -12,7 +13,15 @@ void send_version(const ServerContext& context, ResponseWriter& writer) {
 
 }  // namespace
 
-Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const std::string& name) {
+Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
+                                                   const std::string& name) {
+  if (http.permit == nullptr) return Error{ErrorCode::denied, "the request has no permit", {}};
+  const std::string resolved =
+      name.empty() && !context.models.entries().empty() ? context.models.entries().front().name : name;
+  REDOUBT_CHECK(http.permit->check({.action = http.action,
+                                    .resource_kind = "Model",
+                                    .resource_id = resolved,
+                                    .context = {{"source_ip", http.remote_address}}}));
   auto model = context.models.acquire(name);
   if (!model && model.error().code == ErrorCode::not_found) {
     return Error{ErrorCode::not_found, model_not_found(name).message, "model"};
@@ -41,6 +50,7 @@ std::vector<Route> make_routes(ServerContext& context) {
   add_ollama_routes(context, routes);
   routes.push_back({.method = "GET",
                     .path = "/version",
+                    .rule = read_models_rule(),
                     .summary = "The server's version",
                     .response_schema = object_schema({"version"}),
                     .handler = [&context](auto, auto writer) { send_version(context, *writer); }});

@@ -42,8 +42,9 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes);
 void add_responses_routes(ServerContext& context, std::vector<Route>& routes);
 void add_ollama_routes(ServerContext& context, std::vector<Route>& routes);
 
-// The model of a request, loaded. Errors: not_found with param "model".
-Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const std::string& name);
+// The model of a request, permitted and loaded. Errors: denied; not_found with param "model".
+Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
+                                                   const std::string& name);
 
 using Body = std::function<Status(const HttpRequest&, const Json& body, const std::shared_ptr<ResponseWriter>&)>;
 // A handler that parses the body as a JSON object, runs `handle`, and sends its error in the protocol's envelope.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/utf8.h"
+#include "governance/permit.h"
 #include "server/routes.h"
 
 namespace redoubt {
@@ -325,6 +326,8 @@ class Routes : public testing::Test {
       request->method = method;
       request->path = path;
       request->body = body;
+      request->permit = permit;
+      request->action = route.rule->action;
       route.handler(request, writer);
       return writer;
     }
@@ -336,6 +339,16 @@ class Routes : public testing::Test {
   }
   std::string prompt_text() const { return host.model->tokenizer.decode(engine->last.prompt); }
 
+  // Everything a client may do.
+  class Permissive final : public Authority {
+   public:
+    Verdict decide(const Principal&, const AccessQuestion&) const override { return Verdict::permitted; }
+    Status still_valid(const Principal&) const override { return ok(); }
+    uint64_t version() const override { return 0; }
+  };
+
+  std::shared_ptr<Permit> permit =
+      std::make_shared<Permit>(std::make_shared<Principal>(Principal{.tenant = "t1"}), std::make_shared<Permissive>());
   FakeHost host;
   FakeEngine* engine = nullptr;
   ServerContext context{host, {}, {}};

@@ -62,7 +62,8 @@ Status tokenize_content(const LoadedModel& model, const JsonFields& fields, cons
   return ok();
 }
 
-Status tokenize(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status tokenize(ServerContext& context, const HttpRequest& http, const Json& body,
+                const std::shared_ptr<ResponseWriter>& writer) {
   const JsonFields fields(body);
   REDOUBT_TRY(const auto name, fields.string("model"));
   REDOUBT_TRY(const auto content, fields.string("content"));
@@ -72,7 +73,7 @@ Status tokenize(ServerContext& context, const Json& body, const std::shared_ptr<
     if (fields.find("messages") == nullptr) return fields.refuse("prompt", "expected prompt, messages or content");
     REDOUBT_TRY(chat, parse_prompt_only(body));
   }
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, name.value_or("")));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, name.value_or("")));
   if (content) return tokenize_content(*model, fields, *content, *writer);
   REDOUBT_TRY(const auto special, fields.boolean("add_special_tokens"));
   REDOUBT_TRY(const auto with_texts, fields.boolean("return_token_strs"));
@@ -94,12 +95,13 @@ Status tokenize(ServerContext& context, const Json& body, const std::shared_ptr<
   return ok();
 }
 
-Status detokenize(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status detokenize(ServerContext& context, const HttpRequest& http, const Json& body,
+                  const std::shared_ptr<ResponseWriter>& writer) {
   const JsonFields fields(body);
   REDOUBT_TRY(const auto name, fields.string("model"));
   REDOUBT_TRY(const Json* tokens, fields.array("tokens"));
   if (tokens == nullptr) return fields.refuse("tokens", "expected an array of token ids, found nothing");
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, name.value_or("")));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, name.value_or("")));
   std::vector<int32_t> ids;
   for (size_t i = 0; i < tokens->size(); ++i) {
     const Json& id = (*tokens)[i];
@@ -115,9 +117,10 @@ Status detokenize(ServerContext& context, const Json& body, const std::shared_pt
   return ok();
 }
 
-Status apply_template(ServerContext& context, const Json& body, const std::shared_ptr<ResponseWriter>& writer) {
+Status apply_template(ServerContext& context, const HttpRequest& http, const Json& body,
+                      const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_prompt_only(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
   REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   send_json(*writer, {{"prompt", prompt.text.text}});
   return ok();
@@ -130,12 +133,13 @@ void add_tokenize_routes(ServerContext& context, std::vector<Route>& routes) {
     routes.push_back(
         {.method = "POST",
          .path = path,
+         .rule = tokenize_rule(),
          .summary = summary,
          .request_schema = std::move(request),
          .response_schema = std::move(response),
          .handler = json_handler(ErrorStyle::openai,
-                                 [&context, handle](const HttpRequest&, const Json& body, const auto& writer) {
-                                   return handle(context, body, writer);
+                                 [&context, handle](const HttpRequest& http, const Json& body, const auto& writer) {
+                                   return handle(context, http, body, writer);
                                  })});
   };
   add("/tokenize", "Token ids of a text or a chat", tokenize_request_schema(), object_schema({"tokens"}), tokenize);

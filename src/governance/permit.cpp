@@ -1,0 +1,167 @@
+#include "governance/permit.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+namespace redoubt {
+namespace {
+
+std::string described(const AccessQuestion& question) {
+  return fmt::format("{} on {} {}", question.action, question.resource_kind, question.resource_id.substr(0, 128));
+}
+
+}  // namespace
+
+Permit::Permit(PrincipalPtr principal, std::shared_ptr<const Authority> authority)
+    : principal_(std::move(principal)), authority_(std::move(authority)) {}
+
+Status Permit::judge(const Asked& asked) const {
+  const Verdict verdict = authority_->decide(*principal_, asked.question);
+  if (verdict == Verdict::permitted) return ok();
+  if (verdict == Verdict::not_permitted && asked.only_not_forbidden) return ok();
+  return Error{ErrorCode::denied,
+               fmt::format("{}: {}", described(asked.question),
+                           verdict == Verdict::forbidden ? "a policy forbids it" : "no policy permits it"),
+               {}};
+}
+
+Status Permit::check(AccessQuestion question) {
+  if (revoked_) return Error{ErrorCode::denied, "access was revoked", {}};
+  Asked asked{std::move(question), false};
+  REDOUBT_CHECK(judge(asked));
+  const std::lock_guard lock(mutex_);
+  asked_.push_back(std::move(asked));
+  cleared_ = true;
+  return ok();
+}
+
+Status Permit::check_not_forbidden(AccessQuestion question) {
+  if (revoked_) return Error{ErrorCode::denied, "access was revoked", {}};
+  Asked asked{std::move(question), true};
+  REDOUBT_CHECK(judge(asked));
+  const std::lock_guard lock(mutex_);
+  asked_.push_back(std::move(asked));
+  return ok();
+}
+
+void Permit::on_revoked(std::function<void(const std::string&)> callback) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!revoked_) {
+      on_revoked_ = std::move(callback);
+      return;
+    }
+  }
+  callback(reason_);  // written once, before revoked_
+}
+
+void Permit::ask_again() {
+  if (revoked_) return;
+  if (const Status valid = authority_->still_valid(*principal_); !valid) return take_back(valid.error().message);
+  std::vector<Asked> asked;
+  {
+    const std::lock_guard lock(mutex_);
+    asked = asked_;
+  }
+  for (const Asked& one : asked) {
+    if (const Status again = judge(one); !again) return take_back(again.error().message);
+  }
+}
+
+void Permit::take_back(const std::string& reason) {
+  std::function<void(const std::string&)> callback;
+  {
+    const std::lock_guard lock(mutex_);
+    if (revoked_) return;
+    reason_ = "access was revoked: " + reason;
+    revoked_ = true;
+    callback = std::move(on_revoked_);
+    on_revoked_ = nullptr;
+  }
+  if (callback) callback(reason_);
+}
+
+struct PermitRegister::Live {
+  std::mutex mutex;
+  std::unordered_map<const Permit*, std::weak_ptr<Permit>> permits;
+};
+
+PermitRegister::PermitRegister(std::shared_ptr<const Authority> authority, Options options,
+                               std::shared_ptr<const WallClock> clock)
+    : authority_(std::move(authority)),
+      options_(options),
+      clock_(std::move(clock)),
+      seen_(authority_->version()),
+      live_(std::make_shared<Live>()) {
+  watcher_ = std::thread([this] { watch(); });
+}
+
+PermitRegister::~PermitRegister() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  watcher_.join();
+}
+
+std::shared_ptr<Permit> PermitRegister::issue(PrincipalPtr principal) {
+  // The last copy takes itself off the list.
+  const std::weak_ptr<Live> weak = live_;
+  std::shared_ptr<Permit> permit(new Permit(std::move(principal), authority_), [weak](Permit* gone) {
+    if (const auto live = weak.lock()) {
+      const std::lock_guard lock(live->mutex);
+      live->permits.erase(gone);
+    }
+    delete gone;
+  });
+  const std::lock_guard lock(live_->mutex);
+  live_->permits.emplace(permit.get(), permit);
+  return permit;
+}
+
+size_t PermitRegister::under_way() const {
+  const std::lock_guard lock(live_->mutex);
+  return live_->permits.size();
+}
+
+std::vector<std::shared_ptr<Permit>> PermitRegister::alive() const {
+  std::vector<std::shared_ptr<Permit>> result;
+  const std::lock_guard lock(live_->mutex);
+  result.reserve(live_->permits.size());
+  for (const auto& [key, weak] : live_->permits) {
+    if (auto permit = weak.lock()) result.push_back(std::move(permit));
+  }
+  return result;
+}
+
+void PermitRegister::ask_all_again() {
+  for (const auto& permit : alive()) permit->ask_again();
+}
+
+void PermitRegister::watch() {
+  using std::chrono::steady_clock;
+  uint64_t seen = seen_;
+  auto asked = steady_clock::now();
+  std::unique_lock lock(mutex_);
+  while (!wake_.wait_for(lock, std::chrono::milliseconds(options_.look_ms), [this] { return stopping_; })) {
+    lock.unlock();
+    const uint64_t version = authority_->version();
+    const auto now = steady_clock::now();
+    const int64_t unix_s = clock_->now_s();
+    if (version != seen || now - asked >= std::chrono::milliseconds(options_.ask_all_ms)) {
+      seen = version;
+      asked = now;
+      ask_all_again();
+    } else {
+      for (const auto& permit : alive()) {
+        const int64_t end = permit->principal().expires_at_s;
+        if (end != 0 && end <= unix_s) permit->ask_again();
+      }
+    }
+    lock.lock();
+  }
+}
+
+}  // namespace redoubt

@@ -1,0 +1,126 @@
+// Leave to carry out one request, and the means to take it back while the request is under way.
+//
+// A permit is made where a caller was recognised (PermitRegister::issue) and goes with the request until its last byte.
+// It answers from memory: what it asks (Authority) keeps snapshots. Deny by default: what nobody permitted is denied,
+// and a permit that was taken back permits nothing more.
+//
+// A request's permits are asked again when the authority says that something changed (keys, users, policies), when
+// their principal's time is over, and every few seconds for conditions of time. What was permitted and no longer is
+// takes the permit back: revoked() is true from then on and on_revoked callbacks run, within a second of the change.
+//
+// Thread safety: all of Permit, PermitRegister and an Authority may be used from any thread.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/result.h"
+#include "governance/principal.h"
+
+namespace redoubt {
+
+// May the principal do `action` to this resource?
+struct AccessQuestion {
+  std::string action;                          // "generate"
+  std::string resource_kind;                   // "Model", "Route", "Adapter", "Dataset"
+  std::string resource_id;                     // "r1"; of a route "POST /v1/chat/completions"
+  std::map<std::string, std::string> context;  // what conditions read: source address, purpose, priority, ...
+};
+
+enum class Verdict : uint8_t {
+  permitted,
+  not_permitted,  // nothing permits it
+  forbidden,      // something forbids it
+};
+
+class Authority {
+ public:
+  virtual ~Authority() = default;
+  virtual Verdict decide(const Principal& principal, const AccessQuestion& question) const = 0;
+  // Is the principal still one? Errors: denied with a reason that the client may read (key revoked, user disabled).
+  virtual Status still_valid(const Principal& principal) const = 0;
+  // Another number whenever one of the two may answer differently.
+  virtual uint64_t version() const = 0;
+};
+
+class Permit {
+ public:
+  Permit(PrincipalPtr principal, std::shared_ptr<const Authority> authority);
+
+  const Principal& principal() const { return *principal_; }
+
+  // Errors: denied, with what was asked. A question that was permitted is asked again when things change.
+  Status check(AccessQuestion question);
+  // As check, but what nothing permits and nothing forbids passes, and clears nothing: for a route whose resource only
+  // its body names.
+  Status check_not_forbidden(AccessQuestion question);
+  // True once a check permitted something. Before that no answer may leave the server.
+  bool cleared() const { return cleared_; }
+
+  bool revoked() const { return revoked_; }
+  // The callback runs once, on the register's thread, when the permit is taken back; at once if it is already.
+  void on_revoked(std::function<void(const std::string& reason)> callback);
+
+  // For the register: asks again; a change takes the permit back.
+  void ask_again();
+
+ private:
+  struct Asked {
+    AccessQuestion question;
+    bool only_not_forbidden = false;
+  };
+  Status judge(const Asked& asked) const;
+  void take_back(const std::string& reason);
+
+  const PrincipalPtr principal_;
+  const std::shared_ptr<const Authority> authority_;
+  std::atomic<bool> cleared_{false}, revoked_{false};
+  std::mutex mutex_;
+  std::vector<Asked> asked_;  // few: route, model, and what the request asks beside
+  std::string reason_;
+  std::function<void(const std::string&)> on_revoked_;
+};
+
+// The permits under way. Its thread watches for changes.
+class PermitRegister {
+ public:
+  struct Options {
+    int64_t look_ms = 100;      // for a change of the authority's version
+    int64_t ask_all_ms = 2000;  // conditions of time change without a version
+  };
+  PermitRegister(std::shared_ptr<const Authority> authority, Options options,
+                 std::shared_ptr<const WallClock> clock = std::make_shared<SystemWallClock>());
+  ~PermitRegister();
+
+  std::shared_ptr<Permit> issue(PrincipalPtr principal);
+  size_t under_way() const;
+  void ask_all_again();  // now; for tests and for administration that will not wait
+
+ private:
+  void watch();
+  std::vector<std::shared_ptr<Permit>> alive() const;
+
+  const std::shared_ptr<const Authority> authority_;
+  const Options options_;
+  const std::shared_ptr<const WallClock> clock_;
+  const uint64_t seen_;  // the version when the register was made: no later change goes unseen
+  struct Live;
+  const std::shared_ptr<Live> live_;  // outlived by permits
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread watcher_;  // last: it uses the rest
+};
+
+}  // namespace redoubt

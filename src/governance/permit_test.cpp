@@ -1,0 +1,118 @@
+#include "governance/permit.h"
+
+#include <gtest/gtest.h>
+
+namespace redoubt {
+namespace {
+
+// Permits what is in the set, forbids what is in the other; everything may change under way.
+class Rules final : public Authority {
+ public:
+  Verdict decide(const Principal&, const AccessQuestion& question) const override {
+    const std::lock_guard lock(mutex);
+    if (forbidden.contains(question.resource_id)) return Verdict::forbidden;
+    return permitted.contains(question.resource_id) ? Verdict::permitted : Verdict::not_permitted;
+  }
+  Status still_valid(const Principal& principal) const override {
+    const std::lock_guard lock(mutex);
+    if (gone.contains(principal.key_id)) return Error{ErrorCode::denied, "the key was revoked", {}};
+    return ok();
+  }
+  uint64_t version() const override { return version_; }
+  void change(std::map<std::string, int>& set, const std::string& id, bool in) {
+    {
+      const std::lock_guard lock(mutex);
+      in ? static_cast<void>(set.emplace(id, 1)) : static_cast<void>(set.erase(id));
+    }
+    ++version_;
+  }
+  std::map<std::string, int> permitted, forbidden, gone;
+
+ private:
+  mutable std::mutex mutex;
+  std::atomic<uint64_t> version_{0};
+};
+
+AccessQuestion use(std::string id) {
+  return {.action = "generate", .resource_kind = "Model", .resource_id = std::move(id)};
+}
+
+PrincipalPtr key(std::string id) { return std::make_shared<Principal>(Principal{.key_id = std::move(id)}); }
+
+bool within_a_second(const std::function<bool()>& condition) {
+  for (int i = 0; i < 100; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+TEST(Permit, DeniesWhatNothingPermitsAndWhatSomethingForbids) {
+  const auto rules = std::make_shared<Rules>();
+  rules->permitted["r1"] = 1;
+  rules->permitted["both"] = rules->forbidden["both"] = 1;
+  Permit permit(key("k"), rules);
+  EXPECT_FALSE(permit.check(use("other")));
+  EXPECT_FALSE(permit.check(use("both")));
+  EXPECT_TRUE(permit.check_not_forbidden(use("other")));
+  EXPECT_FALSE(permit.check_not_forbidden(use("both")));
+  EXPECT_FALSE(permit.cleared()) << "nothing was permitted yet";
+  EXPECT_TRUE(permit.check(use("r1")));
+  EXPECT_TRUE(permit.cleared());
+}
+
+TEST(Permit, IsTakenBackWithinASecondOfAChange) {
+  const auto rules = std::make_shared<Rules>();
+  rules->permitted["r1"] = rules->permitted["r2"] = 1;
+  PermitRegister permits(rules, {});
+  const auto one = permits.issue(key("one")), two = permits.issue(key("two")), three = permits.issue(key("three"));
+  for (const auto& permit : {one, two, three}) ASSERT_TRUE(permit->check(use(permit == two ? "r2" : "r1")));
+  std::atomic<int> told{0};
+  std::string reason;
+  one->on_revoked([&](const std::string& why) {
+    reason = why;
+    ++told;
+  });
+  rules->change(rules->gone, "one", true);
+  ASSERT_TRUE(within_a_second([&] { return told == 1; }));
+  EXPECT_EQ(reason, "access was revoked: the key was revoked");
+  EXPECT_FALSE(two->revoked() || three->revoked());
+  EXPECT_FALSE(one->check(use("r1"))) << "a permit that was taken back permits nothing more";
+
+  rules->change(rules->permitted, "r2", false);
+  ASSERT_TRUE(within_a_second([&] { return two->revoked(); }));
+  std::string late;
+  two->on_revoked([&](const std::string& why) { late = why; });
+  EXPECT_NE(late.find("generate on Model r2: no policy permits it"), std::string::npos) << late;
+
+  rules->change(rules->forbidden, "r1", true);
+  EXPECT_TRUE(within_a_second([&] { return three->revoked(); }));
+  rules->change(rules->forbidden, "r1", false);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_TRUE(three->revoked()) << "taken back is taken back";
+  EXPECT_EQ(told, 1);
+}
+
+TEST(Permit, ATimeThatIsOverAsksAgain) {
+  const auto clock = std::make_shared<ManualWallClock>(1000);
+  const auto rules = std::make_shared<Rules>();
+  PermitRegister permits(rules, {.look_ms = 10, .ask_all_ms = 1 << 30}, clock);
+  const auto permit = permits.issue(std::make_shared<Principal>(Principal{.key_id = "k", .expires_at_s = 2000}));
+  rules->gone["k"] = 1;  // without a version: only time tells
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(permit->revoked());
+  clock->advance_ms(1'000'000);
+  EXPECT_TRUE(within_a_second([&] { return permit->revoked(); }));
+}
+
+TEST(PermitRegister, ForgetsWhatEnded) {
+  auto permits = std::make_unique<PermitRegister>(std::make_shared<Rules>(), PermitRegister::Options{});
+  auto kept = permits->issue(key("k"));
+  { const auto gone = permits->issue(key("k")); }
+  EXPECT_EQ(permits->under_way(), 1u);
+  permits.reset();
+  kept.reset();  // outlives its register
+}
+
+}  // namespace
+}  // namespace redoubt

@@ -1,0 +1,185 @@
+// Every route of the table × every kind of caller × every listener: who is answered, and that nobody else learns a
+// byte.
+#include <atomic>
+#include <map>
+#include <set>
+
+#include "server/gate.h"
+#include "server/health.h"
+#include "server/http_parse.h"
+#include "server/http_test_client.h"
+#include "server/metrics.h"
+#include "server/openapi.h"
+#include "server/routes_fixture.h"
+
+namespace redoubt {
+namespace {
+
+constexpr std::string_view kSecret = "the-answer-of-a-closed-route";
+
+// Users may do everything but administer; administrators administer and use nothing.
+class Everybody final : public Authority {
+ public:
+  Verdict decide(const Principal& principal, const AccessQuestion& question) const override {
+    const auto scope = question.context.find("scope");
+    const bool administers = scope != question.context.end() && scope->second == "admin";
+    if (principal.id == "forbidden") return Verdict::forbidden;
+    return (principal.id == "admin") == administers ? Verdict::permitted : Verdict::not_permitted;
+  }
+  Status still_valid(const Principal&) const override { return ok(); }
+  uint64_t version() const override { return 0; }
+};
+
+// Keys are names of principals.
+class NamedGate final : public Gate {
+ public:
+  std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
+    const std::string key(presented_key(head.headers));
+    if (key != "user" && key != "admin" && key != "forbidden" && !key.starts_with("scope:")) {
+      return ApiError{401, "no such key", "authentication_error", {}, "invalid_api_key", {}};
+    }
+    Principal principal{.id = key};
+    if (key.starts_with("scope:")) principal.scopes = {key.substr(6)};
+    return enter_route(permits_.issue(std::make_shared<Principal>(std::move(principal))), head, route);
+  }
+
+ private:
+  PermitRegister permits_{std::make_shared<Everybody>(), {}};
+};
+
+class RouteCallers : public Routes {
+ protected:
+  // The table as the program serves it, each handler replaced by one that tells the secret as a real handler would:
+  // after it asked for the model, where the body names one.
+  std::vector<Route> table() {
+    const auto metrics = std::make_shared<ServerMetrics>();
+    std::vector<Route> all = make_routes(context);
+    all.push_back(metrics_route(metrics));
+    for (Route& route : health_routes([] { return HealthState(); }, clock)) all.push_back(std::move(route));
+    all.push_back(openapi_route(all, "0"));
+    for (Route& route : all) {
+      route.handler = [this, rule = *route.rule](std::shared_ptr<const HttpRequest> request,
+                                                 std::shared_ptr<ResponseWriter> writer) {
+        ++answered;
+        if (rule.resource == "Model") {
+          const Status status =
+              request->permit->check({.action = request->action, .resource_kind = "Model", .resource_id = "tiny"});
+          if (!status) return send_error(*writer, api_error(status.error()));
+        }
+        writer->send(200, "text/plain", std::string(kSecret));
+      };
+    }
+    return all;
+  }
+  static std::string path_of(const Route& route) {
+    const size_t brace = route.path.find('{');
+    return brace == std::string::npos ? route.path
+                                      : route.path.substr(0, brace) + "x" + route.path.substr(route.path.find('}') + 1);
+  }
+  static std::string request(const std::string& method, const std::string& path, const std::string& headers) {
+    return method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + headers +
+           (method == "GET" || method == "HEAD" ? "\r\n" : "Content-Length: 2\r\n\r\n{}");
+  }
+  static std::string key(const std::string& name) { return "Authorization: Bearer " + name + "\r\n"; }
+
+  std::atomic<int> answered{0};
+  SteadyClock clock;
+};
+
+TEST_F(RouteCallers, EachIsAnsweredAsTheRuleSays) {
+  const std::vector<Route> all = table();
+  HttpOptions options;
+  options.gate = std::make_shared<NamedGate>();
+  options.cors_origins = {"https://chat.example"};
+  RunningServer server(all, options);
+  int tried = 0, let_in = 0;
+  for (const Route& route : all) {
+    SCOPED_TRACE(route.method + " " + route.path);
+    const RouteRule& rule = *route.rule;
+    std::map<std::string, std::pair<std::string, int>> callers = {
+        {"stranger", {"", 401}},
+        {"wrong key", {key("nobody"), 401}},
+        {"empty key", {key(""), 401}},
+        {"prefix of a key", {key("use"), 401}},
+        {"key in the wrong scheme", {"Authorization: Basic user\r\n", 401}},
+        {"key in a cookie", {"Cookie: key=user\r\n", 401}},
+        {"right key", {key("user"), 200}},
+        {"right key as X-Api-Key", {"X-Api-Key: user\r\n", 200}},
+        {"right scope", {key("scope:" + rule.scope), 200}},
+        {"right action as scope", {key("scope:" + rule.action), 200}},
+        {"another scope", {key("scope:other"), 403}},
+        {"an administrator", {key("admin"), 403}},
+        {"forbidden by a policy", {key("forbidden"), 403}},
+        {"stranger of a configured origin", {"Origin: https://chat.example\r\n", 401}},
+        {"stranger who claims loopback", {"X-Forwarded-For: 127.0.0.1\r\n", 401}},
+    };
+    for (const auto& [name, caller] : callers) {
+      SCOPED_TRACE(name);
+      const int expected = rule.strangers ? 200 : caller.second;
+      const std::string answer = server.ask(request(route.method, path_of(route), caller.first));
+      EXPECT_EQ(status_of(answer), expected) << answer;
+      EXPECT_EQ(answer.find(kSecret) != std::string::npos, expected == 200) << answer;
+      ++tried;
+      let_in += expected == 200 ? 1 : 0;
+    }
+    // Other methods on the path give nothing away without a key either.
+    for (const char* method : {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"}) {
+      const bool same = method == route.method || (route.method == "GET" && std::string_view(method) == "HEAD");
+      if (same && rule.strangers) continue;
+      const int status = status_of(server.ask(request(method, path_of(route), "")));
+      EXPECT_EQ(status, 401) << method;
+    }
+  }
+  EXPECT_GT(tried, 300);
+  EXPECT_GE(answered, let_in);
+}
+
+TEST_F(RouteCallers, OnlyStatusAnswersStrangers) {
+  std::set<std::string> open;
+  for (const Route& route : table()) {
+    if (route.rule->strangers) open.insert(route.path);
+  }
+  EXPECT_EQ(open, (std::set<std::string>{"/health", "/livez", "/readyz"}));
+}
+
+TEST_F(RouteCallers, ARouteWithoutARuleCannotBeRegistered) {
+  const auto refused = [](Route route) {
+    route.handler = [](auto, auto) {};
+    std::vector<Route> routes;
+    routes.push_back(std::move(route));
+    const auto server = HttpServer::listen({.port = 0, .gate = make_open_gate()}, std::move(routes));
+    return server ? std::string() : server.error().message;
+  };
+  EXPECT_EQ(refused({.method = "GET", .path = "/side"}), "route GET /side: has no rule");
+  EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = status_rule()}),
+            "route GET /side: may not answer strangers");
+  EXPECT_EQ(refused({.method = "POST", .path = "/livez", .rule = status_rule()}),
+            "route POST /livez: may not answer strangers");
+  EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = RouteRule{}}), "");
+  EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = RouteRule{.action = "x", .resource = "Model"}}), "");
+  EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = read_models_rule()}), "");
+  RouteRule client_admin = admin_rule("manage_keys");
+  client_admin.listener = RouteListener::client;
+  EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = client_admin}), "");
+  std::vector<Route> twice(2, Route{.method = "GET", .path = "/side", .rule = read_models_rule()});
+  EXPECT_FALSE(HttpServer::listen({.port = 0, .gate = make_open_gate()}, twice).has_value());
+}
+
+TEST_F(RouteCallers, AHandlerThatForgetsToAskAnswersNobody) {
+  const auto tells = [](auto, auto writer) { writer->send(200, "text/plain", std::string(kSecret)); };
+  const auto streams = [](auto, auto writer) {
+    writer->start_stream(200, "text/event-stream");
+    writer->write(std::string(kSecret));
+    writer->end();
+  };
+  RunningServer server({{.method = "GET", .path = "/whole", .rule = generate_rule(), .handler = tells},
+                        {.method = "GET", .path = "/stream", .rule = generate_rule(), .handler = streams}});
+  for (const char* path : {"/whole", "/stream"}) {
+    const std::string answer = server.ask(request("GET", path, ""));
+    EXPECT_EQ(status_of(answer), 500);
+    EXPECT_EQ(answer.find(kSecret), std::string::npos) << answer;
+  }
+}
+
+}  // namespace
+}  // namespace redoubt
