@@ -24,10 +24,14 @@ std::optional<Value> folded_extension(Op op, const Value& argument, Arena& arena
     return value ? std::optional(Value::number(kind, *value)) : std::nullopt;
   };
   switch (op) {
-    case Op::make_decimal: return number(Kind::decimal, parse_decimal(text));
-    case Op::make_datetime: return number(Kind::datetime, parse_datetime(text));
-    case Op::make_duration: return number(Kind::duration, parse_duration(text));
-    default: return std::nullopt;
+    case Op::make_decimal:
+      return number(Kind::decimal, parse_decimal(text));
+    case Op::make_datetime:
+      return number(Kind::datetime, parse_datetime(text));
+    case Op::make_duration:
+      return number(Kind::duration, parse_duration(text));
+    default:
+      return std::nullopt;
   }
 }
 
@@ -44,9 +48,8 @@ uint32_t Builder::constant(Value value, size_t position) {
 }
 
 bool Builder::all_constant(std::span<const uint32_t> children) const {
-  return std::all_of(children.begin(), children.end(), [&](uint32_t child) {
-    return (child & kSubtract) == 0 && program.nodes[child].op == Op::constant;
-  });
+  return std::all_of(children.begin(), children.end(),
+                     [&](uint32_t child) { return program.nodes[child & ~kSubtract].op == Op::constant; });
 }
 
 Result<uint32_t> Builder::node(Op op, std::span<const uint32_t> children, size_t position, Value value) {

@@ -54,7 +54,8 @@ Status Entities::close() {
     std::sort(all.begin(), all.end(), [](const EntityName* a, const EntityName* b) {
       return a->hash != b->hash ? a->hash < b->hash : a->type != b->type ? a->type < b->type : a->id < b->id;
     });
-    all.erase(std::unique(all.begin(), all.end(), [](const EntityName* a, const EntityName* b) { return *a == *b; }), all.end());
+    all.erase(std::unique(all.begin(), all.end(), [](const EntityName* a, const EntityName* b) { return *a == *b; }),
+              all.end());
     const auto own = arena_->array<const EntityName*>(all.size());
     std::copy(all.begin(), all.end(), own.begin());
     entities_[i].ancestors = own;
@@ -219,14 +220,22 @@ Json to_json(const Value& value) {
     return Json{{"__extn", {{"fn", function}, {"arg", std::move(argument)}}}};
   };
   switch (value.kind) {
-    case Kind::boolean: return value.boolean;
-    case Kind::integer: return value.integer;
-    case Kind::string: return std::string(value.string());
-    case Kind::entity: return Json{{"__entity", to_json(*value.entity)}};
-    case Kind::ip: return extension("ip", ip_text(*value.ip));
-    case Kind::decimal: return extension("decimal", decimal_text(value.integer));
-    case Kind::datetime: return extension("datetime", datetime_text(value.integer));
-    case Kind::duration: return extension("duration", duration_text(value.integer));
+    case Kind::boolean:
+      return value.boolean;
+    case Kind::integer:
+      return value.integer;
+    case Kind::string:
+      return std::string(value.string());
+    case Kind::entity:
+      return Json{{"__entity", to_json(*value.entity)}};
+    case Kind::ip:
+      return extension("ip", ip_text(*value.ip));
+    case Kind::decimal:
+      return extension("decimal", decimal_text(value.integer));
+    case Kind::datetime:
+      return extension("datetime", datetime_text(value.integer));
+    case Kind::duration:
+      return extension("duration", duration_text(value.integer));
     case Kind::set: {
       Json list = Json::array();
       for (const Value& item : value.set->items) list.push_back(to_json(item));

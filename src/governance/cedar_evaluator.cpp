@@ -53,17 +53,26 @@ bool Evaluator::expect(uint32_t child, Kind kind, Value& out) {
 bool Evaluator::evaluate(uint32_t at, Value& out) {
   const Node& node = program_.nodes[at];
   switch (node.op) {
-    case Op::constant: out = node.value; return true;
-    case Op::principal: out = Value::of(&request_.principal); return true;
-    case Op::action: out = Value::of(&request_.action); return true;
-    case Op::resource: out = Value::of(&request_.resource); return true;
+    case Op::constant:
+      out = node.value;
+      return true;
+    case Op::principal:
+      out = Value::of(&request_.principal);
+      return true;
+    case Op::action:
+      out = Value::of(&request_.action);
+      return true;
+    case Op::resource:
+      out = Value::of(&request_.resource);
+      return true;
     case Op::context: {
       static constexpr RecordValue kEmpty{};
       out = Value::of(request_.context != nullptr ? request_.context : &kEmpty);
       return true;
     }
     case Op::logical_and:
-    case Op::logical_or: return junction(node, at, out);
+    case Op::logical_or:
+      return junction(node, at, out);
     case Op::logical_not:
       if (!expect(child(node, 0), Kind::boolean, out)) return false;
       out = Value::of(!out.boolean);
@@ -76,11 +85,14 @@ bool Evaluator::evaluate(uint32_t at, Value& out) {
     case Op::less:
     case Op::less_equal:
     case Op::greater:
-    case Op::greater_equal: return comparison(node, at, out);
+    case Op::greater_equal:
+      return comparison(node, at, out);
     case Op::sum:
     case Op::product:
-    case Op::negate: return arithmetic(node, at, out);
-    case Op::in: return membership(node, at, out);
+    case Op::negate:
+      return arithmetic(node, at, out);
+    case Op::in:
+      return membership(node, at, out);
     case Op::is:
       if (!expect(child(node, 0), Kind::entity, out)) return false;
       out = Value::of(out.entity->type == node.value.string());
@@ -90,29 +102,37 @@ bool Evaluator::evaluate(uint32_t at, Value& out) {
       out = Value::of(matches(out.string(), node.value.string()));
       return true;
     case Op::has:
-    case Op::attribute: return attribute(node, at, out);
+    case Op::attribute:
+      return attribute(node, at, out);
     case Op::has_tag:
-    case Op::get_tag: return tag(node, at, out);
+    case Op::get_tag:
+      return tag(node, at, out);
     case Op::contains:
     case Op::contains_all:
     case Op::contains_any:
-    case Op::is_empty: return set_method(node, at, out);
+    case Op::is_empty:
+      return set_method(node, at, out);
     case Op::set:
-    case Op::record: return literal(node, out);
+    case Op::record:
+      return literal(node, out);
     case Op::make_ip:
     case Op::make_decimal:
     case Op::make_datetime:
-    case Op::make_duration: return made(node, at, out);
+    case Op::make_duration:
+      return made(node, at, out);
     case Op::is_ipv4:
     case Op::is_ipv6:
     case Op::is_loopback:
     case Op::is_multicast:
-    case Op::is_in_range: return ip_method(node, at, out);
+    case Op::is_in_range:
+      return ip_method(node, at, out);
     case Op::decimal_less:
     case Op::decimal_less_equal:
     case Op::decimal_greater:
-    case Op::decimal_greater_equal: return decimal_method(node, at, out);
-    default: return time_method(node, at, out);
+    case Op::decimal_greater_equal:
+      return decimal_method(node, at, out);
+    default:
+      return time_method(node, at, out);
   }
 }
 
@@ -132,11 +152,16 @@ bool Evaluator::comparison(const Node& node, uint32_t, Value& out) {
     out = Value::of(equal(left, right) == (node.op == Op::equal));
     return true;
   }
-  const auto ordered = [](Kind kind) { return kind == Kind::integer || kind == Kind::datetime || kind == Kind::duration; };
+  const auto ordered = [](Kind kind) {
+    return kind == Kind::integer || kind == Kind::datetime || kind == Kind::duration;
+  };
   if (!ordered(left.kind)) return fail(Fault::wrong_kind, child(node, 0), left.kind);
   if (right.kind != left.kind) return fail(Fault::wrong_kind, child(node, 1), right.kind);
   const int64_t a = left.integer, b = right.integer;
-  out = Value::of(node.op == Op::less ? a < b : node.op == Op::less_equal ? a <= b : node.op == Op::greater ? a > b : a >= b);
+  out = Value::of(node.op == Op::less         ? a < b
+                  : node.op == Op::less_equal ? a <= b
+                  : node.op == Op::greater    ? a > b
+                                              : a >= b);
   return true;
 }
 
@@ -150,7 +175,7 @@ bool Evaluator::arithmetic(const Node& node, uint32_t at, Value& out) {
     const uint32_t term = child(node, i);
     Value operand;
     if (!expect(term & ~kSubtract, Kind::integer, operand)) return false;
-    const bool overflows = node.op == Op::product   ? __builtin_mul_overflow(result, operand.integer, &result)
+    const bool overflows = node.op == Op::product    ? __builtin_mul_overflow(result, operand.integer, &result)
                            : (term & kSubtract) != 0 ? __builtin_sub_overflow(result, operand.integer, &result)
                                                      : __builtin_add_overflow(result, operand.integer, &result);
     if (overflows) return fail(Fault::overflow, at);
@@ -287,10 +312,18 @@ bool Evaluator::ip_method(const Node& node, uint32_t, Value& out) {
   if (!expect(child(node, 0), Kind::ip, out)) return false;
   const IpRange& ip = *out.ip;
   switch (node.op) {
-    case Op::is_ipv4: out = Value::of(!ip.is_v6); return true;
-    case Op::is_ipv6: out = Value::of(ip.is_v6); return true;
-    case Op::is_loopback: out = Value::of(is_loopback(ip)); return true;
-    case Op::is_multicast: out = Value::of(is_multicast(ip)); return true;
+    case Op::is_ipv4:
+      out = Value::of(!ip.is_v6);
+      return true;
+    case Op::is_ipv6:
+      out = Value::of(ip.is_v6);
+      return true;
+    case Op::is_loopback:
+      out = Value::of(is_loopback(ip));
+      return true;
+    case Op::is_multicast:
+      out = Value::of(is_multicast(ip));
+      return true;
     default: {
       Value outer;
       if (!expect(child(node, 1), Kind::ip, outer)) return false;
@@ -312,7 +345,8 @@ bool Evaluator::decimal_method(const Node& node, uint32_t, Value& out) {
 }
 
 bool Evaluator::time_method(const Node& node, uint32_t at, Value& out) {
-  const bool of_datetime = node.op == Op::offset || node.op == Op::duration_since || node.op == Op::to_date || node.op == Op::to_time;
+  const bool of_datetime =
+      node.op == Op::offset || node.op == Op::duration_since || node.op == Op::to_date || node.op == Op::to_time;
   if (!expect(child(node, 0), of_datetime ? Kind::datetime : Kind::duration, out)) return false;
   const int64_t ms = out.integer;
   switch (node.op) {
@@ -336,12 +370,24 @@ bool Evaluator::time_method(const Node& node, uint32_t at, Value& out) {
       out = Value::number(Kind::datetime, *date);
       return true;
     }
-    case Op::to_time: out = Value::number(Kind::duration, time_of(ms)); return true;
-    case Op::to_milliseconds: out = Value::of(ms); return true;
-    case Op::to_seconds: out = Value::of(ms / 1000); return true;
-    case Op::to_minutes: out = Value::of(ms / 60'000); return true;
-    case Op::to_hours: out = Value::of(ms / 3'600'000); return true;
-    default: out = Value::of(ms / 86'400'000); return true;
+    case Op::to_time:
+      out = Value::number(Kind::duration, time_of(ms));
+      return true;
+    case Op::to_milliseconds:
+      out = Value::of(ms);
+      return true;
+    case Op::to_seconds:
+      out = Value::of(ms / 1000);
+      return true;
+    case Op::to_minutes:
+      out = Value::of(ms / 60'000);
+      return true;
+    case Op::to_hours:
+      out = Value::of(ms / 3'600'000);
+      return true;
+    default:
+      out = Value::of(ms / 86'400'000);
+      return true;
   }
 }
 
@@ -350,13 +396,20 @@ std::string describe(const EvaluationError& error, const Program& program, std::
   const Place place = place_of(text, node.position);
   const std::string where = fmt::format("line {}, column {}: ", place.line, place.column);
   switch (error.fault) {
-    case Fault::none: return {};
-    case Fault::wrong_kind: return where + fmt::format("a value of type {} has no place here", kind_name(error.found));
-    case Fault::no_attribute: return where + fmt::format("there is no attribute {}", in_quotes(node.value.string()));
-    case Fault::no_entity: return where + "an attribute or tag of an entity that is not known";
-    case Fault::no_tag: return where + "the entity has no such tag";
-    case Fault::overflow: return where + "the result is beyond 64 bits";
-    case Fault::not_in_text: return where + "the text is not one of this type";
+    case Fault::none:
+      return {};
+    case Fault::wrong_kind:
+      return where + fmt::format("a value of type {} has no place here", kind_name(error.found));
+    case Fault::no_attribute:
+      return where + fmt::format("there is no attribute {}", in_quotes(node.value.string()));
+    case Fault::no_entity:
+      return where + "an attribute or tag of an entity that is not known";
+    case Fault::no_tag:
+      return where + "the entity has no such tag";
+    case Fault::overflow:
+      return where + "the result is beyond 64 bits";
+    case Fault::not_in_text:
+      return where + "the text is not one of this type";
   }
   return {};
 }

@@ -24,12 +24,12 @@ struct Request {
 
 enum class Fault : uint8_t {
   none,
-  wrong_kind,         // an operand of a kind that the operator does not take
-  no_attribute,       // of an entity or record
-  no_entity,          // an attribute or tag of an entity that nobody has described
+  wrong_kind,    // an operand of a kind that the operator does not take
+  no_attribute,  // of an entity or record
+  no_entity,     // an attribute or tag of an entity that nobody has described
   no_tag,
-  overflow,           // of 64-bit arithmetic
-  not_in_text,        // ip("..."), decimal, datetime or duration of a text that is none
+  overflow,     // of 64-bit arithmetic
+  not_in_text,  // ip("..."), decimal, datetime or duration of a text that is none
 };
 
 struct EvaluationError {

@@ -90,9 +90,14 @@ Error TokenStream::unexpected(std::string_view wanted) const {
   const Token& token = peek();
   std::string found;
   switch (token.kind) {
-    case Token::Kind::end: found = "the end of the text"; break;
-    case Token::Kind::string: found = "a string"; break;
-    default: found = fmt::format("'{}'", token.text.substr(0, 40));
+    case Token::Kind::end:
+      found = "the end of the text";
+      break;
+    case Token::Kind::string:
+      found = "a string";
+      break;
+    default:
+      found = fmt::format("'{}'", token.text.substr(0, 40));
   }
   return at(token, fmt::format("expected {}, found {}", wanted, found));
 }
@@ -280,7 +285,8 @@ Result<uint32_t> ExpressionParser::unary() {
     REDOUBT_TRY(operand, member());
   }
   for (; count > 0; --count) {
-    REDOUBT_TRY(operand, builder_.node(sign == "!" ? Op::logical_not : Op::negate, std::array{operand}, begin.position));
+    REDOUBT_TRY(operand,
+                builder_.node(sign == "!" ? Op::logical_not : Op::negate, std::array{operand}, begin.position));
   }
   return operand;
 }
@@ -312,7 +318,8 @@ Result<uint32_t> ExpressionParser::method(uint32_t object, const Token& name) {
   tokens_.next();
   REDOUBT_TRY(std::vector<uint32_t> arguments, expressions_until(")"));
   if (arguments.size() != known->arguments) {
-    return tokens_.at(name, fmt::format("{} takes {} arguments, found {}", name.text, known->arguments, arguments.size()));
+    return tokens_.at(name,
+                      fmt::format("{} takes {} arguments, found {}", name.text, known->arguments, arguments.size()));
   }
   arguments.insert(arguments.begin(), object);
   return builder_.node(known->op, arguments, name.position);
@@ -321,13 +328,17 @@ Result<uint32_t> ExpressionParser::method(uint32_t object, const Token& name) {
 Result<uint32_t> ExpressionParser::primary() {
   const Token& token = tokens_.peek();
   switch (token.kind) {
-    case Token::Kind::integer: tokens_.next(); return integer(token.text, /*negative=*/false, token);
+    case Token::Kind::integer:
+      tokens_.next();
+      return integer(token.text, /*negative=*/false, token);
     case Token::Kind::string: {
       REDOUBT_TRY(const std::string text, string_literal());
       return builder_.constant(builder_.arena().string(text), token.position);
     }
-    case Token::Kind::name: return word();
-    default: break;
+    case Token::Kind::name:
+      return word();
+    default:
+      break;
   }
   if (tokens_.take("(")) {
     REDOUBT_TRY(const uint32_t inner, expression());
@@ -355,7 +366,8 @@ Result<uint32_t> ExpressionParser::word() {
     tokens_.next();
     REDOUBT_TRY(const std::vector<uint32_t> arguments, expressions_until(")"));
     if (arguments.size() != known->arguments) {
-      return tokens_.at(token, fmt::format("{} takes {} argument, found {}", token.text, known->arguments, arguments.size()));
+      return tokens_.at(token,
+                        fmt::format("{} takes {} argument, found {}", token.text, known->arguments, arguments.size()));
     }
     return builder_.node(known->op, arguments, token.position);
   }
@@ -363,17 +375,16 @@ Result<uint32_t> ExpressionParser::word() {
     tokens_.next();
     return builder_.constant(Value::of(token.text == "true"), token.position);
   }
-  constexpr std::array<std::pair<std::string_view, Op>, 4> kVariables{{{"principal", Op::principal},
-                                                                        {"action", Op::action},
-                                                                        {"resource", Op::resource},
-                                                                        {"context", Op::context}}};
+  constexpr std::array<std::pair<std::string_view, Op>, 4> kVariables{
+      {{"principal", Op::principal}, {"action", Op::action}, {"resource", Op::resource}, {"context", Op::context}}};
   for (const auto& [variable, op] : kVariables) {
     if (token.text == variable) {
       tokens_.next();
       return builder_.node(op, {}, token.position);
     }
   }
-  return tokens_.at(token, fmt::format("'{}' is none of principal, action, resource, context", token.text.substr(0, 40)));
+  return tokens_.at(token,
+                    fmt::format("'{}' is none of principal, action, resource, context", token.text.substr(0, 40)));
 }
 
 Result<uint32_t> ExpressionParser::integer(std::string_view digits, bool negative, const Token& at) {

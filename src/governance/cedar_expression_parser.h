@@ -45,9 +45,9 @@ class ExpressionParser {
       : tokens_(tokens), builder_(builder), max_depth_(max_depth) {}
 
   Result<uint32_t> expression();
-  Result<std::string_view> type_name();          // A::B, lies in the arena
-  Result<const EntityName*> entity();            // A::B::"id"
-  Result<std::string> string_literal();          // the next token, unescaped
+  Result<std::string_view> type_name();                    // A::B, lies in the arena
+  Result<const EntityName*> entity();                      // A::B::"id"
+  Result<std::string> string_literal();                    // the next token, unescaped
   Result<std::string_view> name(std::string_view wanted);  // a word that is not reserved
 
  private:

@@ -225,7 +225,8 @@ std::optional<int64_t> parse_duration(std::string_view text) {
   do {
     const auto count = cursor.number();
     if (!count) return std::nullopt;
-    const size_t letters = std::min(cursor.rest.size(), std::min(cursor.rest.find_first_of("0123456789"), cursor.rest.size()));
+    const size_t letters =
+        std::min(cursor.rest.size(), std::min(cursor.rest.find_first_of("0123456789"), cursor.rest.size()));
     const std::string_view name = cursor.rest.substr(0, letters);
     while (next < kUnits.size() && kUnits[next].name != name) ++next;
     if (next == kUnits.size()) return std::nullopt;
@@ -262,7 +263,8 @@ std::optional<int64_t> date_of(int64_t datetime_ms) {
 std::string ip_text(const IpRange& range) {
   std::string text;
   if (range.is_v6) {
-    for (size_t i = 0; i < 16; i += 2) text += fmt::format("{}{:x}", i ? ":" : "", range.bytes[i] << 8 | range.bytes[i + 1]);
+    for (size_t i = 0; i < 16; i += 2)
+      text += fmt::format("{}{:x}", i ? ":" : "", range.bytes[i] << 8 | range.bytes[i + 1]);
   } else {
     text = fmt::format("{}.{}.{}.{}", range.bytes[0], range.bytes[1], range.bytes[2], range.bytes[3]);
   }

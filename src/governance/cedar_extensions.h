@@ -11,9 +11,10 @@
 
 namespace redoubt::cedar {
 
-std::optional<IpRange> parse_ip(std::string_view text);             // "10.1.2.3", "10.0.0.0/8", "fe80::1", "fd00::/8"
-std::optional<int64_t> parse_decimal(std::string_view text);   // "-12.3456" in ten-thousandths
-std::optional<int64_t> parse_datetime(std::string_view text);  // "2026-11-25", "2026-11-25T08:00:00.000+0100": ms since 1970
+std::optional<IpRange> parse_ip(std::string_view text);       // "10.1.2.3", "10.0.0.0/8", "fe80::1", "fd00::/8"
+std::optional<int64_t> parse_decimal(std::string_view text);  // "-12.3456" in ten-thousandths
+std::optional<int64_t> parse_datetime(
+    std::string_view text);  // "2026-11-25", "2026-11-25T08:00:00.000+0100": ms since 1970
 std::optional<int64_t> parse_duration(std::string_view text);  // "-1d2h3m4s5ms": ms
 
 bool is_loopback(const IpRange& range);

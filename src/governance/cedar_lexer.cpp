@@ -59,13 +59,20 @@ std::optional<uint32_t> hex(std::string_view digits) {
 std::optional<uint32_t> escaped(std::string_view raw, size_t& at) {
   const char letter = raw[at++];
   switch (letter) {
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    case '0': return 0;
-    case '\\': return '\\';
-    case '\'': return '\'';
-    case '"': return '"';
+    case 'n':
+      return '\n';
+    case 'r':
+      return '\r';
+    case 't':
+      return '\t';
+    case '0':
+      return 0;
+    case '\\':
+      return '\\';
+    case '\'':
+      return '\'';
+    case '"':
+      return '"';
     case 'x': {  // two hex digits, ASCII
       const auto value = hex(raw.substr(at, 2));
       if (raw.size() < at + 2 || !value || *value > 0x7F) return std::nullopt;
@@ -83,7 +90,8 @@ std::optional<uint32_t> escaped(std::string_view raw, size_t& at) {
       at = close + 1;
       return value;
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -108,8 +116,8 @@ Error error_at(std::string_view text, size_t position, std::string_view what) {
 }
 
 bool is_reserved(std::string_view name) {
-  constexpr std::array<std::string_view, 10> kReserved{"true", "false", "if", "then", "else",
-                                                       "in",   "is",    "like", "has", "__cedar"};
+  constexpr std::array<std::string_view, 10> kReserved{"true", "false", "if",   "then", "else",
+                                                       "in",   "is",    "like", "has",  "__cedar"};
   return std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
 }
 
@@ -157,9 +165,11 @@ Result<std::vector<Token>> tokenize(std::string_view text) {
     } else if (rest.starts_with("//")) {
       at = std::min(text.find('\n', at), text.size());
     } else if (begins_name(c)) {
-      take(Token::Kind::name, static_cast<size_t>(std::find_if_not(rest.begin(), rest.end(), continues_name) - rest.begin()));
+      take(Token::Kind::name,
+           static_cast<size_t>(std::find_if_not(rest.begin(), rest.end(), continues_name) - rest.begin()));
     } else if (is_digit(c)) {
-      take(Token::Kind::integer, static_cast<size_t>(std::find_if_not(rest.begin(), rest.end(), is_digit) - rest.begin()));
+      take(Token::Kind::integer,
+           static_cast<size_t>(std::find_if_not(rest.begin(), rest.end(), is_digit) - rest.begin()));
     } else if (c == '"') {
       const size_t size = string_size(rest);
       if (size == 0) return error_at(text, at, "a string has no closing quote");

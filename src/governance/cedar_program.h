@@ -12,34 +12,66 @@
 namespace redoubt::cedar {
 
 enum class Op : uint8_t {
-  constant,                                // value
-  principal, action, resource, context,    // the request's parts
-  logical_and, logical_or, logical_not,    // and, or: two or more children, left to right, as far as needed
-  condition,                               // if, then, else
-  equal, not_equal, less, less_equal,      // a > b is less(b, a) with its sides evaluated in the order written
-  greater, greater_equal,
-  sum,                                     // children; kSubtract in a child's index takes it away
-  product, negate,
-  in,                                      // entity in entity or set of entities
-  is,                                      // value: the type's name
-  like,                                    // value: the pattern, stars as kWildcard
-  has, attribute,                          // value: the key
-  has_tag, get_tag,
-  contains, contains_all, contains_any, is_empty,
-  set,                                     // children
-  record,                                  // children; keys beside them
-  make_ip, make_decimal, make_datetime, make_duration,
-  is_ipv4, is_ipv6, is_loopback, is_multicast, is_in_range,
-  decimal_less, decimal_less_equal, decimal_greater, decimal_greater_equal,
-  offset, duration_since, to_date, to_time,
-  to_milliseconds, to_seconds, to_minutes, to_hours, to_days,
+  constant,  // value
+  principal,
+  action,
+  resource,
+  context,  // the request's parts
+  logical_and,
+  logical_or,
+  logical_not,  // and, or: two or more children, left to right, as far as needed
+  condition,    // if, then, else
+  equal,
+  not_equal,
+  less,
+  less_equal,  // a > b is less(b, a) with its sides evaluated in the order written
+  greater,
+  greater_equal,
+  sum,  // children; kSubtract in a child's index takes it away
+  product,
+  negate,
+  in,    // entity in entity or set of entities
+  is,    // value: the type's name
+  like,  // value: the pattern, stars as kWildcard
+  has,
+  attribute,  // value: the key
+  has_tag,
+  get_tag,
+  contains,
+  contains_all,
+  contains_any,
+  is_empty,
+  set,     // children
+  record,  // children; keys beside them
+  make_ip,
+  make_decimal,
+  make_datetime,
+  make_duration,
+  is_ipv4,
+  is_ipv6,
+  is_loopback,
+  is_multicast,
+  is_in_range,
+  decimal_less,
+  decimal_less_equal,
+  decimal_greater,
+  decimal_greater_equal,
+  offset,
+  duration_since,
+  to_date,
+  to_time,
+  to_milliseconds,
+  to_seconds,
+  to_minutes,
+  to_hours,
+  to_days,
 };
 
 inline constexpr uint32_t kSubtract = 1u << 31;
 
 struct Node {
   Op op = Op::constant;
-  uint32_t first = 0;     // its children are children[first, first + count)
+  uint32_t first = 0;  // its children are children[first, first + count)
   uint32_t count = 0;
   uint32_t position = 0;  // in the text, for messages
   Value value;

@@ -35,16 +35,26 @@ EntityName entity_name(std::string_view type, std::string_view id) {
 
 std::string_view kind_name(Kind kind) {
   switch (kind) {
-    case Kind::boolean: return "bool";
-    case Kind::integer: return "long";
-    case Kind::string: return "string";
-    case Kind::entity: return "entity";
-    case Kind::set: return "set";
-    case Kind::record: return "record";
-    case Kind::ip: return "ipaddr";
-    case Kind::decimal: return "decimal";
-    case Kind::datetime: return "datetime";
-    case Kind::duration: return "duration";
+    case Kind::boolean:
+      return "bool";
+    case Kind::integer:
+      return "long";
+    case Kind::string:
+      return "string";
+    case Kind::entity:
+      return "entity";
+    case Kind::set:
+      return "set";
+    case Kind::record:
+      return "record";
+    case Kind::ip:
+      return "ipaddr";
+    case Kind::decimal:
+      return "decimal";
+    case Kind::datetime:
+      return "datetime";
+    case Kind::duration:
+      return "duration";
   }
   return "?";
 }
@@ -92,17 +102,23 @@ int compare_ips(const IpRange& a, const IpRange& b) {
 int compare(const Value& a, const Value& b) {
   if (a.kind != b.kind) return a.kind < b.kind ? -1 : 1;
   switch (a.kind) {
-    case Kind::boolean: return order(a.boolean, b.boolean);
-    case Kind::string: return order_of(a.string(), b.string());
+    case Kind::boolean:
+      return order(a.boolean, b.boolean);
+    case Kind::string:
+      return order_of(a.string(), b.string());
     case Kind::entity: {
       if (a.entity == b.entity || *a.entity == *b.entity) return 0;
       const int by_type = order_of(a.entity->type, b.entity->type);
       return by_type != 0 ? by_type : order_of(a.entity->id, b.entity->id);
     }
-    case Kind::set: return compare_sets(*a.set, *b.set);
-    case Kind::record: return compare_records(*a.record, *b.record);
-    case Kind::ip: return compare_ips(*a.ip, *b.ip);
-    default: return order(a.integer, b.integer);
+    case Kind::set:
+      return compare_sets(*a.set, *b.set);
+    case Kind::record:
+      return compare_records(*a.record, *b.record);
+    case Kind::ip:
+      return compare_ips(*a.ip, *b.ip);
+    default:
+      return order(a.integer, b.integer);
   }
 }
 
@@ -134,9 +150,12 @@ Value Arena::record(std::span<const Field> fields) {
 
 Value Arena::copy(const Value& value) {
   switch (value.kind) {
-    case Kind::string: return string(value.string());
-    case Kind::entity: return Value::of(entity(value.entity->type, value.entity->id));
-    case Kind::ip: return Value::of(put(*value.ip));
+    case Kind::string:
+      return string(value.string());
+    case Kind::entity:
+      return Value::of(entity(value.entity->type, value.entity->id));
+    case Kind::ip:
+      return Value::of(put(*value.ip));
     case Kind::set: {
       const std::span<Value> items = array<Value>(value.set->items.size());
       for (size_t i = 0; i < items.size(); ++i) items[i] = copy(value.set->items[i]);
@@ -149,7 +168,8 @@ Value Arena::copy(const Value& value) {
       }
       return Value::of(put(RecordValue{fields}));
     }
-    default: return value;
+    default:
+      return value;
   }
 }
 
@@ -157,12 +177,24 @@ std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\0': out += "\\0"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\0':
+        out += "\\0";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
           out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
@@ -178,14 +210,22 @@ std::string to_text(const EntityName& name) { return fmt::format("{}::{}", name.
 
 std::string to_text(const Value& value) {
   switch (value.kind) {
-    case Kind::boolean: return value.boolean ? "true" : "false";
-    case Kind::integer: return std::to_string(value.integer);
-    case Kind::string: return in_quotes(value.string());
-    case Kind::entity: return to_text(*value.entity);
-    case Kind::ip: return fmt::format("ip(\"{}\")", ip_text(*value.ip));
-    case Kind::decimal: return fmt::format("decimal(\"{}\")", decimal_text(value.integer));
-    case Kind::datetime: return fmt::format("datetime(\"{}\")", datetime_text(value.integer));
-    case Kind::duration: return fmt::format("duration(\"{}\")", duration_text(value.integer));
+    case Kind::boolean:
+      return value.boolean ? "true" : "false";
+    case Kind::integer:
+      return std::to_string(value.integer);
+    case Kind::string:
+      return in_quotes(value.string());
+    case Kind::entity:
+      return to_text(*value.entity);
+    case Kind::ip:
+      return fmt::format("ip(\"{}\")", ip_text(*value.ip));
+    case Kind::decimal:
+      return fmt::format("decimal(\"{}\")", decimal_text(value.integer));
+    case Kind::datetime:
+      return fmt::format("datetime(\"{}\")", datetime_text(value.integer));
+    case Kind::duration:
+      return fmt::format("duration(\"{}\")", duration_text(value.integer));
     case Kind::set: {
       std::string out = "[";
       for (const Value& item : value.set->items) out += (out.size() > 1 ? ", " : "") + to_text(item);

@@ -21,9 +21,7 @@ struct EntityName {
   std::string_view type, id;
   uint64_t hash = 0;
 
-  bool operator==(const EntityName& other) const {
-    return hash == other.hash && id == other.id && type == other.type;
-  }
+  bool operator==(const EntityName& other) const { return hash == other.hash && id == other.id && type == other.type; }
 };
 EntityName entity_name(std::string_view type, std::string_view id);  // borrows both
 uint64_t hash_bytes(std::string_view bytes, uint64_t seed = 0);
@@ -56,15 +54,26 @@ struct Value {
 
   std::string_view string() const { return {text, size}; }
 
-  static Value of(bool value) { return make(Kind::boolean, [&](Value& v) { v.boolean = value; }); }
+  static Value of(bool value) {
+    return make(Kind::boolean, [&](Value& v) { v.boolean = value; });
+  }
   static Value of(int64_t value) { return number(Kind::integer, value); }
   static Value of(std::string_view borrowed) {
-    return make(Kind::string, [&](Value& v) { v.text = borrowed.data(), v.size = static_cast<uint32_t>(borrowed.size()); });
+    return make(Kind::string,
+                [&](Value& v) { v.text = borrowed.data(), v.size = static_cast<uint32_t>(borrowed.size()); });
   }
-  static Value of(const EntityName* name) { return make(Kind::entity, [&](Value& v) { v.entity = name; }); }
-  static Value of(const SetValue* set) { return make(Kind::set, [&](Value& v) { v.set = set; }); }
-  static Value of(const RecordValue* record) { return make(Kind::record, [&](Value& v) { v.record = record; }); }
-  static Value of(const IpRange* ip) { return make(Kind::ip, [&](Value& v) { v.ip = ip; }); }
+  static Value of(const EntityName* name) {
+    return make(Kind::entity, [&](Value& v) { v.entity = name; });
+  }
+  static Value of(const SetValue* set) {
+    return make(Kind::set, [&](Value& v) { v.set = set; });
+  }
+  static Value of(const RecordValue* record) {
+    return make(Kind::record, [&](Value& v) { v.record = record; });
+  }
+  static Value of(const IpRange* ip) {
+    return make(Kind::ip, [&](Value& v) { v.ip = ip; });
+  }
   static Value of(const char*) = delete;  // would become a bool
   static Value number(Kind kind, int64_t value) {
     return make(kind, [&](Value& v) { v.integer = value; });
@@ -118,7 +127,7 @@ class Arena {
 
   const EntityName* entity(std::string_view type, std::string_view id);  // copies both
   Value string(std::string_view text) { return Value::of(copy(text)); }
-  Value set(std::span<const Value> items);     // sorts, drops what comes twice
+  Value set(std::span<const Value> items);      // sorts, drops what comes twice
   Value record(std::span<const Field> fields);  // sorts; keys are borrowed and must differ
   Value copy(const Value& value);               // with all it points to
 

@@ -19,10 +19,14 @@ using cedar::Value;
 
 std::string_view principal_type(PrincipalKind kind) {
   switch (kind) {
-    case PrincipalKind::user: return "Redoubt::User";
-    case PrincipalKind::service: return "Redoubt::Service";
-    case PrincipalKind::appointer: return "Redoubt::Appointer";
-    case PrincipalKind::open: return "Redoubt::Open";
+    case PrincipalKind::user:
+      return "Redoubt::User";
+    case PrincipalKind::service:
+      return "Redoubt::Service";
+    case PrincipalKind::appointer:
+      return "Redoubt::Appointer";
+    case PrincipalKind::open:
+      return "Redoubt::Open";
   }
   return "Redoubt::User";
 }
@@ -55,7 +59,8 @@ EntityName add_principal(const Principal& principal, cedar::Entities& entities) 
   return own;
 }
 
-const cedar::RecordValue* context_record(const Principal& principal, const PolicyContext& context, cedar::Arena& arena) {
+const cedar::RecordValue* context_record(const Principal& principal, const PolicyContext& context,
+                                         cedar::Arena& arena) {
   std::vector<Field> fields{{"now", Value::number(cedar::Kind::datetime, context.now_ms)}};
   const auto text = [&](std::string_view key, const std::string& value) {
     if (!value.empty()) fields.push_back({key, arena.string(value)});
@@ -118,6 +123,15 @@ Result<AuthorizationRequest> AuthorizationRequest::from_json(const Json& json,
   request.near = entities.get();
   made.near_ = std::move(entities);
   return made;
+}
+
+Result<AuthorizationRequest> AuthorizationRequest::from_json(const Principal& principal, const Json& json) {
+  auto entities = std::make_shared<cedar::Entities>();
+  const EntityName name = add_principal(principal, *entities);
+  REDOUBT_CHECK(entities->close());
+  Json whole = json;
+  whole["principal"] = cedar::to_json(name);
+  return from_json(whole, std::move(entities));
 }
 
 std::vector<std::string> Decision::reason_ids() const {

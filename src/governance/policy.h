@@ -24,11 +24,11 @@ namespace redoubt {
 
 // What conditions read as `context`. Absent fields are absent there: `context has purpose` tells.
 struct PolicyContext {
-  int64_t now_ms = 0;         // context.now, a datetime
-  std::string source_ip;      // context.source_ip, an ipaddr; left out if it is no address
-  std::string purpose;        // context.purpose
-  std::string stage;          // context.stage: of the model's release, "canary"
-  std::string auth_method;    // context.auth_method: "api_key"; the principal's if empty
+  int64_t now_ms = 0;                          // context.now, a datetime
+  std::string source_ip;                       // context.source_ip, an ipaddr; left out if it is no address
+  std::string purpose;                         // context.purpose
+  std::string stage;                           // context.stage: of the model's release, "canary"
+  std::string auth_method;                     // context.auth_method: "api_key"; the principal's if empty
   std::optional<int64_t> budget_left;          // context.budget_left: tokens of the narrowest budget
   std::map<std::string, std::string> strings;  // further ones, under their own names
   std::map<std::string, int64_t> numbers;      // context.priority and the like
@@ -45,6 +45,8 @@ class AuthorizationRequest {
   // From JSON with the fields principal, action, resource, context, as Cedar's tools have them. Borrows `entities`,
   // which may be null. Errors: invalid_argument.
   static Result<AuthorizationRequest> from_json(const Json& request, std::shared_ptr<const cedar::Entities> entities);
+  // The same with this principal, whatever the JSON says of one.
+  static Result<AuthorizationRequest> from_json(const Principal& principal, const Json& request);
 
   const cedar::Request& request() const { return request_; }
 

@@ -49,7 +49,8 @@ constexpr std::array<std::string_view, 12> kTypes{
 std::span<const ActionEntry> action_table() { return kActions; }
 
 const ActionEntry* find_action(std::string_view name) {
-  const auto at = std::find_if(kActions.begin(), kActions.end(), [&](const ActionEntry& entry) { return entry.name == name; });
+  const auto at =
+      std::find_if(kActions.begin(), kActions.end(), [&](const ActionEntry& entry) { return entry.name == name; });
   return at == kActions.end() ? nullptr : &*at;
 }
 

@@ -15,9 +15,12 @@ uint64_t type_key(std::string_view type) { return cedar::hash_bytes(type, 2); }
 // Under which a head is filed; none where it can fit nothing (`action in []`).
 std::vector<uint64_t> keys_of(const Scope& scope) {
   switch (scope.test) {
-    case Scope::Test::any: return {kAny};
-    case Scope::Test::is: return {type_key(scope.type)};
-    default: break;
+    case Scope::Test::any:
+      return {kAny};
+    case Scope::Test::is:
+      return {type_key(scope.type)};
+    default:
+      break;
   }
   std::vector<uint64_t> keys;
   for (const cedar::EntityName* name : scope.names) keys.push_back(name->hash);
@@ -36,7 +39,8 @@ uint64_t together(uint64_t principal, uint64_t action, uint64_t resource) {
 
 // The keys of one entity of a request that some policy uses.
 template <class Keys>
-void keys_in_use(const cedar::EntityName& name, const cedar::Entity* entity, const Keys& used, std::vector<uint64_t>& out) {
+void keys_in_use(const cedar::EntityName& name, const cedar::Entity* entity, const Keys& used,
+                 std::vector<uint64_t>& out) {
   const auto offer = [&](uint64_t key) {
     if (used.contains(key)) out.push_back(key);
   };

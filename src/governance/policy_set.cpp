@@ -14,21 +14,45 @@ namespace {
 
 constexpr size_t kScratchBytes = 4096;  // of the stack, for what an evaluation makes
 
+// Children lie before their parents.
+std::vector<bool> context_readers(const cedar::Program& program) {
+  std::vector<bool> reads(program.nodes.size());
+  for (size_t i = 0; i < program.nodes.size(); ++i) {
+    const cedar::Node& node = program.nodes[i];
+    reads[i] = node.op == cedar::Op::context;
+    for (uint32_t c = 0; c < node.count; ++c) {
+      reads[i] = reads[i] || reads[program.children[node.first + c] & ~cedar::kSubtract];
+    }
+  }
+  return reads;
+}
+
 bool fits(const Scope& scope, const cedar::EntityName& name, const cedar::Entity* entity) {
   const auto within = [&](const cedar::EntityName& outer) {
     return name == outer || (entity != nullptr && entity->is_within(outer));
   };
   switch (scope.test) {
-    case Scope::Test::any: return true;
-    case Scope::Test::is: return name.type == scope.type;
-    case Scope::Test::is_in: return name.type == scope.type && within(*scope.names[0]);
-    case Scope::Test::equal: return name == *scope.names[0];
-    case Scope::Test::in: break;
+    case Scope::Test::any:
+      return true;
+    case Scope::Test::is:
+      return name.type == scope.type;
+    case Scope::Test::is_in:
+      return name.type == scope.type && within(*scope.names[0]);
+    case Scope::Test::equal:
+      return name == *scope.names[0];
+    case Scope::Test::in:
+      break;
   }
   for (const cedar::EntityName* outer : scope.names) {
     if (within(*outer)) return true;
   }
   return false;
+}
+
+bool head_fits(const cedar::Policy& policy, const ResolvedRequest& request) {
+  return fits(policy.principal, request.request.principal, request.principal) &&
+         fits(policy.action, request.request.action, request.action) &&
+         fits(policy.resource, request.request.resource, request.resource);
 }
 
 }  // namespace
@@ -37,23 +61,21 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, cons
   std::shared_ptr<PolicySet> set(new PolicySet(std::move(text)));
   REDOUBT_TRY(set->program_, cedar::parse_policies(set->text_, limits, set->arena_));
   for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_.policies[i]);
+  set->reads_context_ = context_readers(set->program_);
   return std::shared_ptr<const PolicySet>(std::move(set));
 }
 
-void PolicySet::judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator, PolicyVerdict& permits,
-                      PolicyVerdict& forbids) const {
+void PolicySet::judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator,
+                      PolicyVerdict& permits, PolicyVerdict& forbids) const {
   const cedar::Policy& what = program_.policies[policy];
-  if (!fits(what.principal, request.request.principal, request.principal) ||
-      !fits(what.action, request.request.action, request.action) ||
-      !fits(what.resource, request.request.resource, request.resource)) {
-    return;
-  }
+  if (!head_fits(what, request)) return;
   for (const uint32_t condition : what.conditions) {
     cedar::Value value;
     const bool evaluated = evaluator.evaluate(condition, value);
     if (!evaluated || value.kind != cedar::Kind::boolean) {
-      permits.errors.push_back({policy, evaluated ? cedar::EvaluationError{cedar::Fault::wrong_kind, condition, value.kind}
-                                                  : evaluator.error()});
+      permits.errors.push_back({policy, evaluated
+                                            ? cedar::EvaluationError{cedar::Fault::wrong_kind, condition, value.kind}
+                                            : evaluator.error()});
       return;
     }
     if (!value.boolean) return;
@@ -90,6 +112,66 @@ PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request) const 
     judge(policy, resolved, evaluator, permits, forbids);
   }
   return settled(std::move(permits), std::move(forbids));
+}
+
+// The conditions, and within them what is joined by &&, in the order of evaluation.
+std::vector<uint32_t> PolicySet::conjuncts(const cedar::Policy& policy) const {
+  std::vector<uint32_t> out;
+  for (const uint32_t condition : policy.conditions) {
+    std::vector<uint32_t> open{condition};
+    while (!open.empty()) {
+      const uint32_t at = open.back();
+      open.pop_back();
+      const cedar::Node& node = program_.nodes[at];
+      if (node.op != cedar::Op::logical_and) {
+        out.push_back(at);
+        continue;
+      }
+      for (uint32_t i = node.count; i-- > 0;) open.push_back(program_.children[node.first + i]);
+    }
+  }
+  return out;
+}
+
+PolicyTrace PolicySet::traced(uint32_t policy, cedar::Evaluator& evaluator, Context context) const {
+  using Outcome = PolicyTrace::Outcome;
+  PolicyTrace trace{.policy = policy};
+  for (const uint32_t condition : conjuncts(program_.policies[policy])) {
+    if (context == Context::unknown && reads_context_[condition]) {
+      trace.outcome = Outcome::open;  // and a later one that is false settles it: then it is false, or an error
+      continue;
+    }
+    cedar::Value value;
+    const bool evaluated = evaluator.evaluate(condition, value);
+    if (!evaluated || value.kind != cedar::Kind::boolean) {
+      const cedar::EvaluationError error =
+          evaluated ? cedar::EvaluationError{cedar::Fault::wrong_kind, condition, value.kind} : evaluator.error();
+      return {policy, Outcome::failed, condition, error};
+    }
+    if (!value.boolean) return {policy, Outcome::not_satisfied, condition, {}};
+  }
+  return trace;
+}
+
+std::vector<PolicyTrace> PolicySet::trace(const cedar::Request& request, Context context) const {
+  const ResolvedRequest resolved(request);
+  std::vector<uint32_t> candidates;
+  index_.find(resolved, candidates);
+  cedar::Arena arena;
+  cedar::Evaluator evaluator(program_, request, arena);
+  std::vector<PolicyTrace> traces;
+  for (const uint32_t policy : candidates) {
+    if (head_fits(program_.policies[policy], resolved)) traces.push_back(traced(policy, evaluator, context));
+  }
+  return traces;
+}
+
+cedar::Place PolicySet::place_of_node(uint32_t node) const {
+  return cedar::place_of(text_, program_.nodes[node].position);
+}
+
+cedar::Place PolicySet::place_of_policy(uint32_t policy) const {
+  return cedar::place_of(text_, program_.policies[policy].begin);
 }
 
 std::string_view PolicySet::policy_text(uint32_t policy) const {

@@ -12,6 +12,7 @@
 
 #include "core/result.h"
 #include "governance/cedar_evaluator.h"
+#include "governance/cedar_lexer.h"
 #include "governance/cedar_parser.h"
 #include "governance/policy_index.h"
 
@@ -28,6 +29,20 @@ struct PolicyVerdict {
   std::vector<PolicyError> errors;    // policies that could not be evaluated; they had no say
 };
 
+// What became of a policy whose head fits a request.
+struct PolicyTrace {
+  enum class Outcome : uint8_t {
+    satisfied,
+    not_satisfied,  // a condition is false
+    failed,         // a condition cannot be evaluated
+    open,           // it depends on a context that is not known
+  };
+  uint32_t policy = 0;
+  Outcome outcome = Outcome::satisfied;
+  uint32_t node = 0;             // of not_satisfied: the condition that is false
+  cedar::EvaluationError error;  // of failed
+};
+
 class PolicySet {
  public:
   static Result<std::shared_ptr<const PolicySet>> parse(std::string text, const cedar::ParseLimits& limits = {});
@@ -36,9 +51,16 @@ class PolicySet {
   // The definition of decide(): every policy, in order, without the index.
   PolicyVerdict decide_one_by_one(const cedar::Request& request) const;
 
+  // What decide() computes, for all policies whose head fits: for explanations. `known` says if the request's context
+  // is all there is; without it, conditions that read the context leave a policy open unless another one is false.
+  enum class Context : uint8_t { known, unknown };
+  std::vector<PolicyTrace> trace(const cedar::Request& request, Context context = Context::known) const;
+
   const std::string& text() const { return text_; }
   const std::vector<cedar::Policy>& policies() const { return program_.policies; }
   std::string_view policy_text(uint32_t policy) const;
+  cedar::Place place_of_node(uint32_t node) const;
+  cedar::Place place_of_policy(uint32_t policy) const;
   std::string describe(const PolicyError& error) const;  // one sentence with the policy's id, line and column
 
   PolicySet(const PolicySet&) = delete;
@@ -49,10 +71,13 @@ class PolicySet {
   void judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator, PolicyVerdict& permits,
              PolicyVerdict& forbids) const;
   static PolicyVerdict settled(PolicyVerdict permits, PolicyVerdict forbids);
+  PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Context context) const;
+  std::vector<uint32_t> conjuncts(const cedar::Policy& policy) const;
 
   std::string text_;
   cedar::Arena arena_;  // names and constants
   cedar::Program program_;
+  std::vector<bool> reads_context_;  // each node, or what is below it
   PolicyIndex index_;
 };
 

@@ -107,7 +107,8 @@ TEST(Policy, AModelOfOneTenantIsDeniedToOthers) {
 
 // No set of roles may do the parts of two administrators, whatever the text says.
 TEST(Policy, NoPrincipalCanChangePoliciesAndSilenceTheAudit) {
-  for (const std::string& text : {std::string(default_policy_text()), std::string("permit (principal, action, resource);")}) {
+  for (const std::string& text :
+       {std::string(default_policy_text()), std::string("permit (principal, action, resource);")}) {
     const auto engine = engine_of(text);
     const std::vector<std::string> roles{"system_admin", "security_admin", "audit_admin", "user"};
     for (unsigned held = 0; held < 1u << roles.size(); ++held) {
