@@ -72,6 +72,7 @@ Status check_context(const GenerationRequest& request, int64_t max_context) {
 Status check_request(const GenerationRequest& request, const AdmissionLimits& limits, const ThinkMarks& marks) {
   if (request.prompt.empty()) return invalid("prompt: expected at least one token, found none", "prompt");
   REDOUBT_CHECK(check_ids("prompt", request.prompt, limits.vocab_size));
+  REDOUBT_CHECK(check_range("share_weight", request.share_weight, 1e-3, 1e3));
   REDOUBT_CHECK(check_range("n", request.n, 1, limits.max_choices));
   REDOUBT_CHECK(check_range("top_logprobs", request.top_logprobs, 0, 20));
   REDOUBT_CHECK(check_sampling(request.sampling, limits.vocab_size));

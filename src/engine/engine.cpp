@@ -189,8 +189,10 @@ int64_t wanted_blocks(const Model& model, const EngineOptions& options, int64_t 
 
 Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& tokenizer, const EngineOptions& options,
                                                const Clock& clock) {
-  Scheduler::Options scheduling{
-      .step = model.limits(), .max_running = options.max_sequences, .prefix_cache = options.prefix_cache};
+  Scheduler::Options scheduling{.step = model.limits(),
+                                .max_running = options.max_sequences,
+                                .prefix_cache = options.prefix_cache,
+                                .contended_step_seconds = options.contended_step_seconds};
   scheduling.step.max_tokens = std::min(scheduling.step.max_tokens, options.max_batch_tokens);
   if (scheduling.step.max_tokens < 1 || scheduling.max_running < 1)
     return invalid(fmt::format("engine: expected max_batch_tokens and max_sequences of at least 1, found {} and {}",

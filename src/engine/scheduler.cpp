@@ -6,34 +6,53 @@ namespace redoubt {
 
 namespace {
 
+constexpr int64_t kBurstSteps = 8;  // full steps that a tenant may have saved up
+
 int64_t blocks_for(int64_t tokens) { return (tokens + kCacheBlockTokens - 1) / kCacheBlockTokens; }
 
 }  // namespace
 
 Scheduler::Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator)
-    : options_(options), cache_(&cache), speculator_(&speculator) {
+    : options_(options),
+      cache_(&cache),
+      speculator_(&speculator),
+      fair_share_(kBurstSteps * std::max<int64_t>(1, options.step.max_tokens)) {
   const StepLimits& step = options.step;
   max_running_ =
       std::max<int64_t>(1, std::min({options.max_running, step.max_tokens, step.max_chunks, step.max_logits}));
 }
 
 void Scheduler::add(Sequence& sequence) {
+  Lane& lane = lanes_[sequence.live->request.tenant];
+  sequence.lane = &lane;
+  lane.weight = sequence.live->request.share_weight;
+  if (lane.members++ == 0) fair_share_.enter(lane);
+  enter(sequence);
+}
+
+void Scheduler::enter(Sequence& sequence) {
   sequence.state = Sequence::State::waiting;
   waiting_.insert(&sequence);
+  sequence.lane->waiting.insert(&sequence);
+}
+
+void Scheduler::leave(Sequence& sequence) {
+  waiting_.erase(&sequence);
+  sequence.lane->waiting.erase(&sequence);
+  num_running_ -= static_cast<int64_t>(sequence.lane->running.erase(&sequence));
 }
 
 void Scheduler::remove(Sequence& sequence) {
-  waiting_.erase(&sequence);
-  running_.erase(&sequence);
+  leave(sequence);
   paused_.erase(&sequence);
   give_back_blocks(sequence);
   sequence.state = Sequence::State::finished;
+  --sequence.lane->members;
 }
 
 void Scheduler::pause(Sequence& sequence) {
   if (sequence.state == Sequence::State::paused || sequence.state == Sequence::State::finished) return;
-  waiting_.erase(&sequence);
-  running_.erase(&sequence);
+  leave(sequence);
   paused_.insert(&sequence);
   sequence.state = Sequence::State::paused;
 }
@@ -41,30 +60,80 @@ void Scheduler::pause(Sequence& sequence) {
 void Scheduler::resume(Sequence& sequence) {
   if (sequence.state != Sequence::State::paused) return;
   paused_.erase(&sequence);
-  add(sequence);
+  enter(sequence);
+}
+
+// Tokens that the lane could compute in the next step, no further than `enough`.
+int64_t Scheduler::demand_of(const Lane& lane, int64_t enough) {
+  int64_t tokens = 0;
+  for (const Ranked* sequences : {&lane.running, &lane.waiting}) {
+    for (const Sequence* sequence : *sequences) {
+      if (tokens >= enough) return enough;
+      if (sequences == &lane.running || sequence->may_start()) tokens += sequence->size() - sequence->computed;
+    }
+  }
+  return std::min(tokens, enough);
+}
+
+int64_t Scheduler::order_lanes() {
+  active_.clear();
+  const int64_t most = options_.step.max_tokens;
+  const int64_t contended = pace_.tokens_within(options_.contended_step_seconds, most);
+  for (auto at = lanes_.begin(); at != lanes_.end();) {
+    Lane& lane = at->second;
+    lane.demand = demand_of(lane, most);
+    if (lane.demand > 0) active_.push_back(&lane);
+    at = lane.members == 0 && fair_share_.is_forgettable(lane) ? lanes_.erase(at) : std::next(at);
+  }
+  const int64_t tokens = active_.size() > 1 ? contended : most;
+  fair_share_.advance(active_, contended);
+  FairShare::order(active_, tokens);
+  return tokens;
 }
 
 void Scheduler::plan(std::vector<PlannedChunk>& plan) {
   plan.clear();
-  Left left{options_.step.max_tokens, options_.step.max_logits, options_.step.max_chunks};
-  order_.assign(running_.begin(), running_.end());
+  const int64_t tokens = order_lanes();
+  if (active_.empty()) return;
+  ++num_steps_;
+  int64_t decoding = 0, reserved = 0;
+  for (Share* share : active_) {
+    const Lane& lane = *static_cast<Lane*>(share);
+    decoding += std::ranges::count_if(lane.running, &Sequence::is_decoding);
+    reserved += share->reserved;
+  }
+  speculator_->begin_step(decoding);
+  Left left{tokens, options_.step.max_logits, options_.step.max_chunks};
+  for (Share* share : active_) {
+    reserved -= share->reserved;
+    left.tokens -= reserved;
+    serve(*static_cast<Lane*>(share), left, plan);
+    left.tokens += reserved;
+  }
+}
+
+void Scheduler::serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan) {
+  order_.assign(lane.running.begin(), lane.running.end());
+  // Where not all can take part, those go first that have waited longest.
+  if (left.tokens < static_cast<int64_t>(order_.size()))
+    std::ranges::stable_sort(order_, {}, [](const Sequence* sequence) { return sequence->last_step; });
   for (const bool decoding : {true, false}) {
     for (Sequence* sequence : order_) {
       // Taking blocks for an earlier one may have sent this one back to wait.
       if (sequence->state == Sequence::State::running && sequence->is_decoding() == decoding)
         take(*sequence, left, plan);
     }
-    if (decoding) add_drafts(left, plan);
+    if (decoding) add_drafts(lane, left, plan);
   }
-  while (left.tokens > 0 && left.chunks > 0) {
-    const auto next = std::ranges::find_if(waiting_, [](const Sequence* sequence) { return sequence->may_start(); });
+  while (left.tokens > 0) {
+    const auto next = std::ranges::find_if(lane.waiting, &Sequence::may_start);
     // The first one that does not fit closes the door behind it: nobody overtakes, nobody starves.
-    if (next == waiting_.end() || !admit(**next, left, plan)) break;
+    if (next == lane.waiting.end() || !admit(**next, left, plan)) break;
   }
 }
 
 void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan) {
-  if (left.chunks == 0 || left.tokens == 0) return;
+  if (left.chunks == 0 || left.tokens <= 0) return;
   PlannedChunk chunk{.sequence = &sequence, .begin = sequence.computed};
   const bool in_prompt = chunk.begin < sequence.prompt_tokens;
   chunk.form = in_prompt ? AttentionForm::prefill : AttentionForm::decode;
@@ -80,18 +149,17 @@ void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& 
   left.tokens -= chunk.count;
   left.logits -= chunk.num_logits;
   left.chunks -= 1;
+  sequence.last_step = num_steps_;
   plan.push_back(chunk);
 }
 
 // Drafts never take what another sequence needs: a token and a row are kept for each that runs or could be let in, and
 // blocks are taken only where some are free. `plan` holds one token of each decoding sequence, in rank order.
-void Scheduler::add_drafts(Left& left, std::vector<PlannedChunk>& plan) {
-  const auto planned = static_cast<int64_t>(plan.size());
-  const int64_t others = std::min(max_running_, num_running() + num_waiting()) - planned;
-  speculator_->begin_step(planned);
+void Scheduler::add_drafts(const Lane& lane, Left& left, std::vector<PlannedChunk>& plan) {
+  const int64_t others = std::min(max_running_, num_running() + num_waiting()) - static_cast<int64_t>(plan.size());
   for (PlannedChunk& chunk : plan) {
     Sequence& sequence = *chunk.sequence;
-    if (sequence.draft.empty() || chunk.num_logits == 0) continue;
+    if (sequence.lane != &lane || sequence.draft.empty() || chunk.num_logits == 0) continue;
     const int64_t room = std::min({left.tokens - others, left.logits - others, sequence.answer.left() - 1});
     if (room <= 0) continue;
     int64_t depth = speculator_->depth(sequence.acceptance, sequence.draft, room);
@@ -110,77 +178,19 @@ void Scheduler::add_drafts(Left& left, std::vector<PlannedChunk>& plan) {
   }
 }
 
-// Gets blocks for the first `tokens` tokens, as many as there are; how many tokens the sequence then has room for.
-int64_t Scheduler::reserve(Sequence& sequence, int64_t tokens, Left& left, std::vector<PlannedChunk>& plan) {
-  while (static_cast<int64_t>(sequence.blocks.size()) < blocks_for(tokens)) {
-    if (const std::optional<int32_t> block = cache_->allocate(); block.has_value()) {
-      sequence.blocks.push_back(*block);
-      continue;
-    }
-    Sequence* victim = victim_below(sequence);
-    if (victim == nullptr) break;
-    preempt(*victim, left, plan);
-  }
-  return static_cast<int64_t>(sequence.blocks.size()) * kCacheBlockTokens;
-}
-
-// The lowest-ranked of those that hold blocks without running: paused, or resumed and not yet let in again.
-Sequence* Scheduler::idle_holder(const Sequence& besides) const {
-  for (const Ranked* idle : {&paused_, &waiting_})
-    for (auto at = idle->rbegin(); at != idle->rend(); ++at)
-      if (!(*at)->blocks.empty() && *at != &besides) return *at;
-  return nullptr;
-}
-
-Sequence* Scheduler::victim_below(const Sequence& sequence) const {
-  if (Sequence* idle = idle_holder(sequence); idle != nullptr) return idle;
-  for (auto at = running_.rbegin(); at != running_.rend(); ++at) {
-    if (!RanksBefore{}(&sequence, *at)) break;
-    if (!(*at)->blocks.empty()) return *at;
-  }
-  return nullptr;
-}
-
-void Scheduler::preempt(Sequence& victim, Left& left, std::vector<PlannedChunk>& plan) {
-  const auto planned = std::ranges::find(plan, &victim, &PlannedChunk::sequence);
-  if (planned != plan.end()) {
-    left.tokens += planned->count;
-    left.logits += planned->num_logits;
-    left.chunks += 1;
-    plan.erase(planned);
-  }
-  give_back_blocks(victim);
-  ++num_preemptions_;
-  ++victim.live->usage.preemptions;
-  if (victim.state != Sequence::State::running) return;
-  running_.erase(&victim);
-  add(victim);
-}
-
 bool Scheduler::admit(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan) {
-  const auto lower_priority = [&]() -> Sequence* {
-    if (running_.empty()) return nullptr;
-    Sequence* last = *running_.rbegin();
-    return last->live->request.priority < sequence.live->request.priority ? last : nullptr;
-  };
-  if (num_running() >= max_running_) {
-    Sequence* victim = lower_priority();
-    if (victim == nullptr) return false;
-    preempt(*victim, left, plan);
-  }
+  if (num_running() >= max_running_ && place_holder_for(sequence) == nullptr) return false;
   const bool starts_anew = sequence.blocks.empty();
   if (starts_anew) match_prefix(sequence);
   // Room for all there is to compute and the next token, so that it is not sent away again at once.
   const int64_t wanted = blocks_for(sequence.size() + 1) - static_cast<int64_t>(sequence.blocks.size());
-  while (cache_->num_available() < wanted) {
-    Sequence* victim = idle_holder(sequence);
-    if (victim == nullptr) victim = lower_priority();
-    if (victim == nullptr) {
-      if (starts_anew) give_back_blocks(sequence);
-      return false;
-    }
-    preempt(*victim, left, plan);
+  const int64_t then = wanted + static_cast<int64_t>(sequence.blocks.size());
+  if (holding_of(*sequence.lane, then) > left.poorest_waiting || !make_room(sequence, wanted, left, plan)) {
+    if (starts_anew) give_back_blocks(sequence);
+    left.poorest_waiting = std::min(left.poorest_waiting, holding_of(*sequence.lane, 0));
+    return false;
   }
+  if (num_running() >= max_running_) make_place(sequence, left, plan);
 
   if (!sequence.was_admitted) {
     sequence.was_admitted = true;
@@ -188,8 +198,9 @@ bool Scheduler::admit(Sequence& sequence, Left& left, std::vector<PlannedChunk>&
     prefix_hits_ += static_cast<uint64_t>(sequence.computed);
     if (sequence.choice == 0) sequence.live->usage.cached_tokens = sequence.computed;
   }
-  waiting_.erase(&sequence);
-  running_.insert(&sequence);
+  leave(sequence);
+  sequence.lane->running.insert(&sequence);
+  ++num_running_;
   sequence.state = Sequence::State::running;
   take(sequence, left, plan);
   return true;
@@ -209,6 +220,7 @@ void Scheduler::match_prefix(Sequence& sequence) {
 
 void Scheduler::commit(const PlannedChunk& chunk) {
   Sequence& sequence = *chunk.sequence;
+  fair_share_.charge(*sequence.lane, chunk.count);
   sequence.computed = chunk.begin + chunk.count - chunk.num_drafts;
   const LiveRequest& live = *sequence.live;
   if (chunk.form != AttentionForm::prefill || (!options_.prefix_cache && live.request.n == 1)) return;

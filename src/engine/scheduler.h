@@ -1,26 +1,32 @@
 // Which tokens of which sequences a step computes.
 //
-// Continuous batching: sequences join and leave between any two steps. A step first takes one token of every sequence
-// that is decoding, then drafted tokens behind these, as far as they pay and leave every other running sequence its
-// share (speculation.h), then pieces of the prompts (and of answers to recompute) of those that run, then lets waiting
-// sequences in, always in rank order (priority, then arrival), until a limit is reached. When blocks run out they are
-// taken from a paused sequence, else from the lowest-ranked running one below the sequence that needs them; what was
-// taken is recomputed later, prompt tokens in the prefill form and generated tokens in the decode form, so the bits
-// stay.
+// Continuous batching: sequences join and leave between any two steps. Tenants are served one after the other, the one
+// furthest behind its share first, each with what the step has left but for what is reserved for those behind it
+// (fair_share.h). Of a tenant, a step first takes one token of every sequence that is decoding, then drafted tokens
+// behind these, as far as they pay and leave every other running sequence its share (speculation.h), then pieces of the
+// prompts (and of answers to recompute) of those that run, then lets waiting sequences in, always in rank order
+// (priority, then arrival), until a limit is reached. While several tenants want something, a step has as many tokens
+// as it can compute in `contended_step_seconds`.
 //
-// Progress: the highest-ranked sequence can take blocks from all others, and a whole context fits the cache (Engine
-// sees to that), so it always advances. The number of running sequences is held at or below the rows of logits, chunks
-// and tokens of a step, so every running sequence can take part in every step. Thread safety: the engine thread's
-// alone.
+// When blocks or places run out they are taken from others, see block_claims.cpp; what was taken is recomputed later,
+// prompt tokens in the prefill form and generated tokens in the decode form, so the bits stay.
+//
+// Progress: of the tenants' first running sequences, the one that came first can take blocks from all others and is
+// never taken from, and a whole context fits the cache (Engine sees to that), so it always advances. The number of
+// running sequences is held at or below the rows of logits, chunks and tokens of a step, so every running sequence can
+// take part in every step that has all its tokens. Thread safety: the engine thread's alone.
 #pragma once
 
 #include <cstdint>
-#include <set>
+#include <limits>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/prefix_cache.h"
 #include "engine/sequence.h"
+#include "engine/step_pace.h"
 
 namespace redoubt {
 
@@ -35,7 +41,6 @@ struct PlannedChunk {
 
 class Scheduler {
  public:
-  using Ranked = std::set<Sequence*, RanksBefore>;
   struct NewBlock {  // of the prefix cache, for the one on disk
     int32_t block = 0;
     uint64_t node_id = 0;
@@ -46,6 +51,7 @@ class Scheduler {
     StepLimits step;            // max_tokens: of one step
     int64_t max_running = 256;  // sequences
     bool prefix_cache = true;
+    double contended_step_seconds = 0.1;
   };
   Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator);
 
@@ -55,6 +61,7 @@ class Scheduler {
   void resume(Sequence& sequence);
 
   void plan(std::vector<PlannedChunk>& plan);
+  void observe_step(int64_t tokens, double seconds) { pace_.observe(tokens, seconds); }
   void commit(const PlannedChunk& chunk);  // the step has computed it; drafted tokens count when they are accepted
 
   // For the cache on disk: what a waiting sequence finds in memory, and its return.
@@ -63,7 +70,7 @@ class Scheduler {
   std::vector<NewBlock> take_new_blocks() { return std::exchange(new_blocks_, {}); }
   const Ranked& waiting() const { return waiting_; }
 
-  int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t num_running() const { return num_running_; }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t max_running() const { return max_running_; }
   uint64_t num_preemptions() const { return num_preemptions_; }
@@ -71,25 +78,47 @@ class Scheduler {
   uint64_t prefix_hits() const { return prefix_hits_; }        // tokens
 
  private:
-  struct Left {  // of the step's limits
+  struct Left {  // of the step's limits, for the tenant being served
     int64_t tokens = 0, logits = 0, chunks = 0;
+    // Blocks over weight of the poorest tenant that waits for some: nobody who would hold more is let in before it.
+    double poorest_waiting = std::numeric_limits<double>::infinity();
   };
+  void enter(Sequence& sequence);  // its lane's queue
+  void leave(Sequence& sequence);
+  int64_t order_lanes();  // the step's tokens
+  static int64_t demand_of(const Lane& lane, int64_t enough);
+  void serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan);
   void take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
-  void add_drafts(Left& left, std::vector<PlannedChunk>& plan);
+  void add_drafts(const Lane& lane, Left& left, std::vector<PlannedChunk>& plan);
   bool admit(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
+
+  // block_claims.cpp
   int64_t reserve(Sequence& sequence, int64_t tokens, Left& left, std::vector<PlannedChunk>& plan);
+  static double holding_of(const Lane& lane, int64_t more);  // blocks over weight
+  Sequence* place_holder_for(const Sequence& sequence) const;
+  void make_place(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
+  bool make_room(Sequence& sequence, int64_t blocks, Left& left, std::vector<PlannedChunk>& plan);
   Sequence* idle_holder(const Sequence& besides) const;
-  Sequence* victim_below(const Sequence& sequence) const;
+  Sequence* own_victim_below(const Sequence& sequence) const;
+  Sequence* victim_of_richer(const Sequence& sequence, int64_t blocks) const;
+  int64_t blocks_of_richer(const Sequence& sequence, int64_t blocks) const;
+  Sequence* victim_of_later(const Sequence& sequence) const;
+  static void withdraw(const Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
+  void set_aside(Sequence& victim, Left& left, std::vector<PlannedChunk>& plan);
   void preempt(Sequence& victim, Left& left, std::vector<PlannedChunk>& plan);
 
   Options options_;
   PrefixCache* cache_;
   Speculator* speculator_;
-  int64_t max_running_ = 0;
-  Ranked waiting_, running_, paused_;
-  std::vector<Sequence*> order_;  // scratch
+  int64_t max_running_ = 0, num_running_ = 0;
+  FairShare fair_share_;
+  StepPace pace_;
+  std::map<std::string, Lane> lanes_;  // by tenant
+  Ranked waiting_, paused_;            // of all tenants
+  std::vector<Share*> active_;         // scratch: the lanes that want something
+  std::vector<Sequence*> order_;       // scratch
   std::vector<NewBlock> new_blocks_;
-  uint64_t num_preemptions_ = 0, prefix_queries_ = 0, prefix_hits_ = 0;
+  uint64_t num_steps_ = 0, num_preemptions_ = 0, prefix_queries_ = 0, prefix_hits_ = 0;
 };
 
 }  // namespace redoubt

@@ -7,12 +7,14 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "engine/answer.h"
 #include "engine/cache_record.h"
 #include "engine/engine.h"
+#include "engine/fair_share.h"
 #include "engine/ngram_index.h"
 #include "engine/prefix_cache.h"
 #include "engine/speculation.h"
@@ -23,6 +25,8 @@ struct RequestControl {  // set by any thread, read by the engine thread between
   std::atomic<bool> cancelled{false};
   std::atomic<bool> paused{false};
 };
+
+struct Lane;
 
 struct LiveRequest {
   GenerationRequest request;
@@ -41,6 +45,7 @@ struct Sequence {
   enum class State : uint8_t { waiting, running, paused, finished };
 
   std::shared_ptr<LiveRequest> live;
+  Lane* lane = nullptr;  // of its tenant; the scheduler's
   int choice = 0;
   Answer answer;
 
@@ -49,6 +54,7 @@ struct Sequence {
   State state = State::waiting;
   OnDisk on_disk = OnDisk::taken;
   bool was_admitted = false;
+  uint64_t last_step = 0;       // that it took part in
   bool awaits_grant = false;    // paused until its allowance grows or is closed
   std::vector<int32_t> tokens;  // prompt, then the answer so far
   int64_t prompt_tokens = 0;
@@ -68,7 +74,7 @@ struct Sequence {
   bool wants_prompt_logprobs() const { return choice == 0 && live->request.prompt_logprobs && !live->prompt_computed; }
 };
 
-// Who goes first: larger priority, then earlier arrival, then lower choice.
+// Who goes first within a tenant: larger priority, then earlier arrival, then lower choice.
 struct RanksBefore {
   bool operator()(const Sequence* a, const Sequence* b) const {
     const LiveRequest &x = *a->live, &y = *b->live;
@@ -76,6 +82,13 @@ struct RanksBefore {
     if (x.arrival != y.arrival) return x.arrival < y.arrival;
     return a->choice < b->choice;
   }
+};
+using Ranked = std::set<Sequence*, RanksBefore>;
+
+// A tenant's sequences, and its share of the machine.
+struct Lane : Share {
+  Ranked waiting, running;
+  int64_t members = 0;  // sequences, paused ones among them
 };
 
 }  // namespace redoubt

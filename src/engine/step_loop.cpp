@@ -122,6 +122,7 @@ void StepLoop::step() {
   const std::span<float> logits = std::span(logits_).first(static_cast<size_t>(rows) * vocab_size_);
   model_.step(chunks_, logits);
   ++counters_.steps;
+  scheduler_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
   if (decodes_only) speculator_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
 
   size_t at = 0;

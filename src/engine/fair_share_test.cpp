@@ -1,0 +1,344 @@
+// Fairness between tenants, in steps counted on the fake model and on a clock that the model moves.
+#include "engine/fair_share.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "engine/engine_fixture.h"
+#include "engine/step_pace.h"
+
+namespace redoubt {
+namespace {
+
+using test::FakeModel;
+using test::Fixture;
+using test::Recorder;
+using test::request_of;
+
+// ---- The arithmetic alone: tenants that always want something.
+
+struct Machine {
+  explicit Machine(int64_t step) : step_tokens(step), fair(8 * step) {}
+  // One step: everyone in `wants` takes what is left for it. What each got.
+  std::vector<int64_t> step(std::vector<Share*> active, const std::vector<int64_t>& wants) {
+    std::vector<Share*> order = active;
+    for (size_t i = 0; i < active.size(); ++i) active[i]->demand = wants[i];
+    fair.advance(active, step_tokens);
+    FairShare::order(order, step_tokens);
+    int64_t left = step_tokens, reserved = 0;
+    for (const Share* share : order) reserved += share->reserved;
+    std::vector<int64_t> got(active.size());
+    for (Share* share : order) {
+      reserved -= share->reserved;
+      const auto at = static_cast<size_t>(std::ranges::find(active, share) - active.begin());
+      got[at] = std::min(share->demand, left - reserved);
+      left -= got[at];
+      fair.charge(*share, got[at]);
+    }
+    return got;
+  }
+  int64_t step_tokens;
+  FairShare fair;
+};
+
+TEST(FairShare, DividesAFullMachineByWeight) {
+  Machine machine(512);
+  Share a{.weight = 3}, b{.weight = 1}, c{.weight = 2};
+  std::vector<int64_t> sum(3);
+  for (int i = 0; i < 1000; ++i) {
+    const std::vector<int64_t> got = machine.step({&a, &b, &c}, {5000, 5000, 5000});
+    for (size_t k = 0; k < 3; ++k) {
+      EXPECT_GE(got[k], 20);  // nobody's streams stop
+      sum[k] += got[k];
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(sum[0]) / 512000, 3.0 / 6, 0.01);
+  EXPECT_NEAR(static_cast<double>(sum[1]) / 512000, 1.0 / 6, 0.01);
+  EXPECT_NEAR(static_cast<double>(sum[2]) / 512000, 2.0 / 6, 0.01);
+}
+
+TEST(FairShare, ANewcomerGoesFirstUntilItHasHadItsBurst) {
+  Machine machine(512);
+  Share heavy, newcomer;
+  for (int i = 0; i < 10000; ++i) machine.step({&heavy}, {5000});
+  machine.fair.enter(newcomer);
+  int64_t first = 0;
+  int steps = 0;
+  for (; steps < 100; ++steps) {
+    const int64_t got = machine.step({&heavy, &newcomer}, {5000, 5000})[1];
+    if (got < 400) break;
+    first += got;
+  }
+  EXPECT_GE(first, 8 * 512 - 512);
+  EXPECT_LE(first, 2 * 8 * 512);
+  int64_t later = 0;
+  for (int i = 0; i < 100; ++i) later += machine.step({&heavy, &newcomer}, {5000, 5000})[1];
+  EXPECT_NEAR(static_cast<double>(later) / 51200, 0.5, 0.1);  // then they share
+}
+
+// One that always computes a little stays ahead of one that takes all it can, and of a newcomer that does.
+TEST(FairShare, WhoTakesLittleStaysAhead) {
+  Machine machine(512);
+  Share light, heavy;
+  for (int i = 0; i < 5000; ++i) {
+    machine.step({&light, &heavy}, {i % 20 == 19 ? 400 : 1, 5000});
+    if (i > 0) {
+      EXPECT_LE(light.mark, heavy.mark) << i;
+    }
+  }
+  Share storm;
+  machine.fair.enter(storm);
+  int64_t least = 512;
+  for (int i = 1; i < 200; ++i) {
+    const bool prompt = i % 20 == 0;
+    const std::vector<int64_t> got = machine.step({&light, &heavy, &storm}, {prompt ? 400 : 1, 5000, 5000});
+    if (prompt) least = std::min(least, got[0]);
+  }
+  EXPECT_GE(least, 384);
+}
+
+// Capacity that nobody else wanted is no debt for ever.
+TEST(FairShare, TheLoneUserIsNotPunishedForLong) {
+  Machine machine(512);
+  Share lone, other;
+  for (int i = 0; i < 100000; ++i) machine.step({&lone}, {512});
+  machine.fair.enter(other);
+  int64_t got_by_lone = 0;
+  for (int i = 0; i < 100; ++i) got_by_lone += machine.step({&lone, &other}, {5000, 5000})[0];
+  EXPECT_GE(got_by_lone, 100 * 512 / 3);
+}
+
+TEST(FairShare, OneThatIsBackAtTheBottomIsForgotten) {
+  Machine machine(512);
+  Share gone, busy;
+  machine.step({&gone, &busy}, {512, 512});
+  EXPECT_FALSE(machine.fair.is_forgettable(gone));
+  for (int i = 0; i < 100; ++i) machine.step({&busy}, {512});
+  EXPECT_TRUE(machine.fair.is_forgettable(gone));
+}
+
+// ---- The pace.
+
+TEST(StepPace, FindsTheTokensThatFitTheTime) {
+  StepPace pace;
+  EXPECT_LE(pace.tokens_within(0.1, 512), 32);
+  const auto cost = [](int64_t tokens) { return 0.010 + 0.0005 * static_cast<double>(tokens); };
+  for (int i = 0; i < 100; ++i) pace.observe(i % 3 == 0 ? 400 : 20, cost(i % 3 == 0 ? 400 : 20));
+  EXPECT_NEAR(static_cast<double>(pace.tokens_within(0.1, 512)), 180, 5);
+  EXPECT_EQ(pace.tokens_within(10, 512), 512);
+  // A step that took twice as long as it should have: the next are shorter at once.
+  pace.observe(180, 0.2);
+  EXPECT_LE(cost(pace.tokens_within(0.1, 512)) * 2, 0.11);
+}
+
+TEST(StepPace, WhereTheWeightsAloneTakeLongerAStepMayTakeTwiceThat) {
+  StepPace pace;
+  const auto cost = [](int64_t tokens) { return 0.5 + 0.01 * static_cast<double>(tokens); };
+  for (int i = 0; i < 100; ++i) pace.observe(i % 3 == 0 ? 64 : 2, cost(i % 3 == 0 ? 64 : 2));
+  EXPECT_NEAR(static_cast<double>(pace.tokens_within(0.1, 512)), 52, 4);
+}
+
+// ---- The engine.
+
+struct Load {
+  int streams = 100;
+  int64_t prompt = 200, answer = 40;
+};
+
+// One tenant keeps `many.streams` requests in the engine; another sends `probes` of its own one after the other. All is
+// submitted on the engine's thread at the beginning of a step, so that steps can be counted exactly.
+struct Trial {
+  struct Options {
+    int64_t probe_prompt = 300, probe_answer = 20;
+    int probes = 20;
+    int64_t cache_blocks = 4000;
+    double fixed_ms = 0, token_ms = 0;  // what a step takes on the trial's clock
+  };
+
+  Trial(const Load& many, const Options& options)
+      : load(many),
+        setting(options),
+        model({.max_position_embeddings = 1024, .limits = {.max_tokens = 128, .max_logits = 32, .max_chunks = 32}}) {
+    model.on_step = [this](std::span<const SequenceChunk> chunks) { on_step(chunks); };
+    engine = Engine::create(model, tokenizer, {.cache_bytes = options.cache_blocks * 1024, .max_queue = 1000}, clock)
+                 .value();
+    door = engine.get();
+    if (load.streams == 0) submit_probe();
+    for (int i = 0; i < load.streams; ++i) submit_load();
+    all_there.set_value();
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(done.wait_for(lock, std::chrono::seconds(20), [&] { return probes_done == setting.probes; }));
+    lock.unlock();
+    engine.reset();
+  }
+
+  struct Listener final : GenerationListener {
+    explicit Listener(Trial& trial, bool is_probe) : trial(trial), is_probe(is_probe) {}
+    void on_token(const TokenEvent& event) override {
+      if (is_probe && !has_first) trial.first_token(submitted_step, submitted_ns);
+      has_first = true;
+      if (event.finish == FinishReason::abort) aborted = true;
+    }
+    void on_done(const GenerationUsage&) override {
+      if (!aborted) is_probe ? trial.probe_done() : trial.submit_load();
+    }
+    Trial& trial;
+    bool is_probe, has_first = false, aborted = false;
+    int64_t submitted_step = 0, submitted_ns = 0;
+  };
+
+  void on_step(std::span<const SequenceChunk> chunks) {
+    ready.wait();
+    ++steps;
+    int64_t tokens = 0;
+    for (const SequenceChunk& chunk : chunks) tokens += static_cast<int64_t>(chunk.tokens.size());
+    const double ms = setting.fixed_ms + setting.token_ms * static_cast<double>(tokens);
+    clock.advance_ns(static_cast<int64_t>(ms * 1e6));
+    // Two tenants want something whenever a probe is under way, except in the step that it came during.
+    if (probe_under_way && probe_submitted < steps) contended_ms.push_back(ms);
+    if (load.streams > 0 && !probe_under_way && steps % 7 == 0 && steps > 200 && probes_sent < setting.probes)
+      submit_probe();
+  }
+  void submit_load() {
+    GenerationRequest request = request_of(std::string(static_cast<size_t>(load.prompt), 'm'), load.answer, seed++);
+    request.cache_salt = std::to_string(seed);  // no help from the prefix cache
+    request.tenant = "many";
+    ASSERT_TRUE(door->submit(request, std::make_shared<Listener>(*this, false)));
+  }
+  void submit_probe() {
+    GenerationRequest request =
+        request_of(std::string(static_cast<size_t>(setting.probe_prompt), 'p'), setting.probe_answer, seed++);
+    request.cache_salt = std::to_string(seed);
+    request.tenant = "one";
+    const auto listener = std::make_shared<Listener>(*this, true);
+    listener->submitted_step = probe_submitted = steps;
+    listener->submitted_ns = clock.now_ns();
+    probe_under_way = true;
+    ++probes_sent;
+    ASSERT_TRUE(door->submit(request, listener));
+  }
+  void first_token(int64_t submitted_step, int64_t submitted_ns) {
+    first_token_steps.push_back(steps - submitted_step);
+    first_token_ms.push_back(static_cast<double>(clock.now_ns() - submitted_ns) * 1e-6);
+  }
+  void probe_done() {
+    probe_under_way = false;
+    const std::lock_guard lock(mutex);
+    ++probes_done;
+    if (probes_done == setting.probes) {
+      done.notify_one();
+    } else if (load.streams == 0) {
+      submit_probe();
+    }
+  }
+
+  template <class T>
+  static T p95(std::vector<T> values) {
+    std::ranges::sort(values);
+    return values[values.size() * 95 / 100];
+  }
+
+  Load load;
+  Options setting;
+  ManualClock clock;
+  Tokenizer tokenizer = test::byte_tokenizer();
+  FakeModel model;
+  std::unique_ptr<Engine> engine;
+  Engine* door = nullptr;  // also while it is being destroyed
+  std::promise<void> all_there;  // nothing is computed before
+  std::shared_future<void> ready = all_there.get_future().share();
+  int64_t steps = 0, probe_submitted = 0;  // the engine thread's, as all below
+  bool probe_under_way = false;
+  int probes_sent = 0;
+  uint64_t seed = 1;
+  std::vector<int64_t> first_token_steps;
+  std::vector<double> first_token_ms, contended_ms;
+  std::mutex mutex;
+  std::condition_variable done;
+  int probes_done = 0;
+};
+
+TEST(EngineFairness, AHundredStreamsOfOneTenantHardlyDelayAnothersFirstToken) {
+  for (const Load load : {Load{.prompt = 200, .answer = 40}, Load{.prompt = 600, .answer = 1},
+                          Load{.prompt = 10, .answer = 300}}) {
+    for (const int64_t probe_prompt : {10, 300, 900}) {
+      SCOPED_TRACE(testing::Message() << load.prompt << "+" << load.answer << ", probe " << probe_prompt);
+      Trial alone({.streams = 0}, {.probe_prompt = probe_prompt}), loaded(load, {.probe_prompt = probe_prompt});
+      const int64_t before = Trial::p95(alone.first_token_steps), after = Trial::p95(loaded.first_token_steps);
+      EXPECT_LE(static_cast<double>(after), 1.5 * static_cast<double>(before) + 1);
+      std::printf("first token of a prompt of %lld: %lld steps alone, %lld beside 100 streams\n",
+                  static_cast<long long>(probe_prompt), static_cast<long long>(before), static_cast<long long>(after));
+    }
+  }
+}
+
+// The hundred hold all blocks and all places.
+TEST(EngineFairness, NorDoTheyWhenTheyHoldTheWholeCache) {
+  Trial alone({.streams = 0}, {}), loaded({.prompt = 200, .answer = 200}, {.cache_blocks = 300});
+  const int64_t before = Trial::p95(alone.first_token_steps), after = Trial::p95(loaded.first_token_steps);
+  EXPECT_LE(static_cast<double>(after), 1.5 * static_cast<double>(before) + 1);
+}
+
+TEST(EngineFairness, AStepIsShortWhileAnotherTenantWaits) {
+  const Trial::Options timed{.fixed_ms = 10, .token_ms = 2};  // 45 tokens in 100 ms
+  Trial alone({.streams = 0}, timed), loaded({}, timed);
+  // The first ones teach it what is fixed and what a token takes.
+  EXPECT_LE(std::ranges::count_if(loaded.contended_ms, [](double ms) { return ms > 100.5; }), 2);
+  EXPECT_LE(*std::ranges::max_element(loaded.contended_ms), 110);
+  const double before = Trial::p95(alone.first_token_ms), after = Trial::p95(loaded.first_token_ms);
+  EXPECT_LE(after, 1.5 * before + 266);  // a whole step of the hundred may be under way: 10 + 128 * 2
+  std::printf("first token: %.0f ms alone, %.0f ms beside 100 streams\n", before, after);
+}
+
+// Fewer tokens than streams: all of them still come forward.
+TEST(EngineFairness, ShortStepsAreSharedByAllStreams) {
+  const Trial::Options timed{.probe_prompt = 10, .probe_answer = 400, .probes = 1, .fixed_ms = 10, .token_ms = 9};
+  Trial loaded({.streams = 30, .prompt = 2, .answer = 60}, timed);  // 10 tokens in 100 ms
+  EXPECT_GT(loaded.seed, 60u);                                     // all thirty ended, and others after them
+}
+
+TEST(EngineFairness, WeightsDivideAFullMachine) {
+  FakeModel model({.max_position_embeddings = 1024, .limits = {.max_tokens = 128, .max_logits = 32, .max_chunks = 32}});
+  ManualClock clock;
+  Tokenizer tokenizer = test::byte_tokenizer();
+  std::map<int32_t, int64_t> computed;  // prompt tokens by tenant, while both still have some
+  std::atomic<int64_t> unfinished[2] = {60, 60};
+  model.on_step = [&](std::span<const SequenceChunk> chunks) {
+    if (unfinished[0] == 0 || unfinished[1] == 0) return;
+    for (const SequenceChunk& chunk : chunks)
+      if (chunk.form == AttentionForm::prefill) computed[chunk.tokens.back()] += static_cast<int64_t>(chunk.tokens.size());
+  };
+  auto engine = Engine::create(model, tokenizer, {.cache_bytes = 4000 * 1024, .max_queue = 1000, .prefix_cache = false},
+                               clock)
+                    .value();
+  struct Counting final : GenerationListener {
+    explicit Counting(std::atomic<int64_t>& left) : left(left) {}
+    void on_token(const TokenEvent&) override {}
+    void on_done(const GenerationUsage&) override { --left; }
+    std::atomic<int64_t>& left;
+  };
+  // The gate: nothing is computed before all is there.
+  std::promise<void> submitted;
+  std::shared_future<void> ready = submitted.get_future().share();
+  auto inner = model.on_step;
+  model.on_step = [ready, inner](std::span<const SequenceChunk> chunks) {
+    ready.wait();
+    inner(chunks);
+  };
+  for (int i = 0; i < 60; ++i) {
+    for (const int tenant : {0, 1}) {
+      GenerationRequest request = request_of(std::string(800, tenant == 0 ? 'x' : 'y'), 1);
+      request.tenant = tenant == 0 ? "heavy" : "light";
+      request.share_weight = tenant == 0 ? 3 : 1;
+      ASSERT_TRUE(engine->submit(request, std::make_shared<Counting>(unfinished[tenant])));
+    }
+  }
+  submitted.set_value();
+  while (unfinished[0] + unfinished[1] > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_NEAR(static_cast<double>(computed['x']) / static_cast<double>(computed['y']), 3.0, 0.3);
+}
+
+}  // namespace
+}  // namespace redoubt
