@@ -27,7 +27,8 @@ bool same(const PolicyVerdict& a, const PolicyVerdict& b) {
 }
 
 void decide_with(const PolicySet& set) {
-  static const auto kEntities = std::make_shared<const cedar::Entities>(std::move(*cedar::Entities::from_json(known_entities())));
+  static const auto kEntities =
+      std::make_shared<const cedar::Entities>(std::move(*cedar::Entities::from_json(known_entities())));
   cedar::Arena arena;
   const cedar::Field fields[] = {{"n", cedar::Value::of(int64_t{7})}, {"s", cedar::Value::of(std::string_view("a*b"))}};
   cedar::Request request{.principal = cedar::entity_name("U", "a"),
@@ -46,7 +47,8 @@ void decide_with(const PolicySet& set) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace redoubt;
   const std::string text(reinterpret_cast<const char*>(data), size);
-  if (const auto set = PolicySet::parse(text, {.max_bytes = 1 << 16, .max_policies = 64, .max_depth = 32})) decide_with(**set);
+  if (const auto set = PolicySet::parse(text, {.max_bytes = 1 << 16, .max_policies = 64, .max_depth = 32}))
+    decide_with(**set);
   if (const auto json = parse_json(text)) {
     if (const auto entities = cedar::Entities::from_json(*json)) (void)entities->size();
   }
@@ -55,8 +57,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto again = cedar::parse_ip(cedar::ip_text(*ip));
     if (!again || again->bytes != ip->bytes || again->prefix != ip->prefix || again->is_v6 != ip->is_v6) std::abort();
   }
-  if (const auto value = cedar::parse_decimal(text); value && cedar::parse_decimal(cedar::decimal_text(*value)) != value) std::abort();
-  if (const auto value = cedar::parse_duration(text); value && cedar::parse_duration(cedar::duration_text(*value)) != value) std::abort();
+  if (const auto value = cedar::parse_decimal(text);
+      value && cedar::parse_decimal(cedar::decimal_text(*value)) != value)
+    std::abort();
+  if (const auto value = cedar::parse_duration(text);
+      value && cedar::parse_duration(cedar::duration_text(*value)) != value)
+    std::abort();
   if (const auto value = cedar::parse_datetime(text)) {
     const auto again = cedar::parse_datetime(cedar::datetime_text(*value));
     // An offset may lead out of the years that can be written.

@@ -11,10 +11,14 @@ using Outcome = PolicyTrace::Outcome;
 
 std::string_view outcome_name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::satisfied: return "satisfied";
-    case Outcome::not_satisfied: return "not_satisfied";
-    case Outcome::failed: return "failed";
-    case Outcome::open: return "open";
+    case Outcome::satisfied:
+      return "satisfied";
+    case Outcome::not_satisfied:
+      return "not_satisfied";
+    case Outcome::failed:
+      return "failed";
+    case Outcome::open:
+      return "open";
   }
   return "";
 }
@@ -33,8 +37,8 @@ void add_lines(const PolicySet& set, bool guards, const cedar::Request& request,
       const cedar::Place place = set.place_of_node(trace.node);
       line.detail = fmt::format("the condition at line {}, column {} does not hold", place.line, place.column);
     }
-    line.decides = guards == decision.guarded && std::find(decision.reasons.begin(), decision.reasons.end(), trace.policy) !=
-                                                     decision.reasons.end();
+    line.decides = guards == decision.guarded &&
+                   std::find(decision.reasons.begin(), decision.reasons.end(), trace.policy) != decision.reasons.end();
     out.push_back(std::move(line));
   }
 }
@@ -81,7 +85,8 @@ Result<Principal> principal_from_json(const Json& json) {
       principal.auth_method = text;
     } else if (key == "kind") {
       const auto kinds = {PrincipalKind::user, PrincipalKind::service, PrincipalKind::appointer, PrincipalKind::open};
-      const auto at = std::find_if(kinds.begin(), kinds.end(), [&](PrincipalKind kind) { return kind_name(kind) == text; });
+      const auto at =
+          std::find_if(kinds.begin(), kinds.end(), [&](PrincipalKind kind) { return kind_name(kind) == text; });
       if (at == kinds.end()) return invalid("principal.kind: expected user, service, appointer or open");
       principal.kind = *at;
     } else {
@@ -113,7 +118,8 @@ Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar
   Explanation explanation{.allowed = decision.allowed, .why = sentence(decision), .version = by->version};
   add_lines(*by->guards, true, request, decision, explanation.lines);
   // A guard that is not broken is of no interest.
-  std::erase_if(explanation.lines, [](const Explanation::Line& line) { return !line.decides && line.outcome == "not_satisfied"; });
+  std::erase_if(explanation.lines,
+                [](const Explanation::Line& line) { return !line.decides && line.outcome == "not_satisfied"; });
   add_lines(*by->policies, false, request, decision, explanation.lines);
   std::stable_partition(explanation.lines.begin(), explanation.lines.end(),
                         [](const Explanation::Line& line) { return line.decides; });

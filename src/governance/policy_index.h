@@ -1,12 +1,17 @@
-// Finds the policies whose head may fit a request without looking at the others.
+// Finds the policies that a request may satisfy, or fail to evaluate, without looking at the others.
 //
 // A policy is filed under what its head names: one key each for principal, action and resource (an entity's name, a
 // type, or nothing). A request looks under the keys of its own entities and of all that they belong to; keys that no
-// policy uses are dropped first. What is found is a superset; the head itself is tested afterwards.
+// policy uses are dropped first. `when { principal in X }` in front of all other conditions counts as part of the head.
+//
+// Policies whose head says little are told apart by their first condition, if that compares an attribute with a
+// constant: `principal.labels.department == "loans"`. The attribute is read once and the constant looked up. What is
+// found is a superset of what is satisfied or fails; all of it is tested afterwards.
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <optional>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -28,9 +33,12 @@ struct ResolvedRequest {
   const cedar::Entity *principal, *action, *resource;  // null: nobody has described it
 };
 
+// The operands of a policy's conditions joined by &&, in the order of evaluation.
+std::vector<uint32_t> conjuncts_of(const cedar::Program& program, const cedar::Policy& policy);
+
 class PolicyIndex {
  public:
-  void add(uint32_t policy, const cedar::Policy& what);
+  void add(uint32_t policy, const cedar::Program& program);
   // Ascending, each once.
   void find(const ResolvedRequest& request, std::vector<uint32_t>& out) const;
 
@@ -38,9 +46,37 @@ class PolicyIndex {
   struct Identity {
     size_t operator()(uint64_t key) const { return key; }
   };
+  template <class T>
+  using ByKey = std::unordered_map<uint64_t, T, Identity>;
   using Keys = std::unordered_set<uint64_t, Identity>;
 
-  std::unordered_map<uint64_t, std::vector<uint32_t>, Identity> filed_;  // by the three keys together
+  // principal.labels.department; `guarded` if the conditions before ask with `has` for each step.
+  struct Path {
+    cedar::Op root = cedar::Op::principal;
+    std::vector<std::string_view> keys;
+    bool guarded = false;
+    bool operator==(const Path&) const = default;
+  };
+  struct Told {  // policies told apart by the value at one path
+    Path path;
+    ByKey<std::vector<uint32_t>> by_value;
+    std::vector<uint32_t> all;
+  };
+  struct Drawer {
+    std::vector<uint32_t> plain;
+    std::vector<Told> told;
+  };
+  struct Comparison {
+    Path path;
+    uint64_t value = 0;  // the constant's hash
+  };
+
+  static std::optional<Path> path_of(const cedar::Program& program, uint32_t node);
+  static std::optional<Comparison> first_comparison(const cedar::Program& program,
+                                                    const std::vector<uint32_t>& conjuncts);
+  static void look_into(const Told& told, const ResolvedRequest& request, std::vector<uint32_t>& out);
+
+  ByKey<Drawer> filed_;  // by the three keys together
   Keys principals_, actions_, resources_;
 };
 

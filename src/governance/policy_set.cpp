@@ -60,7 +60,7 @@ bool head_fits(const cedar::Policy& policy, const ResolvedRequest& request) {
 Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, const cedar::ParseLimits& limits) {
   std::shared_ptr<PolicySet> set(new PolicySet(std::move(text)));
   REDOUBT_TRY(set->program_, cedar::parse_policies(set->text_, limits, set->arena_));
-  for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_.policies[i]);
+  for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_);
   set->reads_context_ = context_readers(set->program_);
   return std::shared_ptr<const PolicySet>(std::move(set));
 }
@@ -114,29 +114,10 @@ PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request) const 
   return settled(std::move(permits), std::move(forbids));
 }
 
-// The conditions, and within them what is joined by &&, in the order of evaluation.
-std::vector<uint32_t> PolicySet::conjuncts(const cedar::Policy& policy) const {
-  std::vector<uint32_t> out;
-  for (const uint32_t condition : policy.conditions) {
-    std::vector<uint32_t> open{condition};
-    while (!open.empty()) {
-      const uint32_t at = open.back();
-      open.pop_back();
-      const cedar::Node& node = program_.nodes[at];
-      if (node.op != cedar::Op::logical_and) {
-        out.push_back(at);
-        continue;
-      }
-      for (uint32_t i = node.count; i-- > 0;) open.push_back(program_.children[node.first + i]);
-    }
-  }
-  return out;
-}
-
 PolicyTrace PolicySet::traced(uint32_t policy, cedar::Evaluator& evaluator, Context context) const {
   using Outcome = PolicyTrace::Outcome;
   PolicyTrace trace{.policy = policy};
-  for (const uint32_t condition : conjuncts(program_.policies[policy])) {
+  for (const uint32_t condition : conjuncts_of(program_, program_.policies[policy])) {
     if (context == Context::unknown && reads_context_[condition]) {
       trace.outcome = Outcome::open;  // and a later one that is false settles it: then it is false, or an error
       continue;

@@ -72,7 +72,6 @@ class PolicySet {
              PolicyVerdict& forbids) const;
   static PolicyVerdict settled(PolicyVerdict permits, PolicyVerdict forbids);
   PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Context context) const;
-  std::vector<uint32_t> conjuncts(const cedar::Policy& policy) const;
 
   std::string text_;
   cedar::Arena arena_;  // names and constants

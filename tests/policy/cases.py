@@ -306,13 +306,35 @@ class Maker:
             parts.append(self.expression("bool", r.randrange(1, 5)))
         return (r.choice(["", "", "", '@note("x") ']) + text + ";", *parts)
 
+    def labelled(self):
+        """A policy that is filed by its first conditions: an attribute compared with a constant, an entity named."""
+        r = self.r
+        root = r.choice(["principal", "resource", "context", "principal"])
+        names = [n for n in ATTRIBUTES[:-1] if ATTRIBUTE_KIND[n] in ("long", "string", "bool", "entity", "datetime", "decimal")]
+        steps = [r.choice(["r", "e"])] * r.choice([0, 0, 1]) + [r.choice(names)]
+        path = ".".join([root] + steps)
+        guards = []
+        if r.random() < 0.5:
+            guards = [f"{root} has {'.'.join(steps)}"] if r.random() < 0.7 else [f"{root} has {steps[0]}"]
+        constant = text_of(self.literal(ATTRIBUTE_KIND[steps[-1]] if r.random() > self.wrong else r.choice(KINDS)))
+        comparison = f"{path} == {constant}" if r.random() < 0.8 else f"{constant} == {path}"
+        named = [f"{r.choice(['principal', 'resource'])} {r.choice(['==', 'in'])} {text_of(self.entity_literal())}"] if r.random() < 0.3 else []
+        parts = r.choice([named + guards + [comparison], guards + [comparison] + named])
+        head = r.choice(["permit", "permit", "forbid"]) + "(" + ", ".join(
+            ["principal", r.choice(["action", text_of(self.scope("action"))]), r.choice(["resource", text_of(self.scope("resource"))])]) + ")"
+        joined = [f"{p} && " for p in parts[:-1]] if r.random() < 0.7 else [f"{p} }} when {{ " for p in parts[:-1]]
+        return (head + " when { " + "".join(joined) + parts[-1] + " && § };", self.expression("bool", r.choice([0, 1])))
+
     def probe(self):
         """A policy that lets one shallow expression decide."""
         return ("permit(principal, action, resource) when { § };", self.expression("bool", self.r.choice([1, 2, 2, 3])))
 
     def case(self, requests):
         self.begin()
-        if self.r.random() < 0.5:
+        kind = self.r.random()
+        if kind < 0.25:
+            trees = [self.labelled() for _ in range(self.r.choice([3, 6]))]
+        elif kind < 0.6:
             trees = [self.probe() for _ in range(self.r.choice([4, 8]))]
         else:
             trees = [self.policy() for _ in range(self.r.choice([1, 1, 2, 3, 5]))]
