@@ -131,7 +131,7 @@ TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
       for (const int64_t rows : {5, 16, 39, 64}) {
         const Packed w(type, rows, cols, 1);
         const std::vector<float> bias = random_floats(3, rows);
-        for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13, 33}) {
+        for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 33, 101}) {
           SCOPED_TRACE(std::string(info(type).name) + " " + std::to_string(rows) + "x" + std::to_string(cols) +
                        " tokens " + std::to_string(tokens));
           Activations x(reference_packed_kernels(), tokens, cols, 2);

@@ -6,8 +6,9 @@
 namespace redoubt::avx2 {
 namespace {
 
-constexpr int64_t kTileTokens = 2;    // of a panel tile: 4 x 2 sums of pairs, 2 activations, 1 weight, 1 of ones
-constexpr int64_t kDirectTokens = 4;  // at most, without spelling codes out first
+constexpr int kTileTokens = 2;  // of a panel tile: 4 x 2 sums of pairs, 2 activations, 1 weight, 1 of ones
+constexpr int kDirectTile = 4, kDirectGroups = 1;
+constexpr int64_t kOneGroupTokens = 4, kDirectTokens = 4, kDirectTokens256 = 4;
 constexpr bool kSignedBytes = true;
 
 // Activations are -127 .. 127 (kernel_args.h): 2 * 127 * (2^bits - 1) times kRun stays below 2^15.

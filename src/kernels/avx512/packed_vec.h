@@ -2,12 +2,13 @@
 #pragma once
 
 #include "kernels/avx512/vec.h"
+#include "kernels/kernel_args.h"
 
 namespace {
 
 using IVec = __m512i;
-constexpr int64_t kTileTokens = 6;    // of a panel tile: 2 x 6 sums, 2 x 6 dots, 2 weights, 1 activation
-constexpr int64_t kDirectTokens = 6;  // at most, without spelling codes out first
+constexpr int kTileTokens = 6, kDirectTile = 6, kDirectGroups = 2;  // 2 x 6 sums, 2 x 6 dots, 2 weights, 1 activation
+constexpr int64_t kOneGroupTokens = 2, kDirectTokens = redoubt::kPackedTokens, kDirectTokens256 = 96;
 constexpr bool kSignedBytes = false;
 
 inline IVec i_zero() { return _mm512_setzero_si512(); }

@@ -5,8 +5,9 @@
 namespace redoubt::avx_vnni {
 namespace {
 
-constexpr int64_t kTileTokens = 3;    // of a panel tile: 4 x 3 dots, 3 activations, 1 weight
-constexpr int64_t kDirectTokens = 4;  // at most, without spelling codes out first
+constexpr int kTileTokens = 3;  // of a panel tile: 4 x 3 dots, 3 activations, 1 weight
+constexpr int kDirectTile = 4, kDirectGroups = 1;
+constexpr int64_t kOneGroupTokens = 4, kDirectTokens = 4, kDirectTokens256 = 4;
 constexpr bool kSignedBytes = false;
 
 template <int bits>

@@ -7,9 +7,10 @@
 namespace {
 
 using IVec = int32x4_t;
-constexpr int64_t kTileTokens = 2;    // of a panel tile: 8 x 2 dots, 2 activations, 8 weights
-constexpr int64_t kDirectTokens = 4;  // at most, without spelling codes out first
-constexpr bool kSignedBytes = true;   // products are of signed bytes
+constexpr int kTileTokens = 2;  // of a panel tile: 8 x 2 dots, 2 activations, 8 weights
+constexpr int kDirectTile = 4, kDirectGroups = 1;
+constexpr int64_t kOneGroupTokens = 4, kDirectTokens = 4, kDirectTokens256 = 4;
+constexpr bool kSignedBytes = true;  // products are of signed bytes
 
 inline uint8x16_t as_bytes(IVec a) { return vreinterpretq_u8_s32(a); }
 inline IVec as_ivec(uint8x16_t a) { return vreinterpretq_s32_u8(a); }
