@@ -1,4 +1,5 @@
-// How long is a decision among 10,000 policies? Prints microseconds (median, p99, p99.9) for policies of several shapes:
+// How long is a decision among 10,000 policies? Prints microseconds (median, p99, p99.9) for policies of several
+// shapes:
 //   by name     each names a user or a team, an action and a model
 //   by label    each speaks of everybody and everything, and of one label in its condition
 //   mixed       half of each, one in ten a forbid, conditions on time and address
@@ -29,9 +30,10 @@ std::string by_name(Random& random, int count) {
   for (int i = 0; i < count; ++i) {
     const std::string who = i % 2 == 0 ? fmt::format("principal == Redoubt::User::\"user{}\"", i)
                                        : fmt::format("principal in Redoubt::Team::\"acme/team{}\"", i % 500);
-    text += fmt::format("permit ({}, action in [Redoubt::Action::\"generate\", Redoubt::Action::\"tokenize\"], "
-                        "resource == Redoubt::Model::\"model{}\");\n",
-                        who, pick(random, 50));
+    text += fmt::format(
+        "permit ({}, action in [Redoubt::Action::\"generate\", Redoubt::Action::\"tokenize\"], "
+        "resource == Redoubt::Model::\"model{}\");\n",
+        who, pick(random, 50));
   }
   return text;
 }
@@ -39,9 +41,10 @@ std::string by_name(Random& random, int count) {
 std::string by_label(Random& random, int count) {
   std::string text;
   for (int i = 0; i < count; ++i) {
-    text += fmt::format("permit (principal, action == Redoubt::Action::\"generate\", resource) "
-                        "when {{ principal.labels.department == \"department{}\" && context.purpose == \"purpose{}\" }};\n",
-                        i % 2000, pick(random, 10));
+    text += fmt::format(
+        "permit (principal, action == Redoubt::Action::\"generate\", resource) "
+        "when {{ principal.labels.department == \"department{}\" && context.purpose == \"purpose{}\" }};\n",
+        i % 2000, pick(random, 10));
   }
   return text;
 }
@@ -49,12 +52,13 @@ std::string by_label(Random& random, int count) {
 std::string mixed(Random& random, int count) {
   std::string text;
   for (int i = 0; i < count; ++i) {
-    text += fmt::format("{} (principal in Redoubt::Team::\"acme/team{}\", action in Redoubt::Action::\"use\", {}) "
-                        "when {{ context.source_ip.isInRange(ip(\"10.{}.0.0/16\")) && "
-                        "context.now.toTime() < duration(\"{}h\") }};\n",
-                        i % 10 == 0 ? "forbid" : "permit", i % 500,
-                        i % 2 == 0 ? "resource" : fmt::format("resource == Redoubt::Model::\"model{}\"", i % 50),
-                        pick(random, 8), 8 + pick(random, 16));
+    text += fmt::format(
+        "{} (principal in Redoubt::Team::\"acme/team{}\", action in Redoubt::Action::\"use\", {}) "
+        "when {{ context.source_ip.isInRange(ip(\"10.{}.0.0/16\")) && "
+        "context.now.toTime() < duration(\"{}h\") }};\n",
+        i % 10 == 0 ? "forbid" : "permit", i % 500,
+        i % 2 == 0 ? "resource" : fmt::format("resource == Redoubt::Model::\"model{}\"", i % 50), pick(random, 8),
+        8 + pick(random, 16));
   }
   return text;
 }

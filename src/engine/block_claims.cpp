@@ -2,10 +2,10 @@
 //
 // Blocks: first of sequences that hold some without running. Then, of a tenant that holds more for its weight, as long
 // as it stays at least twice as rich as the one that takes: so nothing is taken back and forth. Then of the taker's own
-// tenant, from lower-ranked sequences. At last, if the taker is its tenant's first and came before the firsts of others,
-// from those: this is what progress rests on (scheduler.h). Within a tenant the lowest-ranked is always taken from.
-// Places (the number of running sequences is limited): a higher priority takes that of a lower one of its own tenant,
-// and a tenant with fewer running for its weight that of a richer one, which keeps its blocks while it waits.
+// tenant, from lower-ranked sequences. At last, if the taker is its tenant's first and came before the firsts of
+// others, from those: this is what progress rests on (scheduler.h). Within a tenant the lowest-ranked is always taken
+// from. Places (the number of running sequences is limited): a higher priority takes that of a lower one of its own
+// tenant, and a tenant with fewer running for its weight that of a richer one, which keeps its blocks while it waits.
 #include <algorithm>
 
 #include "engine/scheduler.h"

@@ -4,8 +4,8 @@
 // served first (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996, with a bound on what may be saved up). The
 // scale's level V is the mark of the one who uses least among those that use more than a newcomer beside them would
 // leave each, T / (W + 1) of a step of T tokens under weights of W; while nobody does, V goes on at that pace.
-// A mark is held within V - burst / weight and V + burst / weight: a tenant that comes after a pause, or computes little,
-// is ahead of all heavy ones for `burst` tokens, and nobody is punished for long for what nobody else wanted.
+// A mark is held within V - burst / weight and V + burst / weight: a tenant that comes after a pause, or computes
+// little, is ahead of all heavy ones for `burst` tokens, and nobody is punished for long for what nobody else wanted.
 //
 // Of a step, a quarter is divided among all that want something, by weight; the rest goes to the one furthest behind,
 // what it leaves to the next, and so on. So a tenant within its share has at least three quarters of each step, however

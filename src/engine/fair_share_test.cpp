@@ -246,7 +246,7 @@ struct Trial {
   Tokenizer tokenizer = test::byte_tokenizer();
   FakeModel model;
   std::unique_ptr<Engine> engine;
-  Engine* door = nullptr;  // also while it is being destroyed
+  Engine* door = nullptr;        // also while it is being destroyed
   std::promise<void> all_there;  // nothing is computed before
   std::shared_future<void> ready = all_there.get_future().share();
   int64_t steps = 0, probe_submitted = 0;  // the engine thread's, as all below
@@ -261,8 +261,8 @@ struct Trial {
 };
 
 TEST(EngineFairness, AHundredStreamsOfOneTenantHardlyDelayAnothersFirstToken) {
-  for (const Load load : {Load{.prompt = 200, .answer = 40}, Load{.prompt = 600, .answer = 1},
-                          Load{.prompt = 10, .answer = 300}}) {
+  for (const Load load :
+       {Load{.prompt = 200, .answer = 40}, Load{.prompt = 600, .answer = 1}, Load{.prompt = 10, .answer = 300}}) {
     for (const int64_t probe_prompt : {10, 300, 900}) {
       SCOPED_TRACE(testing::Message() << load.prompt << "+" << load.answer << ", probe " << probe_prompt);
       Trial alone({.streams = 0}, {.probe_prompt = probe_prompt}), loaded(load, {.probe_prompt = probe_prompt});
@@ -296,7 +296,7 @@ TEST(EngineFairness, AStepIsShortWhileAnotherTenantWaits) {
 TEST(EngineFairness, ShortStepsAreSharedByAllStreams) {
   const Trial::Options timed{.probe_prompt = 10, .probe_answer = 400, .probes = 1, .fixed_ms = 10, .token_ms = 9};
   Trial loaded({.streams = 30, .prompt = 2, .answer = 60}, timed);  // 10 tokens in 100 ms
-  EXPECT_GT(loaded.seed, 60u);                                     // all thirty ended, and others after them
+  EXPECT_GT(loaded.seed, 60u);                                      // all thirty ended, and others after them
 }
 
 TEST(EngineFairness, WeightsDivideAFullMachine) {
@@ -308,11 +308,12 @@ TEST(EngineFairness, WeightsDivideAFullMachine) {
   model.on_step = [&](std::span<const SequenceChunk> chunks) {
     if (unfinished[0] == 0 || unfinished[1] == 0) return;
     for (const SequenceChunk& chunk : chunks)
-      if (chunk.form == AttentionForm::prefill) computed[chunk.tokens.back()] += static_cast<int64_t>(chunk.tokens.size());
+      if (chunk.form == AttentionForm::prefill)
+        computed[chunk.tokens.back()] += static_cast<int64_t>(chunk.tokens.size());
   };
-  auto engine = Engine::create(model, tokenizer, {.cache_bytes = 4000 * 1024, .max_queue = 1000, .prefix_cache = false},
-                               clock)
-                    .value();
+  auto engine =
+      Engine::create(model, tokenizer, {.cache_bytes = 4000 * 1024, .max_queue = 1000, .prefix_cache = false}, clock)
+          .value();
   struct Counting final : GenerationListener {
     explicit Counting(std::atomic<int64_t>& left) : left(left) {}
     void on_token(const TokenEvent&) override {}

@@ -21,9 +21,7 @@ double StepPace::seconds_per_token() const {
   return std::clamp((covariance + prior * t / n) / (variance + prior), 0.0, t / n);
 }
 
-double StepPace::seconds(double tokens) const {
-  return t_ / weight_ + seconds_per_token() * (tokens - n_ / weight_);
-}
+double StepPace::seconds(double tokens) const { return t_ / weight_ + seconds_per_token() * (tokens - n_ / weight_); }
 
 void StepPace::observe(int64_t tokens, double seconds) {
   if (tokens <= 0) return;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -145,6 +146,20 @@ std::vector<PolicyTrace> PolicySet::trace(const cedar::Request& request, Context
     if (head_fits(program_.policies[policy], resolved)) traces.push_back(traced(policy, evaluator, context));
   }
   return traces;
+}
+
+std::vector<cedar::EntityName> PolicySet::constants() const {
+  std::vector<cedar::EntityName> names;
+  const auto note = [&](const cedar::Value& value) {
+    if (value.kind == cedar::Kind::entity) names.push_back(*value.entity);
+  };
+  for (const cedar::Node& node : program_.nodes) {
+    if (node.op != cedar::Op::constant) continue;
+    note(node.value);
+    if (node.value.kind == cedar::Kind::set)
+      std::for_each(node.value.set->items.begin(), node.value.set->items.end(), note);
+  }
+  return names;
 }
 
 cedar::Place PolicySet::place_of_node(uint32_t node) const {

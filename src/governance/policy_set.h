@@ -59,6 +59,7 @@ class PolicySet {
   const std::string& text() const { return text_; }
   const std::vector<cedar::Policy>& policies() const { return program_.policies; }
   std::string_view policy_text(uint32_t policy) const;
+  std::vector<cedar::EntityName> constants() const;  // entities that conditions name
   cedar::Place place_of_node(uint32_t node) const;
   cedar::Place place_of_policy(uint32_t policy) const;
   std::string describe(const PolicyError& error) const;  // one sentence with the policy's id, line and column
