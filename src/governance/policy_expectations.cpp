@@ -21,7 +21,8 @@ Result<ExpectationResult> run_one(const std::shared_ptr<const PolicySnapshot>& b
   for (const auto& [key, unused] : test.items()) {
     constexpr std::array kKnown{"name", "principal", "action", "resource", "context", "expect", "by"};
     if (std::find(kKnown.begin(), kKnown.end(), key) == kKnown.end()) {
-      return invalid(fmt::format("expected name, principal, action, resource, context, expect, by, found {}", cedar::in_quotes(key)));
+      return invalid(fmt::format("expected name, principal, action, resource, context, expect, by, found {}",
+                                 cedar::in_quotes(key)));
     }
   }
   if (!test.contains("expect") || (test["expect"] != "allow" && test["expect"] != "deny")) {
@@ -30,7 +31,8 @@ Result<ExpectationResult> run_one(const std::shared_ptr<const PolicySnapshot>& b
   REDOUBT_TRY(const AuthorizationRequest request, request_from_json(test));
   const Decision decision = decide(by, request.request());
   const bool allow = test["expect"] == "allow";
-  ExpectationResult result{.name = std::move(name), .passed = decision.allowed == allow, .expected = allow ? "allow" : "deny"};
+  ExpectationResult result{
+      .name = std::move(name), .passed = decision.allowed == allow, .expected = allow ? "allow" : "deny"};
   if (test.contains("by")) {
     if (!test["by"].is_array()) return invalid("by: expected a list of policies' ids");
     std::vector<std::string> wanted, found = decision.reason_ids();
@@ -78,7 +80,8 @@ Result<std::vector<ExpectationResult>> run_expectations(const PolicySnapshot& gi
 Json to_json(const std::vector<ExpectationResult>& results) {
   Json list = Json::array();
   for (const ExpectationResult& result : results) {
-    list.push_back({{"name", result.name}, {"passed", result.passed}, {"expected", result.expected}, {"found", result.found}});
+    list.push_back(
+        {{"name", result.name}, {"passed", result.passed}, {"expected", result.expected}, {"found", result.found}});
   }
   return list;
 }

@@ -11,7 +11,7 @@
 namespace redoubt {
 
 struct ExpectationResult {
-  std::string name;      // the test's, or "tests[3]"
+  std::string name;  // the test's, or "tests[3]"
   bool passed = false;
   std::string expected;  // "allow by \"users-work-with-models\""
   std::string found;     // the explanation's sentence

@@ -14,13 +14,15 @@ namespace {
 using Outcome = PolicyTrace::Outcome;
 
 bool is_principal_type(std::string_view type) {
-  return type == "Redoubt::User" || type == "Redoubt::Service" || type == "Redoubt::Open" || type == "Redoubt::Appointer";
+  return type == "Redoubt::User" || type == "Redoubt::Service" || type == "Redoubt::Open" ||
+         type == "Redoubt::Appointer";
 }
 bool is_group_type(std::string_view type) {
   return type == "Redoubt::Role" || type == "Redoubt::Team" || type == "Redoubt::Tenant";
 }
 bool is_resource_type(std::string_view type) {
-  return type == "Redoubt::Model" || type == "Redoubt::Adapter" || type == "Redoubt::Dataset" || type == "Redoubt::Route";
+  return type == "Redoubt::Model" || type == "Redoubt::Adapter" || type == "Redoubt::Dataset" ||
+         type == "Redoubt::Route";
 }
 
 class AxisMaker {
@@ -113,10 +115,14 @@ std::vector<T> merged(const std::vector<T>& a, const std::vector<T>& b) {
 
 std::string_view access_name(Access access) {
   switch (access) {
-    case Access::allowed: return "allowed";
-    case Access::denied: return "denied";
-    case Access::forbidden: return "forbidden";
-    case Access::depends: return "depends";
+    case Access::allowed:
+      return "allowed";
+    case Access::denied:
+      return "denied";
+    case Access::forbidden:
+      return "forbidden";
+    case Access::depends:
+      return "depends";
   }
   return "";
 }
@@ -142,7 +148,8 @@ Result<Matrix> compute_matrix(const std::shared_ptr<const PolicySnapshot>& by, c
   matrix.cells.reserve(axis.cells());
   for (const MatrixAxis::Principal& row : axis.principals) {
     const auto own = entities_of(row);
-    cedar::Request request{.principal = cedar::entity_name(row.type, row.id), .context = context, .far = by->entities.get()};
+    cedar::Request request{
+        .principal = cedar::entity_name(row.type, row.id), .context = context, .far = by->entities.get()};
     const bool described = by->entities->find(request.principal) != nullptr;
     request.near = described ? nullptr : own.get();
     for (const std::string& action : axis.actions) {

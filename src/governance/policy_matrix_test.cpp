@@ -41,12 +41,14 @@ std::string random_policy(Random& random) {
                          "action in [Redoubt::Action::\"shape\", Redoubt::Action::\"manage_policies\"]"}),
       one_of<4>(random, {"resource", "resource == Redoubt::Model::\"r1\"", "resource is Redoubt::Model",
                          "resource is Redoubt::Dataset in Redoubt::Tenant::\"a\""}));
-  const std::string body = one_of<9>(
-      random, {"", "when { context.purpose == \"triage\" }", "when { resource has label && resource.label == \"open\" }",
-               "unless { context has purpose }", "when { principal has nothing } when { context.budget_left > 10 }",
-               "when { context has budget_left && context.budget_left > 10 && resource has label }",
-               "when { resource.label == \"open\" }", "when { principal in Redoubt::Team::\"a/t\" } unless { context.budget_left < 50 }",
-               "when { context.purpose like \"tri*\" || resource == Redoubt::Model::\"r1\" }"});
+  const std::string body =
+      one_of<9>(random, {"", "when { context.purpose == \"triage\" }",
+                         "when { resource has label && resource.label == \"open\" }", "unless { context has purpose }",
+                         "when { principal has nothing } when { context.budget_left > 10 }",
+                         "when { context has budget_left && context.budget_left > 10 && resource has label }",
+                         "when { resource.label == \"open\" }",
+                         "when { principal in Redoubt::Team::\"a/t\" } unless { context.budget_left < 50 }",
+                         "when { context.purpose like \"tri*\" || resource == Redoubt::Model::\"r1\" }"});
   return head + " " + body + ";\n";
 }
 
@@ -107,7 +109,8 @@ TEST(PolicyMatrix, EveryCellIsWhatTheRequestsSay) {
         for (size_t a = 0; a < axis.actions.size(); ++a) {
           for (size_t r = 0; r < axis.resources.size(); ++r) {
             const bool allowed = asked(*by, axis.principals[p], axis.actions[a], axis.resources[r], context);
-            const std::string where = axis.principals[p].label + ", " + axis.actions[a] + ", " + axis.resources[r].label;
+            const std::string where =
+                axis.principals[p].label + ", " + axis.actions[a] + ", " + axis.resources[r].label;
             ASSERT_EQ(particular->at(p, a, r) == Access::allowed, allowed) << where;
             ASSERT_NE(particular->at(p, a, r), Access::depends) << where;
             const Access access = general->at(p, a, r);
@@ -166,8 +169,9 @@ TEST(PolicyMatrix, AddingAForbidNeverWidens) {
 TEST(PolicyMatrix, TenantsDoNotInterfere) {
   Random random(13);
   const auto of_tenant = [&](const std::string& tenant) {
-    return fmt::format("{} (principal in Redoubt::Tenant::\"{}\", {}, resource) {};\n", one_of<3>(random, {"permit", "permit", "forbid"}),
-                       tenant, one_of<2>(random, {"action", "action in Redoubt::Action::\"use\""}),
+    return fmt::format("{} (principal in Redoubt::Tenant::\"{}\", {}, resource) {};\n",
+                       one_of<3>(random, {"permit", "permit", "forbid"}), tenant,
+                       one_of<2>(random, {"action", "action in Redoubt::Action::\"use\""}),
                        one_of<3>(random, {"", "when { principal.id == \"alice\" }", "unless { context has purpose }"}));
   };
   for (int round = 0; round < 100; ++round) {

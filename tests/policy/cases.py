@@ -315,7 +315,8 @@ class Maker:
         path = ".".join([root] + steps)
         guards = []
         if r.random() < 0.5:
-            guards = [f"{root} has {'.'.join(steps)}"] if r.random() < 0.7 else [f"{root} has {steps[0]}"]
+            asked = root if r.random() < 0.85 else r.choice(["principal", "resource", "context"])
+            guards = [f"{asked} has {'.'.join(steps)}"] if r.random() < 0.7 else [f"{asked} has {r.choice([*steps, *names])}"]
         constant = text_of(self.literal(ATTRIBUTE_KIND[steps[-1]] if r.random() > self.wrong else r.choice(KINDS)))
         comparison = f"{path} == {constant}" if r.random() < 0.8 else f"{constant} == {path}"
         named = [f"{r.choice(['principal', 'resource'])} {r.choice(['==', 'in'])} {text_of(self.entity_literal())}"] if r.random() < 0.3 else []

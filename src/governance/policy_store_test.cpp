@@ -1,0 +1,128 @@
+// Policies in the database, on SQLite and PostgreSQL: versions, the file at start, changes that reach other nodes.
+#include "governance/policy_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "governance/default_policies.h"
+#include "test_database.h"
+
+namespace redoubt {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kAll = "permit (principal, action, resource);";
+constexpr const char* kNone = "// nothing\n";
+
+class PolicyStoreTest : public testing::TestWithParam<DatabaseKind> {
+ protected:
+  void SetUp() override {
+    if (!files_.available()) GTEST_SKIP() << files_.why_not();
+    database_ = files_.open();
+    other_database_ = files_.open();
+  }
+  std::unique_ptr<PolicyStore> node(Database& database, std::optional<PolicyFile> file = {}, int period_ms = 0) {
+    auto store = PolicyStore::open(database, file, clock_, wall_, period_ms);
+    EXPECT_TRUE(store) << store.error().message;
+    return std::move(*store);
+  }
+  static bool generates(const PolicyStore& store, std::string_view role = "user") {
+    const Principal who{.id = "alice", .tenant = "default", .roles = {std::string(role)}};
+    return store.engine()->decide(AuthorizationRequest(who, "generate", "Model", "r1", {})).allowed;
+  }
+  test::TestDatabase files_{GetParam()};
+  std::unique_ptr<Database> database_, other_database_;
+  SteadyClock clock_;
+  ManualWallClock wall_;
+};
+INSTANTIATE_TEST_SUITE_P(Databases, PolicyStoreTest, test::both_databases(), test::database_test_name);
+
+TEST_P(PolicyStoreTest, AFirstStartHasTheDefaultPolicies) {
+  const auto store = node(*database_);
+  EXPECT_TRUE(generates(*store));
+  EXPECT_FALSE(generates(*store, "none"));
+  const auto newest = store->newest();
+  ASSERT_TRUE(newest);
+  EXPECT_EQ(newest->version, 1);
+  EXPECT_EQ(newest->author, "first start");
+  EXPECT_EQ(newest->text, default_policy_text());
+}
+
+TEST_P(PolicyStoreTest, AChangeIsAVersionAndReachesTheOtherNode) {
+  const auto here = node(*database_);
+  const auto there = node(*other_database_, {}, 50);
+  ASSERT_TRUE(generates(*there));
+  const auto version = here->change({.text = kNone, .author = "sam", .note = "closed for the audit", .expected = 1});
+  ASSERT_TRUE(version) << version.error().message;
+  EXPECT_EQ(*version, 2);
+  EXPECT_FALSE(generates(*here));
+  const auto begin = std::chrono::steady_clock::now();
+  while (generates(*there) && std::chrono::steady_clock::now() - begin < std::chrono::seconds(20)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_FALSE(generates(*there));
+  EXPECT_EQ(there->engine()->version(), 2u);
+  const auto history = there->history(10);
+  ASSERT_TRUE(history);
+  ASSERT_EQ(history->size(), 2u);
+  EXPECT_EQ(history->front().author, "sam");
+  EXPECT_EQ(history->front().note, "closed for the audit");
+  EXPECT_EQ(there->version(1)->text, default_policy_text());
+  EXPECT_EQ(there->version(9).error().code, ErrorCode::not_found);
+}
+
+TEST_P(PolicyStoreTest, TwoWhoChangeTheSameVersionDoNotBothWin) {
+  const auto store = node(*database_);
+  ASSERT_TRUE(store->change({.text = kAll, .author = "a", .expected = 1}));
+  const auto second = store->change({.text = kNone, .author = "b", .expected = 1});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::conflict);
+  EXPECT_TRUE(generates(*store, "none"));
+}
+
+TEST_P(PolicyStoreTest, ATextThatCannotBeParsedIsNotStored) {
+  const auto store = node(*database_);
+  const auto wrong = store->change({.text = "permit (principal, action);", .author = "a"});
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message, HasSubstr("line 1, column 26"));
+  EXPECT_EQ(store->newest()->version, 1);
+}
+
+TEST_P(PolicyStoreTest, AFileBecomesAVersionWhenItIsAnotherOne) {
+  EXPECT_FALSE(generates(*node(*database_, PolicyFile{"p.cedar", kNone})));
+  {
+    const auto store = node(*database_, PolicyFile{"p.cedar", kNone});
+    ASSERT_TRUE(store->change({.text = kAll, .author = "sam"}));
+  }
+  // The same file: what was changed since stays.
+  EXPECT_TRUE(generates(*node(*database_, PolicyFile{"p.cedar", kNone})));
+  EXPECT_TRUE(generates(*node(*database_)));
+  // Another file, then the first one again: each is news.
+  EXPECT_TRUE(generates(*node(*database_, PolicyFile{"p.cedar", std::string(default_policy_text())})));
+  const auto back = node(*database_, PolicyFile{"p.cedar", kNone});
+  EXPECT_FALSE(generates(*back));
+  EXPECT_EQ(back->newest()->version, 4);
+  EXPECT_EQ(back->newest()->author, "file p.cedar");
+  const auto wrong = PolicyStore::open(*database_, PolicyFile{"q.cedar", "permit"}, clock_, wall_, 0);
+  EXPECT_THAT(wrong.error().message, testing::StartsWith("q.cedar: line 1, column 7"));
+}
+
+TEST_P(PolicyStoreTest, DescribedEntitiesStayUntilTheyAreReplaced) {
+  const auto store = node(*database_);
+  const Json models = Json::parse(R"([{"uid": {"type": "Redoubt::Model", "id": "r1"}, "attrs": {"label": "open"}}])");
+  ASSERT_TRUE(store->change({.text = "permit (principal, action, resource) when { resource.label == \"open\" };",
+                             .entities = models,
+                             .author = "a"}));
+  EXPECT_TRUE(generates(*store));
+  ASSERT_TRUE(store->change({.text = "permit (principal, action, resource) unless { resource.label == \"shut\" };", .author = "a"}));
+  EXPECT_TRUE(generates(*store));
+  ASSERT_TRUE(store->change({.text = store->newest()->text, .entities = Json::array(), .author = "a"}));
+  EXPECT_FALSE(generates(*store));
+}
+
+}  // namespace
+}  // namespace redoubt
