@@ -28,12 +28,13 @@ inline constexpr std::string_view kUserRole = "user";                 // may ask
 
 struct Principal {
   PrincipalKind kind = PrincipalKind::user;
-  std::string id;                   // of the user or service: letters, digits and . _ - @
-  std::string tenant;               // "default" if nobody made another
-  std::vector<std::string> teams;   // sorted
-  std::vector<std::string> roles;   // sorted
-  std::string auth_method;          // api_key, oidc, mtls, off
-  std::string key_id;               // of an API key, else ""
+  std::string id;                                     // of the user or service: letters, digits and . _ - @
+  std::string tenant;                                 // "default" if nobody made another
+  std::vector<std::string> teams;                     // sorted
+  std::vector<std::string> roles;                     // sorted
+  std::vector<std::string> token_teams, token_roles;  // those of them that a provider's token gave, sorted
+  std::string auth_method;                            // api_key, oidc, mtls, off
+  std::string key_id;                                 // of an API key, else ""
   std::vector<std::string> scopes;  // actions that the key is narrowed to; empty: all that the principal may do
   std::map<std::string, std::string> labels;
   int64_t expires_at_s = 0;  // of the key, token or certificate, since 1970; 0: never

@@ -1,0 +1,107 @@
+#include "governance/directory.h"
+
+#include <fmt/format.h>
+
+#include "core/log.h"
+#include "governance/directory_tables.h"
+
+namespace redoubt {
+
+Directory::Directory(Database& database, KeyedHash hash, const Clock& clock, const WallClock& wall,
+                     DirectoryOptions options)
+    : database_(database),
+      hash_(std::move(hash)),
+      wall_(wall),
+      options_(options),
+      snapshot_(std::make_shared<const DirectorySnapshot>()),
+      refresher_(
+          database, {.topic = std::string(kDirectoryTopic), .period_ms = options.period_ms},
+          [this](Transaction& tx) { return load(tx); }, clock) {
+  if (options.period_ms > 0) flusher_ = std::thread([this] { flush_now_and_then(); });
+}
+
+Result<std::unique_ptr<Directory>> Directory::open(Database& database, KeyedHash hash, const Clock& clock,
+                                                   const WallClock& wall, DirectoryOptions options) {
+  REDOUBT_CHECK(prepare_topics(database, wall));
+  REDOUBT_CHECK(migrate(database, kDirectoryTopic, directory_migrations(), wall));
+  std::unique_ptr<Directory> directory(new Directory(database, std::move(hash), clock, wall, options));
+  REDOUBT_CHECK(directory->check_hash());
+  REDOUBT_CHECK(directory->refresh());
+  return directory;
+}
+
+Directory::~Directory() {
+  {
+    const std::lock_guard lock(mutex_);
+    end_ = true;
+  }
+  ended_.notify_all();
+  if (flusher_.joinable()) flusher_.join();
+}
+
+Status Directory::load(Transaction& tx) {
+  REDOUBT_TRY(std::shared_ptr<const DirectorySnapshot> next, read_directory(tx, *snapshot_.load()));
+  snapshot_.store(std::move(next));
+  ++version_;
+  return ok();
+}
+
+Status Directory::check_hash() {
+  std::string sign;
+  for (const uint8_t byte : hash_.hash("check", "the nodes of a database hash alike"))
+    sign += fmt::format("{:02x}", byte);
+  return database_.write([&](Transaction& tx) -> Status {
+    REDOUBT_CHECK(tx.execute(
+        "INSERT INTO identity_facts (name, value) VALUES ('hash_check', ?) ON CONFLICT (name) DO NOTHING", sign));
+    REDOUBT_TRY(const auto kept, tx.row<std::string>("SELECT value FROM identity_facts WHERE name = 'hash_check'"));
+    if (!kept || std::get<0>(*kept) != sign)
+      return invalid(
+          fmt::format("database {}: its keys were hashed under another hash.key; copy that file from a node that runs",
+                      database_.name()));
+    return ok();
+  });
+}
+
+Status Directory::change(const std::function<Status(Transaction&, const DirectorySnapshot&)>& body) {
+  REDOUBT_CHECK(database_.write([&](Transaction& tx) -> Status {
+    // What the laws are judged by is read in the same transaction: another node may have changed it a moment ago.
+    REDOUBT_TRY(const std::shared_ptr<DirectorySnapshot> there, read_directory(tx, *snapshot_.load()));
+    REDOUBT_CHECK(body(tx, *there));
+    return bump(tx, kDirectoryTopic);
+  }));
+  // It is done; if it cannot be read back now, the background does that.
+  if (const Status read = refresh(); !read)
+    log::warn("identity: a change is not read back yet: {}", read.error().message);
+  return ok();
+}
+
+Status Directory::flush_uses() {
+  const std::lock_guard lock(flushing_);
+  std::vector<std::pair<std::string, int64_t>> uses;
+  for (const auto& [id, key] : snapshot()->keys) {
+    const int64_t used = key->last_used_at_s->load(std::memory_order_relaxed);
+    if (used > flushed_[id]) uses.emplace_back(id, used);
+  }
+  if (uses.empty()) return ok();
+  REDOUBT_CHECK(database_.write_row_locks([&](Transaction& tx) -> Status {
+    for (const auto& [id, used] : uses) {
+      REDOUBT_CHECK(
+          tx.execute("UPDATE api_keys SET last_used_at_s = ? WHERE id = ? AND last_used_at_s < ?", used, id, used));
+    }
+    return ok();
+  }));
+  for (const auto& [id, used] : uses) flushed_[id] = used;
+  return ok();
+}
+
+void Directory::flush_now_and_then() {
+  std::unique_lock lock(mutex_);
+  for (bool last = false; !last;) {
+    last = ended_.wait_for(lock, std::chrono::seconds(options_.use_flush_s), [this] { return end_; });
+    lock.unlock();
+    if (const Status done = flush_uses(); !done) log::debug("identity: times of use wait: {}", done.error().message);
+    lock.lock();
+  }
+}
+
+}  // namespace redoubt

@@ -1,0 +1,182 @@
+// Keys: made, rotated, revoked; the first ones, and the administrators'.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "governance/api_keys.h"
+#include "governance/directory.h"
+#include "governance/directory_rules.h"
+#include "governance/directory_tables.h"
+
+namespace redoubt {
+namespace {
+
+constexpr std::string_view kAppointer = "appointer", kFirstUser = "first", kDefaultTenant = "default",
+                           kBootstrapKey = "bootstrap";
+constexpr int64_t kMaxOverlapS = int64_t{366} * 86'400;
+
+Result<const KeyRecord*> find_key(const DirectorySnapshot& there, const std::string& id) {
+  const auto found = there.keys.find(id);
+  if (found == there.keys.end()) return not_found("key: there is none of that id");
+  return found->second.get();
+}
+
+Status insert_principal(Transaction& tx, std::string_view id, PrincipalKind kind, const std::vector<std::string>& roles,
+                        int64_t now_s) {
+  REDOUBT_CHECK(
+      tx.execute("INSERT INTO principals (id, kind, tenant, name, roles, labels, disabled, created_at_s) "
+                 "VALUES (?, ?, ?, ?, ?, '{}', 0, ?) ON CONFLICT (id) DO NOTHING",
+                 id, kind_name(kind), kDefaultTenant, id, packed(roles), now_s));
+  return ok();
+}
+
+}  // namespace
+
+Result<NewKey> Directory::insert_key(Transaction& tx, const Actor& actor, const KeyRequest& request,
+                                     const std::string& text) {
+  const KeyText drawn = text.empty() ? draw_key() : KeyText{std::string(kBootstrapKey), text};
+  std::vector<std::string> scopes = request.scopes;
+  std::ranges::sort(scopes);
+  const int64_t now_s = wall_.now_s();
+  REDOUBT_CHECK(tx.execute(
+      "INSERT INTO api_keys (id, principal, name, hash, scopes, created_at_s, created_by, expires_at_s, "
+      "replaced_by, last_used_at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 0)",
+      drawn.id, request.principal, request.name, std::span<const uint8_t>(key_hash(hash_, drawn.text)), packed(scopes),
+      now_s, actor_name(actor), request.expires_in_s == 0 ? 0 : now_s + request.expires_in_s));
+  return NewKey{drawn.text, drawn.id};
+}
+
+Result<NewKey> Directory::create_key(const Actor& actor, const KeyRequest& request) {
+  REDOUBT_CHECK(check_key_request(request));
+  NewKey made;
+  REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+    const auto owner = there.principals.find(request.principal);
+    if (owner == there.principals.end())
+      return Error{ErrorCode::not_found, "principal: there is no user or service of that name", "principal"};
+    std::vector<std::string> scopes = request.scopes;
+    std::ranges::sort(scopes);
+    REDOUBT_CHECK(may_make_key(actor, owner->second, scopes));
+    if (static_cast<int64_t>(there.keys.size()) >= options_.max_keys)
+      return conflict(fmt::format("there are {} keys, which is the limit", options_.max_keys));
+    REDOUBT_TRY(made, insert_key(tx, actor, request));
+    return ok();
+  }));
+  return made;
+}
+
+Result<NewKey> Directory::rotate_key(const Actor& actor, const std::string& id, int64_t overlap_s) {
+  if (overlap_s < 0 || overlap_s > kMaxOverlapS)
+    return invalid("overlap_s: expected 0 to a year of seconds", "overlap_s");
+  NewKey made;
+  REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+    REDOUBT_TRY(const KeyRecord* const old, find_key(there, id));
+    const int64_t now_s = wall_.now_s();
+    if (old->revoked_at_s || (old->expires_at_s != 0 && old->expires_at_s <= now_s) || !old->replaced_by.empty())
+      return conflict("key: it is revoked, expired or replaced already");
+    const PrincipalRecord& owner = there.principals.at(old->principal);
+    REDOUBT_CHECK(may_make_key(actor, owner, old->scopes));
+    REDOUBT_TRY(made, insert_key(tx, actor,
+                                 {.principal = old->principal,
+                                  .name = old->name,
+                                  .scopes = old->scopes,
+                                  .expires_in_s = old->expires_at_s == 0 ? 0 : old->expires_at_s - old->created_at_s}));
+    const int64_t ends_s = old->expires_at_s == 0 ? now_s + overlap_s : std::min(old->expires_at_s, now_s + overlap_s);
+    REDOUBT_CHECK(
+        tx.execute("UPDATE api_keys SET replaced_by = ?, expires_at_s = ? WHERE id = ?", made.id, ends_s, id));
+    return ok();
+  }));
+  return made;
+}
+
+Status Directory::revoke_key(const Actor& actor, const std::string& id) {
+  return change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+    REDOUBT_TRY(const KeyRecord* const key, find_key(there, id));
+    REDOUBT_CHECK(may_revoke_key(actor, there.principals.at(key->principal)));
+    // A second time changes nothing: when it was revoked first is what records ask for.
+    REDOUBT_CHECK(
+        tx.execute("UPDATE api_keys SET revoked_at_s = ? WHERE id = ? AND revoked_at_s IS NULL", wall_.now_s(), id));
+    return ok();
+  });
+}
+
+Result<AppointedKeys> Directory::appoint(const Actor& actor, const Appointment& named) {
+  if (actor != nullptr && actor->kind != PrincipalKind::appointer)
+    return Error{ErrorCode::denied, "administrators are named by the appointing key alone", {}};
+  REDOUBT_CHECK(check_id("system", named.system));
+  REDOUBT_CHECK(check_id("security", named.security));
+  REDOUBT_CHECK(check_id("audit", named.audit));
+  if (named.system == named.security || named.security == named.audit || named.audit == named.system)
+    return invalid("expected three different people as system, security and audit administrator");
+  AppointedKeys keys;
+  REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+    if (actor != nullptr) {
+      const auto key = there.keys.find(actor->key_id);
+      if (key == there.keys.end() || !key->second->valid_at(wall_.now_s()))
+        return Error{ErrorCode::denied, "the appointing key was used already", {}};
+    }
+    const std::tuple<const std::string&, std::string_view, NewKey&> three[] = {
+        {named.system, kSystemAdmin, keys.system},
+        {named.security, kSecurityAdmin, keys.security},
+        {named.audit, kAuditAdmin, keys.audit}};
+    for (const auto& [id, role, key] : three) {
+      const auto found = there.principals.find(id);
+      if (found == there.principals.end()) {
+        REDOUBT_TRY(const auto used, tx.row<std::string>("SELECT id FROM principals WHERE id = ?", id));
+        if (used) return conflict(fmt::format("{}: somebody had that name once; it is never used again", id));
+        REDOUBT_CHECK(insert_principal(tx, id, PrincipalKind::user, {std::string(role)}, wall_.now_s()));
+      } else {
+        if (found->second.kind != PrincipalKind::user) return invalid(fmt::format("{}: expected a user, a person", id));
+        if (is_administrator(found->second.roles)) return conflict(fmt::format("{}: is an administrator already", id));
+        std::vector<std::string> roles = found->second.roles;
+        roles.emplace_back(role);
+        std::ranges::sort(roles);
+        REDOUBT_CHECK(tx.execute("UPDATE principals SET roles = ? WHERE id = ?", packed(roles), id));
+      }
+      REDOUBT_TRY(key, insert_key(tx, actor, {.principal = id, .name = std::string(role)}));
+    }
+    REDOUBT_CHECK(tx.execute("UPDATE api_keys SET revoked_at_s = ? WHERE principal = ? AND revoked_at_s IS NULL",
+                             wall_.now_s(), kAppointer));
+    return ok();
+  }));
+  return keys;
+}
+
+Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap) {
+  if (!bootstrap.empty() && (bootstrap.size() < kMinKeyBytes || bootstrap.size() > kMaxKeyBytes))
+    return invalid(fmt::format("REDOUBT_BOOTSTRAP_KEY: expected {} to {} characters", kMinKeyBytes, kMaxKeyBytes));
+  FirstKeys first;
+  REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+    first = {};
+    const int64_t now_s = wall_.now_s();
+    REDOUBT_TRY(const int64_t fresh, tx.execute("INSERT INTO identity_facts (name, value) VALUES ('first_start', ?) "
+                                                "ON CONFLICT (name) DO NOTHING",
+                                                fmt::format("{}", now_s)));
+    if (fresh == 1) {
+      REDOUBT_CHECK(
+          tx.execute("INSERT INTO tenants (id, name, labels, disabled, created_at_s) VALUES (?, ?, '{}', 0, ?) "
+                     "ON CONFLICT (id) DO NOTHING",
+                     kDefaultTenant, kDefaultTenant, now_s));
+      REDOUBT_CHECK(insert_principal(tx, kFirstUser, PrincipalKind::user, {std::string(kUserRole)}, now_s));
+      REDOUBT_CHECK(insert_principal(tx, kAppointer, PrincipalKind::appointer, {}, now_s));
+      REDOUBT_TRY(const NewKey appointing,
+                  insert_key(tx, nullptr, {.principal = std::string(kAppointer), .name = "appointing key"}));
+      first.appointing = appointing.text;
+      if (bootstrap.empty()) {
+        REDOUBT_TRY(const NewKey user,
+                    insert_key(tx, nullptr, {.principal = std::string(kFirstUser), .name = "first key"}));
+        first.user = user.text;
+      }
+    }
+    if (bootstrap.empty()) return ok();
+    const Digest256 hash = key_hash(hash_, bootstrap);
+    const auto same = there.keys_by_hash.find(hash);
+    if (same != there.keys_by_hash.end()) return ok();  // as at the last start, even if it was revoked since
+    REDOUBT_CHECK(tx.execute("DELETE FROM api_keys WHERE id = ?", kBootstrapKey));
+    REDOUBT_CHECK(
+        insert_key(tx, nullptr, {.principal = std::string(kFirstUser), .name = "REDOUBT_BOOTSTRAP_KEY"}, bootstrap));
+    return ok();
+  }));
+  return first;
+}
+
+}  // namespace redoubt

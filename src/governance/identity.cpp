@@ -1,0 +1,211 @@
+#include "governance/identity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "governance/api_keys.h"
+
+namespace redoubt {
+namespace {
+
+constexpr std::string_view kLockedParam = "retry_after_s=";
+
+Error refused(std::string why) { return {ErrorCode::unauthenticated, std::move(why), {}}; }
+
+// A signed token has three parts, and its header begins with `{"` in base64url. No key of ours has a dot.
+bool looks_like_token(std::string_view text) { return text.starts_with("eyJ") && std::ranges::count(text, '.') == 2; }
+
+void sort(std::vector<std::string>& list) {
+  std::ranges::sort(list);
+  list.erase(std::ranges::unique(list).begin(), list.end());
+}
+
+void add_from_token(Principal& who) {
+  who.teams.insert(who.teams.end(), who.token_teams.begin(), who.token_teams.end());
+  who.roles.insert(who.roles.end(), who.token_roles.begin(), who.token_roles.end());
+  sort(who.teams);
+  sort(who.roles);
+}
+
+}  // namespace
+
+int64_t retry_after_s(const Error& error) {
+  int64_t seconds = 0;
+  if (error.param.starts_with(kLockedParam)) {
+    std::from_chars(error.param.data() + kLockedParam.size(), error.param.data() + error.param.size(), seconds);
+  }
+  return seconds;
+}
+
+Identity::Identity(Directory& directory, OidcVerifier* oidc, const Clock& clock, const WallClock& wall,
+                   IdentityOptions options)
+    : directory_(directory), oidc_(oidc), wall_(wall), options_(options), lockout_(options.lockout, clock) {}
+
+bool Identity::fresh() const { return directory_.age_ns() <= options_.max_age_ms * 1'000'000; }
+
+IdentityStats Identity::stats() const {
+  return {.admitted = admitted_, .refused = refused_, .locked_out = locked_out_, .unavailable = unavailable_};
+}
+
+Error Identity::locked(int64_t wait_s) {
+  ++locked_out_;
+  return {ErrorCode::overloaded, "too many failed attempts from this address",
+          fmt::format("{}{}", kLockedParam, wait_s)};
+}
+
+Result<PrincipalPtr> Identity::authenticate(const Credentials& credentials) {
+  if (!fresh()) {
+    ++unavailable_;
+    return unavailable("who is known here cannot be told now: the database is away");
+  }
+  if (credentials.bearer.empty() && credentials.api_key.empty() && credentials.certificate == nullptr) {
+    ++refused_;
+    return refused("an API key is needed");
+  }
+  if (const int64_t wait_s = lockout_.wait_before(credentials.source_address); wait_s > 0) return locked(wait_s);
+  Judged judged = judge(credentials);
+  if (judged.who == nullptr) {
+    // A provider whose keys are not there says nothing about the caller.
+    if (judged.error.code != ErrorCode::unauthenticated) {
+      ++unavailable_;
+      return std::move(judged.error);
+    }
+    lockout_.failed(credentials.source_address, judged.account);
+    ++refused_;
+    return std::move(judged.error);
+  }
+  if (const int64_t wait_s = lockout_.wait_of(credentials.source_address, judged.who->id); wait_s > 0)
+    return locked(wait_s);
+  lockout_.succeeded(credentials.source_address, judged.who->id);
+  ++admitted_;
+  return std::move(judged.who);
+}
+
+Identity::Judged Identity::judge(const Credentials& credentials) {
+  if (!credentials.bearer.empty()) {
+    return oidc_ != nullptr && looks_like_token(credentials.bearer) ? judge_token(credentials.bearer)
+                                                                    : judge_key(credentials.bearer);
+  }
+  if (!credentials.api_key.empty()) return judge_key(credentials.api_key);
+  return judge_certificate(*credentials.certificate);
+}
+
+Identity::Judged Identity::judge_key(std::string_view key) {
+  const Error error = refused("the API key is not valid");
+  if (key.size() > kMaxKeyBytes) return {.error = error};
+  const auto snapshot = directory_.snapshot();
+  const auto found = snapshot->keys_by_hash.find(key_hash(directory_.hash(), key));
+  if (found == snapshot->keys_by_hash.end()) return {.error = error};
+  const KeyRecord& record = *found->second;
+  if (!record.valid_at(wall_.now_s())) return {.account = record.principal, .error = error};
+  directory_.note_use(record);
+  return {.who = record.who};
+}
+
+PrincipalPtr Identity::principal_of(const OidcClaims& claims, std::string& account) const {
+  const OidcProvider& provider = *claims.provider;
+  const auto snapshot = directory_.snapshot();
+  std::shared_ptr<Principal> made;
+  const auto known = snapshot->identities.find({"oidc", provider.issuer, claims.subject});
+  if (known != snapshot->identities.end()) {
+    account = known->second;
+    const PrincipalPtr recorded = snapshot->principal(known->second, "oidc");
+    if (recorded == nullptr) return nullptr;
+    made = std::make_shared<Principal>(*recorded);
+  } else {
+    account = provider.name + ":" + claims.subject;
+    const auto tenant = snapshot->tenants.find(provider.tenant);
+    if (!provider.admit_unknown || tenant == snapshot->tenants.end() || tenant->second.disabled) return nullptr;
+    made = std::make_shared<Principal>();
+    made->id = account;
+    made->tenant = provider.tenant;
+    made->roles = {std::string(kUserRole)};
+    made->auth_method = "oidc";
+  }
+  for (const std::string& group : claims.groups) {
+    if (const auto team = provider.group_teams.find(group); team != provider.group_teams.end())
+      made->token_teams.push_back(team->second);
+    if (const auto role = provider.group_roles.find(group); role != provider.group_roles.end())
+      made->token_roles.push_back(role->second);
+  }
+  sort(made->token_teams);
+  sort(made->token_roles);
+  add_from_token(*made);
+  made->expires_at_s = claims.expires_at_s;
+  return made;
+}
+
+Identity::Judged Identity::judge_token(std::string_view token) {
+  const int64_t now_s = wall_.now_s();
+  const uint64_t directory_version = directory_.version(), keys_version = oidc_->version();
+  const Digest256 name = directory_.hash().hash("token", token);
+  Shard& shard = shards_[name.back() % shards_.size()];
+  {
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.tokens.find(name);
+    if (found != shard.tokens.end() && now_s < found->second.expires_at_s &&
+        found->second.directory_version == directory_version && found->second.keys_version == keys_version)
+      return {.who = found->second.who};
+  }
+  const auto claims = oidc_->verify(token, now_s);
+  if (!claims) return {.error = claims.error()};
+  Judged judged{.error = refused("the token is of nobody who is known here")};
+  judged.who = principal_of(*claims, judged.account);
+  if (judged.who == nullptr) return judged;
+  const std::lock_guard lock(shard.mutex);
+  if (shard.tokens.size() >= options_.max_tokens / shards_.size()) shard.tokens.clear();
+  shard.tokens.insert_or_assign(name, Token{judged.who, claims->expires_at_s, directory_version, keys_version});
+  return judged;
+}
+
+Identity::Judged Identity::judge_certificate(const ClientCertificate& certificate) {
+  Judged judged{.error = refused("the client certificate is of nobody who is known here")};
+  if (certificate.expires_at_s != 0 && wall_.now_s() >= certificate.expires_at_s) return judged;
+  const auto snapshot = directory_.snapshot();
+  std::vector<std::string> names = certificate.names;
+  names.push_back(certificate.subject);
+  for (const std::string& name : names) {
+    const auto found = snapshot->identities.find({"mtls", "", name});
+    if (found == snapshot->identities.end()) continue;
+    // A certificate that names two is of neither.
+    if (!judged.account.empty() && judged.account != found->second) return {.error = judged.error};
+    judged.account = found->second;
+  }
+  if (judged.account.empty()) return judged;
+  if (const PrincipalPtr recorded = snapshot->principal(judged.account, "mtls")) {
+    auto who = std::make_shared<Principal>(*recorded);
+    who->expires_at_s = certificate.expires_at_s;
+    judged.who = std::move(who);
+  }
+  return judged;
+}
+
+PrincipalPtr Identity::current(const Principal& principal) const {
+  const int64_t now_s = wall_.now_s();
+  const auto snapshot = directory_.snapshot();
+  if (principal.auth_method == "api_key") {
+    const auto found = snapshot->keys.find(principal.key_id);
+    return found != snapshot->keys.end() && found->second->valid_at(now_s) ? found->second->who : nullptr;
+  }
+  if (principal.expires_at_s != 0 && now_s >= principal.expires_at_s) return nullptr;
+  if (principal.kind == PrincipalKind::open) return std::make_shared<const Principal>(principal);
+  if (snapshot->principals.contains(principal.id)) {
+    const PrincipalPtr recorded = snapshot->principal(principal.id, principal.auth_method);
+    if (recorded == nullptr) return nullptr;
+    auto now = std::make_shared<Principal>(*recorded);
+    now->expires_at_s = principal.expires_at_s;
+    now->token_teams = principal.token_teams;  // these stay until the token ends
+    now->token_roles = principal.token_roles;
+    add_from_token(*now);
+    return now;
+  }
+  // Not in the directory: of a provider that admits such, into a tenant that is there.
+  const auto tenant = snapshot->tenants.find(principal.tenant);
+  const bool named = principal.id.find(':') != std::string::npos;
+  if (!named || tenant == snapshot->tenants.end() || tenant->second.disabled) return nullptr;
+  return std::make_shared<const Principal>(principal);
+}
+
+}  // namespace redoubt

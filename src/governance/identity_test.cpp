@@ -1,0 +1,398 @@
+#include "governance/identity.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <set>
+#include <thread>
+
+#include "governance/directory_fixture.h"
+#include "governance/jwks_keeper.h"
+#include "token_signer.h"
+
+namespace redoubt {
+namespace {
+
+using test::TokenSigner;
+
+constexpr std::string_view kHere = "192.0.2.7";
+
+class IdentityTest : public test::DirectoryFixture {
+ protected:
+  void SetUp() override {
+    DirectoryFixture::SetUp();
+    identity_ = std::make_unique<Identity>(*directory_, nullptr, clock_, wall_);
+  }
+  Result<PrincipalPtr> by_key(std::string_view key, std::string_view from = kHere) {
+    return identity_->authenticate({.bearer = key, .source_address = from});
+  }
+  std::unique_ptr<Identity> identity_;
+};
+
+TEST_F(IdentityTest, AKeyIsItsPrincipalInEitherHeader) {
+  const auto bearer = by_key(first_.user);
+  ASSERT_TRUE(bearer) << bearer.error().message;
+  EXPECT_EQ((*bearer)->id, "first");
+  EXPECT_EQ((*bearer)->auth_method, "api_key");
+  const auto header = identity_->authenticate({.api_key = first_.user, .source_address = kHere});
+  ASSERT_TRUE(header);
+  EXPECT_EQ(*header, *bearer);  // made once for the key
+}
+
+TEST_F(IdentityTest, EveryOtherTextIsRefusedInTheSameWords) {
+  const auto expired = directory_->create_key(owner_, {.principal = "first", .expires_in_s = 1});
+  const auto revoked = directory_->create_key(owner_, {.principal = "first"});
+  ASSERT_TRUE(directory_->revoke_key(owner_, revoked->id));
+  wall_.advance_ms(1000);
+  std::vector<std::string> texts{
+      expired->text,     revoked->text, "x", std::string(1 << 20, 'k'), "rk_" + revoked->id + "_x",
+      first_.user + " ", "eyJ.x.y"};
+  for (size_t i = 0; i < first_.user.size(); ++i) {
+    texts.push_back(first_.user);
+    texts.back()[i] ^= 1;
+  }
+  std::set<std::string> words;
+  int from = 0;
+  for (const std::string& text : texts) {
+    const auto refused = by_key(text, "10.0.0." + std::to_string(from++));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::unauthenticated);
+    words.insert(refused.error().message);
+  }
+  EXPECT_EQ(words.size(), 1u);
+  EXPECT_EQ(identity_->authenticate({.source_address = kHere}).error().code, ErrorCode::unauthenticated);
+}
+
+TEST_F(IdentityTest, AWrongKeyIsNotRescuedByACertificate) {
+  ASSERT_TRUE(directory_->create_principal(
+      owner_, {.id = "pump", .kind = PrincipalKind::service, .fields = {.identities = {{{"mtls", "", "DNS:pump"}}}}}));
+  const ClientCertificate certificate{.subject = "CN=pump", .names = {"DNS:pump"}};
+  EXPECT_TRUE(identity_->authenticate({.certificate = &certificate, .source_address = kHere}));
+  EXPECT_FALSE(identity_->authenticate({.bearer = "wrong", .certificate = &certificate, .source_address = kHere}));
+}
+
+TEST_F(IdentityTest, ACertificateIsOfWhomTheDirectorySays) {
+  ASSERT_TRUE(directory_->create_principal(
+      owner_,
+      {.id = "pump",
+       .kind = PrincipalKind::service,
+       .fields = {.identities = {{{"mtls", "", "CN=pump,O=Works"}, {"mtls", "", "URI:spiffe://works/pump"}}}}}));
+  ASSERT_TRUE(
+      directory_->create_principal(owner_, {.id = "valve", .fields = {.identities = {{{"mtls", "", "DNS:valve"}}}}}));
+  const auto from = [&](ClientCertificate certificate) {
+    return identity_->authenticate({.certificate = &certificate, .source_address = kHere});
+  };
+  const int64_t later = wall_.now_s() + 10;
+  const auto subject = from({.subject = "CN=pump,O=Works", .expires_at_s = later});
+  ASSERT_TRUE(subject);
+  EXPECT_EQ((*subject)->id, "pump");
+  EXPECT_EQ((*subject)->auth_method, "mtls");
+  EXPECT_EQ((*subject)->expires_at_s, later);
+  EXPECT_TRUE(from({.subject = "CN=other", .names = {"URI:spiffe://works/pump"}}));
+  EXPECT_FALSE(from({.subject = "CN=pump"}));
+  EXPECT_FALSE(from({.subject = "CN=pump,O=Works", .names = {"DNS:valve"}}));  // of two: of neither
+  wall_.advance_ms(10'000);
+  EXPECT_FALSE(from({.subject = "CN=pump,O=Works", .expires_at_s = later}));
+  EXPECT_EQ(identity_->current(**subject), nullptr);
+  ASSERT_TRUE(directory_->change_principal(owner_, "valve", {.disabled = true}));
+  EXPECT_FALSE(from({.subject = "x", .names = {"DNS:valve"}}));
+}
+
+TEST_F(IdentityTest, WhatIsRevokedOrChangedIsToldToPermitsUnderWay) {
+  const auto made = directory_->create_key(owner_, {.principal = "first"});
+  const PrincipalPtr who = *by_key(made->text);
+  EXPECT_EQ(identity_->current(*who), who);
+  const uint64_t before = identity_->version();
+  ASSERT_TRUE(directory_->change_principal(owner_, "first", {.roles = {{"user", "trader"}}}));
+  EXPECT_GT(identity_->version(), before);
+  EXPECT_TRUE(identity_->current(*who)->has_role("trader"));
+  ASSERT_TRUE(directory_->revoke_key(owner_, made->id));
+  EXPECT_EQ(identity_->current(*who), nullptr);
+}
+
+TEST_F(IdentityTest, GuessersAreLockedOutWithoutTheirNeighbours) {
+  const auto other = directory_->create_key(owner_, {.principal = "first"});
+  ASSERT_TRUE(by_key(first_.user));
+  ASSERT_TRUE(directory_->create_principal(owner_, {.id = "newcomer"}));
+  const auto newcomer = directory_->create_key(owner_, {.principal = "newcomer"});
+  Result<PrincipalPtr> last = by_key("guess");
+  for (int i = 0; i < 30; ++i) last = by_key("rk_" + other->id + "_" + std::to_string(i));
+  ASSERT_FALSE(last);
+  EXPECT_TRUE(by_key(first_.user));  // was here before the guessing
+  EXPECT_TRUE(by_key(other->text));  // as was its owner: a prefix locks nobody
+  EXPECT_TRUE(by_key(newcomer->text, "192.0.2.8"));
+  const auto waits = by_key(newcomer->text);
+  ASSERT_FALSE(waits);
+  EXPECT_EQ(waits.error().code, ErrorCode::overloaded);
+  EXPECT_EQ(retry_after_s(waits.error()), 60);
+  clock_.advance_ns(61'000'000'000);
+  ASSERT_TRUE(directory_->refresh());
+  EXPECT_TRUE(by_key(newcomer->text));
+}
+
+TEST_F(IdentityTest, NobodyNewComesInOnAnOldDirectory) {
+  EXPECT_TRUE(by_key(first_.user));
+  clock_.advance_ns(2'000'000'001);
+  const auto refused = by_key(first_.user);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_FALSE(identity_->fresh());
+  ASSERT_TRUE(directory_->refresh());
+  EXPECT_TRUE(by_key(first_.user));
+}
+
+TEST_F(IdentityTest, UseIsRemembered) {
+  ASSERT_TRUE(by_key(first_.user));
+  int used = 0;
+  for (const auto& [id, key] : directory_->snapshot()->keys) used += key->last_used_at_s->load() == wall_.now_s();
+  EXPECT_EQ(used, 1);
+}
+
+TEST_F(IdentityTest, ManyThreadsComeInWhileKeysComeAndGo) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> admitted{0}, wrong{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] {
+      while (!stop) {
+        const auto who = by_key(first_.user);
+        if (who && (*who)->id == "first")
+          ++admitted;
+        else
+          ++wrong;
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    const auto made = directory_->create_key(owner_, {.principal = "first"});
+    ASSERT_TRUE(by_key(made->text));
+    ASSERT_TRUE(directory_->revoke_key(owner_, made->id));
+    ASSERT_FALSE(by_key(made->text, "10.0.0." + std::to_string(i)));
+  }
+  stop = true;
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_GT(admitted, 0);
+  EXPECT_EQ(wrong, 0);
+}
+
+class TokenTest : public test::DirectoryFixture {
+ protected:
+  void SetUp() override {
+    DirectoryFixture::SetUp();
+    make({});
+  }
+  OidcProvider provider() const {
+    return {.name = "corp",
+            .issuer = "https://idp.example",
+            .audiences = {"redoubt"},
+            .jwks_url = "https://idp.example/jwks",
+            .admit_unknown = true,
+            .group_teams = {{"g-research", "research"}},
+            .group_roles = {{"g-traders", "trader"}}};
+  }
+  void make(std::optional<OidcProvider> other) {
+    identity_.reset();
+    verifier_ = OidcVerifier::create({other.value_or(provider())}).value();
+    verifier_->set_keys(0, JwkSet::parse(signer_.jwks()).value());
+    identity_ = std::make_unique<Identity>(*directory_, verifier_.get(), clock_, wall_);
+  }
+  Json claims() const {
+    return {{"iss", "https://idp.example"},
+            {"aud", "redoubt"},
+            {"sub", "alice"},
+            {"exp", wall_.now_s() + 100},
+            {"iat", wall_.now_s()}};
+  }
+  Json claims_with(const char* name, const Json& value) const {
+    Json changed = claims();
+    if (value.is_null())
+      changed.erase(name);
+    else
+      changed[name] = value;
+    return changed;
+  }
+  Result<PrincipalPtr> by_token(const std::string& token) {
+    return identity_->authenticate(
+        {.bearer = token,
+         .source_address = "10.1." + std::to_string(from_ / 200) + "." + std::to_string(from_++ % 200)});
+  }
+  Result<PrincipalPtr> by_claims(const Json& claims) { return by_token(signer_.token(claims)); }
+
+  int from_ = 0;
+  TokenSigner signer_{SignatureAlgorithm::es256};
+  std::unique_ptr<OidcVerifier> verifier_;
+  std::unique_ptr<Identity> identity_;
+};
+
+TEST_F(TokenTest, AProvidersUserComesInWithItsGroups) {
+  Json full = claims();
+  full["groups"] = Json::array({"g-research", "g-traders", "g-other", 7});
+  const auto who = by_claims(full);
+  ASSERT_TRUE(who) << who.error().message;
+  EXPECT_EQ((*who)->id, "corp:alice");
+  EXPECT_EQ((*who)->tenant, "default");
+  EXPECT_EQ((*who)->auth_method, "oidc");
+  EXPECT_THAT((*who)->teams, testing::ElementsAre("research"));
+  EXPECT_THAT((*who)->roles, testing::ElementsAre("trader", "user"));
+  EXPECT_EQ((*who)->expires_at_s, wall_.now_s() + 160);
+}
+
+TEST_F(TokenTest, AUserOfTheDirectoryIsTheDirectorys) {
+  ASSERT_TRUE(directory_->create_tenant(owner_, "acme", {}));
+  ASSERT_TRUE(directory_->create_principal(
+      owner_, {.id = "alice",
+               .tenant = "acme",
+               .fields = {.roles = {{"user", "lead"}}, .identities = {{{"oidc", "https://idp.example", "alice"}}}}}));
+  Json full = claims();
+  full["groups"] = Json::array({"g-traders"});
+  const auto who = by_claims(full);
+  ASSERT_TRUE(who) << who.error().message;
+  EXPECT_EQ((*who)->id, "alice");
+  EXPECT_EQ((*who)->tenant, "acme");
+  EXPECT_THAT((*who)->roles, testing::ElementsAre("lead", "trader", "user"));
+  // A role that is taken away is gone from permits under way; what the token gave stays.
+  ASSERT_TRUE(directory_->change_principal(owner_, "alice", {.roles = {{"user"}}}));
+  EXPECT_THAT(identity_->current(**who)->roles, testing::ElementsAre("trader", "user"));
+  ASSERT_TRUE(directory_->change_principal(owner_, "alice", {.disabled = true}));
+  EXPECT_EQ(identity_->current(**who), nullptr);
+  EXPECT_FALSE(by_claims(full));  // although its token is remembered
+}
+
+TEST_F(TokenTest, StrangersComeInOnlyWhereThatIsSaid) {
+  EXPECT_TRUE(by_claims(claims()));
+  OidcProvider strict = provider();
+  strict.admit_unknown = false;
+  make(strict);
+  EXPECT_FALSE(by_claims(claims()));
+}
+
+TEST_F(TokenTest, EachClaimIsChecked) {
+  const int64_t now_s = wall_.now_s();
+  const std::pair<const char*, Json> bad[] = {{"iss", "https://other.example"},
+                                              {"iss", nullptr},
+                                              {"iss", 5},
+                                              {"aud", "other"},
+                                              {"aud", nullptr},
+                                              {"aud", Json::array({"a", "b"})},
+                                              {"exp", now_s - 61},
+                                              {"exp", nullptr},
+                                              {"exp", "soon"},
+                                              {"exp", -5},
+                                              {"exp", 1e300},
+                                              {"nbf", now_s + 61},
+                                              {"iat", now_s + 61},
+                                              {"nbf", "x"},
+                                              {"sub", nullptr},
+                                              {"sub", ""},
+                                              {"sub", 5},
+                                              {"sub", std::string(300, 'a')},
+                                              {"sub", "a\nb"}};
+  for (const auto& [name, value] : bad) EXPECT_FALSE(by_claims(claims_with(name, value))) << name << " " << value;
+  const std::pair<const char*, Json> good[] = {{"aud", Json::array({"other", "redoubt"})},
+                                               {"exp", now_s - 59},
+                                               {"nbf", now_s + 59},
+                                               {"iat", now_s + 59},
+                                               {"exp", now_s + 0.5},
+                                               {"groups", "no list"}};
+  for (const auto& [name, value] : good) EXPECT_TRUE(by_claims(claims_with(name, value))) << name << " " << value;
+}
+
+TEST_F(TokenTest, OtherSignersAlgorithmsAndTypesAreRefused) {
+  EXPECT_FALSE(by_token(TokenSigner(SignatureAlgorithm::es256).token(claims())));
+  EXPECT_FALSE(by_token(TokenSigner(SignatureAlgorithm::rs256).token(claims())));
+  EXPECT_FALSE(
+      by_token(signer_.sign(Json{{"alg", "ES256"}, {"kid", "k1"}, {"typ", "logout+jwt"}}, dump_json(claims()))));
+  EXPECT_TRUE(by_token(signer_.sign(Json{{"alg", "ES256"}, {"kid", "k1"}, {"typ", "at+JWT"}}, dump_json(claims()))));
+  OidcProvider pinned = provider();
+  pinned.algorithms = {SignatureAlgorithm::rs256};
+  make(pinned);
+  EXPECT_FALSE(by_claims(claims()));
+}
+
+TEST_F(TokenTest, ARememberedTokenEndsWithItsTimeAndItsKey) {
+  const std::string token = signer_.token(claims());
+  EXPECT_TRUE(by_token(token));
+  EXPECT_TRUE(by_token(token));
+  const auto who = *by_token(token);
+  verifier_->set_keys(0, JwkSet::parse(TokenSigner(SignatureAlgorithm::es256).jwks()).value());
+  EXPECT_FALSE(by_token(token));
+  verifier_->set_keys(0, JwkSet::parse(signer_.jwks()).value());
+  EXPECT_TRUE(by_token(token));
+  wall_.advance_ms(160'000);
+  EXPECT_FALSE(by_token(token));
+  EXPECT_EQ(identity_->current(*who), nullptr);
+}
+
+TEST_F(TokenTest, ConfigurationThatWouldOpenADoorIsRefused) {
+  const auto refused = [&](const std::function<void(OidcProvider&)>& change) {
+    OidcProvider bad = provider();
+    change(bad);
+    return !OidcVerifier::create({bad});
+  };
+  EXPECT_TRUE(refused([](auto& p) { p.audiences.clear(); }));
+  EXPECT_TRUE(refused([](auto& p) { p.audiences = {""}; }));
+  EXPECT_TRUE(refused([](auto& p) { p.issuer.clear(); }));
+  EXPECT_TRUE(refused([](auto& p) { p.algorithms.clear(); }));
+  EXPECT_TRUE(refused([](auto& p) { p.clock_skew_s = 3600; }));
+  EXPECT_TRUE(refused([](auto& p) { p.group_roles = {{"g", "audit_admin"}}; }));
+  EXPECT_TRUE(refused([](auto& p) { p.jwks_file = "both"; }));
+  EXPECT_FALSE(OidcVerifier::create({provider(), provider()}));
+}
+
+TEST_F(TokenTest, KeysAreReadFromAFileWhenItChanges) {
+  const auto path = files_.folder() / "jwks.json";
+  OidcProvider from_file = provider();
+  from_file.jwks_url.clear();
+  from_file.jwks_file = path.string();
+  identity_.reset();
+  verifier_ = OidcVerifier::create({from_file}).value();
+  JwksKeeper keeper(*verifier_, {.look_ms = 0}, clock_);
+  identity_ = std::make_unique<Identity>(*directory_, verifier_.get(), clock_, wall_);
+  EXPECT_EQ(by_claims(claims()).error().code, ErrorCode::unavailable);
+  std::ofstream(path) << signer_.jwks();
+  keeper.look();
+  EXPECT_TRUE(by_claims(claims()));
+  std::ofstream(path) << "broken";
+  keeper.look();
+  EXPECT_TRUE(by_claims(claims()));  // the keys that were there stay
+}
+
+TEST_F(TokenTest, KeysAreFetchedAgainWhenATokenNamesAnUnknownOneButNotTooOften) {
+  int fetches = 0;
+  std::string served = TokenSigner(SignatureAlgorithm::es256, "old").jwks();
+  const auto fetch = [&](const std::string& url) -> Result<std::string> {
+    EXPECT_EQ(url, "https://idp.example/jwks");
+    ++fetches;
+    return served;
+  };
+  JwksKeeper keeper(*verifier_, {.fetch = fetch, .look_ms = 0, .fetch_s = 300, .at_once_s = 10}, clock_);
+  EXPECT_EQ(fetches, 1);
+  const auto later = [&](int64_t seconds) {
+    clock_.advance_ns(seconds * 1'000'000'000);
+    ASSERT_TRUE(directory_->refresh());
+    keeper.look();
+  };
+  later(20);
+  EXPECT_EQ(fetches, 1);
+  served = signer_.jwks();
+  EXPECT_FALSE(by_claims(claims()));
+  later(1);
+  EXPECT_EQ(fetches, 2);
+  EXPECT_TRUE(by_claims(claims()));
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_FALSE(by_token(TokenSigner(SignatureAlgorithm::es256, "forged").token(claims())));
+    later(1);
+  }
+  EXPECT_EQ(fetches, 2);  // ten seconds are not over
+  later(6);
+  EXPECT_EQ(fetches, 3);
+  later(299);
+  EXPECT_EQ(fetches, 3);
+  later(1);
+  EXPECT_EQ(fetches, 4);
+}
+
+}  // namespace
+}  // namespace redoubt

@@ -1,0 +1,56 @@
+// Keeps the providers' keys: reads their files when they change, fetches them from peers every few minutes, and at once
+// when a token names a key that is not known (a provider rotated), though not more often than every ten seconds, so
+// that nobody's forged tokens make us a nuisance to the provider. Keys that are there stay when a new set cannot be
+// had.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "core/clock.h"
+#include "governance/oidc.h"
+
+namespace redoubt {
+
+struct JwksKeeperOptions {
+  // GET of a URL: the body, at most 256 KB. The connection to a named peer is the caller's affair.
+  std::function<Result<std::string>(const std::string& url)> fetch;
+  int look_ms = 1000;      // from one look at files and at unknown keys to the next; 0: no thread (tests)
+  int64_t fetch_s = 300;   // from one fetch to the next
+  int64_t at_once_s = 10;  // at least so long from one fetch to the next, whatever happens
+};
+
+class JwksKeeper {
+ public:
+  // Looks once before it returns, so that files are loaded; what cannot be had is logged and tried again.
+  JwksKeeper(OidcVerifier& verifier, JwksKeeperOptions options, const Clock& clock);
+  ~JwksKeeper();
+  void look();  // one round, on this thread
+
+ private:
+  struct Source {
+    std::string seen;           // a file's time and size when it was read last
+    int64_t fetched_s = -1;     // when a fetch was tried last
+    uint64_t unknown_keys = 0;  // at that time
+    bool failing = false;
+  };
+  void look_at_file(size_t provider, Source& source);
+  void look_at_url(size_t provider, Source& source);
+  void take(size_t provider, Source& source, const Result<std::string>& text);
+
+  OidcVerifier& verifier_;
+  JwksKeeperOptions options_;
+  const Clock& clock_;
+  std::mutex looking_;
+  std::map<size_t, Source> sources_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool end_ = false;
+  std::thread thread_;
+};
+
+}  // namespace redoubt
