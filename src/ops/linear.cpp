@@ -73,8 +73,9 @@ int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) 
   // are bound by memory, and a chunk of many reads all of their activations.
   const int64_t by_work =
       std::min((int64_t{1} << 18) / cols, (int64_t{1} << 28) / (cols * std::max<int64_t>(tokens, 1)));
-  const int64_t by_share = rows / (4 * threads);
-  return std::max(std::min(by_work, by_share) / (2 * kRowGroup), int64_t{1}) * (2 * kRowGroup);
+  const int64_t by_share = rows / (4 * threads), rows_at_once = 4 * kRowGroup;  // as many as a kernel takes
+  const int64_t least = by_share < rows_at_once ? 2 * kRowGroup : rows_at_once;
+  return std::max(std::min(by_work, by_share) / least, int64_t{1}) * least;
 }
 
 LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32_t* columns) {

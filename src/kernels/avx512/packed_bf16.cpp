@@ -150,38 +150,59 @@ void panel_tile(const PackedLinearArgs& args, const unsigned char* w, int64_t gr
 }
 
 template <int Groups, bool Scaled>
+void panel_step(const PackedLinearArgs& args, const unsigned char* w, int64_t group_stride, int64_t row, int64_t column,
+                int64_t columns, int64_t token, int64_t tokens, float* acc) {
+  switch (tokens) {
+    case 1:
+      return panel_tile<Groups, 1, Scaled>(args, w, group_stride, row, column, columns, token, acc);
+    case 2:
+      return panel_tile<Groups, 2, Scaled>(args, w, group_stride, row, column, columns, token, acc);
+    case 3:
+      return panel_tile<Groups, 3, Scaled>(args, w, group_stride, row, column, columns, token, acc);
+    case 4:
+      return panel_tile<Groups, 4, Scaled>(args, w, group_stride, row, column, columns, token, acc);
+    case 5:
+      return panel_tile<Groups, 5, Scaled>(args, w, group_stride, row, column, columns, token, acc);
+    default:
+      return panel_tile<Groups, 6, Scaled>(args, w, group_stride, row, column, columns, token, acc);
+  }
+}
+
+// A stretch of columns at a time, for all tokens. The next stretch of e4m3 is asked for meanwhile, some lines with
+// every tile; bf16 is read by the tiles themselves, in an order that the processor foresees.
+template <int Groups, bool Scaled>
 void panel_rows(const PackedLinearArgs& args, int64_t row) {
+  constexpr int64_t kTile = 6;
   auto* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) / 64 * 64);
-  constexpr int64_t kTokens = 64;  // whose sums fit beside the panel
-  float* acc = reinterpret_cast<float*>(memory + 4 * kPairs * 64);
-  const int64_t stretch = Scaled ? kScaleBlock : 256;
-  for (int64_t base = 0; base < args.tokens; base += kTokens) {
-    const int64_t tokens = args.tokens - base < kTokens ? args.tokens - base : kTokens;
-    memset(acc, 0, static_cast<size_t>(tokens * 64) * sizeof(float));
-    for (int64_t column = 0; column < args.w.cols; column += stretch) {
-      const int64_t columns = args.w.cols - column < stretch ? args.w.cols - column : stretch;
-      const unsigned char* w = args.w.data + row / 16 * args.w.group_bytes + column * 32;
-      int64_t group_stride = args.w.group_bytes;
-      if (Scaled) {
-        spell_out<Groups>(args, row, column, columns, memory);
-        w = memory;
-        group_stride = kPairs * 64;
-      }
-      int64_t t = 0;
-      for (; t + 6 <= tokens; t += 6) {
-        panel_tile<Groups, 6, Scaled>(args, w, group_stride, row, column, columns, base + t, acc + t * 64);
-      }
-      for (; t + 2 <= tokens; t += 2) {
-        panel_tile<Groups, 2, Scaled>(args, w, group_stride, row, column, columns, base + t, acc + t * 64);
-      }
-      for (; t < tokens; ++t) {
-        panel_tile<Groups, 1, Scaled>(args, w, group_stride, row, column, columns, base + t, acc + t * 64);
-      }
+  float* acc = reinterpret_cast<float*>(memory + 4 * kPairs * 64);  // [tokens][4][16]
+  memset(acc, 0, static_cast<size_t>(args.tokens * 64) * sizeof(float));
+  constexpr int64_t kColumnBytes = Scaled ? 16 : 32;  // of a group's rows
+  const int64_t stretch = Scaled ? kScaleBlock : 256, tiles = (args.tokens + kTile - 1) / kTile;
+  const unsigned char* group = args.w.data + row / 16 * args.w.group_bytes;
+  for (int64_t column = 0; column < args.w.cols; column += stretch) {
+    const int64_t columns = args.w.cols - column < stretch ? args.w.cols - column : stretch;
+    const bool last = column + columns == args.w.cols;
+    const unsigned char* w = group + column * kColumnBytes;
+    const unsigned char* next = last ? group + Groups * args.w.group_bytes : w + columns * kColumnBytes;
+    const int64_t next_bytes = Scaled ? stretch * kColumnBytes : 0, share = (next_bytes / 64 + tiles - 1) / tiles * 64;
+    int64_t group_stride = args.w.group_bytes, asked = 0;
+    if (Scaled) {
+      spell_out<Groups>(args, row, column, columns, memory);
+      w = memory;
+      group_stride = kPairs * 64;
     }
-    for (int64_t t = 0; t < tokens; ++t) {
-      for (int g = 0; g < Groups; ++g) {
-        if (row + 16 * g < args.row_end) store_rows(args, row + 16 * g, base + t, v_load(acc + (t * 4 + g) * 16));
+    for (int64_t t = 0, n; t < args.tokens; t += n) {
+      const int64_t left = args.tokens - t;
+      n = left >= 2 * kTile || left == kTile ? kTile : left > kTile ? (left + 1) / 2 : left;
+      for (int64_t end = asked + share < next_bytes ? asked + share : next_bytes; asked < end; asked += 64) {
+        for (int g = 0; g < Groups; ++g) __builtin_prefetch(next + g * args.w.group_bytes + asked, 0, 2);
       }
+      panel_step<Groups, Scaled>(args, w, group_stride, row, column, columns, t, n, acc + t * 64);
+    }
+  }
+  for (int64_t t = 0; t < args.tokens; ++t) {
+    for (int g = 0; g < Groups; ++g) {
+      if (row + 16 * g < args.row_end) store_rows(args, row + 16 * g, t, v_load(acc + (t * 4 + g) * 16));
     }
   }
 }
@@ -209,7 +230,13 @@ void linear_rows(const PackedLinearArgs& args, int64_t row) {
 void packed_linear_bf16(const PackedLinearArgs& args) {
   int64_t row = args.row_begin;
   for (; row + 48 < args.row_end; row += 64) linear_rows<4>(args, row);
-  for (; row < args.row_end; row += 16) linear_rows<1>(args, row);
+  if (row + 32 < args.row_end) {
+    linear_rows<3>(args, row);
+  } else if (row + 16 < args.row_end) {
+    linear_rows<2>(args, row);
+  } else if (row < args.row_end) {
+    linear_rows<1>(args, row);
+  }
 }
 
 }  // namespace redoubt::avx512
