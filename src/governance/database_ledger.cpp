@@ -1,0 +1,233 @@
+#include "governance/database_ledger.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <numeric>
+#include <random>
+
+#include "storage/migration.h"
+
+namespace redoubt {
+namespace {
+
+constexpr std::string_view kArea = "quota";
+constexpr std::array<Migration, 1> kMigrations{{{1, "counters", R"sql(
+CREATE TABLE quota_counters (
+  counter TEXT NOT NULL, period BIGINT NOT NULL, settled BIGINT NOT NULL,
+  PRIMARY KEY (counter, period));
+CREATE TABLE quota_leases (
+  counter TEXT NOT NULL, period BIGINT NOT NULL, node TEXT NOT NULL, process TEXT NOT NULL,
+  granted BIGINT NOT NULL, mark BIGINT NOT NULL, number BIGINT NOT NULL, ends_ms BIGINT NOT NULL,
+  PRIMARY KEY (counter, period, node));
+CREATE TABLE quota_window (
+  counter TEXT NOT NULL, second_ms BIGINT NOT NULL, amount BIGINT NOT NULL,
+  PRIMARY KEY (counter, second_ms));
+CREATE TABLE quota_nodes (node TEXT PRIMARY KEY, seen_ms BIGINT NOT NULL)
+)sql"}}};
+
+int64_t to_second(int64_t ms) { return (ms + 999) / 1000 * 1000; }  // up: it must not leave the window too early
+
+std::string new_process() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+// One counter while its row is locked.
+class Counter {
+ public:
+  Counter(Transaction& tx, const QuotaKey& key, LimitWindow window) : tx_(tx), key_(key), window_(window) {}
+
+  Status lock() {
+    REDOUBT_CHECK(
+        tx_.execute("INSERT INTO quota_counters (counter, period, settled) VALUES (?, ?, 0) ON CONFLICT (counter, "
+                    "period) DO NOTHING",
+                    key_.counter, key_.period));
+    REDOUBT_TRY(const auto row,
+                tx_.row<int64_t>("SELECT settled FROM quota_counters WHERE counter = ? AND period = ? FOR UPDATE",
+                                 key_.counter, key_.period));
+    if (!row) return Error{ErrorCode::internal, "quota: a counter's row is gone", {}};
+    settled_ = was_settled_ = std::get<0>(*row);
+    return ok();
+  }
+
+  Status settle(int64_t amount, int64_t when_ms) {
+    if (amount == 0 || window_ == LimitWindow::level) return ok();
+    if (window_ != LimitWindow::minute) return settled_ += amount, ok();
+    REDOUBT_CHECK(
+        tx_.execute("INSERT INTO quota_window (counter, second_ms, amount) VALUES (?, ?, ?) "
+                    "ON CONFLICT (counter, second_ms) DO UPDATE SET amount = quota_window.amount + excluded.amount",
+                    key_.counter, to_second(when_ms), amount));
+    return ok();
+  }
+
+  Result<int64_t> settled(int64_t now_ms, std::vector<std::pair<int64_t, int64_t>>& in_window) {
+    if (window_ != LimitWindow::minute) return settled_;
+    REDOUBT_CHECK(
+        tx_.execute("DELETE FROM quota_window WHERE counter = ? AND second_ms <= ?", key_.counter, now_ms - kMinuteMs));
+    REDOUBT_TRY(const auto rows,
+                tx_.rows<int64_t, int64_t>(
+                    "SELECT second_ms, amount FROM quota_window WHERE counter = ? ORDER BY second_ms", key_.counter));
+    int64_t sum = 0;
+    for (const auto& [second, amount] : rows) {
+      in_window.emplace_back(second, amount);
+      sum += amount;
+    }
+    return sum;
+  }
+
+  Status save() {
+    if (settled_ == was_settled_) return ok();
+    REDOUBT_CHECK(tx_.execute("UPDATE quota_counters SET settled = ? WHERE counter = ? AND period = ?", settled_,
+                              key_.counter, key_.period));
+    return ok();
+  }
+
+  Status drop_lease(const std::string& node) {
+    REDOUBT_CHECK(tx_.execute("DELETE FROM quota_leases WHERE counter = ? AND period = ? AND node = ?", key_.counter,
+                              key_.period, node));
+    return ok();
+  }
+
+ private:
+  Transaction& tx_;
+  const QuotaKey& key_;
+  LimitWindow window_;
+  int64_t settled_ = 0, was_settled_ = 0;
+};
+
+// What is granted and marked, of `allowed` that others and the past have left. With several nodes each takes a part of
+// what is there, so that all can begin; what is under way stays covered whatever the cap has become.
+void divide(const QuotaReport& report, int64_t allowed, int64_t nodes, QuotaAnswer& answer) {
+  const int64_t room = std::max<int64_t>(0, allowed - report.handed);
+  const int64_t wanted = report.least + report.ahead;
+  const int64_t part = nodes <= 1 ? room : room / (2 * nodes);
+  answer.granted = report.handed + std::min(room, std::max(wanted, part));
+  answer.mark = std::min(answer.granted, report.handed + wanted);
+}
+
+}  // namespace
+
+Status prepare_quota_tables(Database& database, const WallClock& clock) {
+  return migrate(database, kArea, kMigrations, clock);
+}
+
+DatabaseLedger::DatabaseLedger(Database& database, std::string node)
+    : database_(database), node_(std::move(node)), process_(new_process()) {}
+
+Result<int64_t> DatabaseLedger::count_nodes(Transaction& tx, int64_t now_ms) const {
+  REDOUBT_TRY(const auto seen, tx.rows<std::string, int64_t>("SELECT node, seen_ms FROM quota_nodes"));
+  int64_t nodes = 1;
+  bool told = false;
+  for (const auto& [node, seen_ms] : seen) {
+    if (node == node_) {
+      told = now_ms >= seen_ms && now_ms - seen_ms < kLeaseMs / 10;
+    } else {
+      nodes += now_ms - seen_ms < kLeaseMs ? 1 : 0;
+    }
+  }
+  if (told) return nodes;
+  REDOUBT_CHECK(
+      tx.execute("INSERT INTO quota_nodes (node, seen_ms) VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET seen_ms = "
+                 "excluded.seen_ms",
+                 node_, now_ms));
+  return nodes;
+}
+
+Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaReport& report, int64_t nodes,
+                                               int64_t now_ms) const {
+  Counter counter(tx, report.key, report.window);
+  REDOUBT_CHECK(counter.lock());
+  REDOUBT_TRY(
+      const auto rows,
+      tx.rows<std::string, std::string, int64_t, int64_t, int64_t, int64_t>(
+          "SELECT node, process, granted, mark, number, ends_ms FROM quota_leases WHERE counter = ? AND period = ?",
+          report.key.counter, report.key.period));
+  int64_t of_others = 0;
+  std::optional<int64_t> own_number;
+  for (const auto& [node, process, granted, mark, number, ends_ms] : rows) {
+    if (node == node_ && process == process_) {
+      own_number = number;
+    } else if (node == node_ || ends_ms + kLeaseMarginMs <= now_ms) {
+      REDOUBT_CHECK(counter.settle(mark, std::min(ends_ms, now_ms)));
+      REDOUBT_CHECK(counter.drop_lease(node));
+    } else {
+      of_others += granted;
+    }
+  }
+
+  const bool is_recorded = own_number == report.number + 1;  // it was made before, and had been done
+  const bool is_lost = !own_number && report.number > 0;     // settled at its mark by another node
+  if (is_lost) {
+    // What was under way then is covered by the new lease, so the mark had it too much. In a minute's window it stays.
+    if (report.window != LimitWindow::minute) REDOUBT_CHECK(counter.settle(report.used - report.mark, now_ms));
+  } else if (!is_recorded) {
+    REDOUBT_CHECK(counter.settle(report.used, now_ms));
+  }
+
+  QuotaAnswer answer;
+  REDOUBT_TRY(const int64_t settled, counter.settled(now_ms, answer.in_window));
+  REDOUBT_CHECK(counter.save());
+  const int64_t allowed = report.cap - settled - of_others;
+  if (report.close) {
+    answer.free = std::max<int64_t>(0, allowed);
+    REDOUBT_CHECK(counter.drop_lease(node_));
+    return answer;
+  }
+  divide(report, allowed, nodes, answer);
+  answer.free = std::max<int64_t>(0, allowed - answer.granted);
+  answer.number = report.number + 1;
+  REDOUBT_CHECK(tx.execute(
+      "INSERT INTO quota_leases (counter, period, node, process, granted, mark, number, ends_ms) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (counter, period, node) DO UPDATE SET process = excluded.process, "
+      "granted = excluded.granted, mark = excluded.mark, number = excluded.number, ends_ms = excluded.ends_ms",
+      report.key.counter, report.key.period, node_, process_, answer.granted, answer.mark, answer.number,
+      now_ms + kLeaseMs));
+  return answer;
+}
+
+Result<std::vector<QuotaAnswer>> DatabaseLedger::report(std::span<const QuotaReport> reports, int64_t now_ms) {
+  // Counters are locked in one order, or two nodes could wait for each other.
+  std::vector<size_t> order(reports.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::sort(order, {}, [&](size_t i) { return reports[i].key; });
+  return database_.write_row_locks([&](Transaction& tx) -> Result<std::vector<QuotaAnswer>> {
+    REDOUBT_TRY(const int64_t nodes, count_nodes(tx, now_ms));
+    std::vector<QuotaAnswer> answers(reports.size());
+    for (const size_t i : order) {
+      REDOUBT_TRY(answers[i], report_one(tx, reports[i], nodes, now_ms));
+    }
+    return answers;
+  });
+}
+
+Result<std::vector<QuotaStanding>> DatabaseLedger::standings(const std::string& prefix, int64_t now_ms) {
+  return database_.read([&](Transaction& tx) -> Result<std::vector<QuotaStanding>> {
+    std::map<QuotaKey, QuotaStanding> found;
+    const auto at = [&](const std::string& counter, int64_t period) -> QuotaStanding& {
+      QuotaStanding& standing = found[{counter, period}];
+      standing.key = {counter, period};
+      return standing;
+    };
+    REDOUBT_TRY(const auto counters,
+                tx.rows<std::string, int64_t, int64_t>("SELECT counter, period, settled FROM quota_counters"));
+    for (const auto& [counter, period, settled] : counters)
+      if (counter.starts_with(prefix)) at(counter, period).settled += settled;
+    REDOUBT_TRY(const auto window,
+                tx.rows<std::string, int64_t>("SELECT counter, amount FROM quota_window WHERE second_ms > ?",
+                                              now_ms - kMinuteMs));
+    for (const auto& [counter, amount] : window)
+      if (counter.starts_with(prefix)) at(counter, 0).settled += amount;
+    REDOUBT_TRY(const auto leases,
+                tx.rows<std::string, int64_t, int64_t>("SELECT counter, period, granted FROM quota_leases"));
+    for (const auto& [counter, period, granted] : leases)
+      if (counter.starts_with(prefix)) at(counter, period).reserved += granted;
+    std::vector<QuotaStanding> standings;
+    for (auto& [key, standing] : found) standings.push_back(std::move(standing));
+    return standings;
+  });
+}
+
+}  // namespace redoubt

@@ -1,0 +1,115 @@
+// The inside of Limits: counters, what is handed out of them, and the thread that speaks to the ledger.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "governance/limit_counter.h"
+#include "governance/limit_index.h"
+#include "governance/limits.h"
+#include "governance/quota_ledger.h"
+
+namespace redoubt {
+
+class Limits::Impl {
+ public:
+  struct Item {
+    std::shared_ptr<LimitCounter> counter;
+    int64_t handed = 0, used = 0;  // of the counter's unit
+  };
+  struct Holding {  // of one request; under the limits' lock
+    std::vector<Item> items;
+    ModelPrice price;
+    int64_t prompt = 0, answer = 0;  // answer: of each choice, granted so far
+    int64_t most_answer = Reservation::kUnlimited;
+    int choices = 1;
+    bool may_think = true, bounds_thinking = false;
+  };
+  struct Bounds {
+    int64_t most_answer = Reservation::kUnlimited, most_thinking = Reservation::kUnlimited;
+    double share_weight = 1;
+    RateStates rates;
+  };
+
+  Impl(QuotaLedger& ledger, LimitsOptions options, const Clock& clock, const WallClock& wall);
+  void start();
+  void stop();
+  void set_rules(LimitRules rules);
+
+  std::optional<LimitRefusal> reserve(const LimitRequest& request, Holding& holding, Bounds& bounds);
+  Reservation::Granted granted(const Holding& holding) const;
+  void settle(Holding& holding, const UseAmounts& actual);
+  void refund(Holding& holding);
+  void queue_extension(std::shared_ptr<Holding> holding, Reservation::Granted used, Reservation::OnExtended answer);
+  void watch(const std::shared_ptr<Holding>& holding, std::function<void(const std::string&)> on_lost);
+  LimitsStats stats() const;
+  Status sync_now();
+
+ private:
+  struct Extension {
+    std::weak_ptr<Holding> holding;
+    Reservation::Granted used;
+    Reservation::OnExtended answer;
+    int rounds = 0;
+  };
+
+  struct Watched {
+    std::weak_ptr<Holding> holding;
+    std::function<void(const std::string&)> on_lost;
+  };
+
+  // limits.cpp; all under the lock
+  static UseAmounts use_of(const Holding& holding, int64_t answer);
+  static int64_t more_for(const Item& item, const Holding& holding, int64_t answer);
+  static Reservation::Granted granted_locked(const Holding& holding);
+  int64_t affordable(const Holding& holding, int64_t from, int64_t most, int64_t now_ns) const;
+  void hand_out(Holding& holding, int64_t answer, int64_t now_ns);
+  LimitRefusal refuse(const Item& item, const Holding& holding, int64_t answer) const;
+  LimitRefusal unavailable(const Item& item) const;
+  LimitRefusal count_refusal(LimitRefusal refusal);
+  RateStates rates_of(const Holding& holding) const;
+  void note_used(Holding& holding, Reservation::Granted used);
+  void extend_waiting(std::vector<std::function<void()>>& answers);
+
+  // limits_sync.cpp
+  std::optional<LimitRefusal> find_counters(const LimitRequest& request, Holding& holding, Bounds& bounds);
+  const CalendarPeriods& periods_of(const std::string& time_zone, int64_t now_ms);
+  std::shared_ptr<LimitCounter> counter_of(const LimitIndex::Met& met, const CalendarPeriods& periods);
+  void find_lost(std::vector<std::function<void()>>& answers);
+  bool ledger_is_away() const;
+  void wake_thread();
+  void run();
+  std::vector<std::shared_ptr<LimitCounter>> due(bool all) const;
+  Status report(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<LimitCounter>>& counters);
+
+  QuotaLedger& ledger_;
+  const LimitsOptions options_;
+  const Clock& clock_;
+  const WallClock& wall_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // a report came back
+  std::condition_variable wake_;     // for the thread
+  bool woken_ = false, stopping_ = false;
+  std::shared_ptr<const LimitIndex> index_;
+  std::map<std::string, CalendarPeriods> periods_;  // by time zone
+  std::map<QuotaKey, std::shared_ptr<LimitCounter>> counters_;
+  std::vector<Extension> extensions_;
+  std::vector<Watched> watched_;
+  size_t watched_limit_ = 64;  // beyond it those that ended are swept out
+  LimitsStats stats_;
+  int64_t failed_ns_ = 0;  // when the ledger last failed; 0: it answers
+  uint64_t syncs_wanted_ = 0, syncs_done_ = 0;
+  Status last_sync_ = ok();
+  std::thread thread_;
+};
+
+}  // namespace redoubt

@@ -1,0 +1,406 @@
+#include "governance/limits.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <random>
+#include <thread>
+
+#include "governance/limit_calendar.h"
+#include "governance/limit_counter.h"
+#include "governance/limit_index.h"
+#include "governance/limits_fixture.h"
+
+namespace redoubt {
+namespace {
+
+using test::Node;
+using test::of_tenant;
+using test::person;
+using test::rules_of;
+
+TEST(LimitCalendar, DaysAndMonthsFollowTheZone) {
+  const int64_t noon_utc = 1'792'929'600'000;  // 2026-10-25 12:00 UTC, the day Berlin's clocks go back
+  const CalendarPeriods berlin = periods_at("Europe/Berlin", noon_utc);
+  EXPECT_EQ(berlin.day.id, 20261025);
+  EXPECT_EQ(berlin.day.end_ms - berlin.day.begin_ms, 25 * 3'600'000);
+  EXPECT_EQ(berlin.month.id, 202610);
+  EXPECT_EQ(berlin.month.end_ms - berlin.month.begin_ms, (31 * 24 + 1) * 3'600'000LL);
+  const CalendarPeriods shanghai = periods_at("Asia/Shanghai", noon_utc + 5 * 3'600'000);  // 01:00 there
+  EXPECT_EQ(shanghai.day.id, 20261026);
+  EXPECT_TRUE(shanghai.day.contains(noon_utc + 5 * 3'600'000));
+  EXPECT_EQ(shanghai.day.begin_ms, noon_utc + 4 * 3'600'000);
+  EXPECT_TRUE(is_time_zone("UTC") && is_time_zone("America/New_York"));
+  EXPECT_FALSE(is_time_zone("Mars/Olympus") || is_time_zone("") || is_time_zone("Europe/M\xc3\xbcnchen"));
+}
+
+TEST(LimitRule, NamesAndValues) {
+  for (int i = 0; i < kLimitKinds; ++i)
+    EXPECT_EQ(kind_of(kind_name(static_cast<LimitKind>(i))), static_cast<LimitKind>(i));
+  EXPECT_EQ(scope_of("team"), LimitScope::team);
+  EXPECT_EQ(kind_of("tokens_per_year"), std::nullopt);
+  EXPECT_FALSE(of_tenant(LimitKind::tokens_per_day, -1).validate());
+  EXPECT_FALSE((LimitRule{.subject = ""}).validate());
+  EXPECT_TRUE(of_tenant(LimitKind::tokens_per_day, 0).validate());
+  EXPECT_FALSE((TenantSetting{.time_zone = "Nowhere"}).validate());
+  EXPECT_FALSE((TenantSetting{.share_weight = 0}).validate());
+}
+
+TEST(LimitIndex, TheSubjectsOwnRuleGoesBeforeTheOneForEach) {
+  const LimitIndex index(rules_of({
+      {.scope = LimitScope::user, .subject = "*", .kind = LimitKind::tokens_per_day, .model = {}, .amount = 10},
+      {.scope = LimitScope::user, .subject = "north/ann", .kind = LimitKind::tokens_per_day, .model = {}, .amount = 20},
+      {.scope = LimitScope::user, .subject = "*", .kind = LimitKind::tokens_per_day, .model = "r1", .amount = 5},
+      {.scope = LimitScope::team,
+       .subject = "north/risk",
+       .kind = LimitKind::requests_per_minute,
+       .model = {},
+       .amount = 3},
+      {.scope = LimitScope::model, .subject = "r1", .kind = LimitKind::concurrent_streams, .model = {}, .amount = 2},
+  }));
+  const auto names = [&](const Principal& who, const std::string& model) {
+    std::vector<std::string> found;
+    for (const auto& met : index.limits_of(who, model))
+      found.push_back(met.limit + "=" + std::to_string(met.rule->amount));
+    return found;
+  };
+  EXPECT_THAT(names(person("ann"), "v3"), testing::ElementsAre("tokens_per_day of user north/ann=20"));
+  EXPECT_THAT(names(person("bob", "north", {"risk"}), "r1"),
+              testing::ElementsAre("requests_per_minute of team north/risk=3", "tokens_per_day of user north/bob=10",
+                                   "tokens_per_day of user north/bob for r1=5", "concurrent_streams of model r1=2"));
+  EXPECT_THAT(names(person("ann", "south"), "v3"), testing::ElementsAre("tokens_per_day of user south/ann=10"));
+}
+
+TEST(LimitIndex, MoneyIsRoundedUpAndExact) {
+  const ModelPrice price{.prompt = 550'000, .answer = 2'190'000};  // 0.55 and 2.19 for a million tokens
+  EXPECT_EQ(amount_of(LimitKind::money_per_day, {1'000'000, 1'000'000, 0}, price), 2'740'000);
+  EXPECT_EQ(amount_of(LimitKind::money_per_day, {1, 0, 0}, price), 1);
+  EXPECT_EQ(amount_of(LimitKind::money_per_day, {0, 0, 0}, price), 0);
+}
+
+class LimitsTest : public testing::TestWithParam<DatabaseKind> {
+ protected:
+  void SetUp() override {
+    if (!files_.available()) GTEST_SKIP() << files_.why_not();
+    reader_ = files_.open();
+    const Status made = prepare_quota_tables(*reader_, wall_);
+    ASSERT_TRUE(made) << made.error().message;
+  }
+  std::unique_ptr<Node> node(const std::string& name, const LimitRules& rules, LimitsOptions options = {}) {
+    auto made = std::make_unique<Node>(files_.open(), name, wall_, options);
+    made->limits.set_rules(rules);
+    return made;
+  }
+  static LimitRequest request(const Principal& who, int64_t prompt = 10, int64_t max_tokens = 0, int choices = 1) {
+    return {.principal = &who, .model = "r1", .prompt_tokens = prompt, .max_tokens = max_tokens, .choices = choices};
+  }
+  static LimitRefusal refused(Limits& limits, const LimitRequest& request) {
+    auto answer = limits.reserve(request);
+    if (auto* refusal = std::get_if<LimitRefusal>(&answer)) return *refusal;
+    ADD_FAILURE() << "admitted";
+    return {};
+  }
+  static Reservation admitted(Limits& limits, const LimitRequest& request) {
+    auto answer = limits.reserve(request);
+    if (auto* reservation = std::get_if<Reservation>(&answer)) return std::move(*reservation);
+    ADD_FAILURE() << std::get<LimitRefusal>(answer).message;
+    return {};
+  }
+  static std::variant<Reservation::Granted, std::string> extended(Reservation& reservation, int64_t used) {
+    std::mutex mutex;
+    std::condition_variable told;
+    std::optional<std::variant<Reservation::Granted, std::string>> answer;
+    reservation.extend({used, 0}, [&](auto found) {
+      const std::lock_guard lock(mutex);
+      answer = std::move(found);
+      told.notify_one();
+    });
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(told.wait_for(lock, std::chrono::seconds(10), [&] { return answer.has_value(); }));
+    return *answer;
+  }
+  int64_t settled(const std::string& counter) { return test::settled_of(*reader_, counter, wall_.now_ms()); }
+
+  test::TestDatabase files_{GetParam(), 10'000};
+  test::ShiftedWallClock wall_;
+  std::unique_ptr<Database> reader_;
+};
+INSTANTIATE_TEST_SUITE_P(Databases, LimitsTest, test::both_databases(), test::database_test_name);
+
+TEST_P(LimitsTest, WithoutRulesNothingIsCounted) {
+  const auto n = node("a", {});
+  const Principal ann = person("ann");
+  Reservation reservation = admitted(n->limits, request(ann));
+  EXPECT_FALSE(reservation.is_limited());
+  EXPECT_EQ(reservation.granted().answer, Reservation::kUnlimited);
+}
+
+TEST_P(LimitsTest, TokensAreReservedInStepsAndSettledToTheActual) {
+  const auto n = node("a", rules_of({of_tenant(LimitKind::tokens_per_day, 1000)}));
+  const Principal ann = person("ann");
+  Reservation one = admitted(n->limits, request(ann, 100));
+  EXPECT_EQ(one.granted().answer, 256);
+  EXPECT_EQ(std::get<Reservation::Granted>(extended(one, 200)).answer, 512);
+  // 612 of 1000 are reserved: another gets what is left, and the first no more.
+  Reservation two = admitted(n->limits, request(ann, 188));
+  EXPECT_EQ(two.granted().answer, 200);
+  EXPECT_EQ(std::get<std::string>(extended(one, 450)), "tokens_per_day of tenant north");
+  const LimitRefusal refusal = refused(n->limits, request(ann, 1));
+  EXPECT_EQ(refusal.limit, "tokens_per_day of tenant north");
+  EXPECT_EQ(refusal.why, LimitRefusal::Why::exhausted);
+  EXPECT_GT(refusal.retry_after_s, 0);
+  EXPECT_LE(refusal.retry_after_s, 86400);
+  one.settle({100, 300, 0});
+  { Reservation gone = std::move(two); }  // it failed
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("tokens_per_day tenant north"), 400);
+  EXPECT_EQ(admitted(n->limits, request(ann, 344)).granted().answer, 256);
+  EXPECT_EQ(n->limits.stats().open, 0);
+}
+
+TEST_P(LimitsTest, MaxTokensAndChoicesBoundWhatIsReserved) {
+  const auto n = node("a", rules_of({of_tenant(LimitKind::tokens_per_day, 1000)}));
+  const Principal ann = person("ann");
+  Reservation small = admitted(n->limits, request(ann, 10, 20));
+  EXPECT_EQ(small.granted().answer, 20);
+  Reservation several = admitted(n->limits, request(ann, 10, 0, 3));
+  EXPECT_EQ(several.granted().answer, 256);
+  Reservation rest = admitted(n->limits, request(ann, 10, 0, 2));
+  EXPECT_EQ(rest.granted().answer, (1000 - 30 - 778 - 10) / 2);
+}
+
+TEST_P(LimitsTest, TheMinuteSlides) {
+  const auto n = node("a", rules_of({of_tenant(LimitKind::requests_per_minute, 5)}));
+  const Principal ann = person("ann");
+  for (int i = 0; i < 5; ++i) admitted(n->limits, request(ann)).settle({10, 5, 0});
+  const LimitRefusal refusal = refused(n->limits, request(ann));
+  EXPECT_EQ(refusal.limit, "requests_per_minute of tenant north");
+  EXPECT_GE(refusal.retry_after_s, 55);
+  EXPECT_LE(refusal.retry_after_s, 61);
+  ASSERT_TRUE(refusal.rates.requests.has_value());
+  EXPECT_EQ(refusal.rates.requests->limit, 5);
+  EXPECT_EQ(refusal.rates.requests->remaining, 0);
+  EXPECT_THAT(refusal.headers(), testing::Contains(testing::Pair("x-ratelimit-limit-requests", "5")));
+  EXPECT_THAT(refusal.headers(), testing::Contains(testing::Pair("Retry-After", testing::_)));
+  ASSERT_TRUE(n->limits.sync());
+  wall_.shift_ms += 58'000;
+  refused(n->limits, request(ann));
+  wall_.shift_ms += 4'000;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // how long "there is none" is believed
+  Reservation again = admitted(n->limits, request(ann));
+  EXPECT_EQ(again.rates().requests->remaining, 4);
+}
+
+TEST_P(LimitsTest, ARefusedRequestBurnsNothing) {
+  const auto n =
+      node("a", rules_of({of_tenant(LimitKind::requests_per_minute, 10), of_tenant(LimitKind::tokens_per_minute, 300),
+                          of_tenant(LimitKind::concurrent_streams, 2)}));
+  const Principal ann = person("ann");
+  for (int i = 0; i < 30; ++i) refused(n->limits, request(ann, 400));  // too large for the tokens
+  Reservation one = admitted(n->limits, request(ann, 10, 40)), two = admitted(n->limits, request(ann, 10, 40));
+  for (int i = 0; i < 30; ++i)
+    EXPECT_EQ(refused(n->limits, request(ann, 1, 1)).limit, "concurrent_streams of tenant north");
+  one.settle({10, 40, 0});
+  two.settle({10, 40, 0});
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("requests_per_minute"), 2);
+  EXPECT_EQ(settled("tokens_per_minute"), 100);
+}
+
+TEST_P(LimitsTest, DaysFollowTheTenantsTimeZone) {
+  LimitRules rules = rules_of({of_tenant(LimitKind::tokens_per_day, 100)});
+  rules.tenants["north"] = {.time_zone = "Asia/Shanghai"};
+  const auto n = node("a", rules);
+  const Principal ann = person("ann");
+  admitted(n->limits, request(ann, 60, 40)).settle({60, 40, 0});
+  const LimitRefusal refusal = refused(n->limits, request(ann, 1, 1));
+  const int64_t left_ms = periods_at("Asia/Shanghai", wall_.now_ms()).day.end_ms - wall_.now_ms();
+  EXPECT_NEAR(static_cast<double>(refusal.retry_after_s), static_cast<double>(left_ms) / 1000, 2);
+  wall_.shift_ms += left_ms + 1000;
+  admitted(n->limits, request(ann, 60, 40)).settle({60, 40, 0});
+}
+
+TEST_P(LimitsTest, MoneyThinkingAndContext) {
+  LimitRules rules =
+      rules_of({of_tenant(LimitKind::money_per_month, 1000), of_tenant(LimitKind::thinking_tokens_per_day, 300),
+                of_tenant(LimitKind::thinking_tokens_per_request, 70), of_tenant(LimitKind::context_tokens, 500)});
+  rules.prices["r1"] = {.prompt = 1'000'000, .answer = 2'000'000};
+  const auto n = node("a", rules);
+  const Principal ann = person("ann");
+  Reservation one = admitted(n->limits, request(ann, 100));  // costs 100 and 2 * 256
+  EXPECT_EQ(one.most_answer_tokens(), 400);
+  EXPECT_EQ(one.most_thinking_tokens(), 70);
+  one.settle({100, 200, 50});
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("money_per_month"), 500);
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 50);
+  const LimitRefusal too_long = refused(n->limits, request(ann, 450, 60));
+  EXPECT_EQ(too_long.why, LimitRefusal::Why::too_long);
+  EXPECT_EQ(too_long.limit, "context_tokens of tenant north");
+  Reservation two = admitted(n->limits, request(ann, 200));
+  EXPECT_EQ(two.granted().answer, 150);  // (500 - 200) / 2: the money's limit
+}
+
+TEST_P(LimitsTest, AChangedRuleHoldsAtOnce) {
+  const auto n = node("a", rules_of({of_tenant(LimitKind::requests_per_minute, 100)}));
+  const Principal ann = person("ann");
+  for (int i = 0; i < 10; ++i) admitted(n->limits, request(ann)).settle({1, 1, 0});
+  n->limits.set_rules(rules_of({of_tenant(LimitKind::requests_per_minute, 10)}));
+  refused(n->limits, request(ann));
+  n->limits.set_rules(rules_of({of_tenant(LimitKind::requests_per_minute, 12)}));
+  ASSERT_TRUE(n->limits.sync());
+  admitted(n->limits, request(ann)).settle({1, 1, 0});
+  admitted(n->limits, request(ann)).settle({1, 1, 0});
+  refused(n->limits, request(ann));
+}
+
+// The database is away: what the lease holds is used up, and nothing beyond; then it is back and nothing was counted
+// twice, though nobody knew which reports had been recorded.
+TEST_P(LimitsTest, WithoutTheDatabaseNothingIsAdmittedBeyondTheLease) {
+  using Fault = test::FaultyLedger::Fault;
+  for (const Fault fault : {Fault::before, Fault::after}) {
+    const std::string tenant = fault == Fault::before ? "before" : "after";
+    LimitRule rule = of_tenant(LimitKind::tokens_per_day, 100'000);
+    rule.subject = tenant;
+    const auto n = node("a", rules_of({rule}), {.wait_ms = 300, .sync_ms = 20});
+    const Principal ann = person("ann", tenant), fresh = person("fred", "north");
+    int64_t used = 0;
+    for (int i = 0; i < 20; ++i) {
+      admitted(n->limits, request(ann, 50, 50)).settle({50, 30, 0});
+      used += 80;
+    }
+    Reservation streaming = admitted(n->limits, request(ann, 50));
+    n->faulty.always = fault;
+    LimitRefusal refusal;
+    for (int i = 0; i < 3000; ++i) {
+      auto answer = n->limits.reserve(request(ann, 50, 50));
+      if (auto* reservation = std::get_if<Reservation>(&answer)) {
+        reservation->settle({50, 30, 0});
+        used += 80;
+      } else {
+        refusal = std::get<LimitRefusal>(answer);
+        break;
+      }
+    }
+    EXPECT_EQ(refusal.why, LimitRefusal::Why::unavailable) << refusal.message;
+    auto more = extended(streaming, 250);  // what is left of the lease
+    while (std::holds_alternative<Reservation::Granted>(more))
+      more = extended(streaming, std::get<Reservation::Granted>(more).answer);
+    EXPECT_THAT(std::get<std::string>(more), testing::HasSubstr("cannot be reached"));
+    EXPECT_LT(used, 100'000);
+    n->faulty.always = Fault::none;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    admitted(n->limits, request(ann, 50, 50)).settle({50, 30, 0});  // by itself
+    streaming.settle({50, 256, 0});
+    used += 80 + 306;
+    ASSERT_TRUE(n->limits.sync());
+    EXPECT_EQ(settled("tokens_per_day tenant " + tenant), used);
+  }
+}
+
+// Two nodes, faults of both kinds at random, restarts, and time that goes on: in any sixty seconds no more is used than
+// the limit, and the books agree in the end. One thread plays all, on counters and ledger alone.
+TEST_P(LimitsTest, TheLedgerHoldsUnderFaultsKillsAndTime) {
+  std::mt19937_64 random(GetParam() == DatabaseKind::sqlite ? 1 : 2);
+  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  const std::unique_ptr<Database> databases[2] = {files_.open(), files_.open()};
+  for (const LimitKind kind :
+       {LimitKind::tokens_per_minute, LimitKind::tokens_per_day, LimitKind::concurrent_streams}) {
+    constexpr int64_t kCap = 5000;
+    const int64_t cap = kind == LimitKind::concurrent_streams ? 12 : kCap;
+    const QuotaKey key{"trial " + std::string(kind_name(kind)), 0};
+    struct Trial {
+      std::unique_ptr<DatabaseLedger> ledger;
+      std::unique_ptr<LimitCounter> counter;
+      std::vector<int64_t> open;
+    } nodes[2];
+    int64_t now_ms = 1'800'000'000'000, burnt_at_most = 0, total = 0;
+    std::vector<std::pair<int64_t, int64_t>> uses;  // (when, how much)
+    std::vector<std::pair<int64_t, int64_t>> dead;  // of level: (until when, how many)
+    const auto boot = [&](int i) {
+      nodes[i].ledger = std::make_unique<DatabaseLedger>(*databases[i], i == 0 ? "a" : "b");
+      nodes[i].counter = std::make_unique<LimitCounter>(key, kind, "trial", CalendarPeriod{});
+      nodes[i].counter->set_cap(cap);
+      nodes[i].open.clear();
+    };
+    boot(0);
+    boot(1);
+    for (int step = 0; step < 1500; ++step) {
+      now_ms += below(700);
+      const int64_t now_ns = now_ms * 1'000'000;
+      const int i = static_cast<int>(below(2));
+      Trial& node = nodes[i];
+      LimitCounter& counter = *node.counter;
+      const int64_t want = kind == LimitKind::concurrent_streams ? 1 : 1 + below(300);
+      switch (below(8)) {
+        case 0:
+        case 1:
+        case 2:  // a request
+          if (want <= counter.available(now_ns)) {
+            counter.hand_out(want, now_ns);
+            node.open.push_back(want);
+          } else {
+            counter.want(want);
+          }
+          break;
+        case 3:
+        case 4:  // one ends; a part of it was used, just now
+          if (!node.open.empty()) {
+            const int64_t handed = node.open.back(), used = below(handed + 1);
+            node.open.pop_back();
+            counter.settle(handed, used);
+            if (kind != LimitKind::concurrent_streams && used > 0) uses.emplace_back(now_ms, used), total += used;
+          }
+          break;
+        case 5:
+        case 6: {  // a report, which may fail before or after it was recorded
+          const QuotaReport report = counter.report(now_ns);
+          const int64_t fault = below(6);
+          if (fault == 0) {
+            counter.failed();
+            break;
+          }
+          const auto answers = node.ledger->report({&report, 1}, now_ms);
+          ASSERT_TRUE(answers) << answers.error().message;
+          fault == 1 ? counter.failed() : counter.recorded(answers->front(), now_ns);
+          break;
+        }
+        case 7:
+          if (below(20) == 0) {  // killed and started again; what it handed out was used to the last token
+            int64_t held = 0;
+            for (const int64_t handed : node.open) held += handed;
+            if (kind != LimitKind::concurrent_streams && held > 0) uses.emplace_back(now_ms, held), total += held;
+            burnt_at_most += cap;
+            boot(i);
+          } else if (below(10) == 0) {
+            now_ms += 20'000 + below(40'000);  // leases end
+          }
+          break;
+      }
+      // A stream whose node could not renew its lease ends (Reservation::on_lost).
+      for (Trial& each : nodes) {
+        if (kind != LimitKind::concurrent_streams || !each.counter->is_over(now_ms * 1'000'000)) continue;
+        for (const int64_t handed : each.open) each.counter->settle(handed, 0);
+        each.open.clear();
+      }
+      int64_t in_minute = 0, open = 0;
+      for (const auto& [when, used] : uses)
+        if (when > now_ms - kMinuteMs) in_minute += used;
+      for (const Trial& each : nodes) open += static_cast<int64_t>(each.open.size());
+      if (kind == LimitKind::tokens_per_minute) {
+        ASSERT_LE(in_minute, cap) << step;
+      } else if (kind == LimitKind::tokens_per_day) {
+        ASSERT_LE(total, cap) << step;
+        if (total > cap * 9 / 10) break;
+      } else {
+        ASSERT_LE(open, cap) << step;
+      }
+      if (testing::Test::HasFatalFailure()) return;
+    }
+    EXPECT_GT(total + (kind == LimitKind::concurrent_streams ? 1 : 0), 0);
+  }
+}
+
+}  // namespace
+}  // namespace redoubt
