@@ -28,5 +28,6 @@ void add_synth(CLI::App& app, Pending& pending);
 void add_bench(CLI::App& app, Pending& pending);
 void add_perplexity(CLI::App& app, Pending& pending);
 void add_doctor(CLI::App& app, Pending& pending);
+void add_policy(CLI::App& app, Pending& pending);
 
 }  // namespace redoubt

@@ -1,4 +1,4 @@
-// The one file that knows yaml-cpp; its exceptions end here.
+// Knows yaml-cpp, as yaml_json.cpp does; its exceptions end here.
 #include "apps/serve_config.h"
 
 #include <fmt/format.h>

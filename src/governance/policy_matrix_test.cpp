@@ -10,6 +10,7 @@
 #include <random>
 
 #include "governance/default_policies.h"
+#include "governance/policy_check.h"
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
 
@@ -205,6 +206,22 @@ when { context.now.toTime() > duration("20h") };
   EXPECT_TRUE(explanation.lines[0].decides);
   EXPECT_EQ(explanation.lines[1].outcome, "not_satisfied");
   EXPECT_THAT(explanation.lines[1].detail, HasSubstr("line 3, column 29"));
+}
+
+TEST(PolicyCheck, PointsAtNamesThatMeanNobody) {
+  const auto by =
+      snapshot_of(R"(permit (principal in Redoubt::Team::"research", action == Action::"generate", resource);
+permit (principal, action in [Redoubt::Action::"genrate"], resource)
+when { principal is User && context.source_ip.isInRange(ip("10.0.0/8")) };)");
+  EXPECT_THAT(
+      policy_warnings(*by->policies),
+      ElementsAre("line 1, column 1: a team is named with its tenant, \"default/research\"",
+                  "line 1, column 1: Action is no type here; Redoubt::Action is",
+                  "line 2, column 1: there is no action \"genrate\"",
+                  "line 3, column 18: User is no type here; Redoubt::User is",
+                  "line 3, column 57: the text is not one of this type: the policy fails wherever this is evaluated"));
+  EXPECT_THAT(policy_warnings(*snapshot_of(std::string(default_policy_text()))->policies), testing::IsEmpty());
+  EXPECT_THAT(policy_warnings(*by->guards), testing::IsEmpty());
 }
 
 TEST(PolicyExpectations, CompareDecisionAndReasons) {

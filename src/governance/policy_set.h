@@ -57,6 +57,7 @@ class PolicySet {
   std::vector<PolicyTrace> trace(const cedar::Request& request, Context context = Context::known) const;
 
   const std::string& text() const { return text_; }
+  const cedar::Program& program() const { return program_; }
   const std::vector<cedar::Policy>& policies() const { return program_.policies; }
   std::string_view policy_text(uint32_t policy) const;
   std::vector<cedar::EntityName> constants() const;  // entities that conditions name

@@ -45,10 +45,10 @@ Result<std::optional<PolicyVersion>> newest_of(Transaction& tx) {
 }
 
 Status insert(Transaction& tx, const PolicyVersion& version) {
-  REDOUBT_CHECK(tx.execute("INSERT INTO policy_versions (version, text, entities, author, note, created_ms) "
-                           "VALUES (?, ?, ?, ?, ?, ?)",
-                           version.version, version.text, dump_json(version.entities), version.author, version.note,
-                           version.created_ms));
+  REDOUBT_CHECK(tx.execute(
+      "INSERT INTO policy_versions (version, text, entities, author, note, created_ms) "
+      "VALUES (?, ?, ?, ?, ?, ?)",
+      version.version, version.text, dump_json(version.entities), version.author, version.note, version.created_ms));
   return bump(tx, kTopic);
 }
 
@@ -87,9 +87,10 @@ Status PolicyStore::adopt(const std::optional<PolicyFile>& file) {
       // Read before, and no other file since: what the API made of it stays.
       REDOUBT_TRY(const auto last, tx.row<int64_t>("SELECT version FROM policy_files ORDER BY version DESC LIMIT 1"));
       if (read && last && std::get<0>(*read) == std::get<0>(*last)) return ok();
-      REDOUBT_CHECK(tx.execute("INSERT INTO policy_files (digest, version) VALUES (?, ?) "
-                               "ON CONFLICT (digest) DO UPDATE SET version = excluded.version",
-                               digest, next.version));
+      REDOUBT_CHECK(
+          tx.execute("INSERT INTO policy_files (digest, version) VALUES (?, ?) "
+                     "ON CONFLICT (digest) DO UPDATE SET version = excluded.version",
+                     digest, next.version));
       next.text = file->text;
       next.author = "file " + file->name;
       return insert(tx, next);
@@ -104,14 +105,15 @@ Status PolicyStore::adopt(const std::optional<PolicyFile>& file) {
 Status PolicyStore::load(Transaction& tx) {
   REDOUBT_TRY(auto newest, newest_of(tx));
   if (!newest) return corrupt("policies: no version is stored");
-  const Status replaced =
-      engine_->replace(newest->text, newest->entities, static_cast<uint64_t>(newest->version));
-  if (!replaced) return corrupt(fmt::format("policies: version {} cannot be read: {}", newest->version, replaced.error().message));
+  const Status replaced = engine_->replace(newest->text, newest->entities, static_cast<uint64_t>(newest->version));
+  if (!replaced)
+    return corrupt(fmt::format("policies: version {} cannot be read: {}", newest->version, replaced.error().message));
   return ok();
 }
 
 Result<int64_t> PolicyStore::change(const Change& change) {
-  if (change.note.size() > kMaxNoteBytes) return invalid(fmt::format("note: more than {} bytes", kMaxNoteBytes), "note");
+  if (change.note.size() > kMaxNoteBytes)
+    return invalid(fmt::format("note: more than {} bytes", kMaxNoteBytes), "note");
   if (change.entities && dump_json(*change.entities).size() > kMaxEntitiesBytes) {
     return invalid(fmt::format("entities: more than {} bytes", kMaxEntitiesBytes), "entities");
   }
@@ -146,8 +148,9 @@ Result<PolicyVersion> PolicyStore::newest() const {
 
 Result<PolicyVersion> PolicyStore::version(int64_t version) const {
   return database_.read([&](Transaction& tx) -> Result<PolicyVersion> {
-    REDOUBT_TRY(const auto row, tx.row<int64_t, std::string, std::string, std::string, std::string, int64_t>(
-                                    fmt::format("SELECT {} FROM policy_versions WHERE version = ?", kColumns), version));
+    REDOUBT_TRY(const auto row,
+                tx.row<int64_t, std::string, std::string, std::string, std::string, int64_t>(
+                    fmt::format("SELECT {} FROM policy_versions WHERE version = ?", kColumns), version));
     if (!row) return not_found(fmt::format("policies: there is no version {}", version));
     return version_of(*row);
   });

@@ -48,9 +48,9 @@ class PolicyStore {
 
   struct Change {
     std::string text;
-    std::optional<Json> entities;           // absent: as they are
+    std::optional<Json> entities;  // absent: as they are
     std::string author, note;
-    std::optional<int64_t> expected;        // the version that is to be replaced; absent: whichever
+    std::optional<int64_t> expected;  // the version that is to be replaced; absent: whichever
   };
   // The new version's number. Errors: invalid_argument (line and column), conflict (`expected` is not the newest),
   // unavailable.

@@ -118,7 +118,8 @@ TEST_P(PolicyStoreTest, DescribedEntitiesStayUntilTheyAreReplaced) {
                              .entities = models,
                              .author = "a"}));
   EXPECT_TRUE(generates(*store));
-  ASSERT_TRUE(store->change({.text = "permit (principal, action, resource) unless { resource.label == \"shut\" };", .author = "a"}));
+  ASSERT_TRUE(store->change(
+      {.text = "permit (principal, action, resource) unless { resource.label == \"shut\" };", .author = "a"}));
   EXPECT_TRUE(generates(*store));
   ASSERT_TRUE(store->change({.text = store->newest()->text, .entities = Json::array(), .author = "a"}));
   EXPECT_FALSE(generates(*store));

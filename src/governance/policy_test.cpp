@@ -11,6 +11,7 @@
 
 #include "governance/default_policies.h"
 #include "governance/policy_actions.h"
+#include "governance/policy_authority.h"
 
 namespace redoubt {
 namespace {
@@ -128,6 +129,34 @@ TEST(Policy, NoPrincipalCanChangePoliciesAndSilenceTheAudit) {
       }
     }
   }
+}
+
+TEST(Policy, APermitsQuestionIsAnsweredByPoliciesAndTakenBackWithThem) {
+  const std::string text = R"(permit (principal, action == Redoubt::Action::"set_priority", resource)
+    when { context.priority <= 3 && context.source_ip.isInRange(ip("10.0.0.0/8")) && context.purpose == "12" };
+    forbid (principal == Redoubt::User::"bob", action, resource);)";
+  const std::shared_ptr<PolicyEngine> engine = engine_of(text);
+  const ManualWallClock clock;
+  bool fresh = true;
+  uint64_t principals = 1;
+  const PolicyAuthority authority(engine, {.version = [&] { return principals; }}, clock, [&] { return fresh; });
+  AccessQuestion question{.action = "set_priority",
+                          .resource_kind = "Model",
+                          .resource_id = "r1",
+                          .context = {{"priority", "3"}, {"source_ip", "10.1.1.1"}, {"purpose", "12"}}};
+  EXPECT_EQ(authority.decide(person("alice", {}), question), Verdict::permitted);
+  EXPECT_EQ(authority.decide(person("bob", {}), question), Verdict::forbidden);
+  question.context["priority"] = "4";
+  EXPECT_EQ(authority.decide(person("alice", {}), question), Verdict::not_permitted);
+  question.context["priority"] = "3";
+  fresh = false;
+  EXPECT_EQ(authority.decide(person("alice", {}), question), Verdict::forbidden);
+  const uint64_t before = authority.version();
+  principals = 2;
+  EXPECT_NE(authority.version(), before);
+  principals = 1;
+  ASSERT_TRUE(engine->replace("", 2));
+  EXPECT_NE(authority.version(), before);
 }
 
 TEST(Policy, AnErrorInATextSaysWhereAndLeavesTheOldPolicies) {

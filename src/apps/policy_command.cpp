@@ -1,0 +1,246 @@
+// redoubt policy show|check|explain|test|diff: what policies say, before and after they hold.
+//
+// The policies are those of --file, or, without one, the text that a first start has. Those that hold on a running
+// server are read and changed by its administration API (docs/policies.md).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "apps/command.h"
+#include "apps/terminal.h"
+#include "apps/yaml_json.h"
+#include "core/mapped_file.h"
+#include "governance/default_policies.h"
+#include "governance/policy_check.h"
+#include "governance/policy_expectations.h"
+#include "governance/policy_explain.h"
+#include "governance/policy_matrix.h"
+
+namespace redoubt {
+namespace {
+
+constexpr size_t kMaxPolicyBytes = cedar::ParseLimits{}.max_bytes;
+
+struct PolicyFlags {
+  std::string file, entities;  // files; empty: the default text, nothing described
+  bool json = false;
+  // show
+  bool matrix = false, guards = false, all = false;
+  // check, test, diff
+  std::string path, second_path;
+  // explain
+  std::string action, resource, request, user = "somebody", tenant = "default", kind = "user";
+  std::vector<std::string> teams, roles, context;
+};
+
+Result<std::string> text_of(const std::string& file) {
+  if (file.empty()) return std::string(default_policy_text());
+  return read_text_file(file, kMaxPolicyBytes);
+}
+
+Result<Json> yaml_file(const std::string& file) {
+  REDOUBT_TRY(const std::string text, read_text_file(file, size_t{16} << 20));
+  auto json = json_from_yaml(text);
+  if (!json) return std::move(json).error().within(file);
+  return json;
+}
+
+Result<std::shared_ptr<const PolicySnapshot>> snapshot_of(const std::string& file, const std::string& entities_file) {
+  REDOUBT_TRY(std::string text, text_of(file));
+  Json entities = Json::array();
+  if (!entities_file.empty()) {
+    REDOUBT_TRY(entities, yaml_file(entities_file));
+  }
+  auto snapshot = make_policy_snapshot(std::move(text), entities, 0);
+  if (!snapshot && !file.empty()) return std::move(snapshot).error().within(file);
+  return snapshot;
+}
+
+Status print(const Json& json) { return write_stdout(dump_json(json) + "\n"); }
+
+// One line a principal and resource, with the actions in each class; what is denied to everybody is left out.
+std::string matrix_text(const Matrix& matrix, bool all) {
+  std::string out;
+  for (size_t p = 0; p < matrix.axis.principals.size(); ++p) {
+    out += matrix.axis.principals[p].label + "\n";
+    for (size_t r = 0; r < matrix.axis.resources.size(); ++r) {
+      std::map<Access, std::string> actions;
+      for (size_t a = 0; a < matrix.axis.actions.size(); ++a) {
+        std::string& list = actions[matrix.at(p, a, r)];
+        list += (list.empty() ? "" : " ") + matrix.axis.actions[a];
+      }
+      for (const auto& [access, list] : actions) {
+        if (access == Access::denied && !all) continue;
+        if (access == Access::forbidden && !all) continue;
+        out += fmt::format("  {:<34} {:<9} {}\n", matrix.axis.resources[r].label, access_name(access), list);
+      }
+    }
+  }
+  return out;
+}
+
+Status show(const PolicyFlags& flags) {
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.file, flags.entities));
+  if (flags.matrix) {
+    REDOUBT_TRY(const Matrix matrix, compute_matrix(snapshot, axis_of(*snapshot)));
+    return flags.json ? print(to_json(matrix)) : write_stdout(matrix_text(matrix, flags.all));
+  }
+  const PolicySet& set = flags.guards ? *snapshot->guards : *snapshot->policies;
+  if (!flags.json) return write_stdout(set.text());
+  Json list = Json::array();
+  for (uint32_t i = 0; i < set.policies().size(); ++i) {
+    const cedar::Policy& policy = set.policies()[i];
+    Json annotations = Json::object();
+    for (const auto& [key, value] : policy.annotations) annotations[std::string(key)] = std::string(value);
+    list.push_back({{"id", std::string(policy.id)},
+                    {"effect", std::string(cedar::effect_name(policy.effect))},
+                    {"line", set.place_of_policy(i).line},
+                    {"annotations", std::move(annotations)},
+                    {"text", std::string(set.policy_text(i))}});
+  }
+  return print({{"policies", std::move(list)}});
+}
+
+Status check(const PolicyFlags& flags) {
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.path, flags.entities));
+  const std::vector<std::string> warnings = policy_warnings(*snapshot->policies);
+  const size_t count = snapshot->policies->policies().size();
+  if (flags.json) return print({{"policies", count}, {"warnings", warnings}});
+  std::string out = fmt::format("{}: {} policies\n", flags.path, count);
+  for (const std::string& warning : warnings) out += "warning: " + warning + "\n";
+  return write_stdout(out);
+}
+
+// key=value: true, false and whole numbers are such, everything else a string.
+Result<Json> context_of(const std::vector<std::string>& pairs) {
+  Json context = Json::object();
+  for (const std::string& pair : pairs) {
+    const size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) return invalid("--context: expected key=value", "--context");
+    REDOUBT_TRY(Json value, json_from_yaml(pair.substr(equals + 1)));
+    context[pair.substr(0, equals)] = value.is_null() ? Json("") : std::move(value);
+  }
+  return context;
+}
+
+Result<Json> request_of(const PolicyFlags& flags) {
+  if (!flags.request.empty()) return yaml_file(flags.request);
+  if (flags.action.empty() || flags.resource.empty()) {
+    return invalid("explain: expected ACTION and RESOURCE, or --request", "--request");
+  }
+  REDOUBT_TRY(Json context, context_of(flags.context));
+  // Kind::id is short for Redoubt::Kind::"id".
+  std::string resource = flags.resource;
+  if (const size_t colons = resource.find("::"); colons != std::string::npos && resource.find('"') == std::string::npos) {
+    resource = "Redoubt::" + resource.substr(0, colons) + "::" + cedar::in_quotes(resource.substr(colons + 2));
+  }
+  return Json{{"principal",
+               {{"id", flags.user},
+                {"tenant", flags.tenant},
+                {"kind", flags.kind},
+                {"teams", flags.teams},
+                {"roles", flags.roles}}},
+              {"action", flags.action},
+              {"resource", std::move(resource)},
+              {"context", std::move(context)}};
+}
+
+Status explain_request(const PolicyFlags& flags) {
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.file, flags.entities));
+  REDOUBT_TRY(const Json json, request_of(flags));
+  REDOUBT_TRY(const AuthorizationRequest request, request_from_json(json));
+  const Explanation explanation = explain(snapshot, request.request());
+  if (flags.json) return print(to_json(explanation));
+  std::string out = explanation.why + "\n";
+  for (const Explanation::Line& line : explanation.lines) {
+    out += fmt::format("  {} {}{} (line {}): {}{}\n", line.effect, cedar::in_quotes(line.policy),
+                       line.guard ? ", a guard" : "", line.line, line.decides ? "decides" : line.outcome,
+                       line.detail.empty() ? "" : "; " + line.detail);
+  }
+  return write_stdout(out);
+}
+
+Status test(const PolicyFlags& flags) {
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.file, flags.entities));
+  REDOUBT_TRY(const Json file, yaml_file(flags.path));
+  auto results = run_expectations(*snapshot, file);
+  if (!results) return std::move(results).error().within(flags.path);
+  const auto failed = std::count_if(results->begin(), results->end(), [](const auto& one) { return !one.passed; });
+  if (flags.json) {
+    REDOUBT_CHECK(print({{"passed", failed == 0}, {"failed", failed}, {"results", to_json(*results)}}));
+  } else {
+    std::string out;
+    for (const ExpectationResult& one : *results) {
+      if (!one.passed) out += fmt::format("failed: {}: expected {}, {}\n", one.name, one.expected, one.found);
+    }
+    out += fmt::format("{} passed, {} failed\n", static_cast<int64_t>(results->size()) - failed, failed);
+    REDOUBT_CHECK(write_stdout(out));
+  }
+  if (failed > 0) return invalid(fmt::format("{}: {} of {} tests failed", flags.path, failed, results->size()));
+  return ok();
+}
+
+Status diff(const PolicyFlags& flags) {
+  REDOUBT_TRY(const auto before, snapshot_of(flags.path, flags.entities));
+  REDOUBT_TRY(const auto after, snapshot_of(flags.second_path, flags.entities));
+  REDOUBT_TRY(const auto found, changes(before, after));
+  if (flags.json) return print({{"changes", to_json(found)}});
+  std::string out;
+  for (const MatrixChange& change : found) {
+    out += fmt::format("{}, {}, {}: {} -> {}\n", change.principal, change.action, change.resource,
+                       access_name(change.before), access_name(change.after));
+  }
+  out += fmt::format("{} cells of the matrix change\n", found.size());
+  return write_stdout(out);
+}
+
+using Run = Status (*)(const PolicyFlags&);
+
+CLI::App* add(CLI::App& group, const char* name, const char* what, const std::shared_ptr<PolicyFlags>& flags, Pending& pending, Run run) {
+  CLI::App* command = group.add_subcommand(name, what);
+  command->add_flag("--json", flags->json, "print JSON");
+  command->add_option("--entities", flags->entities, "models and datasets with their labels: a JSON or YAML file");
+  command->callback([flags, &pending, run] { pending.action = [flags, run] { return run(*flags); }; });
+  return command;
+}
+
+}  // namespace
+
+void add_policy(CLI::App& app, Pending& pending) {
+  CLI::App* group = app.add_subcommand("policy", "Read, check, explain, test and compare access policies");
+  group->require_subcommand(1);
+  const auto flags = std::make_shared<PolicyFlags>();
+  const auto with_file = [&](CLI::App* command) {
+    command->add_option("--file", flags->file, "a file of policies; without it, those of a first start");
+    return command;
+  };
+
+  CLI::App* shows = with_file(add(*group, "show", "Print policies, or the access matrix computed from them", flags, pending, show));
+  shows->add_flag("--matrix", flags->matrix, "who may do what to what");
+  shows->add_flag("--all", flags->all, "with --matrix: also what is denied");
+  shows->add_flag("--guards", flags->guards, "the forbids that no text can lift");
+
+  CLI::App* checks = add(*group, "check", "Parse a file; warn of names that mean nobody", flags, pending, check);
+  checks->add_option("FILE", flags->path, "policies")->required();
+
+  CLI::App* explains = with_file(add(*group, "explain", "What the policies say to a request, and why", flags, pending, explain_request));
+  explains->add_option("ACTION", flags->action, "generate, set_priority, manage_policies, ...");
+  explains->add_option("RESOURCE", flags->resource, "Model::r1");
+  explains->add_option("--user", flags->user, "who asks");
+  explains->add_option("--tenant", flags->tenant);
+  explains->add_option("--kind", flags->kind, "user, service, appointer, open");
+  explains->add_option("--team", flags->teams, "of the tenant; may be repeated");
+  explains->add_option("--role", flags->roles, "may be repeated");
+  explains->add_option("--context", flags->context, "key=value: now=2026-11-25T08:00:00Z source_ip=10.0.0.1 purpose=triage");
+  explains->add_option("--request", flags->request, "the request as a JSON or YAML file instead");
+
+  CLI::App* tests = with_file(add(*group, "test", "Requests with the decisions expected of them", flags, pending, test));
+  tests->add_option("TESTS", flags->path, "a JSON or YAML file")->required();
+
+  CLI::App* diffs = add(*group, "diff", "Cells of the access matrix that differ between two files", flags, pending, diff);
+  diffs->add_option("OLD", flags->path)->required();
+  diffs->add_option("NEW", flags->second_path)->required();
+}
+
+}  // namespace redoubt

@@ -1,0 +1,59 @@
+#include "governance/policy_authority.h"
+
+#include <charconv>
+#include <optional>
+
+namespace redoubt {
+namespace {
+
+std::optional<int64_t> whole_number(const std::string& text) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+PolicyContext policy_context(const AccessQuestion& question, int64_t now_ms) {
+  PolicyContext context{.now_ms = now_ms};
+  for (const auto& [key, value] : question.context) {
+    if (key == "source_ip") {
+      context.source_ip = value;
+    } else if (key == "purpose") {
+      context.purpose = value;  // a string, also if it is written in digits
+    } else if (key == "stage") {
+      context.stage = value;
+    } else if (key == "auth_method") {
+      context.auth_method = value;
+    } else if (const auto number = whole_number(value)) {
+      if (key == "budget_left") {
+        context.budget_left = number;
+      } else {
+        context.numbers[key] = *number;
+      }
+    } else {
+      context.strings[key] = value;
+    }
+  }
+  return context;
+}
+
+Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion& question) const {
+  if (fresh_ && !fresh_()) return Verdict::forbidden;
+  const Decision decision =
+      engine_->decide(AuthorizationRequest(principal, question.action, question.resource_kind, question.resource_id,
+                                           policy_context(question, clock_.now_ms())));
+  return decision.allowed ? Verdict::permitted : decision.forbidden() ? Verdict::forbidden : Verdict::not_permitted;
+}
+
+Status PolicyAuthority::still_valid(const Principal& principal) const {
+  return principals_.still_valid ? principals_.still_valid(principal) : ok();
+}
+
+uint64_t PolicyAuthority::version() const {
+  const uint64_t principals = principals_.version ? principals_.version() : 0;
+  return engine_->version() * 0x9E3779B97F4A7C15u ^ principals;
+}
+
+}  // namespace redoubt

@@ -1,0 +1,171 @@
+#include "server/admin_policies.h"
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+
+#include "governance/permit.h"
+#include "governance/policy_check.h"
+#include "governance/policy_expectations.h"
+#include "governance/policy_explain.h"
+#include "governance/policy_matrix.h"
+#include "server/json_fields.h"
+#include "server/routes.h"
+#include "server/routes_errors.h"
+#include "server/routes_schemas.h"
+
+namespace redoubt {
+namespace {
+
+constexpr int kHistory = 100;           // versions listed
+constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
+
+using Answer = std::function<Result<Json>(const HttpRequest&)>;
+
+Handler answering(Answer answer) {
+  return [answer = std::move(answer)](std::shared_ptr<const HttpRequest> request, std::shared_ptr<ResponseWriter> writer) {
+    const auto json = answer(*request);
+    if (!json) return send_styled_error(*writer, json.error(), ErrorStyle::openai);
+    send_json(*writer, *json);
+  };
+}
+
+Answer with_body(std::function<Result<Json>(const HttpRequest&, const Json&)> answer) {
+  return [answer = std::move(answer)](const HttpRequest& request) -> Result<Json> {
+    REDOUBT_TRY(const Json body, parse_json_body(request.body));
+    return answer(request, body);
+  };
+}
+
+Json shown(const PolicyVersion& version, bool whole) {
+  Json json = {{"version", version.version}, {"author", version.author}, {"note", version.note}, {"created_ms", version.created_ms}};
+  if (whole) {
+    json["text"] = version.text;
+    json["entities"] = version.entities;
+  }
+  return json;
+}
+
+// The changes of the matrix; where there are too many to list, their number.
+Status add_changes(const std::shared_ptr<const PolicySnapshot>& before, const std::shared_ptr<const PolicySnapshot>& after, Json& out) {
+  auto found = changes(before, after);
+  if (!found) {  // more cells than are computed: not a reason to refuse the change
+    out["changes_error"] = found.error().message;
+    return ok();
+  }
+  out["changed_cells"] = found->size();
+  if (found->size() > kMaxShownCells) found->resize(kMaxShownCells);
+  out["changes"] = to_json(*found);
+  return ok();
+}
+
+Result<Json> put_policies(PolicyStore& store, const HttpRequest& request, const Json& body) {
+  const JsonFields fields(body);
+  REDOUBT_TRY(const auto text, fields.string("text"));
+  if (!text) return invalid("text: expected the policies", "text");
+  REDOUBT_TRY(const Json* entities, fields.array("entities"));
+  REDOUBT_TRY(const auto note, fields.string("note"));
+  REDOUBT_TRY(const auto expected, fields.integer("expected_version", 0));
+  REDOUBT_TRY(const auto dry_run, fields.boolean("dry_run"));
+  PolicyStore::Change change{.text = *text, .author = request.permit ? request.permit->principal().id : "", .note = note.value_or(""), .expected = expected};
+  if (entities != nullptr) change.entities = *entities;
+
+  REDOUBT_TRY(const PolicyVersion newest, store.newest());
+  const auto before = store.engine()->snapshot();
+  REDOUBT_TRY(const auto after, make_policy_snapshot(*text, entities != nullptr ? *entities : newest.entities, 0));
+  Json out = {{"dry_run", dry_run.value_or(false)}, {"warnings", policy_warnings(*after->policies)}};
+  REDOUBT_CHECK(add_changes(before, after, out));
+  if (dry_run.value_or(false)) {
+    out["version"] = newest.version;
+    return out;
+  }
+  REDOUBT_TRY(const int64_t version, store.change(change));
+  out["version"] = version;
+  return out;
+}
+
+Result<Json> one_version(PolicyStore& store, const HttpRequest& request) {
+  const auto id = request.path_params.find("id");
+  const std::string text = id == request.path_params.end() ? "" : id->second;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return not_found("policies: a version is a number");
+  REDOUBT_TRY(const PolicyVersion version, store.version(number));
+  return shown(version, true);
+}
+
+Result<Json> history(PolicyStore& store) {
+  REDOUBT_TRY(const auto versions, store.history(kHistory));
+  Json list = Json::array();
+  for (const PolicyVersion& version : versions) list.push_back(shown(version, false));
+  return Json{{"versions", std::move(list)}};
+}
+
+Result<Json> matrix_of(PolicyStore& store) {
+  const auto snapshot = store.engine()->snapshot();
+  const MatrixAxis axis = axis_of(*snapshot);
+  if (axis.cells() > kMaxShownCells * 10) {
+    return invalid("matrix: too many principals and resources are named to show all; explain asks for one of them");
+  }
+  REDOUBT_TRY(const Matrix matrix, compute_matrix(snapshot, axis));
+  Json json = to_json(matrix);
+  json["policy_version"] = snapshot->version;
+  return json;
+}
+
+Result<Json> explained(PolicyStore& store, const Json& body) {
+  REDOUBT_TRY(const AuthorizationRequest request, request_from_json(body));
+  return to_json(explain(store.engine()->snapshot(), request.request()));
+}
+
+Result<Json> tested(PolicyStore& store, const Json& body) {
+  const auto snapshot = store.engine()->snapshot();
+  REDOUBT_TRY(const auto results, run_expectations(*snapshot, body));
+  const auto failed = std::count_if(results.begin(), results.end(), [](const ExpectationResult& one) { return !one.passed; });
+  return Json{{"passed", failed == 0}, {"failed", failed}, {"policy_version", snapshot->version}, {"results", to_json(results)}};
+}
+
+}  // namespace
+
+void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
+  const auto get = [&](std::string path, std::string summary, Json schema, Answer answer, std::vector<Json> parameters = {}) {
+    routes.push_back({.method = "GET",
+                      .path = std::move(path),
+                      .rule = admin_rule("read_policies"),
+                      .summary = std::move(summary),
+                      .response_schema = std::move(schema),
+                      .parameters = std::move(parameters),
+                      .handler = answering(std::move(answer))});
+  };
+  const auto send = [&](std::string method, std::string path, std::string action, std::string summary, Json takes, Json gives, Answer answer) {
+    routes.push_back({.method = std::move(method),
+                      .path = std::move(path),
+                      .rule = admin_rule(std::move(action)),
+                      .summary = std::move(summary),
+                      .request_schema = std::move(takes),
+                      .response_schema = std::move(gives),
+                      .handler = answering(std::move(answer))});
+  };
+  get("/admin/v1/policies", "The policies that hold", object_schema({"version", "text", "entities", "author"}),
+      [&store](const HttpRequest&) -> Result<Json> {
+        REDOUBT_TRY(const PolicyVersion newest, store.newest());
+        return shown(newest, true);
+      });
+  get("/admin/v1/policies/versions", "Every version of the policies, the newest first", object_schema({"versions"}),
+      [&store](const HttpRequest&) { return history(store); });
+  get("/admin/v1/policies/versions/{id}", "One version of the policies", object_schema({"version", "text", "author"}),
+      [&store](const HttpRequest& request) { return one_version(store, request); }, {path_parameter("id")});
+  get("/admin/v1/policies/matrix", "Who may do what to what, computed from the policies", object_schema({"cells", "policy_version"}),
+      [&store](const HttpRequest&) { return matrix_of(store); });
+  send("PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
+       object_schema({"text"}), object_schema({"version", "warnings"}),
+       with_body([&store](const HttpRequest& request, const Json& body) { return put_policies(store, request, body); }));
+  send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
+       object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),
+       with_body([&store](const HttpRequest&, const Json& body) { return explained(store, body); }));
+  send("POST", "/admin/v1/policies/test", "read_policies", "Requests with the decisions expected of them",
+       object_schema({"tests"}), object_schema({"passed", "results"}),
+       with_body([&store](const HttpRequest&, const Json& body) { return tested(store, body); }));
+}
+
+}  // namespace redoubt

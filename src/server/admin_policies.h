@@ -1,0 +1,23 @@
+// Administration of policies, on the admin listener: read them, try a change, change them, ask why.
+//
+//   GET  /admin/v1/policies                 the version that holds: text, described entities, author
+//   PUT  /admin/v1/policies                 {"text", "entities", "note", "expected_version", "dry_run"} -> the new
+//                                           version, warnings, and the cells of the access matrix that change
+//   GET  /admin/v1/policies/versions        who changed them when
+//   GET  /admin/v1/policies/versions/{id}   one of them
+//   GET  /admin/v1/policies/matrix          who may do what to what, computed
+//   POST /admin/v1/policies/explain         {"principal", "action", "resource", "context"} -> the decision and why
+//   POST /admin/v1/policies/test            {"entities", "tests": [...]} -> which hold
+#pragma once
+
+#include <vector>
+
+#include "governance/policy_store.h"
+#include "server/http.h"
+
+namespace redoubt {
+
+// `store` outlives the server.
+void add_policy_routes(PolicyStore& store, std::vector<Route>& routes);
+
+}  // namespace redoubt

@@ -1,0 +1,104 @@
+#include "server/admin_policies.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "governance/default_policies.h"
+#include "server/routes_fixture.h"
+#include "test_database.h"
+
+namespace redoubt {
+namespace {
+
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class AdminPolicies : public testing::Test {
+ protected:
+  AdminPolicies() : database_(files_.open()) {
+    auto store = PolicyStore::open(*database_, {}, clock_, wall_, 0);
+    EXPECT_TRUE(store) << store.error().message;
+    store_ = std::move(*store);
+    add_policy_routes(*store_, routes_);
+    EXPECT_TRUE(check_rules(routes_));
+  }
+  // Status and body.
+  std::pair<int, Json> call(const std::string& method, const std::string& path, const Json& body = nullptr,
+                            const std::string& id = "") {
+    for (const Route& route : routes_) {
+      if (route.method != method || route.path != path) continue;
+      auto request = std::make_shared<HttpRequest>();
+      request->method = method;
+      request->path = path;
+      if (!body.is_null()) request->body = body.dump();
+      if (!id.empty()) request->path_params["id"] = id;
+      auto writer = std::make_shared<RecordingWriter>();
+      route.handler(request, writer);
+      return {writer->status(), Json::parse(writer->body())};
+    }
+    ADD_FAILURE() << "no route " << method << " " << path;
+    return {0, nullptr};
+  }
+  test::TestDatabase files_{DatabaseKind::sqlite};
+  std::unique_ptr<Database> database_;
+  SteadyClock clock_;
+  ManualWallClock wall_;
+  std::unique_ptr<PolicyStore> store_;
+  std::vector<Route> routes_;
+};
+
+TEST_F(AdminPolicies, ADryRunSaysWhatWouldChangeAndChangesNothing) {
+  const Json change = {{"text", "permit (principal, action == Redoubt::Action::\"generte\", resource);"}, {"dry_run", true}};
+  const auto [status, body] = call("PUT", "/admin/v1/policies", change);
+  EXPECT_EQ(status, 200);
+  EXPECT_THAT(body["warnings"], SizeIs(1));
+  EXPECT_GT(body["changed_cells"], 0);
+  EXPECT_EQ(body["version"], 1);
+  EXPECT_EQ(call("GET", "/admin/v1/policies").second["text"], default_policy_text());
+}
+
+TEST_F(AdminPolicies, AChangeHoldsAndIsRemembered) {
+  const std::string text = "@id(\"all\") permit (principal, action, resource);";
+  const auto [status, body] = call("PUT", "/admin/v1/policies", {{"text", text}, {"note", "open day"}, {"expected_version", 1}});
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["version"], 2);
+  EXPECT_EQ(call("GET", "/admin/v1/policies").second["note"], "open day");
+  EXPECT_THAT(call("GET", "/admin/v1/policies/versions").second["versions"], SizeIs(2));
+  EXPECT_EQ(call("GET", "/admin/v1/policies/versions/{id}", nullptr, "1").second["text"], default_policy_text());
+  EXPECT_EQ(call("GET", "/admin/v1/policies/versions/{id}", nullptr, "7").first, 404);
+  EXPECT_EQ(call("GET", "/admin/v1/policies/versions/{id}", nullptr, "x").first, 404);
+  EXPECT_EQ(call("PUT", "/admin/v1/policies", {{"text", text}, {"expected_version", 1}}).first, 409);
+  const Json asked = {{"principal", {{"id", "a"}}}, {"action", "generate"}, {"resource", "Redoubt::Model::\"m\""}};
+  EXPECT_EQ(call("POST", "/admin/v1/policies/explain", asked).second["why"], "allowed by \"all\"");
+}
+
+TEST_F(AdminPolicies, WhatIsWrongIsSaidWithItsPlace) {
+  const auto [status, body] = call("PUT", "/admin/v1/policies", {{"text", "permit (principal, action, resource"}});
+  EXPECT_EQ(status, 400);
+  EXPECT_THAT(body["error"]["message"].get<std::string>(), HasSubstr("line 1, column 36"));
+  EXPECT_EQ(call("PUT", "/admin/v1/policies", Json::object()).first, 400);
+  EXPECT_EQ(call("POST", "/admin/v1/policies/explain", {{"action", "x"}}).first, 400);
+}
+
+TEST_F(AdminPolicies, TheMatrixAndTestsAreComputedFromWhatHolds) {
+  const auto [status, body] = call("GET", "/admin/v1/policies/matrix");
+  EXPECT_EQ(status, 200);
+  bool seen = false;
+  for (const Json& cell : body["cells"]) {
+    if (cell["principal"] != "in Redoubt::Role::\"user\"" || cell["action"] != "generate") continue;
+    if (cell["resource"] != "any other Redoubt::Model") continue;
+    EXPECT_EQ(cell["access"], "allowed");
+    seen = true;
+  }
+  EXPECT_TRUE(seen);
+  const Json tests = {{"tests", Json::array({{{"principal", {{"id", "a"}, {"roles", Json::array({"user"})}}},
+                                              {"action", "generate"},
+                                              {"resource", "Redoubt::Model::\"m\""},
+                                              {"expect", "deny"}}})}};
+  const auto [tested, results] = call("POST", "/admin/v1/policies/test", tests);
+  EXPECT_EQ(tested, 200);
+  EXPECT_EQ(results["passed"], false);
+}
+
+}  // namespace
+}  // namespace redoubt
