@@ -163,13 +163,19 @@ TEST_P(EveryTable, LinearTransposedMatchesReference) {
     for (const int64_t cols : {8, 513, 576}) {
       const StoredMatrix mine(table(), DType::bf16, rows, cols, 3),
           theirs(reference_kernels(), DType::bf16, rows, cols, 3);
-      const std::vector<float> x = random_floats(5, 3 * rows);
-      const auto run = [&](const KernelTable& kernels, const WeightMatrix& w) {
-        std::vector<float> y(static_cast<size_t>(3 * cols));
-        kernels.linear_transposed({w, x.data(), rows, y.data(), cols, 3, 0, rows, scratch_.data()});
+      constexpr int64_t kTokens = 6;
+      const std::vector<float> x = random_floats(5, kTokens * rows);
+      const auto run = [&](const KernelTable& kernels, const WeightMatrix& w, int64_t first, int64_t tokens) {
+        std::vector<float> y(static_cast<size_t>(tokens * cols));
+        kernels.linear_transposed({w, x.data() + first * rows, rows, y.data(), cols, tokens, 0, rows, scratch_.data()});
         return y;
       };
-      EXPECT_LT(relative_error(run(table(), mine.matrix), run(reference_kernels(), theirs.matrix)), 1e-5f);
+      const std::vector<float> together = run(table(), mine.matrix, 0, kTokens);
+      EXPECT_LT(relative_error(together, run(reference_kernels(), theirs.matrix, 0, kTokens)), 1e-5f);
+      for (const int64_t t : {0, 3, 5}) {
+        EXPECT_TRUE(same_bits(run(table(), mine.matrix, t, 1),
+                              {together.begin() + t * cols, together.begin() + (t + 1) * cols}));
+      }
     }
   }
 }
