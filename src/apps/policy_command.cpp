@@ -132,7 +132,8 @@ Result<Json> request_of(const PolicyFlags& flags) {
   REDOUBT_TRY(Json context, context_of(flags.context));
   // Kind::id is short for Redoubt::Kind::"id".
   std::string resource = flags.resource;
-  if (const size_t colons = resource.find("::"); colons != std::string::npos && resource.find('"') == std::string::npos) {
+  if (const size_t colons = resource.find("::");
+      colons != std::string::npos && resource.find('"') == std::string::npos) {
     resource = "Redoubt::" + resource.substr(0, colons) + "::" + cedar::in_quotes(resource.substr(colons + 2));
   }
   return Json{{"principal",
@@ -197,7 +198,8 @@ Status diff(const PolicyFlags& flags) {
 
 using Run = Status (*)(const PolicyFlags&);
 
-CLI::App* add(CLI::App& group, const char* name, const char* what, const std::shared_ptr<PolicyFlags>& flags, Pending& pending, Run run) {
+CLI::App* add(CLI::App& group, const char* name, const char* what, const std::shared_ptr<PolicyFlags>& flags,
+              Pending& pending, Run run) {
   CLI::App* command = group.add_subcommand(name, what);
   command->add_flag("--json", flags->json, "print JSON");
   command->add_option("--entities", flags->entities, "models and datasets with their labels: a JSON or YAML file");
@@ -216,7 +218,8 @@ void add_policy(CLI::App& app, Pending& pending) {
     return command;
   };
 
-  CLI::App* shows = with_file(add(*group, "show", "Print policies, or the access matrix computed from them", flags, pending, show));
+  CLI::App* shows =
+      with_file(add(*group, "show", "Print policies, or the access matrix computed from them", flags, pending, show));
   shows->add_flag("--matrix", flags->matrix, "who may do what to what");
   shows->add_flag("--all", flags->all, "with --matrix: also what is denied");
   shows->add_flag("--guards", flags->guards, "the forbids that no text can lift");
@@ -224,7 +227,8 @@ void add_policy(CLI::App& app, Pending& pending) {
   CLI::App* checks = add(*group, "check", "Parse a file; warn of names that mean nobody", flags, pending, check);
   checks->add_option("FILE", flags->path, "policies")->required();
 
-  CLI::App* explains = with_file(add(*group, "explain", "What the policies say to a request, and why", flags, pending, explain_request));
+  CLI::App* explains =
+      with_file(add(*group, "explain", "What the policies say to a request, and why", flags, pending, explain_request));
   explains->add_option("ACTION", flags->action, "generate, set_priority, manage_policies, ...");
   explains->add_option("RESOURCE", flags->resource, "Model::r1");
   explains->add_option("--user", flags->user, "who asks");
@@ -232,13 +236,16 @@ void add_policy(CLI::App& app, Pending& pending) {
   explains->add_option("--kind", flags->kind, "user, service, appointer, open");
   explains->add_option("--team", flags->teams, "of the tenant; may be repeated");
   explains->add_option("--role", flags->roles, "may be repeated");
-  explains->add_option("--context", flags->context, "key=value: now=2026-11-25T08:00:00Z source_ip=10.0.0.1 purpose=triage");
+  explains->add_option("--context", flags->context,
+                       "key=value: now=2026-11-25T08:00:00Z source_ip=10.0.0.1 purpose=triage");
   explains->add_option("--request", flags->request, "the request as a JSON or YAML file instead");
 
-  CLI::App* tests = with_file(add(*group, "test", "Requests with the decisions expected of them", flags, pending, test));
+  CLI::App* tests =
+      with_file(add(*group, "test", "Requests with the decisions expected of them", flags, pending, test));
   tests->add_option("TESTS", flags->path, "a JSON or YAML file")->required();
 
-  CLI::App* diffs = add(*group, "diff", "Cells of the access matrix that differ between two files", flags, pending, diff);
+  CLI::App* diffs =
+      add(*group, "diff", "Cells of the access matrix that differ between two files", flags, pending, diff);
   diffs->add_option("OLD", flags->path)->required();
   diffs->add_option("NEW", flags->second_path)->required();
 }

@@ -29,10 +29,12 @@ Json scalar(const YAML::Node& node) {
 }
 
 Result<Json> converted(const YAML::Node& node, int depth, int64_t& room) {
-  if (--room < 0) return wrong(node, fmt::format("more than {} values, aliases counted as often as they stand", kMaxNodes));
+  if (--room < 0)
+    return wrong(node, fmt::format("more than {} values, aliases counted as often as they stand", kMaxNodes));
   if (depth == 0) return wrong(node, fmt::format("nested deeper than {}", kMaxDepth));
   switch (node.Type()) {
-    case YAML::NodeType::Scalar: return scalar(node);
+    case YAML::NodeType::Scalar:
+      return scalar(node);
     case YAML::NodeType::Sequence: {
       Json list = Json::array();
       for (const YAML::Node& item : node) {
@@ -51,7 +53,8 @@ Result<Json> converted(const YAML::Node& node, int depth, int64_t& room) {
       }
       return object;
     }
-    default: return Json(nullptr);
+    default:
+      return Json(nullptr);
   }
 }
 

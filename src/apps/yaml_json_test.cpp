@@ -1,7 +1,7 @@
+#include "apps/yaml_json.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "apps/yaml_json.h"
 
 namespace redoubt {
 namespace {

@@ -3,12 +3,15 @@
 
 #include <atomic>
 #include <cmath>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "core/dtype.h"
 #include "core/float_bits.h"
 #include "core/json.h"
 #include "core/sha256.h"
+#include "core/snapshot.h"
 #include "core/thread_pool.h"
 #include "core/utf8.h"
 
@@ -82,6 +85,42 @@ TEST(Sha256, GivesThePublishedDigests) {
   EXPECT_EQ(hex(std::string(64, 'a')), "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb");
   EXPECT_EQ(hex(std::string(1000, 'a')), "41edece42d63e8d9bf515a9ba6932e1c20cbc9f5a5d134645adb5db1b9737ea3");
   EXPECT_EQ(Sha256().add_number(0x6261).finish(), Sha256().add(std::string_view("ab\0\0\0\0\0\0", 8)).finish());
+}
+
+// What a reader holds is whole and alive, whatever is stored meanwhile; what nobody holds any more is gone.
+TEST(Snapshot, ReadersSeeWholeValuesAndNothingIsLeft) {
+  struct Pair {
+    explicit Pair(int value, std::atomic<int>& alive) : first(value), second(value), alive(alive) { ++alive; }
+    ~Pair() {
+      first = second = -1;
+      --alive;
+    }
+    int first, second;
+    std::atomic<int>& alive;
+  };
+  std::atomic<int> alive{0}, torn{0}, loads{0};
+  {
+    Snapshot<Pair> snapshot(std::make_shared<Pair>(0, alive));
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 4; ++i) {
+      readers.emplace_back([&] {
+        int last = 0;
+        while (!stop) {
+          const auto pair = snapshot.load();
+          if (pair->first != pair->second || pair->first < last) ++torn;
+          last = pair->first;
+          ++loads;
+        }
+      });
+    }
+    for (int value = 1; value < 2000 || loads < 1000; ++value) snapshot.store(std::make_shared<Pair>(value, alive));
+    stop = true;
+    for (std::thread& reader : readers) reader.join();
+    EXPECT_EQ(alive, 1);
+  }
+  EXPECT_EQ(torn, 0);
+  EXPECT_EQ(alive, 0);
 }
 
 TEST(ThreadPool, EveryChunkRunsOnce) {

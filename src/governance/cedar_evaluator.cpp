@@ -97,6 +97,11 @@ bool Evaluator::evaluate(uint32_t at, Value& out) {
       if (!expect(child(node, 0), Kind::entity, out)) return false;
       out = Value::of(out.entity->type == node.value.string());
       return true;
+    case Op::is_in:
+      if (!expect(child(node, 0), Kind::entity, out)) return false;
+      if (out.entity->type == node.value.string()) return within(node, out, out);
+      out = Value::of(false);
+      return true;
     case Op::like:
       if (!expect(child(node, 0), Kind::string, out)) return false;
       out = Value::of(matches(out.string(), node.value.string()));
@@ -104,6 +109,8 @@ bool Evaluator::evaluate(uint32_t at, Value& out) {
     case Op::has:
     case Op::attribute:
       return attribute(node, at, out);
+    case Op::has_path:
+      return path(node, out);
     case Op::has_tag:
     case Op::get_tag:
       return tag(node, at, out);
@@ -185,8 +192,14 @@ bool Evaluator::arithmetic(const Node& node, uint32_t at, Value& out) {
 }
 
 bool Evaluator::membership(const Node& node, uint32_t, Value& out) {
-  Value inner, outer;
-  if (!evaluate(child(node, 0), inner) || !evaluate(child(node, 1), outer)) return false;
+  Value inner;
+  return evaluate(child(node, 0), inner) && within(node, inner, out);
+}
+
+bool Evaluator::within(const Node& node, const Value& of, Value& out) {
+  const Value inner = of;  // `out` may be the same
+  Value outer;
+  if (!evaluate(child(node, 1), outer)) return false;
   if (inner.kind != Kind::entity) return fail(Fault::wrong_kind, child(node, 0), inner.kind);
   if (outer.kind == Kind::entity) {
     out = Value::of(request_.is_within(*inner.entity, *outer.entity));
@@ -223,6 +236,30 @@ bool Evaluator::attribute(const Node& node, uint32_t at, Value& out) {
   if (value == nullptr) return fail(Fault::no_attribute, at);
   out = *value;
   return true;
+}
+
+bool Evaluator::path(const Node& node, Value& out) {
+  if (!evaluate(child(node, 0), out)) return false;
+  std::string_view rest = node.value.string();
+  while (true) {
+    const std::string_view key = rest.substr(0, rest.find('.'));
+    const RecordValue* record = nullptr;
+    if (out.kind == Kind::record) {
+      record = out.record;
+    } else if (out.kind == Kind::entity) {
+      const Entity* entity = request_.find(*out.entity);
+      record = entity != nullptr ? entity->attributes : nullptr;
+    } else {
+      return fail(Fault::wrong_kind, child(node, 0), out.kind);
+    }
+    const Value* value = record != nullptr ? record->find(key) : nullptr;
+    if (value == nullptr || key.size() == rest.size()) {
+      out = Value::of(value != nullptr);
+      return true;
+    }
+    out = *value;
+    rest.remove_prefix(key.size() + 1);
+  }
 }
 
 bool Evaluator::tag(const Node& node, uint32_t at, Value& out) {

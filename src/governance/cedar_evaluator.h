@@ -1,5 +1,5 @@
-// Evaluates one expression of a Program for one request. Expressions have no side effects and always end; the depth of
-// the recursion is that of the expression (ParseLimits).
+// Evaluates one expression of a Program for one request. Expressions have no side effects and always end: each node is
+// visited at most once, and the depth of the recursion is that of the expression (ParseLimits).
 #pragma once
 
 #include <cstdint>
@@ -57,7 +57,9 @@ class Evaluator {
   bool comparison(const Node& node, uint32_t at, Value& out);
   bool arithmetic(const Node& node, uint32_t at, Value& out);
   bool membership(const Node& node, uint32_t at, Value& out);
+  bool within(const Node& node, const Value& inner, Value& out);
   bool attribute(const Node& node, uint32_t at, Value& out);
+  bool path(const Node& node, Value& out);
   bool tag(const Node& node, uint32_t at, Value& out);
   bool set_method(const Node& node, uint32_t at, Value& out);
   bool literal(const Node& node, Value& out);

@@ -212,32 +212,25 @@ Result<uint32_t> ExpressionParser::relation_by_word(uint32_t left, const Token& 
     return builder_.node(Op::like, std::array{left}, word.position, arena.string(*pattern));
   }
   REDOUBT_TRY(const std::string_view type, type_name());
-  REDOUBT_TRY(const uint32_t is, builder_.node(Op::is, std::array{left}, word.position, Value::of(type)));
-  const Token& in_word = tokens_.peek();
-  if (!tokens_.take("in")) return is;
+  if (!tokens_.take("in")) return builder_.node(Op::is, std::array{left}, word.position, Value::of(type));
   REDOUBT_TRY(const uint32_t right, addition());
-  REDOUBT_TRY(const uint32_t in, builder_.node(Op::in, std::array{left, right}, in_word.position));
-  return builder_.node(Op::logical_and, std::array{is, in}, word.position);
+  return builder_.node(Op::is_in, std::array{left, right}, word.position, Value::of(type));
 }
 
-// `a has b.c.d` is `a has b && a.b has c && a.b.c has d`.
 Result<uint32_t> ExpressionParser::has_path(uint32_t left, const Token& word) {
   Arena& arena = builder_.arena();
   if (tokens_.peek().kind == Token::Kind::string) {
     REDOUBT_TRY(const std::string key, string_literal());
     return builder_.node(Op::has, std::array{left}, word.position, arena.string(key));
   }
-  std::vector<uint32_t> parts;
-  uint32_t object = left;
-  while (true) {
+  REDOUBT_TRY(const std::string_view first, name("an attribute"));
+  std::string path(first);
+  while (tokens_.take(".")) {
     REDOUBT_TRY(const std::string_view key, name("an attribute"));
-    const Value key_value = Value::of(key);
-    REDOUBT_TRY(const uint32_t has, builder_.node(Op::has, std::array{object}, word.position, key_value));
-    parts.push_back(has);
-    if (!tokens_.take(".")) break;
-    REDOUBT_TRY(object, builder_.node(Op::attribute, std::array{object}, word.position, key_value));
+    path.append(".").append(key);
   }
-  return parts.size() == 1 ? Result<uint32_t>(parts[0]) : builder_.node(Op::logical_and, parts, word.position);
+  const Op op = path.size() == first.size() ? Op::has : Op::has_path;
+  return builder_.node(op, std::array{left}, word.position, arena.string(path));
 }
 
 Result<uint32_t> ExpressionParser::addition() {

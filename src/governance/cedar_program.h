@@ -24,16 +24,18 @@ enum class Op : uint8_t {
   equal,
   not_equal,
   less,
-  less_equal,  // a > b is less(b, a) with its sides evaluated in the order written
+  less_equal,
   greater,
   greater_equal,
   sum,  // children; kSubtract in a child's index takes it away
   product,
   negate,
-  in,    // entity in entity or set of entities
-  is,    // value: the type's name
-  like,  // value: the pattern, stars as kWildcard
+  in,     // entity in entity or set of entities
+  is,     // value: the type's name
+  is_in,  // is, and then in; the entity is evaluated once
+  like,   // value: the pattern, stars as kWildcard
   has,
+  has_path,   // value: names with dots between, `a has b.c`: a has b, and what lies there has c
   attribute,  // value: the key
   has_tag,
   get_tag,

@@ -1,5 +1,6 @@
-// What a text of policies says that is probably not meant: a name without its namespace, an action or type that there is
-// not, a text that is no address. None of it is an error of the language, and all of it makes a policy hold for nobody.
+// What a text of policies says that is probably not meant: a name without its namespace, an action or type that there
+// is not, a text that is no address. None of it is an error of the language, and all of it makes a policy hold for
+// nobody.
 #pragma once
 
 #include <string>

@@ -129,11 +129,15 @@ std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Progr
   std::vector<Path> asked;  // by `has`, each as the path with the key it asks for
   for (const uint32_t conjunct : conjuncts) {
     const Node& node = program.nodes[conjunct];
-    if (node.op == Op::has) {
+    if (node.op == Op::has || node.op == Op::has_path) {
       auto path = path_of(program, program.children[node.first]);
       if (!path) return std::nullopt;
-      path->keys.push_back(node.value.string());
-      asked.push_back(std::move(*path));
+      for (std::string_view rest = node.value.string(); !rest.empty();) {
+        const std::string_view key = rest.substr(0, node.op == Op::has_path ? rest.find('.') : rest.size());
+        rest.remove_prefix(std::min(rest.size(), key.size() + 1));
+        path->keys.push_back(key);
+        asked.push_back(*path);
+      }
       continue;
     }
     if (node.op != Op::equal) return std::nullopt;

@@ -89,14 +89,13 @@ struct Weighed {
   }
 };
 
-Access access_of(const PolicySnapshot& by, const cedar::Request& request) {
-  const auto known = request.context != nullptr ? PolicySet::Context::known : PolicySet::Context::unknown;
+Access access_of(const PolicySnapshot& by, const cedar::Request& request, PolicySet::Unknown unknown) {
   Weighed permits, forbids;
-  for (const PolicyTrace& trace : by.guards->trace(request, known)) {
+  for (const PolicyTrace& trace : by.guards->trace(request, unknown)) {
     // A guard that fails denies.
     forbids.count(trace.outcome == Outcome::failed ? Outcome::satisfied : trace.outcome);
   }
-  for (const PolicyTrace& trace : by.policies->trace(request, known)) {
+  for (const PolicyTrace& trace : by.policies->trace(request, unknown)) {
     (by.policies->policies()[trace.policy].effect == cedar::Effect::permit ? permits : forbids).count(trace.outcome);
   }
   if (forbids.surely) return Access::forbidden;
@@ -152,11 +151,13 @@ Result<Matrix> compute_matrix(const std::shared_ptr<const PolicySnapshot>& by, c
         .principal = cedar::entity_name(row.type, row.id), .context = context, .far = by->entities.get()};
     const bool described = by->entities->find(request.principal) != nullptr;
     request.near = described ? nullptr : own.get();
+    const bool general = context == nullptr;
+    const PolicySet::Unknown unknown{.context = general, .principal = general && !described};
     for (const std::string& action : axis.actions) {
       request.action = cedar::entity_name("Redoubt::Action", action);
       for (const MatrixAxis::Resource& resource : axis.resources) {
         request.resource = cedar::entity_name(resource.type, resource.id);
-        matrix.cells.push_back(access_of(*by, request));
+        matrix.cells.push_back(access_of(*by, request, unknown));
       }
     }
   }

@@ -19,7 +19,7 @@ enum class Access : uint8_t {
   allowed,    // in every context
   denied,     // nothing permits it, in any context
   forbidden,  // something forbids it, in every context
-  depends,    // on the context: the time, the network, the purpose, ...
+  depends,    // on the context (time, network, purpose, ...), or on who exactly asks
 };
 std::string_view access_name(Access access);
 
@@ -56,8 +56,9 @@ struct Matrix {
   }
 };
 
-// Without a context: what holds in all of them. With one: `depends` does not occur. Errors: invalid_argument (more
-// than kMaxMatrixCells).
+// Without a context: what holds in all of them, and for everybody whom a row stands for, whatever attributes they have.
+// With one: what holds in it for somebody of whom no more is known; `depends` does not occur. Errors: invalid_argument
+// (more than kMaxMatrixCells).
 inline constexpr size_t kMaxMatrixCells = 1'000'000;
 Result<Matrix> compute_matrix(const std::shared_ptr<const PolicySnapshot>& by, const MatrixAxis& axis,
                               const cedar::RecordValue* context = nullptr);

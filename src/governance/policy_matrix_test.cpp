@@ -73,11 +73,12 @@ const std::vector<Json>& contexts() {
 
 // A cell asked as a request, without the index.
 bool asked(const PolicySnapshot& by, const MatrixAxis::Principal& who, const std::string& action,
-           const MatrixAxis::Resource& resource, const cedar::RecordValue* context) {
+           const MatrixAxis::Resource& resource, const cedar::RecordValue* context,
+           const cedar::RecordValue* attributes = nullptr) {
   cedar::Entities own;
   std::vector<cedar::EntityName> parents;
   for (const auto& [type, id] : who.parents) parents.push_back(cedar::entity_name(type, id));
-  own.add(cedar::entity_name(who.type, who.id), nullptr, nullptr, parents);
+  own.add(cedar::entity_name(who.type, who.id), attributes, nullptr, parents);
   EXPECT_TRUE(own.close());
   cedar::Request request{.principal = cedar::entity_name(who.type, who.id),
                          .action = cedar::entity_name("Redoubt::Action", action),
@@ -94,6 +95,7 @@ TEST(PolicyMatrix, EveryCellIsWhatTheRequestsSay) {
   cedar::Arena arena;
   std::vector<const cedar::RecordValue*> records;
   for (const Json& context : contexts()) records.push_back(cedar::value_from_json(context, arena)->record);
+  const auto* something = cedar::value_from_json({{"nothing", 1}}, arena)->record;
   int cells = 0, dependent = 0;
   for (int round = 0; round < 30; ++round) {
     std::string text;
@@ -117,9 +119,11 @@ TEST(PolicyMatrix, EveryCellIsWhatTheRequestsSay) {
             const Access access = general->at(p, a, r);
             ++cells;
             dependent += access == Access::depends;
-            if (access != Access::depends) {
-              ASSERT_EQ(access == Access::allowed, allowed) << where;
-            }
+            if (access == Access::depends) continue;
+            ASSERT_EQ(access == Access::allowed, allowed) << where;
+            const bool otherwise =
+                asked(*by, axis.principals[p], axis.actions[a], axis.resources[r], context, something);
+            ASSERT_EQ(access == Access::allowed, otherwise) << where;
           }
         }
       }

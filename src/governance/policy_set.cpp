@@ -15,17 +15,23 @@ namespace {
 
 constexpr size_t kScratchBytes = 4096;  // of the stack, for what an evaluation makes
 
-// Children lie before their parents.
-std::vector<bool> context_readers(const cedar::Program& program) {
-  std::vector<bool> reads(program.nodes.size());
-  for (size_t i = 0; i < program.nodes.size(); ++i) {
+bool reads_attributes(cedar::Op op) {
+  return op == cedar::Op::attribute || op == cedar::Op::has || op == cedar::Op::has_path || op == cedar::Op::get_tag ||
+         op == cedar::Op::has_tag;
+}
+
+// For each node whether it, or one below it, is as `own` says. Children lie before their parents.
+template <class Own>
+std::vector<bool> marked(const cedar::Program& program, Own own) {
+  std::vector<bool> marks(program.nodes.size());
+  for (uint32_t i = 0; i < program.nodes.size(); ++i) {
     const cedar::Node& node = program.nodes[i];
-    reads[i] = node.op == cedar::Op::context;
+    marks[i] = own(i);
     for (uint32_t c = 0; c < node.count; ++c) {
-      reads[i] = reads[i] || reads[program.children[node.first + c] & ~cedar::kSubtract];
+      marks[i] = marks[i] || marks[program.children[node.first + c] & ~cedar::kSubtract];
     }
   }
-  return reads;
+  return marks;
 }
 
 bool fits(const Scope& scope, const cedar::EntityName& name, const cedar::Entity* entity) {
@@ -62,7 +68,12 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, cons
   std::shared_ptr<PolicySet> set(new PolicySet(std::move(text)));
   REDOUBT_TRY(set->program_, cedar::parse_policies(set->text_, limits, set->arena_));
   for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_);
-  set->reads_context_ = context_readers(set->program_);
+  const cedar::Program& program = set->program_;
+  set->reads_context_ = marked(program, [&](uint32_t i) { return program.nodes[i].op == cedar::Op::context; });
+  const auto names = marked(program, [&](uint32_t i) { return program.nodes[i].op == cedar::Op::principal; });
+  set->reads_principal_ = marked(program, [&](uint32_t i) {
+    return reads_attributes(program.nodes[i].op) && names[program.children[program.nodes[i].first]];
+  });
   return std::shared_ptr<const PolicySet>(std::move(set));
 }
 
@@ -115,11 +126,11 @@ PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request) const 
   return settled(std::move(permits), std::move(forbids));
 }
 
-PolicyTrace PolicySet::traced(uint32_t policy, cedar::Evaluator& evaluator, Context context) const {
+PolicyTrace PolicySet::traced(uint32_t policy, cedar::Evaluator& evaluator, Unknown unknown) const {
   using Outcome = PolicyTrace::Outcome;
   PolicyTrace trace{.policy = policy};
   for (const uint32_t condition : conjuncts_of(program_, program_.policies[policy])) {
-    if (context == Context::unknown && reads_context_[condition]) {
+    if ((unknown.context && reads_context_[condition]) || (unknown.principal && reads_principal_[condition])) {
       trace.outcome = Outcome::open;  // and a later one that is false settles it: then it is false, or an error
       continue;
     }
@@ -135,7 +146,7 @@ PolicyTrace PolicySet::traced(uint32_t policy, cedar::Evaluator& evaluator, Cont
   return trace;
 }
 
-std::vector<PolicyTrace> PolicySet::trace(const cedar::Request& request, Context context) const {
+std::vector<PolicyTrace> PolicySet::trace(const cedar::Request& request, Unknown unknown) const {
   const ResolvedRequest resolved(request);
   std::vector<uint32_t> candidates;
   index_.find(resolved, candidates);
@@ -143,7 +154,7 @@ std::vector<PolicyTrace> PolicySet::trace(const cedar::Request& request, Context
   cedar::Evaluator evaluator(program_, request, arena);
   std::vector<PolicyTrace> traces;
   for (const uint32_t policy : candidates) {
-    if (head_fits(program_.policies[policy], resolved)) traces.push_back(traced(policy, evaluator, context));
+    if (head_fits(program_.policies[policy], resolved)) traces.push_back(traced(policy, evaluator, unknown));
   }
   return traces;
 }

@@ -35,7 +35,7 @@ struct PolicyTrace {
     satisfied,
     not_satisfied,  // a condition is false
     failed,         // a condition cannot be evaluated
-    open,           // it depends on a context that is not known
+    open,           // it depends on what is not known
   };
   uint32_t policy = 0;
   Outcome outcome = Outcome::satisfied;
@@ -51,10 +51,14 @@ class PolicySet {
   // The definition of decide(): every policy, in order, without the index.
   PolicyVerdict decide_one_by_one(const cedar::Request& request) const;
 
-  // What decide() computes, for all policies whose head fits: for explanations. `known` says if the request's context
-  // is all there is; without it, conditions that read the context leave a policy open unless another one is false.
-  enum class Context : uint8_t { known, unknown };
-  std::vector<PolicyTrace> trace(const cedar::Request& request, Context context = Context::known) const;
+  // What decide() computes, for all policies whose head fits: for explanations. Conditions that read what is unknown
+  // leave a policy open, unless another one is false.
+  struct Unknown {
+    bool context = false;
+    bool principal = false;  // its attributes and tags; what it belongs to is known
+  };
+  std::vector<PolicyTrace> trace(const cedar::Request& request, Unknown unknown) const;
+  std::vector<PolicyTrace> trace(const cedar::Request& request) const { return trace(request, Unknown{}); }
 
   const std::string& text() const { return text_; }
   const cedar::Program& program() const { return program_; }
@@ -73,12 +77,13 @@ class PolicySet {
   void judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator, PolicyVerdict& permits,
              PolicyVerdict& forbids) const;
   static PolicyVerdict settled(PolicyVerdict permits, PolicyVerdict forbids);
-  PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Context context) const;
+  PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Unknown unknown) const;
 
   std::string text_;
   cedar::Arena arena_;  // names and constants
   cedar::Program program_;
-  std::vector<bool> reads_context_;  // each node, or what is below it
+  std::vector<bool> reads_context_;    // each node, or what is below it
+  std::vector<bool> reads_principal_;  // attributes or tags of it
   PolicyIndex index_;
 };
 

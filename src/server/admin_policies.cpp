@@ -17,17 +17,18 @@
 namespace redoubt {
 namespace {
 
-constexpr int kHistory = 100;           // versions listed
+constexpr int kHistory = 100;              // versions listed
 constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
 
 using Answer = std::function<Result<Json>(const HttpRequest&)>;
 
 Handler answering(Answer answer) {
-  return [answer = std::move(answer)](std::shared_ptr<const HttpRequest> request, std::shared_ptr<ResponseWriter> writer) {
-    const auto json = answer(*request);
-    if (!json) return send_styled_error(*writer, json.error(), ErrorStyle::openai);
-    send_json(*writer, *json);
-  };
+  return
+      [answer = std::move(answer)](std::shared_ptr<const HttpRequest> request, std::shared_ptr<ResponseWriter> writer) {
+        const auto json = answer(*request);
+        if (!json) return send_styled_error(*writer, json.error(), ErrorStyle::openai);
+        send_json(*writer, *json);
+      };
 }
 
 Answer with_body(std::function<Result<Json>(const HttpRequest&, const Json&)> answer) {
@@ -38,7 +39,10 @@ Answer with_body(std::function<Result<Json>(const HttpRequest&, const Json&)> an
 }
 
 Json shown(const PolicyVersion& version, bool whole) {
-  Json json = {{"version", version.version}, {"author", version.author}, {"note", version.note}, {"created_ms", version.created_ms}};
+  Json json = {{"version", version.version},
+               {"author", version.author},
+               {"note", version.note},
+               {"created_ms", version.created_ms}};
   if (whole) {
     json["text"] = version.text;
     json["entities"] = version.entities;
@@ -47,7 +51,8 @@ Json shown(const PolicyVersion& version, bool whole) {
 }
 
 // The changes of the matrix; where there are too many to list, their number.
-Status add_changes(const std::shared_ptr<const PolicySnapshot>& before, const std::shared_ptr<const PolicySnapshot>& after, Json& out) {
+Status add_changes(const std::shared_ptr<const PolicySnapshot>& before,
+                   const std::shared_ptr<const PolicySnapshot>& after, Json& out) {
   auto found = changes(before, after);
   if (!found) {  // more cells than are computed: not a reason to refuse the change
     out["changes_error"] = found.error().message;
@@ -67,7 +72,10 @@ Result<Json> put_policies(PolicyStore& store, const HttpRequest& request, const 
   REDOUBT_TRY(const auto note, fields.string("note"));
   REDOUBT_TRY(const auto expected, fields.integer("expected_version", 0));
   REDOUBT_TRY(const auto dry_run, fields.boolean("dry_run"));
-  PolicyStore::Change change{.text = *text, .author = request.permit ? request.permit->principal().id : "", .note = note.value_or(""), .expected = expected};
+  PolicyStore::Change change{.text = *text,
+                             .author = request.permit ? request.permit->principal().id : "",
+                             .note = note.value_or(""),
+                             .expected = expected};
   if (entities != nullptr) change.entities = *entities;
 
   REDOUBT_TRY(const PolicyVersion newest, store.newest());
@@ -121,14 +129,19 @@ Result<Json> explained(PolicyStore& store, const Json& body) {
 Result<Json> tested(PolicyStore& store, const Json& body) {
   const auto snapshot = store.engine()->snapshot();
   REDOUBT_TRY(const auto results, run_expectations(*snapshot, body));
-  const auto failed = std::count_if(results.begin(), results.end(), [](const ExpectationResult& one) { return !one.passed; });
-  return Json{{"passed", failed == 0}, {"failed", failed}, {"policy_version", snapshot->version}, {"results", to_json(results)}};
+  const auto failed =
+      std::count_if(results.begin(), results.end(), [](const ExpectationResult& one) { return !one.passed; });
+  return Json{{"passed", failed == 0},
+              {"failed", failed},
+              {"policy_version", snapshot->version},
+              {"results", to_json(results)}};
 }
 
 }  // namespace
 
 void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
-  const auto get = [&](std::string path, std::string summary, Json schema, Answer answer, std::vector<Json> parameters = {}) {
+  const auto get = [&](std::string path, std::string summary, Json schema, Answer answer,
+                       std::vector<Json> parameters = {}) {
     routes.push_back({.method = "GET",
                       .path = std::move(path),
                       .rule = admin_rule("read_policies"),
@@ -137,7 +150,8 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
                       .parameters = std::move(parameters),
                       .handler = answering(std::move(answer))});
   };
-  const auto send = [&](std::string method, std::string path, std::string action, std::string summary, Json takes, Json gives, Answer answer) {
+  const auto send = [&](std::string method, std::string path, std::string action, std::string summary, Json takes,
+                        Json gives, Answer answer) {
     routes.push_back({.method = std::move(method),
                       .path = std::move(path),
                       .rule = admin_rule(std::move(action)),
@@ -155,11 +169,12 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
       [&store](const HttpRequest&) { return history(store); });
   get("/admin/v1/policies/versions/{id}", "One version of the policies", object_schema({"version", "text", "author"}),
       [&store](const HttpRequest& request) { return one_version(store, request); }, {path_parameter("id")});
-  get("/admin/v1/policies/matrix", "Who may do what to what, computed from the policies", object_schema({"cells", "policy_version"}),
-      [&store](const HttpRequest&) { return matrix_of(store); });
-  send("PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
-       object_schema({"text"}), object_schema({"version", "warnings"}),
-       with_body([&store](const HttpRequest& request, const Json& body) { return put_policies(store, request, body); }));
+  get("/admin/v1/policies/matrix", "Who may do what to what, computed from the policies",
+      object_schema({"cells", "policy_version"}), [&store](const HttpRequest&) { return matrix_of(store); });
+  send(
+      "PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
+      object_schema({"text"}), object_schema({"version", "warnings"}),
+      with_body([&store](const HttpRequest& request, const Json& body) { return put_policies(store, request, body); }));
   send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
        object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),
        with_body([&store](const HttpRequest&, const Json& body) { return explained(store, body); }));

@@ -48,7 +48,8 @@ class AdminPolicies : public testing::Test {
 };
 
 TEST_F(AdminPolicies, ADryRunSaysWhatWouldChangeAndChangesNothing) {
-  const Json change = {{"text", "permit (principal, action == Redoubt::Action::\"generte\", resource);"}, {"dry_run", true}};
+  const Json change = {{"text", "permit (principal, action == Redoubt::Action::\"generte\", resource);"},
+                       {"dry_run", true}};
   const auto [status, body] = call("PUT", "/admin/v1/policies", change);
   EXPECT_EQ(status, 200);
   EXPECT_THAT(body["warnings"], SizeIs(1));
@@ -59,7 +60,8 @@ TEST_F(AdminPolicies, ADryRunSaysWhatWouldChangeAndChangesNothing) {
 
 TEST_F(AdminPolicies, AChangeHoldsAndIsRemembered) {
   const std::string text = "@id(\"all\") permit (principal, action, resource);";
-  const auto [status, body] = call("PUT", "/admin/v1/policies", {{"text", text}, {"note", "open day"}, {"expected_version", 1}});
+  const auto [status, body] =
+      call("PUT", "/admin/v1/policies", {{"text", text}, {"note", "open day"}, {"expected_version", 1}});
   EXPECT_EQ(status, 200);
   EXPECT_EQ(body["version"], 2);
   EXPECT_EQ(call("GET", "/admin/v1/policies").second["note"], "open day");
