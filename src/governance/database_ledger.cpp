@@ -85,6 +85,13 @@ class Counter {
     return ok();
   }
 
+  Status shrink_lease(const std::string& node, int64_t by) {
+    REDOUBT_CHECK(
+        tx_.execute("UPDATE quota_leases SET granted = granted - ? WHERE counter = ? AND period = ? AND node = ?", by,
+                    key_.counter, key_.period, node));
+    return ok();
+  }
+
   Status drop_lease(const std::string& node) {
     REDOUBT_CHECK(tx_.execute("DELETE FROM quota_leases WHERE counter = ? AND period = ? AND node = ?", key_.counter,
                               key_.period, node));
@@ -146,6 +153,7 @@ Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaRepor
           "SELECT node, process, granted, mark, number, ends_ms FROM quota_leases WHERE counter = ? AND period = ?",
           report.key.counter, report.key.period));
   int64_t of_others = 0;
+  std::vector<std::pair<std::string, int64_t>> spare;  // by node: granted, and not marked
   std::optional<int64_t> own_number;
   for (const auto& [node, process, granted, mark, number, ends_ms] : rows) {
     if (node == node_ && process == process_) {
@@ -155,6 +163,7 @@ Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaRepor
       REDOUBT_CHECK(counter.drop_lease(node));
     } else {
       of_others += granted;
+      if (granted > mark) spare.emplace_back(node, granted - mark);
     }
   }
 
@@ -170,14 +179,24 @@ Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaRepor
   QuotaAnswer answer;
   REDOUBT_TRY(const int64_t settled, counter.settled(now_ms, answer.in_window));
   REDOUBT_CHECK(counter.save());
-  const int64_t allowed = report.cap - settled - of_others;
+  int64_t allowed = report.cap - settled - of_others;
   if (report.close) {
     answer.free = std::max<int64_t>(0, allowed);
     REDOUBT_CHECK(counter.drop_lease(node_));
     return answer;
   }
+  // What another node holds beyond its mark it cannot use before it asks again: who needs it may have it.
+  int64_t still_spare = 0;
+  for (const auto& [node, most] : spare) {
+    const int64_t lacking = report.handed + report.least + report.ahead - allowed;
+    const int64_t taken = std::clamp<int64_t>(lacking, 0, most);
+    still_spare += most - taken;
+    if (taken == 0) continue;
+    REDOUBT_CHECK(counter.shrink_lease(node, taken));
+    allowed += taken;
+  }
   divide(report, allowed, nodes, answer);
-  answer.free = std::max<int64_t>(0, allowed - answer.granted);
+  answer.free = std::max<int64_t>(0, allowed - answer.granted) + still_spare;
   answer.number = report.number + 1;
   REDOUBT_CHECK(tx.execute(
       "INSERT INTO quota_leases (counter, period, node, process, granted, mark, number, ends_ms) "

@@ -88,7 +88,7 @@ void LimitCounter::want(int64_t amount) {
 
 // So much that requests seldom wait, and that a node that is killed burns little: it stays settled.
 int64_t LimitCounter::ahead() const {
-  return std::min(std::max(std::min(4 * largest_, cap_ / 8), std::max(largest_, 2 * taken_)), cap_);
+  return std::min(std::max(4 * largest_, 2 * taken_), std::max(largest_, cap_ / 8));
 }
 
 bool LimitCounter::is_forgettable() const {

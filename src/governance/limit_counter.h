@@ -53,6 +53,7 @@ class LimitCounter {
   void recorded(const QuotaAnswer& answer, int64_t now_ns);
   void failed();
   void retire() { retires_ = true; }  // the node stops: the next report gives the lease back if nothing is under way
+  bool is_reported() const { return used_ == 0 && !is_unknown_; }  // the ledger knows all
   bool is_forgettable() const;
   uint64_t rounds() const { return rounds_; }  // reports that came back, whichever way
   bool last_failed() const { return last_failed_; }

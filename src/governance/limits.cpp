@@ -11,7 +11,6 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
-constexpr int kMostRounds = 4;  // of the ledger that a request waits for
 constexpr int kMostExtendRounds = 2;
 
 int64_t seconds_up(int64_t ms) { return (ms + 999) / 1000; }
@@ -202,7 +201,7 @@ std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, H
       return std::nullopt;
     }
     if (hopeless != nullptr) return count_refusal(refuse(*hopeless, holding, least));
-    if (stopping_ || round >= kMostRounds || lacking.empty() || std::chrono::steady_clock::now() >= deadline ||
+    if (stopping_ || lacking.empty() || std::chrono::steady_clock::now() >= deadline ||
         (round > 0 && std::ranges::any_of(lacking, [](const auto& one) { return one.first->last_failed(); }))) {
       for (const Item& item : holding.items)
         if (more_for(item, holding, least) > item.counter->available(now_ns))

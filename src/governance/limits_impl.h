@@ -87,6 +87,7 @@ class Limits::Impl {
   bool ledger_is_away() const;
   void wake_thread();
   void run();
+  void give_back(std::unique_lock<std::mutex>& lock);
   std::vector<std::shared_ptr<LimitCounter>> due(bool all) const;
   Status report(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<LimitCounter>>& counters);
 

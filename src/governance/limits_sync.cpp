@@ -10,6 +10,8 @@ constexpr size_t kMostReports = 64;                    // in one transaction
 constexpr int64_t kRetryNs = 200'000'000;              // after the ledger failed
 constexpr auto kTick = std::chrono::milliseconds(50);  // the thread looks at least so often
 
+constexpr auto kLastWord = std::chrono::seconds(3);
+
 }  // namespace
 
 Limits::Impl::Impl(QuotaLedger& ledger, LimitsOptions options, const Clock& clock, const WallClock& wall)
@@ -167,6 +169,17 @@ Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
   return status;
 }
 
+// The last word: what was used is recorded and leases go back, unless the ledger stays away.
+void Limits::Impl::give_back(std::unique_lock<std::mutex>& lock) {
+  const auto deadline = std::chrono::steady_clock::now() + kLastWord;
+  const auto is_reported = [](const auto& one) { return one.second->is_reported(); };
+  while (!std::ranges::all_of(counters_, is_reported) && std::chrono::steady_clock::now() < deadline) {
+    if (!report(lock, due(true))) wake_.wait_for(lock, kTick, [] { return false; });
+  }
+  for (const auto& [key, counter] : counters_) counter->retire();
+  static_cast<void>(report(lock, due(true)));
+}
+
 void Limits::Impl::run() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -184,10 +197,7 @@ void Limits::Impl::run() {
         changed_.notify_all();
       }
     }
-    if (stopping_) {
-      for (const auto& [key, counter] : counters_) counter->retire();
-      static_cast<void>(report(lock, due(true)));
-    }
+    if (stopping_) give_back(lock);
     // Nobody holds it, and the ledger knows nothing of it.
     std::erase_if(counters_,
                   [](const auto& one) { return one.second.use_count() == 1 && one.second->is_forgettable(); });

@@ -2,7 +2,8 @@
 //
 // A counter is one limit of one subject in one period. The ledger holds what is settled of it, and a lease for each
 // node: `granted` is kept from all others until the lease ends, and `mark` is what the node may have used of it by now,
-// written before it is used (mark <= granted). A node hands out no more than its mark. A lease that ended without being
+// written before it is used (mark <= granted). A node hands out no more than its mark, so what
+// it has beyond goes to another node that needs it. A lease that ended without being
 // renewed (its node is dead, or cannot reach the database and has stopped by its own clock) is settled at its mark. So
 //   settled + sum of granted <= cap   at every moment, and   used <= settled + sum of marks.
 // With a window of a minute, what is settled carries the time when it was reported, and counts for sixty seconds.
@@ -48,7 +49,7 @@ struct QuotaReport {
 struct QuotaAnswer {
   int64_t number = 0;  // of this report; 0 if closed
   int64_t granted = 0, mark = 0;
-  int64_t free = 0;                                    // that nobody has: cap - settled - all leases
+  int64_t free = 0;  // that nobody needs: cap - settled - all leases, and what others have beyond their marks
   std::vector<std::pair<int64_t, int64_t>> in_window;  // of a minute: (when reported, how much), the oldest first
 };
 
