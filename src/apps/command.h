@@ -29,5 +29,9 @@ void add_bench(CLI::App& app, Pending& pending);
 void add_perplexity(CLI::App& app, Pending& pending);
 void add_doctor(CLI::App& app, Pending& pending);
 void add_policy(CLI::App& app, Pending& pending);
+void add_key(CLI::App& app, Pending& pending);
+void add_user(CLI::App& app, Pending& pending);
+void add_team(CLI::App& app, Pending& pending);
+void add_tenant(CLI::App& app, Pending& pending);
 
 }  // namespace redoubt

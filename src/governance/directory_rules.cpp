@@ -14,6 +14,7 @@ constexpr size_t kMaxNameBytes = 200;
 constexpr size_t kMaxList = 64;  // teams, roles, scopes, labels, identities of one record
 constexpr size_t kMaxLabelBytes = 256;
 constexpr size_t kMaxSubjectBytes = 1024;
+constexpr std::string_view kRouteScopes[] = {"models", "metrics", "admin"};  // beside actions: server/route_rule.cpp
 constexpr int64_t kMaxLifetimeS = int64_t{100} * 366 * 86'400;
 
 Error law(std::string message) { return {ErrorCode::denied, std::move(message), {}}; }
@@ -154,7 +155,7 @@ Status check_key_request(const KeyRequest& request) {
   REDOUBT_CHECK(check_name(request.name));
   if (request.scopes.size() > kMaxList) return invalid("scopes: too many", "scopes");
   for (const std::string& scope : request.scopes) {
-    if (find_action(scope) == nullptr)
+    if (find_action(scope) == nullptr && std::ranges::find(kRouteScopes, scope) == std::end(kRouteScopes))
       return invalid(fmt::format("scopes: there is no action '{}'", is_id(scope) ? scope : "?"), "scopes");
   }
   if (request.expires_in_s < 0 || request.expires_in_s > kMaxLifetimeS)

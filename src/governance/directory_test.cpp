@@ -154,6 +154,8 @@ TEST_P(DirectoryTest, KeysCarryTheirPrincipalAndEndWithIt) {
   EXPECT_EQ(code(directory_->create_key(security_, {.principal = "nobody"})), ErrorCode::not_found);
   EXPECT_EQ(code(directory_->create_key(security_, {.principal = "first", .scopes = {"fly"}})),
             ErrorCode::invalid_argument);
+  EXPECT_TRUE(
+      directory_->create_key(security_, {.principal = "first", .scopes = {"models", "metrics", "admin", "generate"}}));
   EXPECT_EQ(code(directory_->create_key(security_, {.principal = "first", .expires_in_s = -1})),
             ErrorCode::invalid_argument);
 }

@@ -1,0 +1,25 @@
+// The database of a data folder, and the directory in it: opened by the server, and by commands of whoever owns the
+// folder (also while a server runs: it sees their changes within half a second).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/clock.h"
+#include "core/result.h"
+#include "governance/directory.h"
+#include "storage/database.h"
+
+namespace redoubt {
+
+struct IdentityStore {
+  std::unique_ptr<Database> database;
+  std::unique_ptr<Directory> directory;  // uses the database: goes before it
+};
+
+// `url`: of PostgreSQL; "": the file redoubt.db of the folder. The hash key is the folder's hash.key in either case.
+Result<IdentityStore> open_identity_store(const std::filesystem::path& data, const std::string& url, const Clock& clock,
+                                          const WallClock& wall, DirectoryOptions options = {});
+
+}  // namespace redoubt

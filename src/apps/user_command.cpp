@@ -1,0 +1,249 @@
+// redoubt user, team, tenant: who there is, and the naming of the three administrators.
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+
+#include "apps/admin_target.h"
+#include "apps/command.h"
+#include "apps/record_text.h"
+#include "apps/terminal.h"
+
+namespace redoubt {
+namespace {
+
+constexpr const char* kTenants = "/admin/v1/tenants";
+
+struct Flags {
+  AdminFlags admin;
+  std::string id, tenant, team;
+  std::optional<std::string> name;
+  std::vector<std::string> teams, roles, labels, oidc, certificates;
+  bool service = false, disable = false, enable = false, no_teams = false;
+  std::string system, security, audit;
+
+  const char* folder() const { return service ? "/admin/v1/services" : "/admin/v1/users"; }
+  std::string team_folder() const { return admin_path(kTenants, tenant) + "/teams"; }
+};
+
+Status print(const Flags& flags, const Json& record) {
+  return write_stdout(flags.admin.json ? dump_json(record) + "\n" : record_text(record));
+}
+
+Status print_list(const Flags& flags, const std::string& path, const AdminQuery& query,
+                  const std::vector<std::string>& columns) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+  REDOUBT_TRY(const Json records, target->list(path, query));
+  return write_stdout(flags.admin.json ? json_lines(records) : table_text(records, columns));
+}
+
+Status ask(const Flags& flags, const std::string& method, const std::string& path, const Json& body = Json::object()) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+  REDOUBT_TRY(const Json record, target->call(method, path, body));
+  return print(flags, record);
+}
+
+// What the flags say, and nothing of what they do not.
+Result<Json> fields(const Flags& flags) {
+  Json body = Json::object();
+  if (flags.name) body["name"] = *flags.name;
+  if (!flags.teams.empty() || flags.no_teams) body["teams"] = flags.teams;
+  if (!flags.roles.empty()) body["roles"] = flags.roles;
+  for (const std::string& label : flags.labels) {
+    const size_t equals = label.find('=');
+    if (equals == std::string::npos) return invalid("--label: expected NAME=VALUE", "--label");
+    body["labels"][label.substr(0, equals)] = label.substr(equals + 1);
+  }
+  for (size_t i = 0; i + 1 < flags.oidc.size(); i += 2)
+    body["identities"].push_back({{"method", "oidc"}, {"issuer", flags.oidc[i]}, {"subject", flags.oidc[i + 1]}});
+  for (const std::string& name : flags.certificates)
+    body["identities"].push_back({{"method", "mtls"}, {"subject", name}});
+  if (flags.disable || flags.enable) body["disabled"] = flags.disable;
+  return body;
+}
+
+Result<Json> fields_with_id(const Flags& flags) {
+  REDOUBT_TRY(Json body, fields(flags));
+  body["id"] = flags.id;
+  return body;
+}
+
+Status create_user(const Flags& flags) {
+  REDOUBT_TRY(Json body, fields_with_id(flags));
+  if (!flags.tenant.empty()) body["tenant"] = flags.tenant;
+  return ask(flags, "POST", flags.folder(), body);
+}
+Status list_users(const Flags& flags) {
+  AdminQuery query;
+  if (!flags.tenant.empty()) query.emplace_back("tenant", flags.tenant);
+  if (!flags.team.empty()) query.emplace_back("team", flags.team);
+  return print_list(flags, flags.folder(), query, {"id", "tenant", "teams", "roles", "disabled", "name"});
+}
+Status show_user(const Flags& flags) { return ask(flags, "GET", admin_path(flags.folder(), flags.id)); }
+Status change_user(const Flags& flags) {
+  REDOUBT_TRY(const Json body, fields(flags));
+  return ask(flags, "PATCH", admin_path(flags.folder(), flags.id), body);
+}
+Status remove_user(const Flags& flags) { return ask(flags, "DELETE", admin_path(flags.folder(), flags.id)); }
+
+Status appoint(const Flags& flags) {
+  const Json body{{"system", flags.system}, {"security", flags.security}, {"audit", flags.audit}};
+  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+  REDOUBT_TRY(const Json made, target->call("POST", "/admin/v1/administrators", body));
+  if (flags.admin.json) return write_stdout(dump_json(made) + "\n");
+  std::string text = "Each key is shown this once; give each to its administrator alone.\n";
+  for (const auto& [office, one] : made.items())
+    text += fmt::format("{:<9} {}  {}\n", office, one.value("user", ""), one.value("key", ""));
+  return write_stdout(text);
+}
+
+Status create_team(const Flags& flags) {
+  REDOUBT_TRY(const Json body, fields_with_id(flags));
+  return ask(flags, "POST", flags.team_folder(), body);
+}
+Status list_teams(const Flags& flags) {
+  return print_list(flags, flags.team_folder(), {}, {"id", "tenant", "name", "labels"});
+}
+Status change_team(const Flags& flags) {
+  REDOUBT_TRY(const Json body, fields(flags));
+  return ask(flags, "PATCH", admin_path(flags.team_folder(), flags.id), body);
+}
+Status remove_team(const Flags& flags) { return ask(flags, "DELETE", admin_path(flags.team_folder(), flags.id)); }
+
+Status create_tenant(const Flags& flags) {
+  REDOUBT_TRY(const Json body, fields_with_id(flags));
+  return ask(flags, "POST", kTenants, body);
+}
+Status list_tenants(const Flags& flags) {
+  return print_list(flags, kTenants, {}, {"id", "name", "labels", "disabled"});
+}
+Status show_tenant(const Flags& flags) { return ask(flags, "GET", admin_path(kTenants, flags.id)); }
+Status change_tenant(const Flags& flags) {
+  REDOUBT_TRY(const Json body, fields(flags));
+  return ask(flags, "PATCH", admin_path(kTenants, flags.id), body);
+}
+Status remove_tenant(const Flags& flags) { return ask(flags, "DELETE", admin_path(kTenants, flags.id)); }
+
+// Declares a subcommand with the flags that every one has.
+class Subcommands {
+ public:
+  Subcommands(CLI::App& app, Pending& pending, const char* name, const char* help)
+      : command_(*app.add_subcommand(name, help)), pending_(pending) {
+    command_.require_subcommand(1);
+  }
+  std::pair<CLI::App*, std::shared_ptr<Flags>> add(const char* name, const char* help, Status (*run)(const Flags&)) {
+    auto* sub = command_.add_subcommand(name, help);
+    auto flags = std::make_shared<Flags>();
+    add_admin_flags(*sub, flags->admin);
+    Pending& pending = pending_;
+    sub->callback([=, &pending] { pending.action = [=] { return run(*flags); }; });
+    return {sub, flags};
+  }
+
+ private:
+  CLI::App& command_;
+  Pending& pending_;
+};
+
+void add_name_and_labels(CLI::App& sub, Flags& flags) {
+  sub.add_option("--name", flags.name, "As people say it");
+  sub.add_option("--label", flags.labels, "NAME=VALUE, for policies (several: again)")->allow_extra_args(false);
+}
+void add_state(CLI::App& sub, Flags& flags) {
+  auto* disable = sub.add_flag("--disable", flags.disable, "Nobody comes in, and what is under way ends");
+  sub.add_flag("--enable", flags.enable, "As before")->excludes(disable);
+}
+void add_person(CLI::App& sub, Flags& flags) {
+  add_name_and_labels(sub, flags);
+  sub.add_option("--team", flags.teams, "Of its tenant (several: again)")->allow_extra_args(false);
+  sub.add_option("--role", flags.roles, "[user] (several: again)")->allow_extra_args(false);
+  sub.add_option("--oidc", flags.oidc, "ISSUER SUBJECT, as an identity provider calls it")->type_size(2);
+  sub.add_option("--certificate", flags.certificates, "CN=… or DNS:…, URI:…, EMAIL:… of its client certificate")
+      ->allow_extra_args(false);
+}
+
+}  // namespace
+
+void add_user(CLI::App& app, Pending& pending) {
+  Subcommands commands(app, pending, "user", "Users and services: create, list, show, change, remove, appoint");
+  const auto one = [&](const char* name, const char* help, Status (*run)(const Flags&)) {
+    const auto [sub, flags] = commands.add(name, help, run);
+    sub->add_option("id", flags->id, "Letters, digits and . _ - @")->required();
+    sub->add_flag("--service", flags->service, "A program instead of a person");
+    return std::pair(sub, flags);
+  };
+  {
+    const auto [sub, flags] = one("create", "A new one; its id is never given to another", create_user);
+    sub->add_option("--tenant", flags->tenant, "[default]");
+    add_person(*sub, *flags);
+  }
+  {
+    const auto [sub, flags] = commands.add("list", "Everyone", list_users);
+    sub->add_option("--tenant", flags->tenant, "Only those of this tenant");
+    sub->add_option("--team", flags->team, "Only those of this team");
+    sub->add_flag("--service", flags->service, "Programs instead of people");
+  }
+  one("show", "One", show_user);
+  {
+    const auto [sub, flags] = one("change", "What is named becomes what is said; the rest stays", change_user);
+    add_person(*sub, *flags);
+    sub->add_flag("--no-team", flags->no_teams, "In none");
+    add_state(*sub, *flags);
+  }
+  one("remove", "Takes one out, and revokes its keys", remove_user);
+  {
+    const auto [sub, flags] =
+        commands.add("appoint", "Names the three administrators, once, and makes a key for each", appoint);
+    sub->add_option("--system", flags->system, "Who runs the server: models, nodes, users")->required();
+    sub->add_option("--security", flags->security, "Who decides: policies, keys, limits")->required();
+    sub->add_option("--audit", flags->audit, "Who watches: records")->required();
+  }
+}
+
+void add_team(CLI::App& app, Pending& pending) {
+  Subcommands commands(app, pending, "team", "Teams of a tenant: create, list, change, remove");
+  const auto add = [&](const char* name, const char* help, Status (*run)(const Flags&)) {
+    const auto [sub, flags] = commands.add(name, help, run);
+    flags->tenant = "default";
+    sub->add_option("--tenant", flags->tenant, "[default]");
+    return std::pair(sub, flags);
+  };
+  const auto one = [&](const char* name, const char* help, Status (*run)(const Flags&)) {
+    const auto [sub, flags] = add(name, help, run);
+    sub->add_option("id", flags->id, "Letters, digits and . _ - @")->required();
+    return std::pair(sub, flags);
+  };
+  {
+    const auto [sub, flags] = one("create", "A new one", create_team);
+    add_name_and_labels(*sub, *flags);
+  }
+  add("list", "Every one", list_teams);
+  {
+    const auto [sub, flags] = one("change", "What is named becomes what is said; the rest stays", change_team);
+    add_name_and_labels(*sub, *flags);
+  }
+  one("remove", "Takes it away; who was in it stays", remove_team);
+}
+
+void add_tenant(CLI::App& app, Pending& pending) {
+  Subcommands commands(app, pending, "tenant", "Tenants: create, list, show, change, remove");
+  const auto one = [&](const char* name, const char* help, Status (*run)(const Flags&)) {
+    const auto [sub, flags] = commands.add(name, help, run);
+    sub->add_option("id", flags->id, "Letters, digits and . _ - @")->required();
+    return std::pair(sub, flags);
+  };
+  {
+    const auto [sub, flags] = one("create", "A new one", create_tenant);
+    add_name_and_labels(*sub, *flags);
+  }
+  commands.add("list", "Every one", list_tenants);
+  one("show", "One", show_tenant);
+  {
+    const auto [sub, flags] = one("change", "What is named becomes what is said; the rest stays", change_tenant);
+    add_name_and_labels(*sub, *flags);
+    add_state(*sub, *flags);
+  }
+  one("remove", "Takes one away that nobody was ever in", remove_tenant);
+}
+
+}  // namespace redoubt
