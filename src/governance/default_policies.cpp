@@ -10,13 +10,14 @@ permit (
   principal in Redoubt::Role::"user",
   action in Redoubt::Action::"use",
   resource
-);
+)
+when { !(resource has tenant) || principal in resource.tenant };
 
 @id("a-model-of-one-tenant-is-not-another's")
 forbid (
   principal,
   action,
-  resource is Redoubt::Model
+  resource
 )
 when { resource has tenant }
 unless { principal in resource.tenant };

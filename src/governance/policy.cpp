@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "governance/cedar_extensions.h"
@@ -50,7 +52,7 @@ EntityName add_principal(const Principal& principal, cedar::Entities& entities) 
   const EntityName own = name(principal_type(principal.kind), principal.id);
   const EntityName tenant = name("Redoubt::Tenant", principal.tenant);
   std::vector<EntityName> parents{tenant};
-  for (const std::string& team : principal.teams) {
+  for (const std::string& team : std::set<std::string>(principal.teams.begin(), principal.teams.end())) {
     parents.push_back(name("Redoubt::Team", principal.tenant + "/" + team));
     entities.add(parents.back(), nullptr, nullptr, std::array{tenant});
   }
@@ -94,8 +96,8 @@ AuthorizationRequest::AuthorizationRequest(const Principal& principal, std::stri
   const std::string_view type = entity_type(resource_kind);
   request_.resource = cedar::entity_name(type.empty() ? arena.copy(resource_kind) : type, arena.copy(resource_id));
   request_.context = context_record(principal, context, arena);
-  // Only a team or a role that is named twice could fail, and then nothing is known of the principal: denied.
-  if (entities->close()) request_.near = entities.get();
+  REDOUBT_ASSERT(entities->close());  // each team is there once, and belongs to the tenant alone
+  request_.near = entities.get();
   near_ = std::move(entities);
 }
 

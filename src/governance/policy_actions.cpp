@@ -44,6 +44,19 @@ constexpr std::array<std::string_view, 12> kTypes{
     "Redoubt::Adapter", "Redoubt::Dataset", "Redoubt::Route",  "Redoubt::Action",
 };
 
+// A policy on an attribute that is of another kind than it expects has no say, and this one is read by forbids.
+Status check_tenants(const cedar::Entities& entities) {
+  for (const cedar::Entity& entity : entities.all()) {
+    const cedar::Value* tenant = entity.attributes != nullptr ? entity.attributes->find("tenant") : nullptr;
+    if (tenant == nullptr) continue;
+    if (tenant->kind != cedar::Kind::entity || tenant->entity->type != "Redoubt::Tenant") {
+      return invalid(fmt::format("entities: {}: tenant: expected an entity of type Redoubt::Tenant, found {}",
+                                 cedar::to_text(entity.name), cedar::to_text(*tenant)));
+    }
+  }
+  return ok();
+}
+
 }  // namespace
 
 std::span<const ActionEntry> action_table() { return kActions; }
@@ -75,6 +88,7 @@ Result<std::shared_ptr<const cedar::Entities>> shared_entities(const Json& descr
                    {"parents", std::move(parents)}});
   }
   REDOUBT_TRY(cedar::Entities entities, cedar::Entities::from_json(all));
+  REDOUBT_CHECK(check_tenants(entities));
   return std::make_shared<const cedar::Entities>(std::move(entities));
 }
 

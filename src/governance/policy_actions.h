@@ -30,7 +30,8 @@ std::string_view entity_type(std::string_view kind);  // empty if there is no su
 std::span<const std::string_view> entity_types();     // all, with "Redoubt::"
 
 // The actions with their groups as entities, and, beside them, what an administrator described: models with labels,
-// datasets, adapters. Errors: invalid_argument.
+// datasets, adapters. Errors: invalid_argument; also a resource's `tenant` that is no Redoubt::Tenant, since the
+// policies that keep tenants apart could not be evaluated.
 Result<std::shared_ptr<const cedar::Entities>> shared_entities(const Json& described = Json::array());
 
 }  // namespace redoubt

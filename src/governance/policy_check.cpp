@@ -3,12 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "governance/policy_actions.h"
 
 namespace redoubt {
 namespace {
+
+constexpr size_t kMaxWarnings = 1000;
 
 std::optional<std::string> type_warning(std::string_view type) {
   const auto known = entity_types();
@@ -28,6 +33,56 @@ std::optional<std::string> name_warning(const cedar::EntityName& name) {
   return std::nullopt;
 }
 
+// "context.purpose" of an attribute that is read from a variable; empty for any other expression.
+std::string path_text(const cedar::Program& program, uint32_t at) {
+  const cedar::Node& node = program.nodes[at];
+  switch (node.op) {
+    case cedar::Op::principal:
+      return "principal";
+    case cedar::Op::resource:
+      return "resource";
+    case cedar::Op::context:
+      return "context";
+    case cedar::Op::attribute: {
+      const std::string object = path_text(program, program.children[node.first]);
+      return object.empty() ? "" : object + "." + std::string(node.value.string());
+    }
+    default:
+      return "";
+  }
+}
+
+// A forbid that fails to be evaluated forbids nothing: what it reads must be there, or be asked for.
+void check_forbid(const PolicySet& set, const cedar::Policy& policy,
+                  const std::function<void(cedar::Place, std::string)>& add) {
+  const cedar::Program& program = set.program();
+  std::set<std::string> sure{"context.now", "principal.id", "principal.kind", "principal.tenant", "principal.labels"};
+  std::map<std::string, uint32_t> read;
+  // The nodes of a policy lie together, in the order of policies.
+  const auto first = std::partition_point(program.nodes.begin(), program.nodes.end(),
+                                          [&](const cedar::Node& node) { return node.position < policy.begin; });
+  for (auto i = static_cast<uint32_t>(first - program.nodes.begin()); i < program.nodes.size(); ++i) {
+    const cedar::Node& node = program.nodes[i];
+    if (node.position >= policy.end) break;
+    if (node.op == cedar::Op::attribute) read.emplace(path_text(program, i), i);
+    if (node.op != cedar::Op::has && node.op != cedar::Op::has_path) continue;
+    std::string path = path_text(program, program.children[node.first]);
+    for (std::string_view rest = node.value.string(); !rest.empty();) {
+      const std::string_view key = rest.substr(0, node.op == cedar::Op::has_path ? rest.find('.') : rest.size());
+      rest.remove_prefix(std::min(rest.size(), key.size() + 1));
+      path.append(".").append(key);
+      sure.insert(path);
+    }
+  }
+  for (const auto& [path, node] : read) {
+    if (path.empty() || sure.contains(path)) continue;
+    const size_t dot = path.rfind('.');
+    add(set.place_of_node(node),
+        fmt::format("a forbid reads {} without asking `{} has {}` first; where that is absent it forbids nothing", path,
+                    path.substr(0, dot), path.substr(dot + 1)));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> policy_warnings(const PolicySet& set) {
@@ -37,7 +92,7 @@ std::vector<std::string> policy_warnings(const PolicySet& set) {
   };
   std::vector<Found> found;
   const auto add = [&](cedar::Place place, std::optional<std::string> what) {
-    if (what) found.push_back({place, *std::move(what)});
+    if (what && found.size() < kMaxWarnings) found.push_back({place, *std::move(what)});
   };
   for (uint32_t i = 0; i < set.policies().size(); ++i) {
     const cedar::Policy& policy = set.policies()[i];
@@ -45,6 +100,7 @@ std::vector<std::string> policy_warnings(const PolicySet& set) {
       for (const cedar::EntityName* name : scope->names) add(set.place_of_policy(i), name_warning(*name));
       if (!scope->type.empty()) add(set.place_of_policy(i), type_warning(scope->type));
     }
+    if (policy.effect == cedar::Effect::forbid) check_forbid(set, policy, add);
     if (policy.action.test == cedar::Scope::Test::in && policy.action.names.empty()) {
       add(set.place_of_policy(i), "an empty list of actions: the policy never applies");
     }

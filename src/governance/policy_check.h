@@ -10,7 +10,7 @@
 
 namespace redoubt {
 
-// Sentences with line and column, in the order of the text.
+// Sentences with line and column, in the order of the text; at most a thousand.
 std::vector<std::string> policy_warnings(const PolicySet& set);
 
 }  // namespace redoubt

@@ -224,6 +224,15 @@ when { principal is User && context.source_ip.isInRange(ip("10.0.0/8")) };)");
                   "line 2, column 1: there is no action \"genrate\"",
                   "line 3, column 18: User is no type here; Redoubt::User is",
                   "line 3, column 57: the text is not one of this type: the policy fails wherever this is evaluated"));
+  const auto forbids = snapshot_of(R"(forbid (principal, action, resource)
+when { context.purpose == "play" && context.now > datetime("2026-01-01") && resource has label.a && resource.label.a == 1 }
+unless { resource.owner == principal };)");
+  EXPECT_THAT(
+      policy_warnings(*forbids->policies),
+      ElementsAre("line 2, column 16: a forbid reads context.purpose without asking `context has purpose` first; "
+                  "where that is absent it forbids nothing",
+                  "line 3, column 19: a forbid reads resource.owner without asking `resource has owner` first; "
+                  "where that is absent it forbids nothing"));
   EXPECT_THAT(policy_warnings(*snapshot_of(std::string(default_policy_text()))->policies), testing::IsEmpty());
   EXPECT_THAT(policy_warnings(*by->guards), testing::IsEmpty());
 }

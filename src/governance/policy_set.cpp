@@ -68,6 +68,10 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, cons
   std::shared_ptr<PolicySet> set(new PolicySet(std::move(text)));
   REDOUBT_TRY(set->program_, cedar::parse_policies(set->text_, limits, set->arena_));
   for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_);
+  set->lines_.push_back(0);
+  for (size_t i = 0; i < set->text_.size(); ++i) {
+    if (set->text_[i] == '\n') set->lines_.push_back(static_cast<uint32_t>(i + 1));
+  }
   const cedar::Program& program = set->program_;
   set->reads_context_ = marked(program, [&](uint32_t i) { return program.nodes[i].op == cedar::Op::context; });
   const auto names = marked(program, [&](uint32_t i) { return program.nodes[i].op == cedar::Op::principal; });
@@ -173,13 +177,16 @@ std::vector<cedar::EntityName> PolicySet::constants() const {
   return names;
 }
 
-cedar::Place PolicySet::place_of_node(uint32_t node) const {
-  return cedar::place_of(text_, program_.nodes[node].position);
+// As cedar::place_of, without reading the lines before.
+cedar::Place PolicySet::place(uint32_t position) const {
+  const auto line = std::upper_bound(lines_.begin(), lines_.end(), position) - 1;
+  const int column = cedar::place_of(std::string_view(text_).substr(*line), position - *line).column;
+  return {static_cast<int>(line - lines_.begin()) + 1, column};
 }
 
-cedar::Place PolicySet::place_of_policy(uint32_t policy) const {
-  return cedar::place_of(text_, program_.policies[policy].begin);
-}
+cedar::Place PolicySet::place_of_node(uint32_t node) const { return place(program_.nodes[node].position); }
+
+cedar::Place PolicySet::place_of_policy(uint32_t policy) const { return place(program_.policies[policy].begin); }
 
 std::string_view PolicySet::policy_text(uint32_t policy) const {
   const cedar::Policy& what = program_.policies[policy];

@@ -77,11 +77,13 @@ class PolicySet {
   void judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator, PolicyVerdict& permits,
              PolicyVerdict& forbids) const;
   static PolicyVerdict settled(PolicyVerdict permits, PolicyVerdict forbids);
+  cedar::Place place(uint32_t position) const;
   PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Unknown unknown) const;
 
   std::string text_;
   cedar::Arena arena_;  // names and constants
   cedar::Program program_;
+  std::vector<uint32_t> lines_;        // where each begins
   std::vector<bool> reads_context_;    // each node, or what is below it
   std::vector<bool> reads_principal_;  // attributes or tags of it
   PolicyIndex index_;

@@ -106,6 +106,24 @@ TEST(Policy, AModelOfOneTenantIsDeniedToOthers) {
   EXPECT_TRUE(ask(*engine, person("eve", {"user"}, "other"), "generate", "Model", "r1").allowed);
 }
 
+// A policy that reads an attribute of another kind would fail, and a forbid that fails forbids nothing.
+TEST(Policy, ATenantThatIsNoneIsRefusedWhereModelsAreDescribed) {
+  const Json models =
+      Json::parse(R"([{"uid": {"type": "Redoubt::Model", "id": "secret"}, "attrs": {"tenant": "acme"}}])");
+  const auto engine = PolicyEngine::with_text(std::string(default_policy_text()), models);
+  ASSERT_FALSE(engine);
+  EXPECT_EQ(engine.error().message,
+            "entities: Redoubt::Model::\"secret\": tenant: expected an entity of type Redoubt::Tenant, "
+            "found \"acme\"");
+}
+
+TEST(Policy, ATeamThatIsNamedTwiceIsOneTeam) {
+  const auto engine = engine_of("permit (principal in Redoubt::Team::\"acme/research\", action, resource);");
+  Principal who = person("alice", {});
+  who.teams = {"research", "research"};
+  EXPECT_TRUE(ask(*engine, who, "generate").allowed);
+}
+
 // No set of roles may do the parts of two administrators, whatever the text says.
 TEST(Policy, NoPrincipalCanChangePoliciesAndSilenceTheAudit) {
   for (const std::string& text :
