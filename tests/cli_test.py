@@ -5,6 +5,7 @@ Cases are those found in REDOUBT_TEST_DATA (default ../shared/data); without it,
 """
 import array
 import ast
+import base64
 import json
 import os
 import pathlib
@@ -85,7 +86,7 @@ class Commands(unittest.TestCase):
 
     def test_help_is_there_for_every_command(self):
         text = self.good("--help")
-        for command in ("serve", "run", "tokenize", "detokenize", "render", "logits", "inspect", "convert", "quantize", "synth", "bench", "perplexity", "doctor"):
+        for command in ("serve", "run", "tokenize", "detokenize", "render", "logits", "inspect", "convert", "quantize", "synth", "bench", "perplexity", "doctor", "key", "user", "team", "tenant"):
             self.assertIn(command, text)
             self.assertIn("--", self.good(command, "--help"))
         self.assertRegex(self.good("--version"), r"^\d+\.\d+\.\d+")
@@ -315,6 +316,42 @@ class Commands(unittest.TestCase):
             server.kill()
             server.stdout.close()
             server.wait()
+
+    # --- who there is
+
+    def test_users_teams_and_keys_of_a_data_folder(self):
+        data = self.folder / "data"
+        self.assertIn(str(data), self.refused(1, "user", "list", "--data", data))
+        data.mkdir()
+        (data / "hash.key").write_text(base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
+        (data / "hash.key").chmod(0o600)
+
+        def ask(*arguments):
+            return json.loads(self.good(*arguments, "--data", data, "--json"))
+        ask("tenant", "create", "bank")
+        ask("team", "create", "risk", "--tenant", "bank")
+        user = ask("user", "create", "ana@bank", "--tenant", "bank", "--team", "risk", "--label", "site=vienna", "--oidc", "https://idp", "x1")
+        self.assertEqual((user["teams"], user["labels"], user["roles"]), (["risk"], {"site": "vienna"}, ["user"]))
+        made = ask("key", "create", "ana@bank", "--scope", "generate", "--expires", "90d")
+        self.assertRegex(made["key"], rf"^rk_{made['id']}_[A-Za-z0-9_-]{{43}}$")
+        self.assertEqual(made["expires_at"] - made["created_at"], 90 * 86400)
+        listed = self.good("key", "list", "--data", data)
+        self.assertIn(made["id"], listed)
+        self.assertNotIn(made["key"][12:], listed)
+        for path in data.iterdir():
+            self.assertNotIn(made["key"][12:].encode(), path.read_bytes(), path)
+            self.assertEqual(path.stat().st_mode & 0o077, 0, path)
+        renewed = ask("key", "rotate", made["id"], "--overlap", "1h")
+        self.assertEqual(ask("key", "show", made["id"])["replaced_by"], renewed["id"])
+        self.assertEqual(ask("key", "revoke", renewed["id"])["state"], "revoked")
+        self.assertTrue(ask("user", "change", "ana@bank", "--disable")["disabled"])
+        three = ask("user", "appoint", "--system", "s", "--security", "t", "--audit", "u")
+        self.assertEqual([three[office]["user"] for office in ("system", "security", "audit")], ["s", "t", "u"])
+        ask("user", "remove", "ana@bank")
+        self.refused(1, "user", "show", "ana@bank", "--data", data)
+        self.refused(1, "user", "create", "ana@bank", "--data", data)
+        self.refused(2, "key", "create", "s", "--expires", "soon", "--data", data)
+        self.refused(2, "key", "list", "--server", "http://127.0.0.1:1", "--key-file", self.folder / "none")
 
     def test_doctor_tells_what_it_found(self):
         with socket.socket() as taken:

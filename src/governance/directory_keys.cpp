@@ -21,6 +21,14 @@ Result<const KeyRecord*> find_key(const DirectorySnapshot& there, const std::str
   return found->second.get();
 }
 
+Status ensure_default_tenant(Transaction& tx, int64_t now_s) {
+  REDOUBT_CHECK(
+      tx.execute("INSERT INTO tenants (id, name, labels, disabled, created_at_s) VALUES (?, ?, '{}', 0, ?) "
+                 "ON CONFLICT (id) DO NOTHING",
+                 kDefaultTenant, kDefaultTenant, now_s));
+  return ok();
+}
+
 Status insert_principal(Transaction& tx, std::string_view id, PrincipalKind kind, const std::vector<std::string>& roles,
                         int64_t now_s) {
   REDOUBT_CHECK(
@@ -109,6 +117,7 @@ Result<AppointedKeys> Directory::appoint(const Actor& actor, const Appointment& 
     return invalid("expected three different people as system, security and audit administrator");
   AppointedKeys keys;
   REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+    REDOUBT_CHECK(ensure_default_tenant(tx, wall_.now_s()));
     if (actor != nullptr) {
       const auto key = there.keys.find(actor->key_id);
       if (key == there.keys.end() || !key->second->valid_at(wall_.now_s()))
@@ -152,10 +161,7 @@ Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap
                                                 "ON CONFLICT (name) DO NOTHING",
                                                 fmt::format("{}", now_s)));
     if (fresh == 1) {
-      REDOUBT_CHECK(
-          tx.execute("INSERT INTO tenants (id, name, labels, disabled, created_at_s) VALUES (?, ?, '{}', 0, ?) "
-                     "ON CONFLICT (id) DO NOTHING",
-                     kDefaultTenant, kDefaultTenant, now_s));
+      REDOUBT_CHECK(ensure_default_tenant(tx, now_s));
       REDOUBT_CHECK(insert_principal(tx, kFirstUser, PrincipalKind::user, {std::string(kUserRole)}, now_s));
       REDOUBT_CHECK(insert_principal(tx, kAppointer, PrincipalKind::appointer, {}, now_s));
       REDOUBT_TRY(const NewKey appointing,

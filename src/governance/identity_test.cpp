@@ -198,6 +198,39 @@ TEST_F(IdentityTest, ManyThreadsComeInWhileKeysComeAndGo) {
   EXPECT_EQ(wrong, 0);
 }
 
+// With the real clock and background work, over a server that is stopped and started.
+TEST(IdentityOutage, TheNodeClosesWhileTheDatabaseIsAwayAndOpensAgainByItself) {
+  const test::TestDatabase files(DatabaseKind::postgres, 500);
+  if (!files.available()) GTEST_SKIP() << files.why_not();
+  const SteadyClock clock;
+  const SystemWallClock wall;
+  const auto database = files.open();
+  const auto directory = Directory::open(*database, test::test_hash(), clock, wall, {.period_ms = 50}).value();
+  const auto first = directory->first_start("").value();
+  Identity identity(*directory, nullptr, clock, wall, {.max_age_ms = 400});
+  const auto ask = [&] { return identity.authenticate({.bearer = first.user, .source_address = kHere}); };
+  const auto becomes = [&](bool admitted) {
+    for (int i = 0; i < 1000; ++i) {
+      const auto who = ask();
+      if (who.has_value() == admitted) return true;
+      if (!admitted || who.error().code == ErrorCode::unavailable)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  };
+  ASSERT_TRUE(becomes(true));
+  test::postgres_server()->stop();
+  ASSERT_TRUE(becomes(false));
+  EXPECT_EQ(ask().error().code, ErrorCode::unavailable);
+  ASSERT_TRUE(test::postgres_server()->start());
+  ASSERT_TRUE(becomes(true));
+  // Silent instead of gone.
+  test::postgres_server()->pause();
+  EXPECT_TRUE(becomes(false));
+  test::postgres_server()->resume();
+  EXPECT_TRUE(becomes(true));
+}
+
 class TokenTest : public test::DirectoryFixture {
  protected:
   void SetUp() override {
