@@ -129,19 +129,23 @@ Status Database::run(TransactionKind kind, int timeout_ms, const std::function<S
     REDOUBT_TRY(std::unique_ptr<Connection> connection, take(kind, deadline));
     connection->forget_collision();
     Status done = connection->begin(kind, deadline);
-    if (done) {
+    const bool begun = done.has_value();
+    if (begun) {
       Transaction tx(*connection, deadline);
       done = body(tx);
       if (done && tx.failure()) done = *tx.failure();
       if (done) done = connection->commit(deadline);
       if (!done) connection->rollback(deadline);
     }
-    const bool again = !done && connection->collided() && remaining_ms(deadline) > 0;
-    // A connection that was idle while the server restarted is found dead only now: the others are as old as it.
+    // A connection that was idle while the server restarted is found dead only now: the others are as old as it, and
+    // nothing was done over it yet, so a new one may do it.
+    const bool stale = !begun && connection->broken() && attempt == 0;
+    const bool again = !done && (connection->collided() || stale) && remaining_ms(deadline) > 0;
     if (connection->broken()) {
+      std::vector<std::unique_ptr<Connection>> closed;  // outside of the lock
       const std::lock_guard lock(mutex_);
       connections_ -= static_cast<int>(idle_.size());
-      idle_.clear();
+      closed.swap(idle_);
     }
     give_back(kind, std::move(connection));
     if (!again) return done;

@@ -137,6 +137,15 @@ TEST_F(PostgresFaults, AServerThatCrashedIsFoundAgain) {
   EXPECT_EQ(*count(*database_), 2);
 }
 
+TEST_F(PostgresFaults, ConnectionsThatWereIdleWhileItRestartedFailNobody) {
+  ASSERT_TRUE(insert(*database_, 1));
+  ASSERT_TRUE(count(*database_));
+  test::postgres_server()->stop();
+  ASSERT_TRUE(test::postgres_server()->start());
+  const Status done = insert(*database_, 2);
+  EXPECT_TRUE(done) << done.error().message;
+}
+
 TEST_F(PostgresFaults, ASilentServerCostsNoMoreThanTheTimeLimit) {
   ASSERT_TRUE(insert(*database_, 1));
   test::postgres_server()->pause();
