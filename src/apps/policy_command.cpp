@@ -1,13 +1,16 @@
 // redoubt policy show|check|explain|test|diff: what policies say, before and after they hold.
 //
-// The policies are those of --file, or, without one, the text that a first start has. Those that hold on a running
-// server are read and changed by its administration API (docs/policies.md).
+// The policies are those of --file, or of a running server (--server), or of a data folder (--data, --database);
+// without any of these, the text that a first start has. `apply` changes those of a running server.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
+#include "apps/admin_target.h"
 #include "apps/command.h"
+#include "apps/data_folder.h"
 #include "apps/terminal.h"
 #include "apps/yaml_json.h"
 #include "core/mapped_file.h"
@@ -16,6 +19,7 @@
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
 #include "governance/policy_matrix.h"
+#include "governance/policy_store.h"
 
 namespace redoubt {
 namespace {
@@ -23,21 +27,20 @@ namespace {
 constexpr size_t kMaxPolicyBytes = cedar::ParseLimits{}.max_bytes;
 
 struct PolicyFlags {
-  std::string file, entities;  // files; empty: the default text, nothing described
-  bool json = false;
+  AdminFlags admin;
+  std::string file, entities;  // files
   // show
   bool matrix = false, guards = false, all = false;
   // check, test, diff
   std::string path, second_path;
+  // apply
+  std::string note;
+  bool dry_run = false;
+  int64_t expected = 0;
   // explain
   std::string action, resource, request, user = "somebody", tenant = "default", kind = "user";
   std::vector<std::string> teams, roles, context;
 };
-
-Result<std::string> text_of(const std::string& file) {
-  if (file.empty()) return std::string(default_policy_text());
-  return read_text_file(file, kMaxPolicyBytes);
-}
 
 Result<Json> yaml_file(const std::string& file) {
   REDOUBT_TRY(const std::string text, read_text_file(file, size_t{16} << 20));
@@ -46,13 +49,42 @@ Result<Json> yaml_file(const std::string& file) {
   return json;
 }
 
-Result<std::shared_ptr<const PolicySnapshot>> snapshot_of(const std::string& file, const std::string& entities_file) {
-  REDOUBT_TRY(std::string text, text_of(file));
-  Json entities = Json::array();
-  if (!entities_file.empty()) {
-    REDOUBT_TRY(entities, yaml_file(entities_file));
+Result<PolicyVersion> stored(const AdminFlags& flags) {
+  std::string location = flags.database;
+  if (location.empty()) {
+    const std::filesystem::path file = data_folder_path(flags.data) / "redoubt.db";
+    if (!std::filesystem::exists(file)) return not_found(file.string() + ": no server has made it yet");
+    location = file.string();
   }
-  auto snapshot = make_policy_snapshot(std::move(text), entities, 0);
+  REDOUBT_TRY(const auto database, Database::open({.location = location}));
+  return newest_policies(*database);
+}
+
+Result<PolicyVersion> held_by_server(const AdminFlags& flags) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags));
+  REDOUBT_TRY(const Json json, target->call("GET", "/admin/v1/policies"));
+  if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
+    return corrupt("the answer holds no policies");
+  PolicyVersion version{.version = json.value("version", int64_t{0}), .text = json["text"].get<std::string>()};
+  version.entities = json.value("entities", Json::array());
+  return version;
+}
+
+// `file` wins over what the flags name.
+Result<std::shared_ptr<const PolicySnapshot>> snapshot_of(const PolicyFlags& flags, const std::string& file) {
+  PolicyVersion version{.text = std::string(default_policy_text())};
+  if (!file.empty()) {
+    REDOUBT_TRY(version.text, read_text_file(file, kMaxPolicyBytes));
+  } else if (!flags.admin.server.empty()) {
+    REDOUBT_TRY(version, held_by_server(flags.admin));
+  } else if (!flags.admin.data.empty() || !flags.admin.database.empty()) {
+    REDOUBT_TRY(version, stored(flags.admin));
+  }
+  if (!flags.entities.empty()) {
+    REDOUBT_TRY(version.entities, yaml_file(flags.entities));
+  }
+  auto snapshot =
+      make_policy_snapshot(std::move(version.text), version.entities, static_cast<uint64_t>(version.version));
   if (!snapshot && !file.empty()) return std::move(snapshot).error().within(file);
   return snapshot;
 }
@@ -81,13 +113,13 @@ std::string matrix_text(const Matrix& matrix, bool all) {
 }
 
 Status show(const PolicyFlags& flags) {
-  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.file, flags.entities));
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.file));
   if (flags.matrix) {
     REDOUBT_TRY(const Matrix matrix, compute_matrix(snapshot, axis_of(*snapshot)));
-    return flags.json ? print(to_json(matrix)) : write_stdout(matrix_text(matrix, flags.all));
+    return flags.admin.json ? print(to_json(matrix)) : write_stdout(matrix_text(matrix, flags.all));
   }
   const PolicySet& set = flags.guards ? *snapshot->guards : *snapshot->policies;
-  if (!flags.json) return write_stdout(set.text());
+  if (!flags.admin.json) return write_stdout(set.text());
   Json list = Json::array();
   for (uint32_t i = 0; i < set.policies().size(); ++i) {
     const cedar::Policy& policy = set.policies()[i];
@@ -103,10 +135,10 @@ Status show(const PolicyFlags& flags) {
 }
 
 Status check(const PolicyFlags& flags) {
-  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.path, flags.entities));
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.path));
   const std::vector<std::string> warnings = policy_warnings(*snapshot->policies);
   const size_t count = snapshot->policies->policies().size();
-  if (flags.json) return print({{"policies", count}, {"warnings", warnings}});
+  if (flags.admin.json) return print({{"policies", count}, {"warnings", warnings}});
   std::string out = fmt::format("{}: {} policies\n", flags.path, count);
   for (const std::string& warning : warnings) out += "warning: " + warning + "\n";
   return write_stdout(out);
@@ -148,11 +180,11 @@ Result<Json> request_of(const PolicyFlags& flags) {
 }
 
 Status explain_request(const PolicyFlags& flags) {
-  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.file, flags.entities));
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.file));
   REDOUBT_TRY(const Json json, request_of(flags));
   REDOUBT_TRY(const AuthorizationRequest request, request_from_json(json));
   const Explanation explanation = explain(snapshot, request.request());
-  if (flags.json) return print(to_json(explanation));
+  if (flags.admin.json) return print(to_json(explanation));
   std::string out = explanation.why + "\n";
   for (const Explanation::Line& line : explanation.lines) {
     out += fmt::format("  {} {}{} (line {}): {}{}\n", line.effect, cedar::in_quotes(line.policy),
@@ -163,12 +195,12 @@ Status explain_request(const PolicyFlags& flags) {
 }
 
 Status test(const PolicyFlags& flags) {
-  REDOUBT_TRY(const auto snapshot, snapshot_of(flags.file, flags.entities));
+  REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.file));
   REDOUBT_TRY(const Json file, yaml_file(flags.path));
   auto results = run_expectations(*snapshot, file);
   if (!results) return std::move(results).error().within(flags.path);
   const auto failed = std::count_if(results->begin(), results->end(), [](const auto& one) { return !one.passed; });
-  if (flags.json) {
+  if (flags.admin.json) {
     REDOUBT_CHECK(print({{"passed", failed == 0}, {"failed", failed}, {"results", to_json(*results)}}));
   } else {
     std::string out;
@@ -183,10 +215,16 @@ Status test(const PolicyFlags& flags) {
 }
 
 Status diff(const PolicyFlags& flags) {
-  REDOUBT_TRY(const auto before, snapshot_of(flags.path, flags.entities));
-  REDOUBT_TRY(const auto after, snapshot_of(flags.second_path, flags.entities));
+  const bool one = flags.second_path.empty();  // against the policies that the flags name
+  REDOUBT_TRY(const auto before, snapshot_of(flags, one ? "" : flags.path));
+  REDOUBT_TRY(auto after, snapshot_of(flags, one ? flags.path : flags.second_path));
+  if (one && flags.entities.empty()) {  // what is described stays described
+    auto same = std::make_shared<PolicySnapshot>(*after);
+    same->entities = before->entities;
+    after = std::move(same);
+  }
   REDOUBT_TRY(const auto found, changes(before, after));
-  if (flags.json) return print({{"changes", to_json(found)}});
+  if (flags.admin.json) return print({{"changes", to_json(found)}});
   std::string out;
   for (const MatrixChange& change : found) {
     out += fmt::format("{}, {}, {}: {} -> {}\n", change.principal, change.action, change.resource,
@@ -196,12 +234,31 @@ Status diff(const PolicyFlags& flags) {
   return write_stdout(out);
 }
 
+Status apply(const PolicyFlags& flags) {
+  if (flags.admin.server.empty()) return invalid("apply: expected --server, whose policies are to change", "--server");
+  Json body{{"note", flags.note}, {"dry_run", flags.dry_run}};
+  REDOUBT_TRY(body["text"], read_text_file(flags.path, kMaxPolicyBytes));
+  if (flags.expected > 0) body["expected_version"] = flags.expected;
+  if (!flags.entities.empty()) {
+    REDOUBT_TRY(body["entities"], yaml_file(flags.entities));
+  }
+  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+  REDOUBT_TRY(const Json answer, target->call("PUT", "/admin/v1/policies", body));
+  if (flags.admin.json) return print(answer);
+  std::string out;
+  for (const Json& warning : answer.value("warnings", Json::array()))
+    out += "warning: " + warning.get<std::string>() + "\n";
+  out += fmt::format("version {}{}, {} cells of the matrix change\n", answer.value("version", int64_t{0}),
+                     flags.dry_run ? " stays" : " holds", answer.value("changed_cells", int64_t{0}));
+  return write_stdout(out);
+}
+
 using Run = Status (*)(const PolicyFlags&);
 
 CLI::App* add(CLI::App& group, const char* name, const char* what, const std::shared_ptr<PolicyFlags>& flags,
               Pending& pending, Run run) {
   CLI::App* command = group.add_subcommand(name, what);
-  command->add_flag("--json", flags->json, "print JSON");
+  add_admin_flags(*command, flags->admin);
   command->add_option("--entities", flags->entities, "models and datasets with their labels: a JSON or YAML file");
   command->callback([flags, &pending, run] { pending.action = [flags, run] { return run(*flags); }; });
   return command;
@@ -214,7 +271,8 @@ void add_policy(CLI::App& app, Pending& pending) {
   group->require_subcommand(1);
   const auto flags = std::make_shared<PolicyFlags>();
   const auto with_file = [&](CLI::App* command) {
-    command->add_option("--file", flags->file, "a file of policies; without it, those of a first start");
+    command->add_option("--file", flags->file,
+                        "a file of policies; else those of --server or --data, else of a first start");
     return command;
   };
 
@@ -246,8 +304,15 @@ void add_policy(CLI::App& app, Pending& pending) {
 
   CLI::App* diffs =
       add(*group, "diff", "Cells of the access matrix that differ between two files", flags, pending, diff);
-  diffs->add_option("OLD", flags->path)->required();
-  diffs->add_option("NEW", flags->second_path)->required();
+  diffs->add_option("OLD", flags->path, "a file; alone: the new one, against what --server or --data holds")
+      ->required();
+  diffs->add_option("NEW", flags->second_path);
+
+  CLI::App* applies = add(*group, "apply", "Change the policies of a running server", flags, pending, apply);
+  applies->add_option("FILE", flags->path, "policies")->required();
+  applies->add_option("--note", flags->note, "why; kept with the version");
+  applies->add_option("--expected-version", flags->expected, "refuse if another version holds by now");
+  applies->add_flag("--dry-run", flags->dry_run, "say what would change");
 }
 
 }  // namespace redoubt

@@ -138,8 +138,8 @@ Result<int64_t> PolicyStore::change(const Change& change) {
   return made;
 }
 
-Result<PolicyVersion> PolicyStore::newest() const {
-  return database_.read([&](Transaction& tx) -> Result<PolicyVersion> {
+Result<PolicyVersion> newest_policies(Database& database) {
+  return database.read([&](Transaction& tx) -> Result<PolicyVersion> {
     REDOUBT_TRY(auto found, newest_of(tx));
     if (!found) return corrupt("policies: no version is stored");
     return *std::move(found);

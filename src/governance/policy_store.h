@@ -34,6 +34,9 @@ struct PolicyFile {
   std::string text;
 };
 
+// The version that holds, of a database that a store has made its tables in; for commands beside a server.
+Result<PolicyVersion> newest_policies(Database& database);
+
 class PolicyStore {
  public:
   // Makes the tables, the first version if there is none (of the file, else the default text), and the engine.
@@ -56,7 +59,7 @@ class PolicyStore {
   // unavailable.
   Result<int64_t> change(const Change& change);
 
-  Result<PolicyVersion> newest() const;
+  Result<PolicyVersion> newest() const { return newest_policies(database_); }
   Result<PolicyVersion> version(int64_t version) const;         // errors: not_found
   Result<std::vector<PolicyVersion>> history(int limit) const;  // the newest first, without texts and entities
 
