@@ -15,6 +15,7 @@ std::string_view effect_name(Effect effect) { return effect == Effect::permit ? 
 namespace {
 
 constexpr size_t kMaxAnnotations = 64;
+constexpr size_t kMaxConditions = 1000;  // `when` and `unless` of one policy
 
 class PolicyParser {
  public:
@@ -94,6 +95,9 @@ class PolicyParser {
     REDOUBT_CHECK(tokens_.expect("}"));
     if (word.text == "unless") {
       REDOUBT_TRY(node, builder_.node(Op::logical_not, std::array{node}, word.position));
+    }
+    if (policy.conditions.size() == kMaxConditions) {
+      return tokens_.at(word, fmt::format("more than {} conditions", kMaxConditions));
     }
     policy.conditions.push_back(node);
     return ok();

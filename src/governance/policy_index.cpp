@@ -12,27 +12,6 @@ using cedar::Program;
 using cedar::Scope;
 using cedar::Value;
 
-constexpr uint64_t kAny = 0;
-
-uint64_t type_key(std::string_view type) { return cedar::hash_bytes(type, 2); }
-
-// Under which a head is filed; none where it can fit nothing (`action in []`).
-std::vector<uint64_t> keys_of(const Scope& scope) {
-  switch (scope.test) {
-    case Scope::Test::any:
-      return {kAny};
-    case Scope::Test::is:
-      return {type_key(scope.type)};
-    default:
-      break;
-  }
-  std::vector<uint64_t> keys;
-  for (const cedar::EntityName* name : scope.names) keys.push_back(name->hash);
-  std::sort(keys.begin(), keys.end());
-  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-  return keys;
-}
-
 uint64_t together(uint64_t a, uint64_t b, uint64_t c) {
   constexpr uint64_t kOdd = 0x9E3779B97F4A7C15u;
   uint64_t key = (a ^ 0x5851F42D4C957F2Du) * kOdd;
@@ -61,18 +40,9 @@ std::optional<uint64_t> value_key(const Value& value) {
   }
 }
 
-// The keys of one entity of a request that some policy uses.
-template <class Keys>
-void keys_in_use(const cedar::EntityName& name, const cedar::Entity* entity, const Keys& used,
-                 std::vector<uint64_t>& out) {
-  const auto offer = [&](uint64_t key) {
-    if (used.contains(key)) out.push_back(key);
-  };
-  offer(kAny);
-  offer(type_key(name.type));
-  offer(name.hash);
-  if (entity == nullptr) return;
-  for (const cedar::EntityName* ancestor : entity->ancestors) offer(ancestor->hash);
+// Three numbers, each below 2^21: 16 MiB of text name fewer entities.
+uint64_t drawer_key(uint32_t principal, uint32_t action, uint32_t resource) {
+  return static_cast<uint64_t>(principal) << 42 | static_cast<uint64_t>(action) << 21 | resource;
 }
 
 const Node& child_of(const Program& program, const Node& node, uint32_t i) {
@@ -80,7 +50,7 @@ const Node& child_of(const Program& program, const Node& node, uint32_t i) {
 }
 
 // `variable == entity` or `variable in entity` as the first condition: what a head could have said as well.
-std::optional<uint64_t> named_by(const Program& program, const std::vector<uint32_t>& conjuncts, Op variable) {
+std::optional<Scope> named_by(const Program& program, const std::vector<uint32_t>& conjuncts, Op variable) {
   if (conjuncts.empty()) return std::nullopt;
   const Node& node = program.nodes[conjuncts[0]];
   if (node.op != Op::equal && node.op != Op::in) return std::nullopt;
@@ -88,10 +58,48 @@ std::optional<uint64_t> named_by(const Program& program, const std::vector<uint3
   if (child_of(program, node, 0).op != variable || right.op != Op::constant || right.value.kind != Kind::entity) {
     return std::nullopt;
   }
-  return right.value.entity->hash;
+  return Scope{.test = node.op == Op::equal ? Scope::Test::equal : Scope::Test::in, .names = {right.value.entity}};
 }
 
 }  // namespace
+
+// Under which a head is filed; none where it can fit nothing (`action in []`).
+std::vector<uint32_t> PolicyIndex::Names::of(const Scope& scope) {
+  switch (scope.test) {
+    case Scope::Test::any:
+      return {0};
+    case Scope::Test::is:
+      return {number(types, scope.type)};
+    case Scope::Test::equal:
+      return {number(exact, *scope.names[0])};
+    default:
+      break;
+  }
+  std::vector<uint32_t> numbers;
+  for (const cedar::EntityName* name : scope.names) numbers.push_back(number(groups, *name));
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  return numbers;
+}
+
+void PolicyIndex::Names::find(const cedar::EntityName& name, const cedar::Entity* entity,
+                              std::vector<uint32_t>& out) const {
+  const auto offer = [&](const auto& map, const auto& key) {
+    if (const auto at = map.find(key); at != map.end()) out.push_back(at->second);
+  };
+  out.push_back(0);
+  offer(types, name.type);
+  offer(exact, name);
+  offer(groups, name);
+  if (entity == nullptr || groups.empty()) return;
+  for (const cedar::EntityName* ancestor : entity->ancestors) {
+    if (*ancestor != name) offer(groups, *ancestor);
+  }
+}
+
+bool PolicyIndex::needs_head(const cedar::Policy& policy) {
+  return policy.principal.test == Scope::Test::is_in || policy.resource.test == Scope::Test::is_in;
+}
 
 std::vector<uint32_t> conjuncts_of(const Program& program, const cedar::Policy& policy) {
   std::vector<uint32_t> out, open;
@@ -164,21 +172,19 @@ std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Progr
 void PolicyIndex::add(uint32_t policy, const Program& program) {
   const cedar::Policy& what = program.policies[policy];
   const std::vector<uint32_t> conjuncts = conjuncts_of(program, what);
-  std::vector<uint64_t> principals = keys_of(what.principal), resources = keys_of(what.resource);
-  const auto refine = [&](const Scope& scope, Op variable, std::vector<uint64_t>& keys) {
-    if (scope.test != Scope::Test::any) return;
-    if (const auto named = named_by(program, conjuncts, variable)) keys = {*named};
+  // A head that says nothing may be filed by what its first condition says.
+  const auto numbers = [&](Names& names, const Scope& scope, Op variable) {
+    const auto named = scope.test == Scope::Test::any ? named_by(program, conjuncts, variable) : std::nullopt;
+    return names.of(named ? *named : scope);
   };
-  refine(what.principal, Op::principal, principals);
-  refine(what.resource, Op::resource, resources);
+  const std::vector<uint32_t> principals = numbers(principals_, what.principal, Op::principal);
+  const std::vector<uint32_t> resources = numbers(resources_, what.resource, Op::resource);
+  const std::vector<uint32_t> actions = actions_.of(what.action);
   const auto comparison = first_comparison(program, conjuncts);
-  for (const uint64_t principal : principals) {
-    for (const uint64_t action : keys_of(what.action)) {
-      for (const uint64_t resource : resources) {
-        Drawer& drawer = filed_[together(principal, action, resource)];
-        principals_.insert(principal);
-        actions_.insert(action);
-        resources_.insert(resource);
+  for (const uint32_t principal : principals) {
+    for (const uint32_t action : actions) {
+      for (const uint32_t resource : resources) {
+        Drawer& drawer = filed_[drawer_key(principal, action, resource)];
         if (!comparison) {
           drawer.plain.push_back(policy);
           continue;
@@ -225,15 +231,15 @@ void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, st
 }
 
 void PolicyIndex::find(const ResolvedRequest& request, std::vector<uint32_t>& out) const {
-  std::vector<uint64_t> principals, actions, resources;
-  keys_in_use(request.request.principal, request.principal, principals_, principals);
-  keys_in_use(request.request.action, request.action, actions_, actions);
-  keys_in_use(request.request.resource, request.resource, resources_, resources);
+  std::vector<uint32_t> principals, actions, resources;
+  principals_.find(request.request.principal, request.principal, principals);
+  actions_.find(request.request.action, request.action, actions);
+  resources_.find(request.request.resource, request.resource, resources);
   out.clear();
-  for (const uint64_t principal : principals) {
-    for (const uint64_t action : actions) {
-      for (const uint64_t resource : resources) {
-        const auto at = filed_.find(together(principal, action, resource));
+  for (const uint32_t principal : principals) {
+    for (const uint32_t action : actions) {
+      for (const uint32_t resource : resources) {
+        const auto at = filed_.find(drawer_key(principal, action, resource));
         if (at == filed_.end()) continue;
         out.insert(out.end(), at->second.plain.begin(), at->second.plain.end());
         for (const Told& told : at->second.told) look_into(told, request, out);

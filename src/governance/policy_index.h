@@ -1,8 +1,10 @@
 // Finds the policies that a request may satisfy, or fail to evaluate, without looking at the others.
 //
-// A policy is filed under what its head names: one key each for principal, action and resource (an entity's name, a
-// type, or nothing). A request looks under the keys of its own entities and of all that they belong to; keys that no
-// policy uses are dropped first. `when { principal in X }` in front of all other conditions counts as part of the head.
+// A policy is filed under what its head names: one key each for principal, action and resource (an entity itself, an
+// entity and what belongs to it, a type, or nothing). Names are interned, so a key is exact: a request looks under the
+// keys of its own entities and of all that they belong to, and what it finds needs no second look at its head, except
+// for `is T in X` (`needs_head`). `when { principal in X }` in front of all other conditions counts as part of the
+// head.
 //
 // Policies whose head says little are told apart by their first condition, if that compares an attribute with a
 // constant: `principal.labels.department == "loans"`. The attribute is read once and the constant looked up. What is
@@ -13,7 +15,6 @@
 #include <optional>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "governance/cedar_evaluator.h"
@@ -41,14 +42,34 @@ class PolicyIndex {
   void add(uint32_t policy, const cedar::Program& program);
   // Ascending, each once.
   void find(const ResolvedRequest& request, std::vector<uint32_t>& out) const;
+  // The head says more than its keys do.
+  static bool needs_head(const cedar::Policy& policy);
 
  private:
   struct Identity {
-    size_t operator()(uint64_t key) const { return key; }
+    size_t operator()(uint64_t key) const { return key ^ key >> 31; }
   };
   template <class T>
   using ByKey = std::unordered_map<uint64_t, T, Identity>;
-  using Keys = std::unordered_set<uint64_t, Identity>;
+  struct ByHash {
+    size_t operator()(const cedar::EntityName& name) const { return name.hash; }
+  };
+  // What heads say of one of the three, each under a number; 0 is nothing.
+  struct Names {
+    std::unordered_map<cedar::EntityName, uint32_t, ByHash> exact, groups;
+    std::unordered_map<std::string_view, uint32_t> types;
+    uint32_t last = 0;
+
+    std::vector<uint32_t> of(const cedar::Scope& scope);
+    // Those that fit an entity.
+    void find(const cedar::EntityName& name, const cedar::Entity* entity, std::vector<uint32_t>& out) const;
+    template <class Map, class Key>
+    uint32_t number(Map& map, const Key& key) {
+      const auto [at, made] = map.try_emplace(key, last + 1);
+      if (made) ++last;
+      return at->second;
+    }
+  };
 
   // principal.labels.department; `guarded` if the conditions before ask with `has` for each step.
   struct Path {
@@ -76,8 +97,8 @@ class PolicyIndex {
                                                     const std::vector<uint32_t>& conjuncts);
   static void look_into(const Told& told, const ResolvedRequest& request, std::vector<uint32_t>& out);
 
-  ByKey<Drawer> filed_;  // by the three keys together
-  Keys principals_, actions_, resources_;
+  ByKey<Drawer> filed_;  // by the three numbers together
+  Names principals_, actions_, resources_;
 };
 
 }  // namespace redoubt

@@ -67,7 +67,15 @@ bool head_fits(const cedar::Policy& policy, const ResolvedRequest& request) {
 Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, const cedar::ParseLimits& limits) {
   std::shared_ptr<PolicySet> set(new PolicySet(std::move(text)));
   REDOUBT_TRY(set->program_, cedar::parse_policies(set->text_, limits, set->arena_));
-  for (uint32_t i = 0; i < set->program_.policies.size(); ++i) set->index_.add(i, set->program_);
+  for (uint32_t i = 0; i < set->program_.policies.size(); ++i) {
+    const cedar::Policy& policy = set->program_.policies[i];
+    set->briefs_.push_back({.first_condition = static_cast<uint32_t>(set->conditions_.size()),
+                            .conditions = static_cast<uint16_t>(policy.conditions.size()),
+                            .effect = policy.effect,
+                            .needs_head = PolicyIndex::needs_head(policy)});
+    set->conditions_.insert(set->conditions_.end(), policy.conditions.begin(), policy.conditions.end());
+    set->index_.add(i, set->program_);
+  }
   set->lines_.push_back(0);
   for (size_t i = 0; i < set->text_.size(); ++i) {
     if (set->text_[i] == '\n') set->lines_.push_back(static_cast<uint32_t>(i + 1));
@@ -81,11 +89,12 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, cons
   return std::shared_ptr<const PolicySet>(std::move(set));
 }
 
-void PolicySet::judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator,
+void PolicySet::judge(uint32_t policy, bool head_known, const ResolvedRequest& request, cedar::Evaluator& evaluator,
                       PolicyVerdict& permits, PolicyVerdict& forbids) const {
-  const cedar::Policy& what = program_.policies[policy];
-  if (!head_fits(what, request)) return;
-  for (const uint32_t condition : what.conditions) {
+  const Brief& brief = briefs_[policy];
+  if ((!head_known || brief.needs_head) && !head_fits(program_.policies[policy], request)) return;
+  for (uint32_t i = 0; i < brief.conditions; ++i) {
+    const uint32_t condition = conditions_[brief.first_condition + i];
     cedar::Value value;
     const bool evaluated = evaluator.evaluate(condition, value);
     if (!evaluated || value.kind != cedar::Kind::boolean) {
@@ -96,7 +105,7 @@ void PolicySet::judge(uint32_t policy, const ResolvedRequest& request, cedar::Ev
     }
     if (!value.boolean) return;
   }
-  (what.effect == Effect::permit ? permits : forbids).determining.push_back(policy);
+  (brief.effect == Effect::permit ? permits : forbids).determining.push_back(policy);
 }
 
 PolicyVerdict PolicySet::settled(PolicyVerdict permits, PolicyVerdict forbids) {
@@ -115,7 +124,7 @@ PolicyVerdict PolicySet::decide(const cedar::Request& request) const {
   cedar::Arena arena(scratch);
   cedar::Evaluator evaluator(program_, request, arena);
   PolicyVerdict permits, forbids;
-  for (const uint32_t policy : candidates) judge(policy, resolved, evaluator, permits, forbids);
+  for (const uint32_t policy : candidates) judge(policy, true, resolved, evaluator, permits, forbids);
   return settled(std::move(permits), std::move(forbids));
 }
 
@@ -125,7 +134,7 @@ PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request) const 
   cedar::Evaluator evaluator(program_, request, arena);
   PolicyVerdict permits, forbids;
   for (uint32_t policy = 0; policy < program_.policies.size(); ++policy) {
-    judge(policy, resolved, evaluator, permits, forbids);
+    judge(policy, false, resolved, evaluator, permits, forbids);
   }
   return settled(std::move(permits), std::move(forbids));
 }

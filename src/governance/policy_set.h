@@ -74,8 +74,9 @@ class PolicySet {
 
  private:
   explicit PolicySet(std::string text) : text_(std::move(text)) {}
-  void judge(uint32_t policy, const ResolvedRequest& request, cedar::Evaluator& evaluator, PolicyVerdict& permits,
-             PolicyVerdict& forbids) const;
+  // `head_known`: the index found it, so that its head fits.
+  void judge(uint32_t policy, bool head_known, const ResolvedRequest& request, cedar::Evaluator& evaluator,
+             PolicyVerdict& permits, PolicyVerdict& forbids) const;
   static PolicyVerdict settled(PolicyVerdict permits, PolicyVerdict forbids);
   cedar::Place place(uint32_t position) const;
   PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Unknown unknown) const;
@@ -86,6 +87,15 @@ class PolicySet {
   std::vector<uint32_t> lines_;        // where each begins
   std::vector<bool> reads_context_;    // each node, or what is below it
   std::vector<bool> reads_principal_;  // attributes or tags of it
+  // What a decision reads of each policy, side by side.
+  struct Brief {
+    uint32_t first_condition = 0;  // in conditions_
+    uint16_t conditions = 0;
+    cedar::Effect effect = cedar::Effect::permit;
+    bool needs_head = false;
+  };
+  std::vector<Brief> briefs_;
+  std::vector<uint32_t> conditions_;
   PolicyIndex index_;
 };
 
