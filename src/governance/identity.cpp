@@ -208,16 +208,4 @@ PrincipalPtr Identity::current(const Principal& principal) const {
   return std::make_shared<const Principal>(principal);
 }
 
-Status Identity::still_valid(const Principal& principal) const {
-  if (!fresh()) return unavailable("whether this may go on cannot be told now: the database is away");
-  const PrincipalPtr now = current(principal);
-  if (now == nullptr) return Error{ErrorCode::denied, "the key, token or user is not valid any more", {}};
-  // More teams or roles take nothing away; other labels or scopes may.
-  const bool same = now->tenant == principal.tenant && std::ranges::includes(now->teams, principal.teams) &&
-                    std::ranges::includes(now->roles, principal.roles) && now->labels == principal.labels &&
-                    now->scopes == principal.scopes;
-  if (!same) return Error{ErrorCode::denied, "the user's teams, roles or labels have changed", {}};
-  return ok();
-}
-
 }  // namespace redoubt

@@ -61,9 +61,6 @@ class Identity {
   // The principal of a permit as it is now: null when its key was revoked or has expired, it or its tenant was
   // disabled, or its token or certificate ended. Cheap while version() is what it was, if the caller remembers that.
   PrincipalPtr current(const Principal& principal) const;
-  // Whether a permit made for `principal` may go on (PrincipalCheck). Errors: denied, with a reason that the client may
-  // read: it is gone, or lost something that it was permitted by; unavailable while the directory is too old to tell.
-  Status still_valid(const Principal& principal) const;
   uint64_t version() const { return directory_.version(); }
   bool fresh() const;  // false: the directory is older than the bound, and nothing may be decided by it
   IdentityStats stats() const;

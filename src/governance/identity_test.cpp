@@ -112,27 +112,6 @@ TEST_F(IdentityTest, WhatIsRevokedOrChangedIsToldToPermitsUnderWay) {
   EXPECT_EQ(identity_->current(*who), nullptr);
 }
 
-TEST_F(IdentityTest, APermitEndsWhenItsPrincipalLosesSomething) {
-  ASSERT_TRUE(directory_->create_team(owner_, "default", "risk", {}));
-  ASSERT_TRUE(directory_->change_principal(owner_, "first", {.teams = {{"risk"}}, .labels = Labels{{"site", "a"}}}));
-  const PrincipalPtr who = *by_key(first_.user);
-  EXPECT_TRUE(identity_->still_valid(*who));
-  ASSERT_TRUE(directory_->change_principal(owner_, "first", {.roles = {{"user", "more"}}}));
-  EXPECT_TRUE(identity_->still_valid(*who));
-  ASSERT_TRUE(directory_->change_principal(owner_, "first", {.labels = Labels{{"site", "b"}}}));
-  EXPECT_EQ(code(identity_->still_valid(*who)), ErrorCode::denied);
-  ASSERT_TRUE(directory_->change_principal(owner_, "first", {.labels = Labels{{"site", "a"}}}));
-  EXPECT_TRUE(identity_->still_valid(*who));
-  ASSERT_TRUE(directory_->remove_team(owner_, "default", "risk"));
-  EXPECT_EQ(code(identity_->still_valid(*who)), ErrorCode::denied);
-  const PrincipalPtr again = *by_key(first_.user);
-  EXPECT_TRUE(identity_->still_valid(*again));
-  ASSERT_TRUE(directory_->change_principal(owner_, "first", {.disabled = true}));
-  EXPECT_EQ(code(identity_->still_valid(*again)), ErrorCode::denied);
-  clock_.advance_ns(3'000'000'000);
-  EXPECT_EQ(code(identity_->still_valid(*again)), ErrorCode::unavailable);
-}
-
 TEST_F(IdentityTest, GuessersAreLockedOutWithoutTheirNeighbours) {
   const auto other = directory_->create_key(owner_, {.principal = "first"});
   ASSERT_TRUE(by_key(first_.user));

@@ -9,7 +9,9 @@
 
 #include <filesystem>
 
+#include "governance/jwks_keeper.h"
 #include "server/http_test_client.h"
+#include "token_signer.h"
 
 namespace redoubt {
 namespace {
@@ -96,10 +98,10 @@ TEST(PeerClient, WhoDoesNotAnswerCostsNoMoreThanTheTimeLimit) {
             ErrorCode::unavailable);
 }
 
-// Answers each connection over TLS with `Content-Length: 2` and "ok", by a certificate of its own for `name`.
+// Answers each connection over TLS with one body, by a certificate of its own for `name`.
 class TlsPeer {
  public:
-  explicit TlsPeer(const std::string& name) {
+  explicit TlsPeer(const std::string& name, std::string body = "ok") : body_(std::move(body)) {
     EVP_PKEY* key = EVP_EC_gen("P-256");
     X509* certificate = X509_new();
     X509_set_version(certificate, 2);
@@ -152,7 +154,8 @@ class TlsPeer {
       SSL_set_fd(ssl, fd);
       char buffer[4096];
       if (SSL_accept(ssl) == 1 && SSL_read(ssl, buffer, sizeof buffer) > 0) {
-        constexpr std::string_view answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        const std::string answer =
+            "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body_.size()) + "\r\n\r\n" + body_;
         SSL_write(ssl, answer.data(), static_cast<int>(answer.size()));
         SSL_shutdown(ssl);
       }
@@ -160,6 +163,7 @@ class TlsPeer {
       ::close(fd);
     }
   }
+  std::string body_;
   SSL_CTX* context_ = nullptr;
   int listener_ = -1;
   std::thread thread_;
@@ -178,6 +182,25 @@ TEST(PeerClient, TrustsAPeerByItsAuthorityAndName) {
   const auto misnamed = ask_peer({.url = other.url, .ca_file = other.ca_file});
   ASSERT_FALSE(misnamed);
   EXPECT_NE(misnamed.error().message.find("not trusted"), std::string::npos) << misnamed.error().message;
+}
+
+TEST(PeerClient, FetchesTheKeysOfAnIdentityProvider) {
+  signal(SIGPIPE, SIG_IGN);
+  const test::TokenSigner signer(SignatureAlgorithm::es256);
+  const TlsPeer provider("IP:127.0.0.1", signer.jwks());
+  const auto verifier =
+      OidcVerifier::create({{.name = "corp", .issuer = "https://idp", .audiences = {"a"}, .jwks_url = provider.url}})
+          .value();
+  const auto fetch = [&](const std::string& url) -> Result<std::string> {
+    REDOUBT_TRY(PeerResponse response, ask_peer({.url = url, .ca_file = provider.ca_file}));
+    return std::move(response.body);
+  };
+  const SteadyClock clock;
+  const JwksKeeper keeper(*verifier, {.fetch = fetch, .look_ms = 0}, clock);
+  const auto claims =
+      verifier->verify(signer.token({{"iss", "https://idp"}, {"aud", "a"}, {"sub", "x"}, {"exp", 2000}}), 1000);
+  ASSERT_TRUE(claims) << claims.error().message;
+  EXPECT_EQ(claims->subject, "x");
 }
 
 }  // namespace
