@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "governance/limits_impl.h"
@@ -318,14 +319,19 @@ void Limits::Impl::note_used(Holding& holding, Reservation::Granted used) {
 void Limits::Impl::queue_extension(std::shared_ptr<Holding> holding, Reservation::Granted used,
                                    Reservation::OnExtended answer) {
   {
-    const std::lock_guard lock(mutex_);
-    extensions_.push_back({std::move(holding), used, std::move(answer), 0});
+    const std::lock_guard lock(arrived_mutex_);
+    arrived_.push_back({std::move(holding), used, std::move(answer), 0});
   }
   wake_thread();
 }
 
 // Under the lock; answers are given without it.
 void Limits::Impl::extend_waiting(std::vector<std::function<void()>>& answers) {
+  {
+    const std::lock_guard lock(arrived_mutex_);
+    std::move(arrived_.begin(), arrived_.end(), std::back_inserter(extensions_));
+    arrived_.clear();
+  }
   std::vector<Extension> later;
   for (Extension& extension : extensions_) {
     const std::shared_ptr<Holding> holding = extension.holding.lock();

@@ -1,6 +1,7 @@
 // The inside of Limits: counters, what is handed out of them, and the thread that speaks to the ledger.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -99,11 +100,14 @@ class Limits::Impl {
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // a report came back
   std::condition_variable wake_;     // for the thread
-  bool woken_ = false, stopping_ = false;
+  std::atomic<bool> woken_{false};
+  bool stopping_ = false;
   std::shared_ptr<const LimitIndex> index_;
   std::map<std::string, CalendarPeriods> periods_;  // by time zone
   std::map<QuotaKey, std::shared_ptr<LimitCounter>> counters_;
   std::vector<Extension> extensions_;
+  std::mutex arrived_mutex_;  // held for a push alone: the engine's thread must not wait for a reservation
+  std::vector<Extension> arrived_;
   std::vector<Watched> watched_;
   size_t watched_limit_ = 64;  // beyond it those that ended are swept out
   LimitsStats stats_;

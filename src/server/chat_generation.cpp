@@ -85,6 +85,7 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
   out.options.parallel_tool_calls = chat.parallel_tool_calls;
   out.options.return_token_ids = chat.generation.return_token_ids;
   out.options.metrics = context.metrics;
+  out.options.limits = context.limits;
   return out;
 }
 

@@ -292,8 +292,10 @@ Status completions(ServerContext& context, const HttpRequest& http, const Json& 
     if (options.token_ids || generation.prompt_logprobs) options.prompt_ids.push_back(generation.prompt);
     requests.push_back(std::move(generation));
   }
-  GenerationOptions stream{
-      .model = model, .return_token_ids = request.generation.return_token_ids, .metrics = context.metrics};
+  GenerationOptions stream{.model = model,
+                           .return_token_ids = request.generation.return_token_ids,
+                           .metrics = context.metrics,
+                           .limits = context.limits};
   const size_t choices = requests.size() * static_cast<size_t>(request.generation.n);
   std::unique_ptr<AnswerSink> sink;
   if (request.stream)

@@ -123,6 +123,8 @@ void append_stop_reason(std::string& out, const ChoiceEnd& end) {
   out += ",\"stop_reason\":";
   if (!end.stop_string.empty())
     append_json_string(out, end.stop_string);
+  else if (!end.limit.empty())
+    append_json_string(out, end.limit);
   else if (end.stop_token)
     fmt::format_to(std::back_inserter(out), "{}", *end.stop_token);
   else

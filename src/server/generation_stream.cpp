@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "governance/permit.h"
 #include "server/metrics.h"
+#include "server/request_limits.h"
 
 namespace redoubt {
 
@@ -26,12 +27,13 @@ struct GenerationStream::State {
   std::shared_ptr<ResponseWriter> writer;
   int per_request = 1;
   std::optional<int32_t> think_open, think_close;
+  std::shared_ptr<RequestLimits> limits;  // null: none
 
   std::mutex mutex;
   std::vector<std::shared_ptr<Generation>> generations;
   std::vector<Choice> choices;
   std::vector<std::pair<int, TokenEvent>> early;  // came before the response was begun
-  bool opening = true, over = false, client_left = false, behind = false, want_cancel = false;
+  bool opening = true, over = false, client_left = false, behind = false, want_cancel = false, engine_failed = false;
   size_t requests = 0, requests_done = 0;
   AnswerUsage usage;
   FinishReason finish = FinishReason::stop;  // of the first choice
@@ -100,6 +102,17 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
       self->cancel_all();
     }
   });
+  if (state.options.limits != nullptr) {
+    auto taken = RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, requests);
+    if (const auto* refused = std::get_if<ApiError>(&taken)) {
+      state.over = true;
+      return send_styled_error(*writer, *refused, state.sink->error_style());
+    }
+    state.limits = std::get<std::shared_ptr<RequestLimits>>(std::move(taken));
+    state.limits->on_lost([weak](const std::string& limit) {
+      if (const auto self = weak.lock()) self->lose_quota(limit);
+    });
+  }
   if (!stream->submit_all(std::move(requests))) return;
   stream->open();
   http.permit->on_revoked([weak](const std::string& reason) {
@@ -148,9 +161,9 @@ void GenerationStream::open() {
     if (const char* type = state.sink->stream_type()) {
       // For text/event-stream the server says itself that nothing may be kept or gathered on the way.
       const bool sse = std::string_view(type).starts_with("text/event-stream");
-      state.writer->start_stream(
-          200, type, sse ? HttpHeaders{} : HttpHeaders{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}},
-          state.sink->idle_comment());
+      HttpHeaders headers = state.limits == nullptr ? HttpHeaders{} : state.limits->headers();
+      if (!sse) headers.insert(headers.end(), {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}});
+      state.writer->start_stream(200, type, std::move(headers), state.sink->idle_comment());
       state.sink->begin(out);
     }
     state.opening = false;
@@ -174,6 +187,7 @@ void GenerationStream::on_token(int first_choice, const TokenEvent& event) {
   {
     const std::lock_guard lock(state.mutex);
     if (event.token >= 0) count_token();
+    if (event.finish == FinishReason::error) state.engine_failed = true;
     if (state.opening) {
       state.early.emplace_back(first_choice, event);
       return;
@@ -192,6 +206,10 @@ void GenerationStream::on_done(int first_choice, const GenerationUsage& usage) {
   std::vector<std::shared_ptr<Generation>> finished;  // let go without the lock
   {
     const std::lock_guard lock(state.mutex);
+    if (state.limits != nullptr) {
+      const auto prompt = static_cast<size_t>(first_choice / state.per_request);
+      state.engine_failed ? state.limits->refund(prompt) : state.limits->settle(prompt, usage);
+    }
     AnswerUsage& sum = state.usage;
     sum.prompt_tokens += usage.prompt_tokens;
     sum.cached_tokens += usage.cached_tokens;
@@ -222,7 +240,8 @@ void GenerationStream::complete(std::string& out) {
         if (!out.empty()) state.writer->write(std::move(out));
         state.writer->end();
       } else {
-        state.writer->send(200, "application/json", std::move(out));
+        state.writer->send(200, "application/json", std::move(out),
+                           state.limits == nullptr ? HttpHeaders{} : state.limits->headers());
       }
     }
   }
@@ -351,6 +370,8 @@ void GenerationStream::end_choice(int index, const TokenEvent& event, std::strin
                : choice.called                      ? EndReason::tool_calls
                                                     : EndReason::stop;
   end.stop_string = event.stop_string;
+  if (event.by_allowance && state.limits != nullptr)
+    end.limit = state.limits->limit_of(static_cast<size_t>(index / state.per_request));
   const std::vector<int32_t>& eos = state.options.model->stop_ids;
   if (event.stop_token && std::find(eos.begin(), eos.end(), *event.stop_token) == eos.end() &&
       event.stop_token != state.options.model->tokenizer.eos()) {
@@ -389,6 +410,23 @@ void GenerationStream::revoke(const std::string& reason) {
     std::string out;
     state_->finish = FinishReason::abort;
     fail({403, reason, "permission_error", "", "revoked", {}}, out);
+  }
+  cancel_all();
+}
+
+void GenerationStream::lose_quota(const std::string& limit) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->over || state_->client_left) return;
+    std::string out;
+    state_->finish = FinishReason::abort;
+    fail({503,
+          limit + ": the limits' database could not be reached, and what was reserved has lapsed",
+          "unavailable_error",
+          "",
+          "limits_unavailable",
+          {{"Retry-After", "1"}}},
+         out);
   }
   cancel_all();
 }

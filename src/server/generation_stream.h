@@ -18,6 +18,7 @@
 
 namespace redoubt {
 
+class Limits;
 class ServerMetrics;
 
 // Tokens that belong to one piece of text.
@@ -32,6 +33,7 @@ struct ChoiceEnd {
   EndReason reason = EndReason::stop;
   std::string stop_string;
   std::optional<int32_t> stop_token;  // one of the request's; end-of-sequence is not told
+  std::string limit;                  // with length: the tenant's, team's, user's … that had no more
   std::vector<int32_t> ids;           // what no piece carried
 };
 
@@ -70,6 +72,7 @@ struct GenerationOptions {
   bool parallel_tool_calls = true;
   bool return_token_ids = false;
   ServerMetrics* metrics = nullptr;  // outlives the stream
+  Limits* limits = nullptr;          // null: none. Outlives the stream
 };
 
 class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
@@ -100,6 +103,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   void cancel_all();
   void pause_all(bool behind);
   void revoke(const std::string& reason);
+  void lose_quota(const std::string& limit);
 
   struct State;
   std::unique_ptr<State> state_;

@@ -137,6 +137,7 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
     REDOUBT_CHECK(fit_context(generation.request, model->engine->max_context(), true, "prompt"));
     generation.options.model = model;
     generation.options.metrics = context.metrics;
+    generation.options.limits = context.limits;
   } else {
     if (request.chat.context_limit > model->engine->max_context()) {
       return invalid(fmt::format("options.num_ctx: expected at most {}, found {}", model->engine->max_context(),

@@ -11,6 +11,7 @@
 
 namespace redoubt {
 
+class Limits;
 class ServerMetrics;
 
 // Which of the two names clients look for carries the thinking.
@@ -29,6 +30,7 @@ struct ServerContext {
   ModelHost& models;
   ServerMetrics* metrics = nullptr;  // nothing is counted without
   ApiOptions options;
+  Limits* limits = nullptr;  // of tenants, teams, users, keys, models; none without
 };
 
 std::vector<Route> make_routes(ServerContext& context);

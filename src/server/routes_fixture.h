@@ -85,6 +85,7 @@ class RecordingWriter final : public ResponseWriter {
   const std::string& type() const { return type_; }
   const std::string& body() const { return body_; }
   bool ended() const { return ended_; }
+  const HttpHeaders& headers() const { return headers_; }
   Json json() const { return Json::parse(body_); }
   // The data of each event; "[DONE]" becomes null.
   std::vector<Json> events() const {

@@ -1,0 +1,93 @@
+#include "server/request_limits.h"
+
+#include <algorithm>
+
+namespace redoubt {
+
+ApiError limit_error(const LimitRefusal& refusal) {
+  ApiError error{.message = refusal.message, .headers = refusal.headers()};
+  switch (refusal.why) {
+    case LimitRefusal::Why::exhausted:
+      error.status = 429;
+      error.type = "rate_limit_error";
+      error.code = "rate_limit_exceeded";
+      break;
+    case LimitRefusal::Why::too_long:
+      error.status = 400;
+      error.type = "invalid_request_error";
+      error.code = "context_length_exceeded";
+      break;
+    case LimitRefusal::Why::unavailable:
+      error.status = 503;
+      error.type = "unavailable_error";
+      error.code = "limits_unavailable";
+      break;
+  }
+  return error;
+}
+
+std::variant<std::shared_ptr<RequestLimits>, ApiError> RequestLimits::reserve(
+    Limits& limits, const Principal& principal, const std::string& model, std::vector<GenerationRequest>& requests) {
+  auto taken = std::make_shared<RequestLimits>();
+  for (GenerationRequest& request : requests) {
+    const bool may_think = request.thinking.starts_in_reasoning || request.thinking.budget_tokens != 0;
+    auto answer = limits.reserve({.principal = &principal,
+                                  .model = model,
+                                  .prompt_tokens = static_cast<int64_t>(request.prompt.size()),
+                                  .max_tokens = request.stop.max_tokens,
+                                  .choices = request.n,
+                                  .may_think = may_think});
+    if (const auto* refusal = std::get_if<LimitRefusal>(&answer)) return limit_error(*refusal);
+    taken->prompts_.push_back({std::get<Reservation>(std::move(answer)), nullptr});
+    taken->bind(taken->prompts_.size() - 1, request);
+  }
+  return taken;
+}
+
+void RequestLimits::bind(size_t prompt, GenerationRequest& request) {
+  Prompt& own = prompts_[prompt];
+  const Reservation& reservation = own.reservation;
+  request.share_weight = reservation.share_weight();
+  if (const int64_t most = reservation.most_answer_tokens(); most < Reservation::kUnlimited)
+    request.stop.max_tokens = request.stop.max_tokens == 0 ? most : std::min(request.stop.max_tokens, most);
+  if (const int64_t most = reservation.most_thinking_tokens(); most < Reservation::kUnlimited)
+    request.thinking.budget_tokens = std::min(request.thinking.budget_tokens.value_or(most), most);
+  if (prompt == 0) headers_ = rate_headers(reservation.rates());
+  if (!reservation.is_limited()) return;
+
+  const Reservation::Granted granted = reservation.granted();
+  const std::weak_ptr<RequestLimits> weak = weak_from_this();
+  own.allowance = std::make_shared<Allowance>(
+      Allowance::Tokens{granted.answer, granted.thinking}, [weak, prompt](Allowance::Tokens used) {
+        const auto self = weak.lock();
+        if (self == nullptr) return;
+        Prompt& asked = self->prompts_[prompt];
+        const std::weak_ptr<Allowance> allowance = asked.allowance;
+        asked.reservation.extend({used.answer, used.thinking}, [allowance](auto answer) {
+          const auto alive = allowance.lock();
+          if (alive == nullptr) return;
+          if (auto* more = std::get_if<Reservation::Granted>(&answer)) {
+            alive->extend({more->answer, more->thinking});
+          } else {
+            alive->close(std::get<std::string>(std::move(answer)));
+          }
+        });
+      });
+  request.allowance = own.allowance;
+}
+
+void RequestLimits::on_lost(const std::function<void(const std::string&)>& callback) {
+  for (Prompt& prompt : prompts_) prompt.reservation.on_lost(callback);
+}
+
+void RequestLimits::settle(size_t prompt, const GenerationUsage& usage) {
+  Reservation& reservation = prompts_[prompt].reservation;
+  if (usage.completion_tokens == 0) return refund(prompt);  // it ended before it began
+  reservation.settle({usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens});
+}
+
+std::string RequestLimits::limit_of(size_t prompt) const {
+  return prompts_[prompt].allowance == nullptr ? "" : prompts_[prompt].allowance->limit();
+}
+
+}  // namespace redoubt

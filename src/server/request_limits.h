@@ -1,0 +1,50 @@
+// The limits of one HTTP request on their way through the engine: a reservation for each of its prompts, extended while
+// the engine generates, settled to what it counted.
+//
+// The engine's side of a reservation is an Allowance: it asks early, the answer comes from the limits' own thread, and
+// nobody waits. Thread safety: settle and refund once for each prompt, from the engine's thread; the rest before
+// submit.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/engine.h"
+#include "governance/limits.h"
+#include "server/http.h"
+
+namespace redoubt {
+
+class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
+ public:
+  // Takes for all prompts or for none, and bounds the requests by what was given: allowance, max_tokens, thinking
+  // budget, share of the machine.
+  static std::variant<std::shared_ptr<RequestLimits>, ApiError> reserve(Limits& limits, const Principal& principal,
+                                                                        const std::string& model,
+                                                                        std::vector<GenerationRequest>& requests);
+
+  // The leases ended while the database was away: the answer has to end with an error.
+  void on_lost(const std::function<void(const std::string& limit)>& callback);
+
+  void settle(size_t prompt, const GenerationUsage& usage);
+  void refund(size_t prompt) { prompts_[prompt].reservation = {}; }
+  std::string limit_of(size_t prompt) const;  // that ended an answer; "" if none did
+  const HttpHeaders& headers() const { return headers_; }
+
+ private:
+  struct Prompt {
+    Reservation reservation;
+    std::shared_ptr<Allowance> allowance;  // null: no limit
+  };
+  void bind(size_t prompt, GenerationRequest& request);
+
+  std::vector<Prompt> prompts_;
+  HttpHeaders headers_;
+};
+
+ApiError limit_error(const LimitRefusal& refusal);
+
+}  // namespace redoubt

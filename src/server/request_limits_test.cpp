@@ -1,0 +1,138 @@
+#include "server/request_limits.h"
+
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "engine/engine_fixture.h"
+#include "governance/limits_fixture.h"
+#include "server/routes_fixture.h"
+
+namespace redoubt {
+namespace {
+
+struct LimitedRoutes : Routes {
+  LimitedRoutes() {
+    EXPECT_TRUE(prepare_quota_tables(*reader, wall));
+    context.limits = &node.limits;
+  }
+  void set(LimitKind kind, int64_t amount) {
+    LimitRule rule{.scope = LimitScope::tenant, .subject = "*", .kind = kind, .model = {}, .amount = amount};
+    rules.rules.push_back(rule);
+    node.limits.set_rules(rules);
+  }
+  int64_t settled(const std::string& counter) {
+    EXPECT_TRUE(node.limits.sync());
+    return test::settled_of(*reader, counter, wall.now_ms());
+  }
+  test::TestDatabase files{DatabaseKind::sqlite, 10'000};
+  SystemWallClock wall;
+  std::unique_ptr<Database> reader = files.open();
+  test::Node node{files.open(), "local", wall};
+  LimitRules rules;
+};
+const Json kHi = {{"messages", Json::array({{{"role", "user"}, {"content", "hi"}}})}};
+
+TEST_F(LimitedRoutes, AnAnswerTellsWhatIsLeftAndIsSettledToItsUsage) {
+  set(LimitKind::requests_per_minute, 3);
+  set(LimitKind::tokens_per_day, 100'000);
+  const auto first = post("/v1/chat/completions", kHi);
+  EXPECT_EQ(first->status(), 200);
+  EXPECT_THAT(first->headers(), testing::Contains(testing::Pair("x-ratelimit-limit-requests", "3")));
+  EXPECT_THAT(first->headers(), testing::Contains(testing::Pair("x-ratelimit-remaining-requests", "2")));
+  const Json usage = first->json()["usage"];
+  EXPECT_EQ(settled("tokens_per_day"), usage["total_tokens"].get<int64_t>());
+}
+
+TEST_F(LimitedRoutes, TheOneTooManyIs429InItsProtocolsEnvelope) {
+  set(LimitKind::requests_per_minute, 1);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  const auto refused = post("/v1/chat/completions", kHi);
+  EXPECT_EQ(refused->status(), 429);
+  EXPECT_EQ(refused->json()["error"]["code"], "rate_limit_exceeded");
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("Retry-After", testing::_)));
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("x-ratelimit-remaining-requests", "0")));
+  Json anthropic = kHi;
+  anthropic["max_tokens"] = 10;
+  const auto other = post("/v1/messages", anthropic);
+  EXPECT_EQ(other->status(), 429);
+  EXPECT_EQ(other->json()["type"], "error");
+}
+
+TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
+  set(LimitKind::tokens_per_day, 100'000);
+  engine->scripts = {{"Hello", FinishReason::error}};
+  EXPECT_GE(post("/v1/chat/completions", kHi)->status(), 500);
+  engine->refuse = Error{ErrorCode::overloaded, "the queue is full", {}};
+  EXPECT_GE(post("/v1/chat/completions", kHi)->status(), 400);
+  EXPECT_EQ(settled("tokens_per_day"), 0);
+  EXPECT_EQ(node.limits.stats().open, 0);
+}
+
+TEST_F(LimitedRoutes, BoundsReachTheEngine) {
+  set(LimitKind::context_tokens, 200);
+  set(LimitKind::thinking_tokens_per_request, 7);
+  post("/v1/chat/completions", kHi);
+  EXPECT_EQ(engine->last.stop.max_tokens + static_cast<int64_t>(engine->last.prompt.size()), 200);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 7);
+  Json much = kHi;
+  much["max_tokens"] = 300;
+  EXPECT_EQ(post("/v1/chat/completions", much)->status(), 400);
+}
+
+// The whole way: an engine over the fake model, several steps of reservation, and books that agree with its counts.
+TEST(RequestLimits, TheEnginesCountAndTheLedgersAgreeToTheToken) {
+  test::TestDatabase files{DatabaseKind::sqlite, 10'000};
+  SystemWallClock wall;
+  const auto reader = files.open();
+  ASSERT_TRUE(prepare_quota_tables(*reader, wall));
+  test::Node node(files.open(), "local", wall, {.step_tokens = 20, .least_tokens = 5});
+  node.limits.set_rules(test::rules_of({test::of_tenant(LimitKind::tokens_per_day, 3000)}));
+  test::Fixture fixture;
+  const Principal ann = test::person("ann");
+  struct Listener final : GenerationListener {
+    explicit Listener(std::shared_ptr<RequestLimits> taken) : limits(std::move(taken)) {}
+    void on_token(const TokenEvent& event) override { by_allowance = by_allowance || event.by_allowance; }
+    void on_done(const GenerationUsage& found) override {
+      limits->settle(0, found);
+      tokens = found.prompt_tokens + found.completion_tokens;
+      done = true;
+    }
+    std::shared_ptr<RequestLimits> limits;
+    bool by_allowance = false;
+    std::atomic<int64_t> tokens{0};
+    std::atomic<bool> done{false};
+  };
+  std::vector<std::shared_ptr<Listener>> listeners;
+  int refused = 0;
+  for (uint64_t i = 0; i < 40; ++i) {
+    std::vector<GenerationRequest> requests{test::request_of("prompt " + std::to_string(i), 120, i)};
+    auto taken = RequestLimits::reserve(node.limits, ann, "r1", requests);
+    if (std::holds_alternative<ApiError>(taken)) {
+      ++refused;
+      continue;
+    }
+    const auto listener = std::make_shared<Listener>(std::get<std::shared_ptr<RequestLimits>>(taken));
+    ASSERT_TRUE(fixture.engine->submit(requests[0], listener));
+    listeners.push_back(listener);
+  }
+  int64_t counted = 0, cut = 0;
+  for (const auto& listener : listeners) {
+    while (!listener->done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    counted += listener->tokens;
+    if (listener->by_allowance) {
+      ++cut;
+      EXPECT_EQ(listener->limits->limit_of(0), "tokens_per_day of tenant north");
+    }
+  }
+  EXPECT_LE(counted, 3000);
+  EXPECT_GT(counted, 2500);
+  EXPECT_GT(cut + refused, 0);
+  EXPECT_EQ(fixture.engine->stats().generation_tokens + fixture.engine->stats().prompt_tokens,
+            static_cast<uint64_t>(counted));
+  ASSERT_TRUE(node.limits.sync());
+  EXPECT_EQ(test::settled_of(*reader, "tokens_per_day tenant north", wall.now_ms()), counted);
+}
+
+}  // namespace
+}  // namespace redoubt
