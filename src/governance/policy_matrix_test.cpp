@@ -9,7 +9,9 @@
 #include <array>
 #include <random>
 
+#include "core/mapped_file.h"
 #include "governance/default_policies.h"
+#include "governance/policy_actions.h"
 #include "governance/policy_check.h"
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
@@ -235,6 +237,19 @@ unless { resource.owner == principal };)");
                   "where that is absent it forbids nothing"));
   EXPECT_THAT(policy_warnings(*snapshot_of(std::string(default_policy_text()))->policies), testing::IsEmpty());
   EXPECT_THAT(policy_warnings(*by->guards), testing::IsEmpty());
+}
+
+// docs/policies.md: its example is taken without a warning, and it names every action and type there is.
+TEST(PolicyPage, SpeaksOfWhatThereIs) {
+  const auto page = read_text_file(REDOUBT_SOURCE_DIR "/docs/policies.md");
+  ASSERT_TRUE(page);
+  const size_t begin = page->find("@id("), end = page->find("```", begin);
+  ASSERT_NE(end, std::string::npos);
+  EXPECT_THAT(policy_warnings(*snapshot_of(page->substr(begin, end - begin))->policies), testing::IsEmpty());
+  for (const ActionEntry& action : action_table()) EXPECT_THAT(*page, HasSubstr("`" + std::string(action.name) + "`"));
+  for (const std::string_view type : entity_types()) {
+    EXPECT_THAT(*page, HasSubstr(std::string(type.substr(type.rfind(':') + 1)))) << type;
+  }
 }
 
 TEST(PolicyExpectations, CompareDecisionAndReasons) {

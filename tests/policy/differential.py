@@ -176,7 +176,7 @@ def main():
     compared, differing = sum(d[0] for d in done), differing + sum(d[1] for d in done)
     sampled = {key: sum(d[2][key] for d in done) for key in ("allowed", "errors")}
     print(f"policy differential: {compared} cases against cedarpy {cedarpy_version()}, {differing} differences, "
-          f"{sum(d[3] for d in done)} texts damaged, in {time.time() - begin:.0f} s; of a sample {sampled}")
+          f"{sum(d[3] for d in done)} texts damaged, seed {options.seed}, in {time.time() - begin:.0f} s; of a sample {sampled}")
     return 1 if differing else 0
 
 
