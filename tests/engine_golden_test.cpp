@@ -1,11 +1,15 @@
 // The load trial over real models: the tiny golden ones, each with the reference kernels and with those of this
 // machine.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string_view>
 
+#include "engine/disk_cache.h"
 #include "engine/engine.h"
+#include "engine/model_host.h"
+#include "engine/recorder.h"
 #include "engine_load_trial.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
@@ -95,6 +99,57 @@ TEST(GoldenEngineGreedyHeavy, AnswersAreTheGoldenOnes) {
       ASSERT_TRUE(engine->submit(request, recorder));
       ASSERT_TRUE(recorder->wait_done());
       EXPECT_EQ(recorder->answer().ids(), expected) << "case " << i;
+    }
+  }
+}
+
+// Blocks that one engine wrote to disk are read by the next one, over the same model loaded anew: the answer has the
+// same bits, and all but the prompt's last block comes from disk. Every form of cache and both tables of kernels.
+TEST_P(GoldenEngine, ARestartFindsItsPromptsOnDiskHeavy) {
+  const std::filesystem::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
+  for (const auto& folder : std::filesystem::directory_iterator(data / "golden/models")) {
+    if (!folder.is_directory()) continue;
+    for (const CacheType type : {CacheType::f32, CacheType::bf16, CacheType::q8}) {
+      if (std::string_view(GetParam()) == "reference" && type != CacheType::f32) continue;
+      SCOPED_TRACE(folder.path().filename().string() + ", cache type " + std::to_string(static_cast<int>(type)));
+      const Checkpoint checkpoint = Checkpoint::open(folder.path()).value();
+      const Tokenizer tokenizer = Tokenizer::open(folder.path()).value();
+      const std::filesystem::path directory =
+          std::filesystem::path(testing::TempDir()) / ("golden_disk_" + std::to_string(::getpid()));
+      std::filesystem::remove_all(directory);
+      const auto answer = [&](bool keeps, int64_t* cached) {
+        ModelOptions options{.kernels = GetParam(), .threads = 2, .cache_type = type};
+        options.limits = {.max_tokens = 64, .max_logits = 64, .max_chunks = 16};
+        const std::unique_ptr<Model> model = Model::load(checkpoint, options).value();
+        SteadyClock clock;
+        EngineOptions engine_options{.cache_bytes = 64 * model->cache_block_bytes()};
+        if (keeps) {
+          engine_options.disk_cache = DiskCache::open({.directory = directory}).value();
+          engine_options.disk_identity = cache_identity(checkpoint);
+        }
+        const auto engine = Engine::create(*model, tokenizer, engine_options, clock).value();
+        GenerationRequest request;
+        for (int32_t i = 0; i < 85; ++i) request.prompt.push_back(10 + i * 7 % 180);
+        request.sampling.temperature = 0;
+        request.stop.max_tokens = 24;
+        request.stop.ignore_eos = true;
+        request.logprobs = true;
+        const auto recorder = std::make_shared<test::Recorder>();
+        EXPECT_TRUE(engine->submit(request, recorder));
+        EXPECT_TRUE(recorder->wait_done());
+        *cached = recorder->usage().cached_tokens;
+        return recorder->answer();
+      };
+      int64_t cached = 0;
+      const auto alone = answer(false, &cached), first = answer(true, &cached);
+      EXPECT_EQ(cached, 0);
+      const auto second = answer(true, &cached);
+      EXPECT_EQ(cached, 80);
+      for (const auto* kept : {&first, &second}) {
+        EXPECT_EQ(*kept, alone);  // bits of log-probabilities too
+      }
+      std::filesystem::remove_all(directory);
     }
   }
 }
