@@ -45,13 +45,18 @@ class ThreadPool {
   using Call = void (*)(void* context, int64_t chunk, int thread);
   void run(int64_t num_chunks, Call call, void* context);
   void work(int thread);
-  void take_chunks(int thread);
+  int64_t take_chunks(int thread);  // how many it took
+  void wait_for_workers(int64_t job_ns, int64_t own_chunks);
+  void wake_rested();
 
-  struct alignas(64) Run {  // of chunks
-    std::atomic<int64_t> next{0};
+  struct alignas(64) Seat {  // of a thread
+    std::atomic<int64_t> next{0};  // of the chunks that it begins with
     int64_t end = 0;
+    std::atomic<bool> inside{false}, resting{false};
+    int64_t rest_ns = 0, rests_until_ns = 0;  // the caller's
   };
-  std::vector<Run> runs_;  // of each thread
+  std::vector<Seat> seats_;
+  int num_resting_ = 0;  // the caller's
   std::vector<std::thread> workers_;
   // One job at a time. `generation_` announces it. A worker counts itself in `inside_` before it looks at `closed_`,
   // the caller closes before it looks at `inside_`: so either the worker stays out, or the caller waits for it.
@@ -63,7 +68,7 @@ class ThreadPool {
   Call call_ = nullptr;
   void* context_ = nullptr;
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_, rested_;
 };
 
 }  // namespace redoubt
