@@ -28,6 +28,7 @@ void add_synth(CLI::App& app, Pending& pending);
 void add_bench(CLI::App& app, Pending& pending);
 void add_perplexity(CLI::App& app, Pending& pending);
 void add_doctor(CLI::App& app, Pending& pending);
+void add_limit(CLI::App& app, Pending& pending);
 void add_policy(CLI::App& app, Pending& pending);
 void add_key(CLI::App& app, Pending& pending);
 void add_user(CLI::App& app, Pending& pending);

@@ -37,7 +37,7 @@ int run_program(int argc, char** argv) {
   Pending pending;
   for (const auto add : {add_serve, add_run, add_tokenize, add_detokenize, add_render, add_logits, add_inspect,
                          add_convert, add_quantize, add_synth, add_bench, add_perplexity, add_doctor, add_key, add_user,
-                         add_team, add_tenant, add_policy}) {
+                         add_team, add_tenant, add_limit, add_policy}) {
     add(app, pending);
   }
   try {

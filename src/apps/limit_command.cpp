@@ -1,0 +1,169 @@
+// redoubt limit: what may be used, by whom; what was used. On a running server (--server) or straight in the database
+// of the data folder, where a running server sees a change within half a second.
+#include <charconv>
+#include <memory>
+
+#include "apps/admin_target.h"
+#include "apps/command.h"
+#include "apps/data_folder.h"
+#include "apps/record_text.h"
+#include "apps/terminal.h"
+#include "server/admin_limits.h"
+
+namespace redoubt {
+namespace {
+
+constexpr const char* kLimits = "/admin/v1/limits";
+
+struct LimitFlags {
+  AdminFlags admin;
+  std::string scope, subject, kind, amount, model, tenant, time_zone, counter;
+  double weight = 0;
+  int64_t prompt = 0, answer = 0;
+};
+
+// The database of the data folder, opened for one call.
+struct OwnLimits {
+  SteadyClock clock;
+  SystemWallClock wall;
+  std::unique_ptr<Database> database;
+  std::unique_ptr<LimitStore> store;
+  std::unique_ptr<DatabaseLedger> ledger;
+
+  Status open(const AdminFlags& flags) {
+    const std::filesystem::path file = data_folder_path(flags.data) / "redoubt.db";
+    if (flags.database.empty() && !std::filesystem::exists(file))
+      return not_found(file.string() + ": no server has used this data folder; name --data or --server");
+    REDOUBT_TRY(database, Database::open({.location = flags.database.empty() ? file.string() : flags.database}));
+    REDOUBT_TRY(store, LimitStore::open(
+                           *database, [](const LimitRules&) {}, clock, wall, 0));
+    ledger = std::make_unique<DatabaseLedger>(*database, "command");
+    return ok();
+  }
+  LimitAdministration administration() { return {*store, *ledger, wall}; }
+};
+
+template <class Own>
+Result<Json> ask(const AdminFlags& flags, const std::string& method, const std::string& path, const Json& body,
+                 const AdminQuery& query, Own own) {
+  if (!flags.server.empty()) {
+    REDOUBT_TRY(const auto target, open_admin_target(flags));
+    return target->call(method, path, body, query);
+  }
+  OwnLimits limits;
+  REDOUBT_CHECK(limits.open(flags));
+  return own(limits.administration());
+}
+
+Status print(const LimitFlags& flags, const Json& record) {
+  return write_stdout(flags.admin.json ? dump_json(record) + "\n" : record_text(record));
+}
+
+Status set(const LimitFlags& flags) {
+  Json amount = nullptr;
+  if (flags.amount != "none") {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(flags.amount.data(), flags.amount.data() + flags.amount.size(), number);
+    if (error != std::errc() || end != flags.amount.data() + flags.amount.size())
+      return invalid("AMOUNT: expected a whole number, or none", "--amount");
+    amount = number;
+  }
+  const Json body{{"scope", flags.scope},
+                  {"subject", flags.subject},
+                  {"kind", flags.kind},
+                  {"model", flags.model},
+                  {"amount", amount}};
+  REDOUBT_TRY(const Json done, ask(flags.admin, "PUT", kLimits, body, {},
+                                   [&](const LimitAdministration& limits) { return limits.set(body); }));
+  return print(flags, done);
+}
+
+Result<Json> everything(const LimitFlags& flags) {
+  return ask(flags.admin, "GET", kLimits, Json::object(), {},
+             [](const LimitAdministration& limits) { return limits.list(); });
+}
+
+Status list(const LimitFlags& flags) {
+  REDOUBT_TRY(const Json all, everything(flags));
+  return write_stdout(flags.admin.json ? json_lines(all["limits"])
+                                       : table_text(all["limits"], {"scope", "subject", "kind", "model", "amount"}));
+}
+
+Status show(const LimitFlags& flags) {
+  REDOUBT_TRY(const Json all, everything(flags));
+  if (flags.admin.json) return write_stdout(dump_json(all) + "\n");
+  return write_stdout(table_text(all["limits"], {"scope", "subject", "kind", "model", "amount"}) +
+                      table_text(all["tenants"], {"tenant", "time_zone", "share_weight"}) +
+                      table_text(all["prices"], {"model", "prompt", "answer"}));
+}
+
+Status usage(const LimitFlags& flags) {
+  AdminQuery query;
+  if (!flags.counter.empty()) query.emplace_back("counter", flags.counter);
+  REDOUBT_TRY(const Json found, ask(flags.admin, "GET", std::string(kLimits) + "/usage", Json::object(), query,
+                                    [&](const LimitAdministration& limits) { return limits.usage(flags.counter); }));
+  return write_stdout(flags.admin.json ? json_lines(found["usage"])
+                                       : table_text(found["usage"], {"counter", "period", "settled", "reserved"}));
+}
+
+Status tenant(const LimitFlags& flags) {
+  Json body = Json::object();
+  if (!flags.time_zone.empty()) body["time_zone"] = flags.time_zone;
+  if (flags.weight > 0) body["share_weight"] = flags.weight;
+  REDOUBT_TRY(const Json done,
+              ask(flags.admin, "PUT", admin_path(std::string(kLimits) + "/tenants", flags.tenant), body, {},
+                  [&](const LimitAdministration& limits) { return limits.set_tenant(flags.tenant, body); }));
+  return print(flags, done);
+}
+
+Status price(const LimitFlags& flags) {
+  const Json body{{"prompt", flags.prompt}, {"answer", flags.answer}};
+  REDOUBT_TRY(const Json done,
+              ask(flags.admin, "PUT", admin_path(std::string(kLimits) + "/prices", flags.model), body, {},
+                  [&](const LimitAdministration& limits) { return limits.set_price(flags.model, body); }));
+  return print(flags, done);
+}
+
+}  // namespace
+
+void add_limit(CLI::App& app, Pending& pending) {
+  auto* command = app.add_subcommand("limit", "Limits: set, list, show, usage, tenant, price");
+  command->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help, Status (*run)(const LimitFlags&)) {
+    auto* sub = command->add_subcommand(name, help);
+    auto flags = std::make_shared<LimitFlags>();
+    add_admin_flags(*sub, flags->admin);
+    sub->callback([=, &pending] { pending.action = [=] { return run(*flags); }; });
+    return std::pair(sub, flags);
+  };
+  {
+    const auto [sub, flags] = add("set", "Sets a limit, or lifts it with the amount none", set);
+    sub->add_option("scope", flags->scope, "tenant, team, user, key or model")->required();
+    sub->add_option("subject", flags->subject, "Whose: tenant, tenant/team, tenant/user, key id, model; * for each")
+        ->required();
+    sub->add_option("kind", flags->kind, "Such as tokens_per_day (docs/limits.md)")->required();
+    sub->add_option("amount", flags->amount, "In the kind's unit, or none")->required();
+    sub->add_option("--model", flags->model, "Count this model's requests alone");
+  }
+  add("list", "The limits that hold", list);
+  add("show", "Limits, tenants' settings and prices", show);
+  {
+    const auto [sub, flags] = add("usage", "What is settled and reserved", usage);
+    sub->add_option("counter", flags->counter, "Only counters that begin so, such as \"tokens_per_day tenant north\"");
+  }
+  {
+    const auto [sub, flags] = add("tenant", "A tenant's time zone and share of a full machine", tenant);
+    sub->add_option("tenant", flags->tenant)->required();
+    sub->add_option("--time-zone", flags->time_zone, "IANA name, such as Asia/Shanghai");
+    sub->add_option("--weight", flags->weight, "Beside the others' [1]");
+  }
+  {
+    const auto [sub, flags] =
+        add("price", "A model's price, in millionths of the currency for a million tokens", price);
+    sub->add_option("model", flags->model)->required();
+    sub->add_option("--prompt", flags->prompt, "Of prompt tokens");
+    sub->add_option("--answer", flags->answer, "Of answer tokens");
+  }
+}
+
+}  // namespace redoubt

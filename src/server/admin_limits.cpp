@@ -1,0 +1,156 @@
+#include "server/admin_limits.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "server/json_fields.h"
+#include "server/routes.h"
+#include "server/routes_errors.h"
+#include "server/routes_schemas.h"
+
+namespace redoubt {
+namespace {
+
+Json shown(const LimitRule& rule) {
+  return {{"scope", scope_name(rule.scope)},
+          {"subject", rule.subject},
+          {"kind", kind_name(rule.kind)},
+          {"model", rule.model},
+          {"amount", rule.amount}};
+}
+Json shown(const std::string& tenant, const TenantSetting& setting) {
+  return {{"tenant", tenant}, {"time_zone", setting.time_zone}, {"share_weight", setting.share_weight}};
+}
+Json shown(const std::string& model, const ModelPrice& price) {
+  return {{"model", model}, {"prompt", price.prompt}, {"answer", price.answer}};
+}
+
+// A misspelt field must not be a missing one.
+Status only(const Json& body, std::initializer_list<std::string_view> names) {
+  for (const auto& [name, value] : body.items())
+    if (std::ranges::find(names, std::string_view(name)) == names.end())
+      return invalid(fmt::format("{}: there is no such field here", name.substr(0, 64)), name.substr(0, 64));
+  return ok();
+}
+
+std::string param(const HttpRequest& request, const std::string& name) {
+  const auto at = request.path_params.find(name);
+  return at == request.path_params.end() ? "" : at->second;
+}
+
+using Answer = std::function<Result<Json>(const HttpRequest&)>;
+Handler answering(Answer answer) {
+  return [answer = std::move(answer)](auto request, auto writer) {
+    const auto json = answer(*request);
+    if (!json) return send_styled_error(*writer, json.error(), ErrorStyle::openai);
+    send_json(*writer, *json);
+  };
+}
+
+}  // namespace
+
+Result<Json> LimitAdministration::list() const {
+  REDOUBT_TRY(const LimitRules rules, store.rules());
+  Json limits = Json::array(), tenants = Json::array(), prices = Json::array();
+  for (const LimitRule& rule : rules.rules) limits.push_back(shown(rule));
+  for (const auto& [tenant, setting] : rules.tenants) tenants.push_back(shown(tenant, setting));
+  for (const auto& [model, price] : rules.prices) prices.push_back(shown(model, price));
+  return Json{{"limits", std::move(limits)}, {"tenants", std::move(tenants)}, {"prices", std::move(prices)}};
+}
+
+Result<Json> LimitAdministration::set(const Json& body) const {
+  REDOUBT_CHECK(only(body, {"scope", "subject", "kind", "model", "amount"}));
+  const JsonFields fields(body);
+  REDOUBT_TRY(const auto scope_text, fields.string("scope"));
+  REDOUBT_TRY(const auto kind_text, fields.string("kind"));
+  REDOUBT_TRY(const auto subject, fields.string("subject"));
+  REDOUBT_TRY(const auto model, fields.string("model"));
+  REDOUBT_TRY(const auto amount, fields.integer("amount", 0));
+  const auto scope = scope_of(scope_text.value_or(""));
+  const auto kind = kind_of(kind_text.value_or(""));
+  if (!scope) return invalid("scope: expected tenant, team, user, key or model", "scope");
+  if (!kind) return invalid("kind: expected one of docs/limits.md, such as tokens_per_day", "kind");
+  if (!body.contains("amount")) return invalid("amount: expected a number, or null for no limit", "amount");
+  const LimitRule rule{*scope, subject.value_or("*"), *kind, model.value_or(""), amount.value_or(0)};
+  REDOUBT_CHECK(amount ? store.set(rule) : store.remove(rule));
+  Json out = shown(rule);
+  if (!amount) out["amount"] = nullptr;
+  return out;
+}
+
+Result<Json> LimitAdministration::set_tenant(const std::string& tenant, const Json& body) const {
+  REDOUBT_CHECK(only(body, {"time_zone", "share_weight"}));
+  const JsonFields fields(body);
+  REDOUBT_TRY(const auto zone, fields.string("time_zone"));
+  REDOUBT_TRY(const auto weight, fields.number("share_weight", 1e-3, 1e3));
+  REDOUBT_TRY(const LimitRules rules, store.rules());
+  const auto at = rules.tenants.find(tenant);
+  TenantSetting setting = at == rules.tenants.end() ? TenantSetting{} : at->second;
+  if (zone) setting.time_zone = *zone;
+  if (weight) setting.share_weight = *weight;
+  REDOUBT_CHECK(store.set_tenant(tenant, setting));
+  return shown(tenant, setting);
+}
+
+Result<Json> LimitAdministration::set_price(const std::string& model, const Json& body) const {
+  REDOUBT_CHECK(only(body, {"prompt", "answer"}));
+  const JsonFields fields(body);
+  REDOUBT_TRY(const auto prompt, fields.integer("prompt", 0));
+  REDOUBT_TRY(const auto answer, fields.integer("answer", 0));
+  const ModelPrice price{prompt.value_or(0), answer.value_or(0)};
+  REDOUBT_CHECK(store.set_price(model, price));
+  return shown(model, price);
+}
+
+Result<Json> LimitAdministration::usage(const std::string& counter) const {
+  REDOUBT_TRY(const auto standings, ledger.standings(counter, wall.now_ms()));
+  Json list = Json::array();
+  for (const QuotaStanding& standing : standings)
+    list.push_back({{"counter", standing.key.counter},
+                    {"period", standing.key.period},
+                    {"settled", standing.settled},
+                    {"reserved", standing.reserved}});
+  return Json{{"usage", std::move(list)}};
+}
+
+void add_limit_routes(const LimitAdministration& limits, std::vector<Route>& routes) {
+  const auto add = [&](std::string method, std::string path, std::string summary, Answer answer,
+                       std::vector<Json> parameters = {}) {
+    const bool reads = method == "GET";
+    routes.push_back({.method = std::move(method),
+                      .path = std::move(path),
+                      .rule = admin_rule(reads ? "read_system" : "manage_limits"),
+                      .max_body_bytes = size_t{64} << 10,
+                      .summary = std::move(summary),
+                      .request_schema = reads ? Json() : object_schema({}),
+                      .response_schema = object_schema({}),
+                      .parameters = std::move(parameters),
+                      .handler = answering(std::move(answer))});
+  };
+  add("GET", "/admin/v1/limits", "Limits, tenants' settings, prices",
+      [limits](const HttpRequest&) { return limits.list(); });
+  add("PUT", "/admin/v1/limits", "Set or lift a limit", [limits](const HttpRequest& request) -> Result<Json> {
+    REDOUBT_TRY(const Json body, parse_json_body(request.body));
+    return limits.set(body);
+  });
+  add("PUT", "/admin/v1/limits/tenants/{id}", "A tenant's time zone and share of the machine",
+      [limits](const HttpRequest& request) -> Result<Json> {
+        REDOUBT_TRY(const Json body, parse_json_body(request.body));
+        return limits.set_tenant(param(request, "id"), body);
+      },
+      {path_parameter("id")});
+  add("PUT", "/admin/v1/limits/prices/{id}", "A model's price",
+      [limits](const HttpRequest& request) -> Result<Json> {
+        REDOUBT_TRY(const Json body, parse_json_body(request.body));
+        return limits.set_price(param(request, "id"), body);
+      },
+      {path_parameter("id")});
+  add("GET", "/admin/v1/limits/usage", "What is settled and reserved", [limits](const HttpRequest& request) {
+    const auto at = std::ranges::find(request.query, "counter", &std::pair<std::string, std::string>::first);
+    return limits.usage(at == request.query.end() ? "" : at->second);
+  });
+}
+
+}  // namespace redoubt
