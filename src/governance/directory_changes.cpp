@@ -12,7 +12,7 @@ namespace {
 
 std::vector<std::string> sorted(std::vector<std::string> list) {
   std::ranges::sort(list);
-  list.erase(std::ranges::unique(list).begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
   return list;
 }
 

@@ -19,7 +19,7 @@ bool looks_like_token(std::string_view text) { return text.starts_with("eyJ") &&
 
 void sort(std::vector<std::string>& list) {
   std::ranges::sort(list);
-  list.erase(std::ranges::unique(list).begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
 }
 
 void add_from_token(Principal& who) {

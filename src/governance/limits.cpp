@@ -11,7 +11,6 @@
 namespace redoubt {
 namespace {
 
-constexpr int64_t kMs = 1'000'000;
 constexpr int kMostExtendRounds = 2;
 
 int64_t seconds_up(int64_t ms) { return (ms + 999) / 1000; }
