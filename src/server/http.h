@@ -1,5 +1,5 @@
-// HTTP/1.1 as the routes see it: a request with its body read, and a writer for the answer. One file (http_server.cpp)
-// knows the library behind it.
+// HTTP/1.1 as the routes see it: a request with its body read, and a writer for the answer. The files that know the
+// libraries behind it are listed in README.md.
 //
 // Handlers run on a worker thread, never on the socket's loop: they may tokenise, render and load. A ResponseWriter may
 // be used from any thread, also after its handler returned; its callbacks run on the socket's loop and must be short.
@@ -20,6 +20,7 @@
 #include "core/json.h"
 #include "core/result.h"
 #include "server/route_rule.h"
+#include "server/tls_context.h"
 
 namespace redoubt {
 
@@ -33,9 +34,10 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::map<std::string, std::string> path_params;            // of a route "/v1/models/{id}"
   std::string body;
-  std::string remote_address;
-  std::shared_ptr<Permit> permit;  // the gate's; null on a route that answers strangers
-  std::string action;              // of the route's rule
+  std::string remote_address;       // the client's: the peer's, or what a trusted proxy says
+  std::optional<TlsPeer> tls_peer;  // of a verified client certificate
+  std::shared_ptr<Permit> permit;   // the gate's; null on a route that answers strangers
+  std::string action;               // of the route's rule
   std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
 
   std::string_view header(std::string_view lower_case_name) const {
@@ -95,6 +97,13 @@ struct HttpLimits {
   int idle_comment_s = 10;  // ResponseWriter::start_stream's comment
 };
 
+// Where administration is reached. It has the TLS of the other listener, if that has any, and connections of its own.
+struct AdminListener {
+  std::string host = "127.0.0.1";
+  uint16_t port = 0;         // 0: any free one
+  bool or_any_port = false;  // if the port is taken, any free one
+};
+
 struct HttpOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;  // 0: any free one
@@ -102,6 +111,13 @@ struct HttpOptions {
   std::shared_ptr<Gate> gate;             // who may come in; one that asks nobody (Gate::open) is for loopback only
   std::vector<std::string> cors_origins;  // empty: closed
   int worker_threads = 4;
+  std::optional<AdminListener> admin;  // without one, routes of administration are not reached at all
+  std::optional<TlsOptions> tls;
+  bool behind_tls_proxy = false;  // beyond loopback without TLS: somebody else ends it
+  // Peers that may say whom they speak for, by X-Forwarded-For or, with proxy_protocol, by a header of that protocol,
+  // which they then must send. Everybody else's source address is their own.
+  std::vector<std::string> trusted_proxies;
+  bool proxy_protocol = false;
 };
 
 class HttpServer {
@@ -111,9 +127,10 @@ class HttpServer {
   static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, std::vector<Route> routes);
   virtual ~HttpServer() = default;
   virtual uint16_t port() const = 0;
-  virtual void run() = 0;               // until stop(); call from one thread
-  virtual void drain(int seconds) = 0;  // accept no more, let open responses end for so long, then stop; any thread
-  virtual void stop() = 0;              // any thread
+  virtual uint16_t admin_port() const = 0;  // 0: no such listener
+  virtual void run() = 0;                   // until stop(); call from one thread
+  virtual void drain(int seconds) = 0;      // accept no more, let open responses end for so long, then stop; any thread
+  virtual void stop() = 0;                  // any thread
   virtual int64_t open_connections() const = 0;
 };
 

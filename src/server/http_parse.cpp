@@ -102,12 +102,14 @@ std::string make_request_id() {
 }
 
 Status check_headers(const HeaderList& headers, bool http_1_0) {
-  int hosts = 0, lengths = 0, codings = 0;
+  int hosts = 0, lengths = 0, codings = 0, authorizations = 0, keys = 0;
   for (const auto& [name, value] : headers) {
     if (std::any_of(value.begin(), value.end(), [](char c) { return is_control(c) && c != '\t'; })) {
       return invalid("header value: found a control character");
     }
     if (name == "host") ++hosts;
+    if (name == "authorization") ++authorizations;
+    if (name == "x-api-key") ++keys;
     if (name == "content-length") {
       ++lengths;
       const bool digits = !value.empty() && value.size() <= 18 &&
@@ -124,17 +126,21 @@ Status check_headers(const HeaderList& headers, bool http_1_0) {
   if (lengths > 1 || codings > 1 || lengths + codings > 1) {
     return invalid("body length: expected one of content-length and transfer-encoding, once");
   }
+  if (authorizations > 1 || keys > 1) return invalid("credentials: expected each header that shows them once");
   if (codings > 0 && http_1_0) return invalid("transfer-encoding: HTTP/1.0 has none");
   return ok();
 }
 
-std::string_view presented_key(const HeaderList& headers) {
+std::string_view bearer_of(const HeaderList& headers) {
   const std::string_view authorization = value_of(headers, "authorization");
   constexpr std::string_view kBearer = "bearer ";
-  if (authorization.size() > kBearer.size() && lower(authorization.substr(0, kBearer.size())) == kBearer) {
-    return trimmed(authorization.substr(kBearer.size()));
-  }
-  return trimmed(value_of(headers, "x-api-key"));
+  if (authorization.size() <= kBearer.size() || lower(authorization.substr(0, kBearer.size())) != kBearer) return {};
+  return trimmed(authorization.substr(kBearer.size()));
+}
+
+std::string_view presented_key(const HeaderList& headers) {
+  const std::string_view bearer = bearer_of(headers);
+  return bearer.empty() ? trimmed(value_of(headers, "x-api-key")) : bearer;
 }
 
 bool key_matches(std::string_view presented, const std::vector<std::string>& keys) {

@@ -32,9 +32,12 @@ std::string make_request_id();  // "req_" and 96 random bits
 using HeaderList = std::vector<std::pair<std::string, std::string>>;  // names in lower case
 
 // What makes two readers of one message disagree: more than one Host, Content-Length or Transfer-Encoding, both of the
-// latter, a coding that is not exactly "chunked", a length that is not digits, a missing Host (HTTP/1.1), control
-// characters in a value.
+// latter, credentials shown twice, a coding that is not exactly "chunked", a length that is not digits, a missing Host
+// (HTTP/1.1), control characters in a value.
 Status check_headers(const HeaderList& headers, bool http_1_0);
+
+// What "Authorization: Bearer …" shows; empty if it is not there, or of another scheme.
+std::string_view bearer_of(const HeaderList& headers);
 
 // The key of "Authorization: Bearer KEY", else of X-Api-Key; empty if neither.
 std::string_view presented_key(const HeaderList& headers);

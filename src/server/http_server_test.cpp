@@ -239,6 +239,7 @@ TEST(HttpServer, AKeyIsAskedForUnlessTheRouteIsOpen) {
 TEST(HttpServer, BindBeyondLoopbackNeedsKeysAndAPortInUseIsNamed) {
   HttpOptions options;
   options.host = "0.0.0.0";
+  options.behind_tls_proxy = true;
   options.port = 0;
   options.gate = make_open_gate();
   const auto refused = HttpServer::listen(options, {});

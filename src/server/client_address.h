@@ -1,0 +1,45 @@
+// Where a request comes from: the peer of its connection, unless that is a proxy we trust to say better.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/result.h"
+
+namespace redoubt {
+
+struct IpAddress {
+  bool is_v4 = true;
+  std::array<uint8_t, 16> bytes{};  // of IPv4 the first four
+
+  // Dotted or colon form, nothing around it. An IPv4 address mapped into IPv6 is that IPv4 address.
+  static std::optional<IpAddress> parse(std::string_view text);
+  static IpAddress from_bytes(std::string_view bytes);  // 4 or 16
+  std::string text() const;
+  bool loopback() const;
+};
+
+// Addresses and ranges ("10.0.0.0/8", "fd00::/8", "192.0.2.7").
+class TrustedProxies {
+ public:
+  // Errors: invalid_argument, names the entry.
+  static Result<TrustedProxies> parse(const std::vector<std::string>& entries);
+  bool contains(std::string_view address) const;
+  bool empty() const { return ranges_.empty(); }
+
+ private:
+  std::vector<std::pair<IpAddress, int>> ranges_;  // with the length of the prefix in bits
+};
+
+// Of a request whose peer is `peer`, with these X-Forwarded-For values in the order they came. A header counts only
+// from a trusted peer, and is read from its end: the first address that is no trusted proxy's is the client's, since
+// whatever stands before it the client itself may have written. Text that is no address ends the reading there.
+std::string client_address(std::string_view peer, const std::vector<std::string_view>& forwarded_for,
+                           const TrustedProxies& trusted);
+
+}  // namespace redoubt

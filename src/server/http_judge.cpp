@@ -1,0 +1,108 @@
+#include "server/http_judge.h"
+
+#include <fmt/format.h>
+
+#include <cctype>
+
+#include "server/api_error.h"
+#include "server/gate.h"
+#include "server/http_parse.h"
+
+namespace redoubt {
+namespace {
+
+std::string lower_case(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+// The grammar's corners, the target, and who sent it.
+Status read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& reader, HttpRequest& request) {
+  if (reader.version() != 10 && reader.version() != 11) return invalid("request: expected HTTP/1.1");
+  REDOUBT_CHECK(check_headers(request.headers, reader.version() == 10));
+  if (request.method == "TRACE" || request.method == "CONNECT")
+    return invalid("method: TRACE and CONNECT are not served");
+  REDOUBT_TRY(RequestTarget target, parse_request_target(reader.target()));
+  request.path = std::move(target.path);
+  request.query = std::move(target.query);
+  std::vector<std::string_view> forwarded;
+  for (const auto& [name, value] : request.headers) {
+    if (name == "x-forwarded-for") forwarded.push_back(value);
+  }
+  request.remote_address = client_address(peer.address, forwarded, door.trusted);
+  return ok();
+}
+
+void answer_preflight(const HttpRequest& request, const std::string& allow, Incoming& incoming) {
+  HttpHeaders& headers = incoming.setup.headers;
+  headers.emplace_back("Access-Control-Allow-Methods", allow);
+  const std::string names = allowed_cors_headers(request.header("access-control-request-headers"));
+  if (!names.empty()) headers.emplace_back("Access-Control-Allow-Headers", names);
+  headers.emplace_back("Access-Control-Max-Age", "600");
+  incoming.preflight = true;
+}
+
+}  // namespace
+
+void Incoming::refuse(int status, std::string message) {
+  refusal = status_error(status, std::move(message));
+  if (status == 400 || status == 413 || status == 431) setup.keep_alive = false;
+}
+
+void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& reader, Incoming& incoming) {
+  HttpExchange::Setup& setup = incoming.setup;
+  auto request = std::make_shared<HttpRequest>();
+  request->remote_address = peer.address;
+  request->tls_peer = peer.tls;
+  request->method = reader.method();
+  request->headers = reader.headers();
+  if (is_sane_request_id(request->header("x-request-id")))
+    setup.request_id = std::string(request->header("x-request-id"));
+  request->request_id = setup.request_id;
+  setup.http_1_0 = reader.version() < 11;
+  setup.head = request->method == "HEAD";
+  setup.keep_alive = reader.keep_alive() && !door.draining;
+  incoming.request = request;
+
+  if (request->headers.size() > door.options.limits.max_headers)
+    return incoming.refuse(431, fmt::format("request: expected at most {} headers", door.options.limits.max_headers));
+  if (const Status head = read_head(door, peer, reader, *request); !head)
+    return incoming.refuse(400, head.error().message);
+
+  const std::string_view origin = request->header("origin");
+  const bool origin_ok = origin_allowed(origin, door.options.cors_origins);
+  if (origin_ok) {
+    setup.headers = {{"Access-Control-Allow-Origin", std::string(origin)},
+                     {"Vary", "Origin"},
+                     {"Access-Control-Expose-Headers", "x-request-id, retry-after"}};
+  }
+  Router::Match match = door.router.find(request->method, request->path);
+  if (request->method == "OPTIONS" && origin_ok && !request->header("access-control-request-method").empty() &&
+      !match.allow.empty()) {
+    return answer_preflight(*request, match.allow, incoming);
+  }
+  // Before paths are told from one another: without a key nobody learns which exist.
+  if (match.route == nullptr || !match.route->rule->strangers) {
+    auto entered = door.options.gate->enter(*request, match.route);
+    if (ApiError* error = std::get_if<ApiError>(&entered)) {
+      incoming.refusal = std::move(*error);
+      return;
+    }
+    request->permit = std::get<std::shared_ptr<Permit>>(std::move(entered));
+  }
+  if (match.allow.empty()) return incoming.refuse(404, "path: no such route");
+  if (match.route == nullptr) {
+    incoming.refuse(405, "method: expected one of " + match.allow);
+    incoming.refusal->headers.emplace_back("Allow", match.allow);
+    return;
+  }
+  const std::string_view expect = request->header("expect");
+  if (!expect.empty() && lower_case(expect) != "100-continue")
+    return incoming.refuse(417, "expect: only 100-continue is known");
+  request->path_params = std::move(match.params);
+  request->action = match.route->rule->action;
+  incoming.route = match.route;
+}
+
+}  // namespace redoubt

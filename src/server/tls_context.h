@@ -1,0 +1,68 @@
+// TLS 1.3 by OpenSSL: certificate and key, whose client certificates are taken, and which of those are revoked. The
+// files are read again when they change; connections made from then on use what they say.
+//
+// A file that changed and can't be used leaves what was there in place and is reported: a half-written certificate must
+// not take the server down.
+// Thread safety: any.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+
+// OpenSSL's own names: its headers stay in the .cpp files.
+struct ssl_ctx_st;
+struct ssl_st;
+struct x509_st;
+
+namespace redoubt {
+
+enum class ClientCertificates : uint8_t { none, request, require };
+
+struct TlsOptions {
+  std::filesystem::path certificate;  // PEM: the chain, the server's own first
+  std::filesystem::path key;          // PEM; not readable by everyone
+  std::filesystem::path client_ca;    // PEM: who may have signed clients' certificates
+  std::filesystem::path client_crl;   // PEM: revoked ones, one list for each CA; "": none are
+  ClientCertificates clients = ClientCertificates::none;
+
+  Status validate() const;
+};
+
+// Of a client whose certificate was verified, revocation list included.
+struct TlsPeer {
+  std::string subject;             // RFC 2253: "CN=trader,O=Bank"
+  std::vector<std::string> names;  // "DNS:…", "URI:…", "EMAIL:…"
+  int64_t expires_at_s = 0;
+};
+
+class TlsContext {
+ public:
+  // Errors: invalid_argument (options, key readable by everyone, key of another certificate), io.
+  static Result<std::shared_ptr<TlsContext>> open(TlsOptions options);
+
+  std::shared_ptr<ssl_ctx_st> current() const;
+  // Looks at the files' times and sizes. True: they changed and are in use now. Errors: as open; what was there stays.
+  Result<bool> reload_if_changed();
+  // Is the verified certificate of this connection's client still one by the present CA and revocation lists?
+  bool still_trusted(ssl_st* connection) const;
+
+ private:
+  explicit TlsContext(TlsOptions options) : options_(std::move(options)) {}
+  std::string fingerprint() const;  // of the files' times and sizes
+
+  const TlsOptions options_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<ssl_ctx_st> context_;
+  std::string loaded_, failed_;  // fingerprints: of what is in use, and of what could not be used
+};
+
+// The name and the end of a verified certificate.
+TlsPeer describe_certificate(x509_st* certificate);
+
+}  // namespace redoubt
