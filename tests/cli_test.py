@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import struct
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.error
+import urllib.request
 import xml.sax.saxutils
 import zipfile
 
@@ -301,6 +304,37 @@ class Commands(unittest.TestCase):
             first.terminate()
             first.stdout.close()
             self.assertEqual(first.wait(60), 0)
+
+    def test_a_first_start_makes_keys_that_are_asked_for(self):
+        model = self.a_model()
+        for bootstrap in ("", "bootstrap-key-of-the-test"):
+            data = self.folder / f"keys{len(bootstrap)}"
+            server = subprocess.Popen([BINARY, "serve", "--model", model, "--port", "0", "--data", data, "--cache-bytes", "16M"], stdout=subprocess.PIPE, text=True,
+                                      env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": bootstrap})
+            try:
+                printed = ""
+                for line in server.stdout:
+                    printed += line
+                    if line.startswith("address"):
+                        break
+                url = line.split()[1]
+                kept = (data / "first.key").read_text()
+                self.assertEqual((data / "first.key").stat().st_mode & 0o777, 0o600)
+                self.assertIn("appointing key", kept)
+                self.assertNotIn("rk_", printed)
+                key = bootstrap or re.search(r"user key +(rk_\S+)", kept).group(1)
+                self.assertEqual("user key" in kept, not bootstrap)
+                for shown, status in (("", 401), ("Bearer wrong", 401), (f"Bearer {key}", 200)):
+                    request = urllib.request.Request(url + "/models", headers={"Authorization": shown} if shown else {})
+                    try:
+                        self.assertEqual(urllib.request.urlopen(request, timeout=30).status, status)
+                    except urllib.error.HTTPError as error:
+                        self.assertEqual(error.code, status)
+                self.assertEqual(json.loads(self.good("doctor", "--isolation", "--json"))["isolation"][0]["what"], "listener")
+            finally:
+                server.terminate()
+                server.stdout.close()
+                self.assertEqual(server.wait(60), 0)
 
     def test_a_model_that_is_being_loaded_is_not_waited_for(self):
         never = self.folder / "never.gguf"

@@ -13,6 +13,7 @@
 #include "apps/ceilings.h"
 #include "apps/command.h"
 #include "apps/data_folder.h"
+#include "apps/isolation.h"
 #include "apps/machine.h"
 #include "apps/terminal.h"
 #include "core/json.h"
@@ -24,7 +25,8 @@ namespace {
 struct DoctorFlags {
   std::string data;
   int port = 8000;
-  bool json = false;
+  std::string config;
+  bool json = false, isolation = false;
 };
 
 struct Finding {
@@ -113,15 +115,48 @@ Finding check_data(const std::string& given) {
 }
 
 Finding check_database() {
-  return {"database", "not needed by this version: all state is files in the data folder", true, ""};
+  return {"database", "a SQLite file in the data folder, unless the configuration names PostgreSQL", true, ""};
+}
+
+Result<ServeConfig> configured(const DoctorFlags& flags) {
+  if (flags.config.empty()) return ServeConfig{};
+  return read_serve_config(flags.config);
+}
+
+Status tell_isolation(const DoctorFlags& flags) {
+  REDOUBT_TRY(const ServeConfig config, configured(flags));
+  const std::vector<IsolationEntry> entries = isolation_of(config);
+  std::string text;
+  Json list = Json::array();
+  bool peers = false;
+  for (const IsolationEntry& e : entries) {
+    peers = peers || e.what == "peer";
+    text += fmt::format("{:<9} {:<16} {}: {}\n", e.what, e.name, e.where, e.how);
+    if (!e.remedy.empty()) text += fmt::format("     look {:<16} {}\n", "", e.remedy);
+    list.push_back({{"what", e.what},
+                    {"name", e.name},
+                    {"where", e.where},
+                    {"how", e.how},
+                    {"remedy", e.remedy.empty() ? Json(nullptr) : Json(e.remedy)}});
+  }
+  if (!peers) text += "peer      none: the server makes no outgoing connection\n";
+  return write_stdout(flags.json ? dump_json(Json{{"isolation", list}}) + "\n" : text);
+}
+
+Finding check_auth(const ServeConfig& config) {
+  const bool off = config.auth == "off";
+  return {"keys", off ? "auth: off: nobody is asked for a key" : "asked for", !off,
+          off ? "leave the word out, unless nobody else can reach this machine's loopback" : ""};
 }
 
 Status doctor(const DoctorFlags& flags) {
+  if (flags.isolation) return tell_isolation(flags);
+  REDOUBT_TRY(const ServeConfig config, configured(flags));
   ThreadPool pool(ThreadPool::usable_cores());
   std::vector<Finding> findings{check_cpu(), check_cores(pool), check_memory()};
   for (Finding& finding : check_ceilings(pool)) findings.push_back(std::move(finding));
-  findings.insert(findings.end(),
-                  {check_gpu(), check_port(flags.port), check_database(), check_clock(), check_data(flags.data)});
+  findings.insert(findings.end(), {check_gpu(), check_port(flags.port), check_auth(config), check_database(),
+                                   check_clock(), check_data(flags.data)});
   if (flags.json) {
     Json list = Json::array();
     for (const Finding& f : findings) {
@@ -147,6 +182,8 @@ void add_doctor(CLI::App& app, Pending& pending) {
   auto flags = std::make_shared<DoctorFlags>();
   command->add_option("--data", flags->data, "Data folder to look at");
   command->add_option("--port", flags->port, "Port to look at")->check(CLI::Range(1, 65535))->capture_default_str();
+  command->add_option("--config", flags->config, "The server's configuration to look at");
+  command->add_flag("--isolation", flags->isolation, "Only: the listeners, and the peers that the server may speak to");
   command->add_flag("--json", flags->json, "One JSON object");
   command->callback([=, &pending] { pending.action = [flags] { return doctor(*flags); }; });
 }

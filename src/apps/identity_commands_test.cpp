@@ -110,8 +110,9 @@ TEST_F(IdentityCommands, AServerIsAskedWithAKeyAndAnswersTheSame) {
   add_admin_identity_routes(*store_.directory, wall_, routes);
   HttpOptions options;
   options.gate = std::make_shared<Knowing>(*store_.directory);
+  options.admin = AdminListener{};
   RunningServer server(std::move(routes), std::move(options));
-  const std::string url = "http://127.0.0.1:" + std::to_string(server.port()) + "/";
+  const std::string url = "http://127.0.0.1:" + std::to_string(server.server->admin_port()) + "/";
   const auto with = [&](const std::string& key) {
     std::ofstream(data_ / "key") << key << "\n";
     return open_admin_target({.server = url, .key_file = (data_ / "key").string()});

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -15,6 +17,7 @@
 #include "apps/byte_size.h"
 #include "apps/command.h"
 #include "apps/data_folder.h"
+#include "apps/front_door.h"
 #include "apps/model_flags.h"
 #include "apps/serve_config.h"
 #include "apps/terminal.h"
@@ -22,7 +25,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "engine/model_host.h"
-#include "server/gate.h"
 #include "server/health.h"
 #include "server/http.h"
 #include "server/metrics.h"
@@ -36,7 +38,9 @@ struct ServeFlags {
   std::string config_file;
   std::optional<std::string> model, host, data, cache_bytes, cache_type, kernels, auth, api_key_file, speculation,
       prefix_cache_dir, packed;
-  std::optional<int64_t> port, threads, context;
+  std::optional<int64_t> port, admin_port, threads, context;
+  std::string tls_certificate, tls_key;
+  bool behind_tls_proxy = false;
 };
 
 Result<ServeConfig> read_config(const ServeFlags& flags) {
@@ -55,6 +59,13 @@ Result<ServeConfig> read_config(const ServeFlags& flags) {
   };
   override_by(flags.host, config.host);
   override_by(flags.port, config.port);
+  if (flags.admin_port) config.admin_port = flags.admin_port;
+  if (flags.behind_tls_proxy) config.behind_tls_proxy = true;
+  if (!flags.tls_certificate.empty() || !flags.tls_key.empty()) {
+    if (!config.tls) config.tls.emplace();
+    config.tls->certificate = flags.tls_certificate;
+    config.tls->key = flags.tls_key;
+  }
   override_by(flags.data, config.data);
   override_by(flags.kernels, config.kernels);
   override_by(flags.cache_type, config.cache_type);
@@ -97,20 +108,20 @@ Result<ModelHostOptions> host_options(const ServeConfig& config) {
   return options;
 }
 
-Result<HttpOptions> http_options(const ServeConfig& config) {
+HttpOptions http_options(const ServeConfig& config) {
   HttpOptions options;
   options.host = config.host;
   options.port = static_cast<uint16_t>(config.port);
   options.limits = config.limits;
   options.cors_origins = config.cors_origins;
-  if (config.auth == "off") {
-    options.gate = make_open_gate();
-  } else if (!config.api_key_file.empty()) {
-    REDOUBT_TRY(std::vector<std::string> keys, read_api_keys(config.api_key_file));
-    options.gate = make_key_file_gate(std::move(keys));
-  } else {
-    return invalid("keys: name their file with --api-key-file, or say --auth off on loopback", "--api-key-file");
-  }
+  options.tls = config.tls;
+  options.behind_tls_proxy = config.behind_tls_proxy;
+  options.trusted_proxies = config.trusted_proxies;
+  options.proxy_protocol = config.proxy_protocol;
+  const int64_t beside = config.port == 0 ? 0 : (config.port + 1) % 65536;
+  options.admin = AdminListener{.host = config.admin_host,
+                                .port = static_cast<uint16_t>(config.admin_port.value_or(beside)),
+                                .or_any_port = !config.admin_port};
   return options;
 }
 
@@ -199,6 +210,11 @@ class IdleWatch {
   std::thread watcher_;
 };
 
+std::string url(const ServeConfig& config, const std::string& host, uint16_t port) {
+  const bool v6 = host.find(':') != std::string::npos;
+  return fmt::format("{}://{}{}{}:{}", config.tls ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
 void describe(const LoadedModel& loaded) {
   const ModelConfig& config = loaded.checkpoint.config();
   const int64_t blocks = loaded.engine->stats().cache_blocks_total;
@@ -216,8 +232,14 @@ void describe(const LoadedModel& loaded) {
 Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(const ServeConfig config, read_config(flags));
   StopSignals::block();
+  // Memory holds prompts and answers: no core dump, to a file or a handler, and no other process of this user looks in.
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   REDOUBT_TRY(const DataFolder data, DataFolder::open(data_folder_path(config.data)));
   const SteadyClock clock;
+  const SystemWallClock wall;
+  const char* bootstrap = std::getenv("REDOUBT_BOOTSTRAP_KEY");
+  REDOUBT_TRY(const std::unique_ptr<FrontDoor> door,
+              FrontDoor::open(config, data.path(), bootstrap != nullptr ? bootstrap : "", clock, wall));
   REDOUBT_TRY(ModelHostOptions models, host_options(config));
   REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
   const auto metrics = std::make_shared<ServerMetrics>();
@@ -227,12 +249,15 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(context.options.tool_syntax, parse_tool_syntax(config.tool_syntax));
   REDOUBT_TRY(context.options.reasoning_field, parse_reasoning_field(config.reasoning_field));
   std::vector<Route> routes = make_routes(context);
+  door->add_routes(routes);
   routes.push_back(metrics_route(metrics));
   const auto health = std::make_shared<HealthFlags>();
   health->default_loading = true;
   for (Route& route : health_routes(health_state_of(*host, health), clock)) routes.push_back(std::move(route));
   routes.push_back(openapi_route(routes, std::string(kVersion)));
-  REDOUBT_TRY(HttpOptions http, http_options(config));
+  HttpOptions http = http_options(config);
+  http.gate = door->gate();
+  if (!door->administered()) http.admin.reset();
   REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
   if (config.auth == "off")
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
@@ -247,7 +272,12 @@ Status serve(const ServeFlags& flags) {
     if (auto model = host->acquire(""); model) {
       health->default_loading = false;
       describe(**model);
-      fmt::print("address  http://{}:{}/v1\n", config.host, server->port());
+      if (server->admin_port() != 0) fmt::print("admin    {}\n", url(config, config.admin_host, server->admin_port()));
+      const auto keys = door->tell_first_keys(isatty(STDOUT_FILENO) != 0 ? Audience::terminal : Audience::file,
+                                              url(config, config.host, server->port()));
+      if (keys) fmt::print("{}", *keys);
+      if (!keys) log::error("first keys: {}", keys.error().message);
+      fmt::print("address  {}/v1\n", url(config, config.host, server->port()));
       std::fflush(stdout);
     } else {
       loaded = std::move(model).error();
@@ -267,6 +297,13 @@ void add_serve(CLI::App& app, Pending& pending) {
   command->add_option("--model", flags->model, "A directory of safetensors, or a .gguf file; the default model");
   command->add_option("--host", flags->host, "Address to listen on; beyond loopback callers show keys [127.0.0.1]");
   command->add_option("--port", flags->port, "Port; 0: any free one [8000]")->check(CLI::Range(0, 65535));
+  command
+      ->add_option("--admin-port", flags->admin_port, "Port of administration, on loopback; 0: any free one [port + 1]")
+      ->check(CLI::Range(0, 65535));
+  command->add_option("--tls-cert", flags->tls_certificate, "PEM certificate chain: TLS 1.3 on both listeners");
+  command->add_option("--tls-key", flags->tls_key, "PEM key of that certificate");
+  command->add_flag("--behind-tls-proxy", flags->behind_tls_proxy,
+                    "Beyond loopback without TLS: a proxy in front ends it");
   command->add_option("--threads", flags->threads, "Threads that compute [the usable cores]")
       ->check(CLI::Range(0, 1024));
   command->add_option("--data", flags->data, "Folder of all state, held by one process [~/.local/share/redoubt]");

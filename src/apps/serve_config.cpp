@@ -109,6 +109,99 @@ Status read_models(const YAML::Node& list, const std::filesystem::path& relative
   return ok();
 }
 
+Status read_port(const YAML::Node& node, std::optional<int64_t>& out) {
+  int64_t port = 0;
+  REDOUBT_CHECK(read(node, "admin_port", port));
+  out = port;
+  return ok();
+}
+
+Status read_tls(const YAML::Node& map, const std::filesystem::path& relative_to, std::optional<TlsOptions>& out) {
+  TlsOptions tls;
+  const auto file = [&](std::string_view key, std::filesystem::path& to) {
+    return Field{key, [key, &to, &relative_to](const YAML::Node& n) -> Status {
+                   std::string text;
+                   REDOUBT_CHECK(read(n, key, text));
+                   to = relative_to / text;  // an absolute one stays what it is
+                   return ok();
+                 }};
+  };
+  const auto clients = [&](const YAML::Node& n) -> Status {
+    std::string word;
+    REDOUBT_CHECK(read(n, "client_certificates", word));
+    if (word == "none")
+      tls.clients = ClientCertificates::none;
+    else if (word == "request")
+      tls.clients = ClientCertificates::request;
+    else if (word == "require")
+      tls.clients = ClientCertificates::require;
+    else
+      return wrong(n, "client_certificates", "none, request or require");
+    return ok();
+  };
+  REDOUBT_CHECK(read_fields(map, "tls",
+                            {file("certificate", tls.certificate),
+                             file("key", tls.key),
+                             file("client_ca", tls.client_ca),
+                             file("client_crl", tls.client_crl),
+                             {"client_certificates", clients}}));
+  if (const Status valid = tls.validate(); !valid) return wrong(map, "tls", valid.error().message);
+  out = std::move(tls);
+  return ok();
+}
+
+Status read(const YAML::Node& node, std::string_view key, std::map<std::string, std::string>& out) {
+  if (!node.IsMap()) return wrong(node, key, "names and what they become");
+  for (const auto& entry : node) {
+    std::string from, to;
+    REDOUBT_CHECK(read(entry.first, key, from));
+    REDOUBT_CHECK(read(entry.second, key, to));
+    out[from] = to;
+  }
+  return ok();
+}
+
+Status read_algorithms(const YAML::Node& node, std::vector<SignatureAlgorithm>& out) {
+  std::vector<std::string> names;
+  REDOUBT_CHECK(read(node, "algorithms", names));
+  out.clear();
+  for (const std::string& name : names) {
+    const auto algorithm = parse_algorithm(name);
+    if (!algorithm) return wrong(node, "algorithms", "names as RS256, PS256, ES256, EdDSA");
+    out.push_back(*algorithm);
+  }
+  return ok();
+}
+
+Status read_oidc(const YAML::Node& list, const std::filesystem::path& relative_to, std::vector<OidcProvider>& out) {
+  if (!list.IsSequence()) return wrong(list, "oidc", "a list of identity providers");
+  for (const YAML::Node& item : list) {
+    OidcProvider provider;
+    const auto field = [](std::string_view key, auto& to) {
+      return Field{key, [key, &to](const YAML::Node& n) { return read(n, key, to); }};
+    };
+    REDOUBT_CHECK(
+        read_fields(item, "oidc",
+                    {field("name", provider.name),
+                     field("issuer", provider.issuer),
+                     field("audiences", provider.audiences),
+                     {"algorithms", [&](const YAML::Node& n) { return read_algorithms(n, provider.algorithms); }},
+                     field("jwks_file", provider.jwks_file),
+                     field("jwks_url", provider.jwks_url),
+                     field("clock_skew_s", provider.clock_skew_s),
+                     field("id_claim", provider.id_claim),
+                     field("groups_claim", provider.groups_claim),
+                     field("tenant", provider.tenant),
+                     field("admit_unknown", provider.admit_unknown),
+                     field("group_teams", provider.group_teams),
+                     field("group_roles", provider.group_roles)}));
+    if (!provider.jwks_file.empty()) provider.jwks_file = relative_to / provider.jwks_file;
+    if (const Status valid = provider.validate(); !valid) return wrong(item, "oidc", valid.error().message);
+    out.push_back(std::move(provider));
+  }
+  return ok();
+}
+
 Status read_limits(const YAML::Node& map, HttpLimits& limits) {
   const auto small = [](std::string_view key, auto& out) {
     return Field{key, [key, &out](const YAML::Node& n) { return read_small(n, key, out); }};
@@ -126,6 +219,7 @@ Status read_limits(const YAML::Node& map, HttpLimits& limits) {
 
 Status ServeConfig::validate() const {
   if (port < 0 || port > 65535) return invalid("port: expected 0 to 65535", "--port");
+  if (admin_port && *admin_port > 65535) return invalid("admin_port: expected 0 to 65535", "--admin-port");
   if (models.empty()) return invalid("models: name at least one, with --model or in the file", "--model");
   std::set<std::string_view> names;
   for (const ModelEntry& entry : models) {
@@ -182,7 +276,21 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("data", config.data),
        {"auth", [&](const YAML::Node& n) { return read_auth(n, config.auth); }},
        field("api_key_file", config.api_key_file),
+       field("database", config.database),
+       {"policies",
+        [&](const YAML::Node& n) -> Status {
+          REDOUBT_CHECK(read(n, "policies", config.policies));
+          if (!config.policies.empty()) config.policies = relative_to / config.policies;
+          return ok();
+        }},
+       {"oidc", [&](const YAML::Node& n) { return read_oidc(n, relative_to, config.oidc); }},
        field("cors_origins", config.cors_origins),
+       field("admin_host", config.admin_host),
+       {"admin_port", [&](const YAML::Node& n) { return read_port(n, config.admin_port); }},
+       {"tls", [&](const YAML::Node& n) { return read_tls(n, relative_to, config.tls); }},
+       field("behind_tls_proxy", config.behind_tls_proxy),
+       field("trusted_proxies", config.trusted_proxies),
+       field("proxy_protocol", config.proxy_protocol),
        field("kernels", config.kernels),
        field("cache_type", config.cache_type),
        field("packed", config.packed),

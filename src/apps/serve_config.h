@@ -10,6 +10,7 @@
 
 #include "core/result.h"
 #include "engine/model_host.h"
+#include "governance/oidc.h"
 #include "server/http.h"
 #include "server/routes.h"
 
@@ -17,12 +18,21 @@ namespace redoubt {
 
 struct ServeConfig {
   std::string host = "127.0.0.1";
-  int64_t port = 8000;                    // 0: any free one
-  std::vector<ModelEntry> models;         // the first is the default
-  std::string data;                       // "": ~/.local/share/redoubt
-  std::string auth = "keys";              // keys: every caller shows one; off: nobody does, loopback only
-  std::string api_key_file;               // a key a line
+  int64_t port = 8000;             // 0: any free one
+  std::vector<ModelEntry> models;  // the first is the default
+  std::string data;                // "": ~/.local/share/redoubt
+  std::string auth = "keys";       // keys: every caller shows one; off: nobody does, loopback only
+  std::string api_key_file;        // a key a line: the only ones then, and nothing is administered
+  std::string database;            // of PostgreSQL: its URL; "": a SQLite file in `data`
+  std::string policies;            // a file in Cedar's language; "": what is in the database, at first the default
+  std::vector<OidcProvider> oidc;  // whose tokens are taken
   std::vector<std::string> cors_origins;  // "": closed
+  std::string admin_host = "127.0.0.1";   // of the listener for administration
+  std::optional<int64_t> admin_port;      // absent: the one after `port`, or any if that is taken
+  std::optional<TlsOptions> tls;
+  bool behind_tls_proxy = false;  // somebody else ends TLS in front of us
+  std::vector<std::string> trusted_proxies;
+  bool proxy_protocol = false;
 
   std::string kernels = "auto";
   std::string cache_type = "bf16";

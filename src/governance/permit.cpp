@@ -16,8 +16,8 @@ std::string described(const AccessQuestion& question) {
 Permit::Permit(PrincipalPtr principal, std::shared_ptr<const Authority> authority)
     : principal_(std::move(principal)), authority_(std::move(authority)) {}
 
-Status Permit::judge(const Asked& asked) const {
-  const Verdict verdict = authority_->decide(*principal_, asked.question);
+Status Permit::judge(const Principal& principal, const Asked& asked) const {
+  const Verdict verdict = authority_->decide(principal, asked.question);
   if (verdict == Verdict::permitted) return ok();
   if (verdict == Verdict::not_permitted && asked.only_not_forbidden) return ok();
   return Error{ErrorCode::denied,
@@ -28,8 +28,10 @@ Status Permit::judge(const Asked& asked) const {
 
 Status Permit::check(AccessQuestion question) {
   if (revoked_) return Error{ErrorCode::denied, "access was revoked", {}};
+  const PrincipalPtr now = authority_->current(principal_);
+  if (now == nullptr) return Error{ErrorCode::denied, "access was revoked", {}};
   Asked asked{std::move(question), false};
-  REDOUBT_CHECK(judge(asked));
+  REDOUBT_CHECK(judge(*now, asked));
   const std::lock_guard lock(mutex_);
   asked_.push_back(std::move(asked));
   cleared_ = true;
@@ -39,7 +41,7 @@ Status Permit::check(AccessQuestion question) {
 Status Permit::check_not_forbidden(AccessQuestion question) {
   if (revoked_) return Error{ErrorCode::denied, "access was revoked", {}};
   Asked asked{std::move(question), true};
-  REDOUBT_CHECK(judge(asked));
+  REDOUBT_CHECK(judge(*principal_, asked));
   const std::lock_guard lock(mutex_);
   asked_.push_back(std::move(asked));
   return ok();
@@ -59,13 +61,15 @@ void Permit::on_revoked(std::function<void(const std::string&)> callback) {
 void Permit::ask_again() {
   if (revoked_) return;
   if (const Status valid = authority_->still_valid(*principal_); !valid) return take_back(valid.error().message);
+  const PrincipalPtr now = authority_->current(principal_);
+  if (now == nullptr) return take_back("the key, token, certificate or account is no longer valid");
   std::vector<Asked> asked;
   {
     const std::lock_guard lock(mutex_);
     asked = asked_;
   }
   for (const Asked& one : asked) {
-    if (const Status again = judge(one); !again) return take_back(again.error().message);
+    if (const Status again = judge(*now, one); !again) return take_back(again.error().message);
   }
 }
 

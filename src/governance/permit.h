@@ -50,7 +50,9 @@ class Authority {
   virtual Verdict decide(const Principal& principal, const AccessQuestion& question) const = 0;
   // Is the principal still one? Errors: denied with a reason that the client may read (key revoked, user disabled).
   virtual Status still_valid(const Principal& principal) const = 0;
-  // Another number whenever one of the two may answer differently.
+  // The principal as it is now, with the teams and roles that it has today; null: it is one no more.
+  virtual PrincipalPtr current(const PrincipalPtr& principal) const { return principal; }
+  // Another number whenever one of these may answer differently.
   virtual uint64_t version() const = 0;
 };
 
@@ -80,7 +82,7 @@ class Permit {
     AccessQuestion question;
     bool only_not_forbidden = false;
   };
-  Status judge(const Asked& asked) const;
+  Status judge(const Principal& principal, const Asked& asked) const;
   void take_back(const std::string& reason);
 
   const PrincipalPtr principal_;

@@ -51,6 +51,10 @@ Status PolicyAuthority::still_valid(const Principal& principal) const {
   return principals_.still_valid ? principals_.still_valid(principal) : ok();
 }
 
+PrincipalPtr PolicyAuthority::current(const PrincipalPtr& principal) const {
+  return principals_.current ? principals_.current(*principal) : principal;
+}
+
 uint64_t PolicyAuthority::version() const {
   const uint64_t principals = principals_.version ? principals_.version() : 0;
   return engine_->version() * 0x9E3779B97F4A7C15u ^ principals;

@@ -13,6 +13,7 @@ namespace redoubt {
 // Whether principals still are what they were: Identity's part.
 struct PrincipalCheck {
   std::function<Status(const Principal&)> still_valid;
+  std::function<PrincipalPtr(const Principal&)> current;  // as it is now; null: one no more
   std::function<uint64_t()> version;
 };
 
@@ -30,6 +31,7 @@ class PolicyAuthority final : public Authority {
 
   Verdict decide(const Principal& principal, const AccessQuestion& question) const override;
   Status still_valid(const Principal& principal) const override;
+  PrincipalPtr current(const PrincipalPtr& principal) const override;
   uint64_t version() const override;
 
  private:

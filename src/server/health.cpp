@@ -41,7 +41,8 @@ HealthVerdict judge_health(const HealthState& state, int64_t now_ns, const Healt
     if (!model.stats.has_work) continue;
     const int64_t stalled_ns = now_ns - model.stats.last_progress_ns;
     const auto reason = [&] {
-      return fmt::format("model {}: work waits and no layer has ended for {} s", model.name, stalled_ns / kNsPerSecond);
+      // Strangers read this: which models there are is not theirs to know.
+      return fmt::format("work waits and no layer has ended for {} s", stalled_ns / kNsPerSecond);
     };
     if (stalled_ns >= limits.ready_stall_s * kNsPerSecond) not_ready(reason());
     if (stalled_ns >= limits.live_stall_s * kNsPerSecond && verdict.live) {

@@ -26,13 +26,13 @@ TEST(Health, AStallTurnsReadinessRedAfterTenSecondsAndLivenessAfterSixty) {
   HealthVerdict verdict = judge_health(state, clock.now_ns());
   EXPECT_FALSE(verdict.ready);
   EXPECT_TRUE(verdict.live);
-  EXPECT_EQ(verdict.ready_reason, "model r1: work waits and no layer has ended for 10 s");
+  EXPECT_EQ(verdict.ready_reason, "work waits and no layer has ended for 10 s");
   clock.advance_ns(50 * kSecond - 1);
   EXPECT_TRUE(judge_health(state, clock.now_ns()).live);
   clock.advance_ns(1);
   verdict = judge_health(state, clock.now_ns());
   EXPECT_FALSE(verdict.live);
-  EXPECT_EQ(verdict.live_reason, "model r1: work waits and no layer has ended for 60 s");
+  EXPECT_EQ(verdict.live_reason, "work waits and no layer has ended for 60 s");
 }
 
 TEST(Health, ALongPrefillAndAnIdleEngineAreNoStall) {

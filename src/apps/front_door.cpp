@@ -1,0 +1,72 @@
+#include "apps/front_door.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "core/mapped_file.h"
+#include "server/admin_call.h"
+#include "server/admin_policies.h"
+#include "server/identity_gate.h"
+#include "server/peer_client.h"
+
+namespace redoubt {
+namespace {
+
+constexpr size_t kMaxPolicyBytes = 16 << 20;
+
+Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
+  if (file.empty()) return std::optional<PolicyFile>();
+  REDOUBT_TRY(std::string text, read_text_file(file, kMaxPolicyBytes));
+  return std::optional(PolicyFile{.name = std::filesystem::path(file).filename().string(), .text = std::move(text)});
+}
+
+// A provider that the configuration names is a named peer.
+Result<std::string> fetch_keys(const std::string& url) {
+  REDOUBT_TRY(PeerResponse response, ask_peer({.url = url}));
+  if (response.status != 200) return unavailable(fmt::format("{}: status {}", url, response.status));
+  return std::move(response.body);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, const std::filesystem::path& data,
+                                                   const std::string& bootstrap, const Clock& clock,
+                                                   const WallClock& wall) {
+  std::unique_ptr<FrontDoor> door(new FrontDoor(data, wall));
+  if (config.auth == "off") {
+    door->gate_ = make_open_gate();
+  } else if (!config.api_key_file.empty()) {
+    REDOUBT_TRY(std::vector<std::string> keys, read_api_keys(config.api_key_file));
+    door->gate_ = make_key_file_gate(std::move(keys));
+  } else {
+    REDOUBT_CHECK(door->open_identity(config, bootstrap, clock));
+  }
+  return door;
+}
+
+Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock) {
+  REDOUBT_TRY(const std::optional<PolicyFile> file, read_policy_file(config.policies));
+  REDOUBT_TRY(store_, open_identity_store(data_, config.database, clock, wall_));
+  REDOUBT_TRY(first_keys_, store_.directory->first_start(bootstrap));
+  if (!config.oidc.empty()) {
+    REDOUBT_TRY(oidc_, OidcVerifier::create(config.oidc));
+    jwks_ = std::make_unique<JwksKeeper>(*oidc_, JwksKeeperOptions{.fetch = fetch_keys}, clock);
+  }
+  identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
+  REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_));
+  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_);
+  return ok();
+}
+
+void FrontDoor::add_routes(std::vector<Route>& routes) {
+  if (!administered()) return;
+  add_admin_identity_routes(*store_.directory, wall_, routes);
+  add_policy_routes(*policies_, routes);
+}
+
+Result<std::string> FrontDoor::tell_first_keys(Audience audience, const std::string& base_url) {
+  return redoubt::tell_first_keys(std::exchange(first_keys_, {}), audience, data_, base_url);
+}
+
+}  // namespace redoubt

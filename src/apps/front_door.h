@@ -1,0 +1,54 @@
+// Everything that decides who may do what, opened in the order in which one part needs another: database, directory,
+// identity, policies, limits; and the gate over them. Which of it there is, the configuration says:
+//   auth: off      an open gate and nothing else; loopback only
+//   api_key_file   the keys of that file, one level of trust: no database, no administration
+//   else           the directory's keys, tokens of identity providers, client certificates, by policies
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/first_keys.h"
+#include "apps/identity_store.h"
+#include "apps/serve_config.h"
+#include "core/clock.h"
+#include "governance/identity.h"
+#include "governance/jwks_keeper.h"
+#include "governance/oidc.h"
+#include "governance/policy_store.h"
+#include "server/gate.h"
+
+namespace redoubt {
+
+class FrontDoor {
+ public:
+  // `bootstrap` is REDOUBT_BOOTSTRAP_KEY. Clocks outlive it.
+  static Result<std::unique_ptr<FrontDoor>> open(const ServeConfig& config, const std::filesystem::path& data,
+                                                 const std::string& bootstrap, const Clock& clock,
+                                                 const WallClock& wall);
+
+  const std::shared_ptr<Gate>& gate() const { return gate_; }
+  bool administered() const { return store_.directory != nullptr; }
+  void add_routes(std::vector<Route>& routes);  // of administration
+  // What to print of the keys that a first start made, with a ready-made curl; once.
+  Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
+
+ private:
+  FrontDoor(const std::filesystem::path& data, const WallClock& wall) : data_(data), wall_(wall) {}
+  Status open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock);
+
+  const std::filesystem::path data_;
+  const WallClock& wall_;
+  IdentityStore store_;
+  Directory::FirstKeys first_keys_;
+  std::unique_ptr<OidcVerifier> oidc_;
+  std::unique_ptr<JwksKeeper> jwks_;
+  std::unique_ptr<Identity> identity_;
+  std::unique_ptr<PolicyStore> policies_;
+  std::shared_ptr<Gate> gate_;
+};
+
+}  // namespace redoubt

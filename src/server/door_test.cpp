@@ -1,0 +1,243 @@
+// The whole door over a real directory and the default policies: every route × every kind of caller × both listeners,
+// and what happens to a stream when its key, its user or its policy goes.
+#include <chrono>
+
+#include "governance/default_policies.h"
+#include "governance/directory_fixture.h"
+#include "governance/policy.h"
+#include "server/admin_call.h"
+#include "server/health.h"
+#include "server/http_test_client.h"
+#include "server/identity_gate.h"
+#include "server/metrics.h"
+#include "server/openapi.h"
+#include "server/routes_fixture.h"
+
+namespace redoubt {
+namespace {
+
+constexpr std::string_view kSecret = "the-answer-of-a-closed-route";
+
+class People final : public test::DirectoryFixture {
+ public:
+  People() { SetUp(); }
+  void TestBody() override {}
+  using DirectoryFixture::clock_;
+  using DirectoryFixture::directory_;
+  using DirectoryFixture::first_;
+  using DirectoryFixture::wall_;
+
+  std::string key_of(const std::string& principal, std::vector<std::string> scopes = {}, int64_t expires_in_s = 0) {
+    auto key = directory_->create_key(
+        nullptr, {.principal = principal, .scopes = std::move(scopes), .expires_in_s = expires_in_s});
+    EXPECT_TRUE(key) << (key ? "" : key.error().message);
+    return key ? key->text : "";
+  }
+  void user(const std::string& id, PrincipalChange fields = {}) {
+    const Status made = directory_->create_principal(nullptr, {.id = id, .fields = std::move(fields)});
+    EXPECT_TRUE(made) << (made ? "" : made.error().message);
+  }
+};
+
+class Door : public Routes {
+ protected:
+  void SetUp() override {
+    Routes::SetUp();
+    // So many wrong keys from one address would lock it out, which is another test's matter.
+    identity = std::make_unique<Identity>(*people.directory_, nullptr, people.clock_, people.wall_,
+                                          IdentityOptions{.lockout = {.failures = 1 << 30}});
+    auto made = PolicyEngine::with_text(std::string(default_policy_text()));
+    ASSERT_TRUE(made) << made.error().message;
+    policies = std::move(*made);
+    gate = make_identity_gate(*identity, policies, people.wall_);
+  }
+  HttpOptions options() const {
+    HttpOptions result;
+    result.gate = gate;
+    result.admin = AdminListener{};
+    return result;
+  }
+  std::vector<Route> all_routes() {
+    std::vector<Route> all = make_routes(context);
+    all.push_back(metrics_route(std::make_shared<ServerMetrics>()));
+    for (Route& route : health_routes([] { return HealthState(); }, people.clock_)) all.push_back(std::move(route));
+    add_admin_identity_routes(*people.directory_, people.wall_, all);
+    all.push_back(openapi_route(all, "0"));
+    return all;
+  }
+  // The same, answering the secret as a handler would: after it asked for the model, where the body names one.
+  std::vector<Route> telling_routes() {
+    std::vector<Route> all = all_routes();
+    for (Route& route : all) {
+      route.handler = [rule = *route.rule](std::shared_ptr<const HttpRequest> request,
+                                           std::shared_ptr<ResponseWriter> writer) {
+        if (rule.resource == "Model") {
+          const Status status =
+              request->permit->check({.action = request->action, .resource_kind = "Model", .resource_id = "tiny"});
+          if (!status) return send_error(*writer, api_error(status.error()));
+        }
+        writer->send(200, "text/plain", std::string(kSecret));
+      };
+    }
+    return all;
+  }
+  static std::string ask_at(uint16_t port, const Route& route, const std::string& key) {
+    std::string path = route.path;
+    for (size_t open; (open = path.find('{')) != std::string::npos;) path.replace(open, path.find('}') - open + 1, "x");
+    RawClient client(port);
+    client.send(route.method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" +
+                (key.empty() ? "" : "Authorization: Bearer " + key + "\r\n") +
+                (route.method == "GET" ? "\r\n" : "Content-Length: 2\r\n\r\n{}"));
+    return client.read_all(10000);
+  }
+  bool engine_permits(const PrincipalPtr& who, const Route& route) const {
+    const bool model = route.rule->resource == "Model";
+    const auto allowed = [&](std::string_view kind, const std::string& id) {
+      return policies->decide(AuthorizationRequest(*who, route.rule->action, kind, id,
+                                                   {.now_ms = people.wall_.now_ms(), .source_ip = "127.0.0.1"}));
+    };
+    const Decision on_route = allowed("Route", route_id(route));
+    return model ? !on_route.forbidden() && allowed("Model", "tiny").allowed : on_route.allowed;
+  }
+
+  People people;
+  std::unique_ptr<Identity> identity;
+  std::shared_ptr<PolicyEngine> policies;
+  std::shared_ptr<Gate> gate;
+};
+
+TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
+  people.user("alice");
+  people.user("gone");
+  const auto appointed = people.directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"});
+  ASSERT_TRUE(appointed) << appointed.error().message;
+  struct Caller {
+    std::string name, key;
+    bool known = true;
+    std::vector<std::string> scopes;
+  };
+  std::vector<Caller> callers = {{"stranger", "", false},
+                                 {"wrong key", "rk_aaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", false},
+                                 {"expired key", people.key_of("alice", {}, 1), false},
+                                 {"revoked key", people.key_of("alice"), false},
+                                 {"key of a disabled user", people.key_of("gone"), false},
+                                 {"user", people.key_of("alice")},
+                                 {"narrowed key", people.key_of("alice", {"tokenize"}), true, {"tokenize"}}};
+  callers.push_back({"system administrator", appointed->system.text});
+  callers.push_back({"security administrator", appointed->security.text});
+  callers.push_back({"audit administrator", appointed->audit.text});
+  people.wall_.advance_ms(2000);
+  ASSERT_TRUE(people.directory_->revoke_key(nullptr, callers[3].key.substr(3, 8)));
+  ASSERT_TRUE(people.directory_->change_principal(nullptr, "gone", {.disabled = true}));
+
+  const std::vector<Route> all = telling_routes();
+  RunningServer server(all, options());
+  std::map<std::string, int> answers;
+  for (const Route& route : all) {
+    SCOPED_TRACE(route.method + " " + route.path);
+    for (const Caller& caller : callers) {
+      SCOPED_TRACE(caller.name);
+      const bool scoped = caller.scopes.empty() || route.rule->action == caller.scopes[0];
+      PrincipalPtr who;
+      if (caller.known) {
+        auto known = identity->authenticate({.bearer = caller.key, .source_address = "127.0.0.1"});
+        ASSERT_TRUE(known) << known.error().message;
+        who = *known;
+      }
+      for (const bool admin : {false, true}) {
+        const RouteListener listener = route.rule->listener;
+        const bool here = listener == RouteListener::both || (listener == RouteListener::admin) == admin;
+        const int expected = route.rule->strangers        ? 200
+                             : !caller.known              ? 401
+                             : !here                      ? 404
+                             : !scoped                    ? 403
+                             : engine_permits(who, route) ? 200
+                                                          : 403;
+        const std::string answer = ask_at(admin ? server.server->admin_port() : server.port(), route, caller.key);
+        const int status = status_of(answer);
+        EXPECT_EQ(status, expected) << (admin ? "admin " : "client ") << answer;
+        EXPECT_EQ(answer.find(kSecret) != std::string::npos, expected == 200) << answer;
+        if (status == 200) ++answers[caller.name];
+      }
+    }
+  }
+  EXPECT_EQ(answers["stranger"], 6) << "three status routes on two listeners";
+  EXPECT_GT(answers["user"], 20);
+  EXPECT_LT(answers["narrowed key"], answers["user"]);
+}
+
+TEST_F(Door, APriorityIsForThoseWhomAPolicyPermitsIt) {
+  people.user("alice");
+  const std::string key = people.key_of("alice");
+  RunningServer server(all_routes(), options());
+  const auto status = [&] {
+    const std::string body = ask({{"priority", -5}}).dump();
+    return status_of(server.ask("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: " +
+                                key + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body));
+  };
+  EXPECT_EQ(status(), 403);
+  ASSERT_TRUE(policies->replace(std::string(default_policy_text()) +
+                                    "permit (principal, action == Redoubt::Action::\"set_priority\", resource)"
+                                    "when { context.priority >= -10 };",
+                                policies->version() + 1));
+  EXPECT_EQ(status(), 200);
+  EXPECT_EQ(engine->last.priority, 5);
+  EXPECT_EQ(engine->last.tenant, "default");
+}
+
+// Asks for a stream that the engine holds, does something, and reads how it ends.
+class Revocation : public Door {
+ protected:
+  void ends_within_a_second(const std::string& key, const std::function<void()>& change) {
+    engine->hold = true;
+    RunningServer server(all_routes(), options());
+    const std::string body = ask({{"stream", true}}).dump();
+    RawClient client(server.port());
+    client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key +
+                "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+                body);
+    const std::string head = client.read_until("text/event-stream");
+    ASSERT_EQ(status_of(head), 200) << head;
+    ASSERT_TRUE(eventually([&] { return !engine->generations.empty(); }));
+    const auto began = std::chrono::steady_clock::now();
+    change();
+    const std::string rest = client.read_until("0\r\n\r\n", 3000);
+    const auto took = std::chrono::steady_clock::now() - began;
+    EXPECT_NE(rest.find("\"code\":\"revoked\""), std::string::npos) << rest;
+    EXPECT_NE(rest.find("access was revoked"), std::string::npos) << rest;
+    EXPECT_LT(took, std::chrono::seconds(1));
+    EXPECT_TRUE(eventually([&] { return engine->generations.back()->cancelled > 0; }));
+    engine->held.clear();
+  }
+};
+
+TEST_F(Revocation, OfAKeyEndsItsStreams) {
+  people.user("alice");
+  const std::string key = people.key_of("alice");
+  ends_within_a_second(key, [&] { EXPECT_TRUE(people.directory_->revoke_key(nullptr, key.substr(3, 8))); });
+}
+
+TEST_F(Revocation, OfAUserEndsTheirStreams) {
+  people.user("alice");
+  ends_within_a_second(people.key_of("alice"),
+                       [&] { EXPECT_TRUE(people.directory_->change_principal(nullptr, "alice", {.disabled = true})); });
+}
+
+TEST_F(Revocation, OfARoleEndsWhatItPermitted) {
+  people.user("alice");
+  ends_within_a_second(people.key_of("alice"), [&] {
+    EXPECT_TRUE(people.directory_->change_principal(nullptr, "alice", {.roles = std::vector<std::string>{}}));
+  });
+}
+
+TEST_F(Revocation, OfAPolicyEndsWhatItPermitted) {
+  people.user("alice");
+  ends_within_a_second(people.key_of("alice"), [&] {
+    EXPECT_TRUE(policies->replace(
+        std::string(default_policy_text()) + "forbid (principal, action, resource == Redoubt::Model::\"tiny\");",
+        policies->version() + 1));
+  });
+}
+
+}  // namespace
+}  // namespace redoubt

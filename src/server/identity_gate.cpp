@@ -1,0 +1,75 @@
+#include "server/identity_gate.h"
+
+#include <utility>
+
+#include "governance/policy_authority.h"
+#include "server/api_error.h"
+#include "server/http_parse.h"
+
+namespace redoubt {
+namespace {
+
+ApiError refused(const Error& error) {
+  ApiError refusal;
+  const int64_t wait_s = retry_after_s(error);
+  if (wait_s > 0) {
+    refusal = status_error(429, error.message);
+    refusal.type = "rate_limit_error";
+    refusal.code = "locked_out";
+    refusal.headers = {{"Retry-After", std::to_string(wait_s)}};
+  } else if (error.code == ErrorCode::unauthenticated) {
+    refusal = status_error(401, error.message);
+  } else {
+    refusal = api_error(error);
+  }
+  return refusal;
+}
+
+PrincipalCheck check_of(const Identity& identity) {
+  return {.still_valid = [&identity](const Principal&) -> Status {
+            if (!identity.fresh())
+              return unavailable("the directory is older than its bound: a revocation may be missed");
+            return ok();
+          },
+          // As it is now: a team or a role that was taken away counts at once.
+          .current = [&identity](const Principal& principal) { return identity.current(principal); },
+          // Also when the directory is too old to decide by, and when it is young again.
+          .version = [&identity] { return identity.version() * 2 + (identity.fresh() ? 0 : 1); }};
+}
+
+class IdentityGate final : public Gate {
+ public:
+  IdentityGate(Identity& identity, std::shared_ptr<const PolicyEngine> policies, const WallClock& clock)
+      : identity_(identity),
+        permits_(std::make_shared<PolicyAuthority>(std::move(policies), check_of(identity), clock,
+                                                   [&identity] { return identity.fresh(); }),
+                 {}) {}
+
+  std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
+    ClientCertificate certificate;
+    if (head.tls_peer) {
+      certificate = {.subject = head.tls_peer->subject,
+                     .names = head.tls_peer->names,
+                     .expires_at_s = head.tls_peer->expires_at_s};
+    }
+    auto who = identity_.authenticate({.bearer = bearer_of(head.headers),
+                                       .api_key = head.header("x-api-key"),
+                                       .certificate = head.tls_peer ? &certificate : nullptr,
+                                       .source_address = head.remote_address});
+    if (!who) return refused(who.error());
+    return enter_route(permits_.issue(std::move(*who)), head, route);
+  }
+
+ private:
+  Identity& identity_;
+  PermitRegister permits_;
+};
+
+}  // namespace
+
+std::shared_ptr<Gate> make_identity_gate(Identity& identity, std::shared_ptr<const PolicyEngine> policies,
+                                         const WallClock& clock) {
+  return std::make_shared<IdentityGate>(identity, std::move(policies), clock);
+}
+
+}  // namespace redoubt

@@ -1,0 +1,19 @@
+// The gate over Identity and policies: who is it (key, token, client certificate), has the key the scope, do the
+// policies permit the route. From memory alone, on the loop's thread.
+#pragma once
+
+#include <memory>
+
+#include "core/clock.h"
+#include "governance/identity.h"
+#include "governance/policy.h"
+#include "server/gate.h"
+
+namespace redoubt {
+
+// `identity` and `clock` outlive the gate. Where what is known is older than its bound, nobody new comes in, and
+// streams under way end.
+std::shared_ptr<Gate> make_identity_gate(Identity& identity, std::shared_ptr<const PolicyEngine> policies,
+                                         const WallClock& clock);
+
+}  // namespace redoubt
