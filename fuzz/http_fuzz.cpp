@@ -1,10 +1,13 @@
-// What we parse of a request ourselves: the target, header rules, the presented key, CORS names, route templates.
+// What we parse of a request ourselves: the target, header rules, the presented key, CORS names, route templates, PROXY
+// headers, and whom a request is from.
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 #include "core/utf8.h"
+#include "server/client_address.h"
 #include "server/http_parse.h"
+#include "server/proxy_protocol.h"
 #include "server/router.h"
 
 using namespace redoubt;
@@ -33,5 +36,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   REDOUBT_ASSERT(key_matches(key, {"secret"}) == (key == "secret"));
   for (const char c : allowed_cors_headers(text)) REDOUBT_ASSERT(c != '\r' && c != '\n');
   is_sane_request_id(text);
+  if (const auto proxy = parse_proxy_header(text); proxy.has_value()) {
+    REDOUBT_ASSERT(proxy->bytes <= text.size() && proxy->bytes <= kMaxProxyHeaderBytes);
+    REDOUBT_ASSERT(proxy->address.empty() || IpAddress::parse(proxy->address).has_value());
+  }
+  static const TrustedProxies trusted = TrustedProxies::parse({"10.0.0.0/8", "fd00::/8"}).value();
+  REDOUBT_ASSERT(client_address("192.0.2.1", {text}, trusted) == "192.0.2.1");
+  REDOUBT_ASSERT(IpAddress::parse(client_address("10.0.0.1", {text}, trusted)).has_value());
   return good ? 0 : 0;
 }

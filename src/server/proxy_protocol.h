@@ -2,7 +2,7 @@
 // speaks for.
 // Source: haproxy.org, "The PROXY protocol", 2020/03/05. Only TCP over IPv4 and IPv6 and LOCAL/UNKNOWN are taken.
 //
-// Pure functions over untrusted bytes (fuzz/door_fuzz.cpp). Whether the peer may say such a thing is the listener's
+// Pure functions over untrusted bytes (fuzz/http_fuzz.cpp). Whether the peer may say such a thing is the listener's
 // decision (HttpOptions::trusted_proxies).
 #pragma once
 

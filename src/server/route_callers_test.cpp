@@ -165,6 +165,102 @@ TEST_F(RouteCallers, ARouteWithoutARuleCannotBeRegistered) {
   EXPECT_FALSE(HttpServer::listen({.port = 0, .gate = make_open_gate()}, twice).has_value());
 }
 
+// A stranger's requests, bent in every way we know; whatever they are taken for, no byte of a closed route leaves.
+TEST_F(RouteCallers, NoBentRequestGetsInWithoutAKey) {
+  std::vector<Route> all = table();
+  for (Route& route : all) {
+    if (route.rule->strangers) route.handler = [](auto, auto writer) { writer->send(200, "text/plain", "open"); };
+  }
+  HttpOptions options;
+  options.gate = std::make_shared<NamedGate>();
+  options.cors_origins = {"https://chat.example"};
+  RunningServer server(all, options);
+  uint64_t state = 20251126;
+  const auto draw = [&](size_t count) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<size_t>(state >> 33) % count;
+  };
+  const auto pick = [&](const std::vector<std::string>& from) { return from[draw(from.size())]; };
+  const std::string overlong("\xc0\xaf"), nul(1, '\0');
+  int answers = 0;
+  for (int round = 0; round < 600; ++round) {
+    const Route& route = all[draw(all.size())];
+    if (route.rule->strangers) continue;
+    std::string path = path_of(route);
+    switch (draw(12)) {
+      case 0:
+        path = "/livez/.." + path;
+        break;
+      case 1:
+        path = "//" + path.substr(1);
+        break;
+      case 2:
+        path = "/livez%2f.." + path;
+        break;
+      case 3:
+        path.insert(1 + draw(path.size() - 1), "%00");
+        break;
+      case 4:
+        path.insert(draw(path.size()), overlong);
+        break;
+      case 5:
+        path = "http://x" + path;
+        break;
+      case 6:
+        path += pick({"/", "?key=user", "#x", ";livez", "%20", "/livez"});
+        break;
+      case 7:
+        path = "/livez?" + path;
+        break;
+      case 8:
+        path = "/./livez;" + path;
+        break;
+      case 9:
+        path.insert(1, nul);
+        break;
+      case 10:
+        path = "/" + std::string(draw(60000), 'a') + path;
+        break;
+      default:
+        break;
+    }
+    const std::string method =
+        pick({route.method, "GET", "POST", "get", "OPTIONS", "HEAD", "PRI", "QUERY", "G\xc3\x8bT"});
+    std::string head = method + pick({" ", "  ", "\t"}) + path +
+                       pick({" HTTP/1.1", " HTTP/1.1", " HTTP/1.0", "", " HTTP/2.0"}) + "\r\n";
+    head += pick({"Host: x\r\n", "Host: x\nHost: x\r\n", "Host : x\r\n", "", "Host: 127.0.0.1\r\n"});
+    const std::string inner = request(route.method, path_of(route), "");
+    const std::vector<std::string> bends = {"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+                                            "Content-Length: 2\r\nContent-Length: 0\r\n",
+                                            "Transfer-Encoding: xchunked\r\n",
+                                            "Transfer-Encoding:\tchunked\r\n",
+                                            "X: y\r\n Authorization: Bearer user\r\n",
+                                            "X: y\nAuthorization: Bearer user\r\n",
+                                            "Authorization: Bearer use\r\nAuthorization: Bearer user\r\n",
+                                            "Authorization: Bearer user\x01\r\n",
+                                            "Upgrade: h2c\r\nConnection: Upgrade\r\n",
+                                            "X-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\n",
+                                            "X-Original-URL: /livez\r\nX-Rewrite-URL: /livez\r\n",
+                                            "Origin: https://chat.example\r\nAccess-Control-Request-Method: GET\r\n",
+                                            "X-Api-Key: " + nul + "user\r\n",
+                                            "Content-Length: " + std::to_string(inner.size()) + "\r\n",
+                                            "Connection: close\r\n",
+                                            ""};
+    head += pick(bends) + pick(bends) + "Connection: close\r\n\r\n";
+    RawClient client(server.port());
+    client.send(head + pick({"", "{}", inner, "0\r\n\r\n" + inner}));
+    std::string answer;
+    for (size_t before = 0;; before = answer.size()) {
+      if (!client.read_some(answer, 200) || answer.size() == before) break;
+    }
+    EXPECT_EQ(answer.find(kSecret), std::string::npos) << head << "\n----\n" << answer;
+    answers += answer.empty() ? 0 : 1;
+  }
+  EXPECT_GT(answers, 400);
+  EXPECT_EQ(answered, 0) << "no handler of a closed route ran";
+  EXPECT_EQ(status_of(server.ask(request("GET", "/livez", ""))), 200) << "and the server still answers";
+}
+
 TEST_F(RouteCallers, AHandlerThatForgetsToAskAnswersNobody) {
   const auto tells = [](auto, auto writer) { writer->send(200, "text/plain", std::string(kSecret)); };
   const auto streams = [](auto, auto writer) {
