@@ -1,11 +1,13 @@
 #include "apps/front_door.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <utility>
 
 #include "core/mapped_file.h"
 #include "server/admin_call.h"
+#include "server/admin_limits.h"
 #include "server/admin_policies.h"
 #include "server/identity_gate.h"
 #include "server/peer_client.h"
@@ -19,6 +21,14 @@ Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
   if (file.empty()) return std::optional<PolicyFile>();
   REDOUBT_TRY(std::string text, read_text_file(file, kMaxPolicyBytes));
   return std::optional(PolicyFile{.name = std::filesystem::path(file).filename().string(), .text = std::move(text)});
+}
+
+// The same after a restart, and of one process at a time: the data folder is locked by one.
+std::string node_name(const std::filesystem::path& data) {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  std::error_code ignored;
+  return fmt::format("{}:{}", host, std::filesystem::absolute(data, ignored).string());
 }
 
 // A provider that the configuration names is a named peer.
@@ -55,6 +65,7 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   }
   identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
   REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_));
+  REDOUBT_TRY(limits_, LimitService::open(*store_.database, node_name(data_), clock, wall_));
   gate_ = make_identity_gate(*identity_, policies_->engine(), wall_);
   return ok();
 }
@@ -63,6 +74,7 @@ void FrontDoor::add_routes(std::vector<Route>& routes) {
   if (!administered()) return;
   add_admin_identity_routes(*store_.directory, wall_, routes);
   add_policy_routes(*policies_, routes);
+  add_limit_routes({*limits_.store, *limits_.ledger, wall_}, routes);
 }
 
 Result<std::string> FrontDoor::tell_first_keys(Audience audience, const std::string& base_url) {

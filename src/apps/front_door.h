@@ -17,6 +17,7 @@
 #include "core/clock.h"
 #include "governance/identity.h"
 #include "governance/jwks_keeper.h"
+#include "governance/limit_service.h"
 #include "governance/oidc.h"
 #include "governance/policy_store.h"
 #include "server/gate.h"
@@ -32,7 +33,8 @@ class FrontDoor {
 
   const std::shared_ptr<Gate>& gate() const { return gate_; }
   bool administered() const { return store_.directory != nullptr; }
-  void add_routes(std::vector<Route>& routes);  // of administration
+  Limits* limits() const { return limits_.limits.get(); }  // null where there is no directory
+  void add_routes(std::vector<Route>& routes);             // of administration
   // What to print of the keys that a first start made, with a ready-made curl; once.
   Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
 
@@ -48,6 +50,7 @@ class FrontDoor {
   std::unique_ptr<JwksKeeper> jwks_;
   std::unique_ptr<Identity> identity_;
   std::unique_ptr<PolicyStore> policies_;
+  LimitService limits_;
   std::shared_ptr<Gate> gate_;
 };
 
