@@ -1,11 +1,13 @@
 #include "apps/front_door.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <utility>
 
 #include "core/mapped_file.h"
+#include "crypto/base64url.h"
+#include "crypto/random.h"
+#include "formats/output_file.h"
 #include "server/admin_call.h"
 #include "server/admin_limits.h"
 #include "server/admin_policies.h"
@@ -15,7 +17,7 @@
 namespace redoubt {
 namespace {
 
-constexpr size_t kMaxPolicyBytes = 16 << 20;
+constexpr size_t kMaxPolicyBytes = 16 << 20, kNodeBytes = 16, kMaxNodeBytes = 64;
 
 Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
   if (file.empty()) return std::optional<PolicyFile>();
@@ -23,12 +25,21 @@ Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
   return std::optional(PolicyFile{.name = std::filesystem::path(file).filename().string(), .text = std::move(text)});
 }
 
-// The same after a restart, and of one process at a time: the data folder is locked by one.
-std::string node_name(const std::filesystem::path& data) {
-  char host[256] = {};
-  gethostname(host, sizeof host - 1);
+// The same after a restart, and of one process at a time: drawn once, kept in the data folder, which one process locks.
+// Not the host's name: two replicas may have the same one and the same path, and would settle each other's leases.
+Result<std::string> node_name(const std::filesystem::path& data) {
+  const std::filesystem::path path = data / "node.id";
   std::error_code ignored;
-  return fmt::format("{}:{}", host, std::filesystem::absolute(data, ignored).string());
+  if (!std::filesystem::exists(path, ignored)) {
+    REDOUBT_TRY(OutputFile file, OutputFile::create(path));
+    REDOUBT_CHECK(file.write(random_token(kNodeBytes) + "\n"));
+    REDOUBT_CHECK(file.finish());
+  }
+  REDOUBT_TRY(std::string name, read_text_file(path, kMaxNodeBytes));
+  while (!name.empty() && name.back() == '\n') name.pop_back();
+  if (!parse_base64url(name) || parse_base64url(name)->size() != kNodeBytes)
+    return corrupt(fmt::format("{}: expected one line of {} random bytes in base64url", path.string(), kNodeBytes));
+  return name;
 }
 
 // A provider that the configuration names is a named peer.
@@ -65,7 +76,8 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   }
   identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
   REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_));
-  REDOUBT_TRY(limits_, LimitService::open(*store_.database, node_name(data_), clock, wall_));
+  REDOUBT_TRY(std::string node, node_name(data_));
+  REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
   gate_ = make_identity_gate(*identity_, policies_->engine(), wall_);
   return ok();
 }

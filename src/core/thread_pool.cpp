@@ -10,8 +10,9 @@
 namespace redoubt {
 namespace {
 
-// A worker that is still in its chunk so long after the caller's last one, and twice as long as the caller's chunks took,
-// has lost its core: longer than two chunks ever differ, shorter than the slice that a scheduler gives another process.
+// A worker that is still in its chunk so long after the caller's last one, and twice as long as the caller's chunks
+// took, has lost its core: longer than two chunks ever differ, shorter than the slice that a scheduler gives another
+// process.
 constexpr int64_t kLateNs = 1'500'000;
 constexpr int64_t kFirstRestNs = 50'000'000, kLongestRestNs = 800'000'000;
 

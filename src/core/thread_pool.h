@@ -49,7 +49,7 @@ class ThreadPool {
   void wait_for_workers(int64_t job_ns, int64_t own_chunks);
   void wake_rested();
 
-  struct alignas(64) Seat {  // of a thread
+  struct alignas(64) Seat {        // of a thread
     std::atomic<int64_t> next{0};  // of the chunks that it begins with
     int64_t end = 0;
     std::atomic<bool> inside{false}, resting{false};
