@@ -17,6 +17,7 @@
 namespace redoubt {
 namespace {
 
+constexpr int64_t kMaxPolicyAgeNs = 2'000'000'000;  // as IdentityOptions::max_age_ms
 constexpr size_t kMaxPolicyBytes = 16 << 20, kNodeBytes = 16, kMaxNodeBytes = 64;
 
 Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
@@ -78,7 +79,8 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_));
   REDOUBT_TRY(std::string node, node_name(data_));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
-  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_);
+  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_,
+                             [policies = policies_.get()] { return policies->age_ns() <= kMaxPolicyAgeNs; });
   return ok();
 }
 

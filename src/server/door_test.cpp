@@ -1,5 +1,6 @@
 // The whole door over a real directory and the default policies: every route × every kind of caller × both listeners,
 // and what happens to a stream when its key, its user or its policy goes.
+#include <atomic>
 #include <chrono>
 
 #include "governance/default_policies.h"
@@ -105,6 +106,22 @@ class Door : public Routes {
   std::shared_ptr<PolicyEngine> policies;
   std::shared_ptr<Gate> gate;
 };
+
+TEST_F(Door, PoliciesThatAreTooOldPermitNothing) {
+  std::atomic<bool> fresh = true;
+  const auto door = make_identity_gate(*identity, policies, people.wall_, [&] { return fresh.load(); });
+  people.user("alice");
+  HttpRequest head{.method = "GET", .path = "/v1/models"};
+  head.headers = {{"authorization", "Bearer " + people.key_of("alice")}};
+  Route route{.method = "GET", .path = "/v1/models"};
+  route.rule = read_models_rule();
+  const auto enters = [&] { return std::holds_alternative<std::shared_ptr<Permit>>(door->enter(head, &route)); };
+  EXPECT_TRUE(enters());
+  fresh = false;
+  EXPECT_FALSE(enters());
+  fresh = true;
+  EXPECT_TRUE(enters());
+}
 
 TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
   people.user("alice");

@@ -25,25 +25,24 @@ ApiError refused(const Error& error) {
   return refusal;
 }
 
-PrincipalCheck check_of(const Identity& identity) {
-  return {.still_valid = [&identity](const Principal&) -> Status {
-            if (!identity.fresh())
-              return unavailable("the directory is older than its bound: a revocation may be missed");
+PrincipalCheck check_of(const Identity& identity, const std::function<bool()>& fresh) {
+  return {.still_valid = [fresh](const Principal&) -> Status {
+            if (!fresh()) return unavailable("who may do what is older than its bound: a revocation may be missed");
             return ok();
           },
           // As it is now: a team or a role that was taken away counts at once.
           .current = [&identity](const Principal& principal) { return identity.current(principal); },
           // Also when the directory is too old to decide by, and when it is young again.
-          .version = [&identity] { return identity.version() * 2 + (identity.fresh() ? 0 : 1); }};
+          .version = [&identity, fresh] { return identity.version() * 2 + (fresh() ? 0 : 1); }};
 }
 
 class IdentityGate final : public Gate {
  public:
-  IdentityGate(Identity& identity, std::shared_ptr<const PolicyEngine> policies, const WallClock& clock)
+  // `fresh`: directory and policies are young enough to decide by.
+  IdentityGate(Identity& identity, std::shared_ptr<const PolicyEngine> policies, const WallClock& clock,
+               const std::function<bool()>& fresh)
       : identity_(identity),
-        permits_(std::make_shared<PolicyAuthority>(std::move(policies), check_of(identity), clock,
-                                                   [&identity] { return identity.fresh(); }),
-                 {}) {}
+        permits_(std::make_shared<PolicyAuthority>(std::move(policies), check_of(identity, fresh), clock, fresh), {}) {}
 
   std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
     ClientCertificate certificate;
@@ -68,8 +67,10 @@ class IdentityGate final : public Gate {
 }  // namespace
 
 std::shared_ptr<Gate> make_identity_gate(Identity& identity, std::shared_ptr<const PolicyEngine> policies,
-                                         const WallClock& clock) {
-  return std::make_shared<IdentityGate>(identity, std::move(policies), clock);
+                                         const WallClock& clock, std::function<bool()> policies_fresh) {
+  return std::make_shared<IdentityGate>(
+      identity, std::move(policies), clock,
+      [&identity, also = std::move(policies_fresh)] { return identity.fresh() && (also == nullptr || also()); });
 }
 
 }  // namespace redoubt

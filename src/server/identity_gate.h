@@ -2,6 +2,7 @@
 // policies permit the route. From memory alone, on the loop's thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "core/clock.h"
@@ -11,9 +12,9 @@
 
 namespace redoubt {
 
-// `identity` and `clock` outlive the gate. Where what is known is older than its bound, nobody new comes in, and
-// streams under way end.
+// `identity` and `clock` outlive the gate. Where what is known of callers or policies is older than its bound, nobody
+// new comes in, and streams under way end. policies_fresh null: these are always young enough.
 std::shared_ptr<Gate> make_identity_gate(Identity& identity, std::shared_ptr<const PolicyEngine> policies,
-                                         const WallClock& clock);
+                                         const WallClock& clock, std::function<bool()> policies_fresh = nullptr);
 
 }  // namespace redoubt
