@@ -103,9 +103,9 @@ bool LimitCounter::needs_report(int64_t now_ns, int64_t sync_ns) const {
   if (in_flight_) return false;
   if (wanted_ > 0) return true;
   if (number_ == 0 && used_ == 0) return handed_ > 0;
-  if (is_unknown_ || used_ != 0) return now_ns - reported_ns_ >= sync_ns;
-  if (now_ns - reported_ns_ >= kRenewNs) return true;
-  return is_low(now_ns) && now_ns - reported_ns_ >= kLowNs;
+  if (is_unknown_) return now_ns - reported_ns_ >= sync_ns;
+  if (is_low(now_ns) && now_ns - reported_ns_ >= kLowNs) return true;  // before a request has to wait
+  return now_ns - reported_ns_ >= (used_ != 0 ? sync_ns : kRenewNs);
 }
 
 QuotaReport LimitCounter::report(int64_t now_ns) {
@@ -129,7 +129,7 @@ QuotaReport LimitCounter::report(int64_t now_ns) {
   return report;
 }
 
-void LimitCounter::recorded(const QuotaAnswer& answer, int64_t now_ns) {
+void LimitCounter::recorded(QuotaAnswer answer, int64_t now_ns) {
   in_flight_ = is_unknown_ = last_failed_ = false;
   ++rounds_;
   used_ -= sent_used_;
@@ -137,7 +137,7 @@ void LimitCounter::recorded(const QuotaAnswer& answer, int64_t now_ns) {
   granted_ = answer.granted;
   mark_ = answer.mark;
   free_ = answer.free;
-  in_window_ = answer.in_window;
+  in_window_ = std::move(answer.in_window);
   lease_ends_ns_ = sent_ns_ + kLeaseNs;
   answered_ns_ = now_ns;
   closing_ = false;

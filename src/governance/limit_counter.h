@@ -50,7 +50,7 @@ class LimitCounter {
   bool needs_report(int64_t now_ns, int64_t sync_ns) const;
   bool is_low(int64_t now_ns) const { return available(now_ns) < ahead() / 2 && free_ + granted_ > mark_; }
   QuotaReport report(int64_t now_ns);
-  void recorded(const QuotaAnswer& answer, int64_t now_ns);
+  void recorded(QuotaAnswer answer, int64_t now_ns);
   void failed();
   void retire() { retires_ = true; }  // the node stops: the next report gives the lease back if nothing is under way
   bool is_reported() const { return used_ == 0 && !is_unknown_; }  // the ledger knows all

@@ -177,8 +177,14 @@ std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, H
       bounds.rates = rates_of(holding);
       ++stats_.reserved;
       ++stats_.open;
-      if (std::ranges::any_of(holding.items, [&](const Item& item) { return item.counter->is_low(now_ns); }))
-        wake_thread();
+      bool any_low = false;
+      for (const Item& item : holding.items) {
+        if (!item.counter->is_low(now_ns) || !item.counter->needs_report(now_ns, options_.sync_ms * 1'000'000))
+          continue;
+        hurry(item.counter);
+        any_low = true;
+      }
+      if (any_low) wake_thread();
       return std::nullopt;
     }
     // Who lacks something, and whether the ledger may have it.
@@ -215,8 +221,10 @@ std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, H
     }
     for (const Item& item : holding.items) {
       const int64_t more = more_for(item, holding, most);
-      if (std::ranges::find(lacking, item.counter.get(), &std::pair<LimitCounter*, uint64_t>::first) != lacking.end())
-        item.counter->want(more);
+      if (std::ranges::find(lacking, item.counter.get(), &std::pair<LimitCounter*, uint64_t>::first) == lacking.end())
+        continue;
+      item.counter->want(more);
+      hurry(item.counter);
     }
     wake_thread();
     changed_.wait_until(lock, deadline, [&] {
@@ -351,8 +359,11 @@ void Limits::Impl::extend_waiting(std::vector<std::function<void()>>& answers) {
                                                        (extension.rounds > 0 && item.counter->last_failed()));
                               });
     if (may_get_more) {
-      for (const Item& item : holding->items)
-        if (lacks(item)) item.counter->want(more_for(item, *holding, most));
+      for (const Item& item : holding->items) {
+        if (!lacks(item)) continue;
+        item.counter->want(more_for(item, *holding, most));
+        hurry(item.counter);
+      }
       ++extension.rounds;
       later.push_back(std::move(extension));
       continue;

@@ -89,8 +89,11 @@ class Limits::Impl {
   void wake_thread();
   void run();
   void give_back(std::unique_lock<std::mutex>& lock);
-  std::vector<std::shared_ptr<LimitCounter>> due(bool all) const;
-  Status report(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<LimitCounter>>& counters);
+  void hurry(const std::shared_ptr<LimitCounter>& counter) { urgent_.push_back(counter); }
+  std::vector<std::shared_ptr<LimitCounter>> due(bool all);
+  void look_at_some(std::vector<std::shared_ptr<LimitCounter>>& counters);
+  Status report(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<LimitCounter>>& counters,
+                bool all);
 
   QuotaLedger& ledger_;
   const LimitsOptions options_;
@@ -105,6 +108,11 @@ class Limits::Impl {
   std::shared_ptr<const LimitIndex> index_;
   std::map<std::string, CalendarPeriods> periods_;  // by time zone
   std::map<QuotaKey, std::shared_ptr<LimitCounter>> counters_;
+  // Requests share the lock with the thread, which therefore never looks at all counters at once: at those that
+  // somebody waits for or that are low, and at each of the rest in its turn.
+  std::vector<std::shared_ptr<LimitCounter>> urgent_;
+  std::optional<QuotaKey> looked_at_;  // up to here, in this turn
+  std::chrono::steady_clock::time_point looked_{};
   std::vector<Extension> extensions_;
   std::mutex arrived_mutex_;  // held for a push alone: the engine's thread must not wait for a reservation
   std::vector<Extension> arrived_;

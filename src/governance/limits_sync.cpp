@@ -1,5 +1,6 @@
 // How limits keep their leases: which counters a request meets, and the one thread that reports them to the ledger.
 #include <algorithm>
+#include <utility>
 
 #include "governance/limits_impl.h"
 
@@ -10,6 +11,7 @@ constexpr size_t kMostReports = 64;                    // in one transaction
 constexpr int64_t kRetryNs = 200'000'000;              // after the ledger failed
 constexpr auto kTick = std::chrono::milliseconds(50);  // the thread looks at least so often
 
+constexpr size_t kLeastLook = 256, kTurnTicks = 16;  // counters looked at in one tick; ticks of a turn over all
 constexpr auto kLastWord = std::chrono::seconds(3);
 
 }  // namespace
@@ -127,19 +129,52 @@ void Limits::Impl::find_lost(std::vector<std::function<void()>>& answers) {
 
 // ---- The thread
 
-std::vector<std::shared_ptr<LimitCounter>> Limits::Impl::due(bool all) const {
-  const int64_t now_ns = clock_.now_ns();
+std::vector<std::shared_ptr<LimitCounter>> Limits::Impl::due(bool all) {
   std::vector<std::shared_ptr<LimitCounter>> counters;
-  for (const auto& [key, counter] : counters_) {
-    if (counter->is_in_flight()) continue;
-    if (all || counter->needs_report(now_ns, options_.sync_ms * 1'000'000)) counters.push_back(counter);
+  if (all) {
+    urgent_.clear();
+    for (const auto& [key, counter] : counters_) {
+      if (!counter->is_in_flight()) counters.push_back(counter);
+    }
+    return counters;
+  }
+  const int64_t now_ns = clock_.now_ns(), sync_ns = options_.sync_ms * 1'000'000;
+  counters = std::exchange(urgent_, {});
+  std::ranges::sort(counters);
+  counters.erase(std::unique(counters.begin(), counters.end()), counters.end());
+  std::erase_if(counters, [&](const auto& counter) { return !counter->needs_report(now_ns, sync_ns); });
+  const auto now = std::chrono::steady_clock::now();
+  if (now - looked_ >= kTick / 2) {
+    looked_ = now;
+    look_at_some(counters);
   }
   return counters;
 }
 
+// The next few in the order of their keys; all of them about once a second.
+void Limits::Impl::look_at_some(std::vector<std::shared_ptr<LimitCounter>>& counters) {
+  const int64_t now_ns = clock_.now_ns(), sync_ns = options_.sync_ms * 1'000'000;
+  const size_t urgent = counters.size();
+  auto at = looked_at_ ? counters_.upper_bound(*looked_at_) : counters_.begin();
+  for (size_t left = std::max(kLeastLook, counters_.size() / kTurnTicks); left > 0 && at != counters_.end(); --left) {
+    looked_at_ = at->first;
+    if (at->second.use_count() == 1 && at->second->is_forgettable()) {
+      at = counters_.erase(at);  // nobody holds it, and the ledger knows nothing of it
+      continue;
+    }
+    const auto is_urgent =
+        std::find(counters.begin(), counters.begin() + static_cast<std::ptrdiff_t>(urgent), at->second);
+    if (is_urgent == counters.begin() + static_cast<std::ptrdiff_t>(urgent) &&
+        at->second->needs_report(now_ns, sync_ns))
+      counters.push_back(at->second);
+    ++at;
+  }
+  if (at == counters_.end()) looked_at_.reset();
+}
+
 // Speaks to the ledger without the lock.
 Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
-                            const std::vector<std::shared_ptr<LimitCounter>>& counters) {
+                            const std::vector<std::shared_ptr<LimitCounter>>& counters, bool all) {
   Status status = ok();
   for (size_t at = 0; at < counters.size(); at += kMostReports) {
     const std::span<const std::shared_ptr<LimitCounter>> some(counters.data() + at,
@@ -148,7 +183,7 @@ Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
     for (const auto& counter : some) reports.push_back(counter->report(clock_.now_ns()));
     const int64_t now_ms = wall_.now_ms();
     lock.unlock();
-    const Result<std::vector<QuotaAnswer>> answers = ledger_.report(reports, now_ms);
+    Result<std::vector<QuotaAnswer>> answers = ledger_.report(reports, now_ms);
     lock.lock();
     const int64_t now_ns = clock_.now_ns();
     ++stats_.syncs;
@@ -157,7 +192,7 @@ Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
         some[i]->failed();
         continue;
       }
-      some[i]->recorded((*answers)[i], now_ns);
+      some[i]->recorded(std::move((*answers)[i]), now_ns);
     }
     failed_ns_ = answers ? 0 : now_ns;
     if (!answers) {
@@ -165,6 +200,7 @@ Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
       status = answers.error();
     }
     changed_.notify_all();
+    if (!all && !urgent_.empty()) break;  // somebody waits; the rest is found again
   }
   return status;
 }
@@ -174,10 +210,10 @@ void Limits::Impl::give_back(std::unique_lock<std::mutex>& lock) {
   const auto deadline = std::chrono::steady_clock::now() + kLastWord;
   const auto is_reported = [](const auto& one) { return one.second->is_reported(); };
   while (!std::ranges::all_of(counters_, is_reported) && std::chrono::steady_clock::now() < deadline) {
-    if (!report(lock, due(true))) wake_.wait_for(lock, kTick, [] { return false; });
+    if (!report(lock, due(true), true)) wake_.wait_for(lock, kTick, [] { return false; });
   }
   for (const auto& [key, counter] : counters_) counter->retire();
-  static_cast<void>(report(lock, due(true)));
+  static_cast<void>(report(lock, due(true), true));
 }
 
 void Limits::Impl::run() {
@@ -190,7 +226,7 @@ void Limits::Impl::run() {
     std::vector<std::function<void()>> answers;
     if (!ledger_is_away() || all) {
       extend_waiting(answers);  // what they want goes into the reports
-      const Status status = report(lock, due(all));
+      const Status status = report(lock, due(all), all);
       if (all) {
         last_sync_ = status;
         syncs_done_ = wanted;
@@ -198,9 +234,6 @@ void Limits::Impl::run() {
       }
     }
     if (stopping_) give_back(lock);
-    // Nobody holds it, and the ledger knows nothing of it.
-    std::erase_if(counters_,
-                  [](const auto& one) { return one.second.use_count() == 1 && one.second->is_forgettable(); });
     extend_waiting(answers);
     if (failed_ns_ != 0) find_lost(answers);
     if (!answers.empty()) {
