@@ -6,8 +6,7 @@
 
 #include "core/mapped_file.h"
 #include "crypto/base64url.h"
-#include "crypto/random.h"
-#include "formats/output_file.h"
+#include "governance/random_file.h"
 #include "server/admin_call.h"
 #include "server/admin_limits.h"
 #include "server/admin_policies.h"
@@ -18,7 +17,7 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kMaxPolicyAgeNs = 2'000'000'000;  // as IdentityOptions::max_age_ms
-constexpr size_t kMaxPolicyBytes = 16 << 20, kNodeBytes = 16, kMaxNodeBytes = 64;
+constexpr size_t kMaxPolicyBytes = 16 << 20, kNodeBytes = 16;
 
 Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
   if (file.empty()) return std::optional<PolicyFile>();
@@ -29,18 +28,8 @@ Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
 // The same after a restart, and of one process at a time: drawn once, kept in the data folder, which one process locks.
 // Not the host's name: two replicas may have the same one and the same path, and would settle each other's leases.
 Result<std::string> node_name(const std::filesystem::path& data) {
-  const std::filesystem::path path = data / "node.id";
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
-    REDOUBT_TRY(OutputFile file, OutputFile::create(path));
-    REDOUBT_CHECK(file.write(random_token(kNodeBytes) + "\n"));
-    REDOUBT_CHECK(file.finish());
-  }
-  REDOUBT_TRY(std::string name, read_text_file(path, kMaxNodeBytes));
-  while (!name.empty() && name.back() == '\n') name.pop_back();
-  if (!parse_base64url(name) || parse_base64url(name)->size() != kNodeBytes)
-    return corrupt(fmt::format("{}: expected one line of {} random bytes in base64url", path.string(), kNodeBytes));
-  return name;
+  REDOUBT_TRY(const std::vector<uint8_t> bytes, open_random_file(data / "node.id", kNodeBytes));
+  return base64url(bytes);
 }
 
 // A provider that the configuration names is a named peer.
