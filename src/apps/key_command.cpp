@@ -1,10 +1,7 @@
 // redoubt key: API keys, made, listed, rotated and revoked.
 #include <memory>
 
-#include "apps/admin_target.h"
-#include "apps/command.h"
-#include "apps/record_text.h"
-#include "apps/terminal.h"
+#include "apps/admin_commands.h"
 
 namespace redoubt {
 namespace {
@@ -17,10 +14,6 @@ struct KeyFlags {
   std::vector<std::string> scopes;
 };
 
-Status print(const KeyFlags& flags, const Json& record) {
-  return write_stdout(flags.admin.json ? dump_json(record) + "\n" : record_text(record));
-}
-
 Status create(const KeyFlags& flags) {
   Json body{{"principal", flags.principal}, {"name", flags.name}, {"scopes", flags.scopes}};
   if (!flags.expires.empty()) {
@@ -28,7 +21,7 @@ Status create(const KeyFlags& flags) {
   }
   REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
   REDOUBT_TRY(const Json made, target->call("POST", kKeys, body));
-  return print(flags, made);
+  return print_record(flags.admin, made);
 }
 
 Status list(const KeyFlags& flags) {
@@ -44,7 +37,7 @@ Status list(const KeyFlags& flags) {
 Status show(const KeyFlags& flags) {
   REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
   REDOUBT_TRY(const Json key, target->call("GET", admin_path(kKeys, flags.id)));
-  return print(flags, key);
+  return print_record(flags.admin, key);
 }
 
 Status rotate(const KeyFlags& flags) {
@@ -54,29 +47,21 @@ Status rotate(const KeyFlags& flags) {
   }
   REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
   REDOUBT_TRY(const Json made, target->call("POST", admin_path(kKeys, flags.id) + "/rotate", body));
-  return print(flags, made);
+  return print_record(flags.admin, made);
 }
 
 Status revoke(const KeyFlags& flags) {
   REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
   REDOUBT_TRY(const Json key, target->call("POST", admin_path(kKeys, flags.id) + "/revoke"));
-  return print(flags, key);
+  return print_record(flags.admin, key);
 }
 
 }  // namespace
 
 void add_key(CLI::App& app, Pending& pending) {
-  auto* command = app.add_subcommand("key", "API keys: create, list, show, rotate, revoke");
-  command->require_subcommand(1);
-  const auto add = [&](const char* name, const char* help, Status (*run)(const KeyFlags&)) {
-    auto* sub = command->add_subcommand(name, help);
-    auto flags = std::make_shared<KeyFlags>();
-    add_admin_flags(*sub, flags->admin);
-    sub->callback([=, &pending] { pending.action = [=] { return run(*flags); }; });
-    return std::pair(sub, flags);
-  };
+  AdminCommands<KeyFlags> commands(app, pending, "key", "API keys: create, list, show, rotate, revoke");
   {
-    const auto [sub, flags] = add("create", "A new key of a user or service; it is shown this once", create);
+    const auto [sub, flags] = commands.add("create", "A new key of a user or service; it is shown this once", create);
     sub->add_option("principal", flags->principal, "The user or service")->required();
     sub->add_option("--name", flags->name, "What it is for");
     sub->add_option("--scope", flags->scopes,
@@ -84,20 +69,21 @@ void add_key(CLI::App& app, Pending& pending) {
     sub->add_option("--expires", flags->expires, "When it ends, such as 90d [never]");
   }
   {
-    const auto [sub, flags] = add("list", "Every key, without its secret", list);
+    const auto [sub, flags] = commands.add("list", "Every key, without its secret", list);
     sub->add_option("--principal", flags->principal, "Only those of this user or service");
   }
   {
-    const auto [sub, flags] = add("show", "One key, without its secret", show);
+    const auto [sub, flags] = commands.add("show", "One key, without its secret", show);
     sub->add_option("id", flags->id, "The key's visible prefix")->required();
   }
   {
-    const auto [sub, flags] = add("rotate", "A new key in place of another, which goes on for a while", rotate);
+    const auto [sub, flags] =
+        commands.add("rotate", "A new key in place of another, which goes on for a while", rotate);
     sub->add_option("id", flags->id, "The key's visible prefix")->required();
     sub->add_option("--overlap", flags->overlap, "How long the old one goes on [1d]");
   }
   {
-    const auto [sub, flags] = add("revoke", "Ends a key, and what is under way with it", revoke);
+    const auto [sub, flags] = commands.add("revoke", "Ends a key, and what is under way with it", revoke);
     sub->add_option("id", flags->id, "The key's visible prefix")->required();
   }
 }

@@ -3,11 +3,8 @@
 #include <charconv>
 #include <memory>
 
-#include "apps/admin_target.h"
-#include "apps/command.h"
+#include "apps/admin_commands.h"
 #include "apps/data_folder.h"
-#include "apps/record_text.h"
-#include "apps/terminal.h"
 #include "server/admin_limits.h"
 
 namespace redoubt {
@@ -55,10 +52,6 @@ Result<Json> ask(const AdminFlags& flags, const std::string& method, const std::
   return own(limits.administration());
 }
 
-Status print(const LimitFlags& flags, const Json& record) {
-  return write_stdout(flags.admin.json ? dump_json(record) + "\n" : record_text(record));
-}
-
 Status set(const LimitFlags& flags) {
   Json amount = nullptr;
   if (flags.amount != "none") {
@@ -75,7 +68,7 @@ Status set(const LimitFlags& flags) {
                   {"amount", amount}};
   REDOUBT_TRY(const Json done, ask(flags.admin, "PUT", kLimits, body, {},
                                    [&](const LimitAdministration& limits) { return limits.set(body); }));
-  return print(flags, done);
+  return print_record(flags.admin, done);
 }
 
 Result<Json> everything(const LimitFlags& flags) {
@@ -113,7 +106,7 @@ Status tenant(const LimitFlags& flags) {
   REDOUBT_TRY(const Json done,
               ask(flags.admin, "PUT", admin_path(std::string(kLimits) + "/tenants", flags.tenant), body, {},
                   [&](const LimitAdministration& limits) { return limits.set_tenant(flags.tenant, body); }));
-  return print(flags, done);
+  return print_record(flags.admin, done);
 }
 
 Status price(const LimitFlags& flags) {
@@ -121,23 +114,15 @@ Status price(const LimitFlags& flags) {
   REDOUBT_TRY(const Json done,
               ask(flags.admin, "PUT", admin_path(std::string(kLimits) + "/prices", flags.model), body, {},
                   [&](const LimitAdministration& limits) { return limits.set_price(flags.model, body); }));
-  return print(flags, done);
+  return print_record(flags.admin, done);
 }
 
 }  // namespace
 
 void add_limit(CLI::App& app, Pending& pending) {
-  auto* command = app.add_subcommand("limit", "Limits: set, list, show, usage, tenant, price");
-  command->require_subcommand(1);
-  const auto add = [&](const char* name, const char* help, Status (*run)(const LimitFlags&)) {
-    auto* sub = command->add_subcommand(name, help);
-    auto flags = std::make_shared<LimitFlags>();
-    add_admin_flags(*sub, flags->admin);
-    sub->callback([=, &pending] { pending.action = [=] { return run(*flags); }; });
-    return std::pair(sub, flags);
-  };
+  AdminCommands<LimitFlags> commands(app, pending, "limit", "Limits: set, list, show, usage, tenant, price");
   {
-    const auto [sub, flags] = add("set", "Sets a limit, or lifts it with the amount none", set);
+    const auto [sub, flags] = commands.add("set", "Sets a limit, or lifts it with the amount none", set);
     sub->add_option("scope", flags->scope, "tenant, team, user, key or model")->required();
     sub->add_option("subject", flags->subject, "Whose: tenant, tenant/team, tenant/user, key id, model; * for each")
         ->required();
@@ -145,21 +130,21 @@ void add_limit(CLI::App& app, Pending& pending) {
     sub->add_option("amount", flags->amount, "In the kind's unit, or none")->required();
     sub->add_option("--model", flags->model, "Count this model's requests alone");
   }
-  add("list", "The limits that hold", list);
-  add("show", "Limits, tenants' settings and prices", show);
+  commands.add("list", "The limits that hold", list);
+  commands.add("show", "Limits, tenants' settings and prices", show);
   {
-    const auto [sub, flags] = add("usage", "What is settled and reserved", usage);
+    const auto [sub, flags] = commands.add("usage", "What is settled and reserved", usage);
     sub->add_option("counter", flags->counter, "Only counters that begin so, such as \"tokens_per_day tenant north\"");
   }
   {
-    const auto [sub, flags] = add("tenant", "A tenant's time zone and share of a full machine", tenant);
+    const auto [sub, flags] = commands.add("tenant", "A tenant's time zone and share of a full machine", tenant);
     sub->add_option("tenant", flags->tenant)->required();
     sub->add_option("--time-zone", flags->time_zone, "IANA name, such as Asia/Shanghai");
     sub->add_option("--weight", flags->weight, "Beside the others' [1]");
   }
   {
     const auto [sub, flags] =
-        add("price", "A model's price, in millionths of the currency for a million tokens", price);
+        commands.add("price", "A model's price, in millionths of the currency for a million tokens", price);
     sub->add_option("model", flags->model)->required();
     sub->add_option("--prompt", flags->prompt, "Of prompt tokens");
     sub->add_option("--answer", flags->answer, "Of answer tokens");

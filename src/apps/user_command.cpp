@@ -4,10 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "apps/admin_target.h"
-#include "apps/command.h"
-#include "apps/record_text.h"
-#include "apps/terminal.h"
+#include "apps/admin_commands.h"
 
 namespace redoubt {
 namespace {
@@ -26,10 +23,6 @@ struct Flags {
   std::string team_folder() const { return admin_path(kTenants, tenant) + "/teams"; }
 };
 
-Status print(const Flags& flags, const Json& record) {
-  return write_stdout(flags.admin.json ? dump_json(record) + "\n" : record_text(record));
-}
-
 Status print_list(const Flags& flags, const std::string& path, const AdminQuery& query,
                   const std::vector<std::string>& columns) {
   REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
@@ -40,7 +33,7 @@ Status print_list(const Flags& flags, const std::string& path, const AdminQuery&
 Status ask(const Flags& flags, const std::string& method, const std::string& path, const Json& body = Json::object()) {
   REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
   REDOUBT_TRY(const Json record, target->call(method, path, body));
-  return print(flags, record);
+  return print_record(flags.admin, record);
 }
 
 // What the flags say, and nothing of what they do not.
@@ -124,26 +117,7 @@ Status change_tenant(const Flags& flags) {
 }
 Status remove_tenant(const Flags& flags) { return ask(flags, "DELETE", admin_path(kTenants, flags.id)); }
 
-// Declares a subcommand with the flags that every one has.
-class Subcommands {
- public:
-  Subcommands(CLI::App& app, Pending& pending, const char* name, const char* help)
-      : command_(*app.add_subcommand(name, help)), pending_(pending) {
-    command_.require_subcommand(1);
-  }
-  std::pair<CLI::App*, std::shared_ptr<Flags>> add(const char* name, const char* help, Status (*run)(const Flags&)) {
-    auto* sub = command_.add_subcommand(name, help);
-    auto flags = std::make_shared<Flags>();
-    add_admin_flags(*sub, flags->admin);
-    Pending& pending = pending_;
-    sub->callback([=, &pending] { pending.action = [=] { return run(*flags); }; });
-    return {sub, flags};
-  }
-
- private:
-  CLI::App& command_;
-  Pending& pending_;
-};
+using Subcommands = AdminCommands<Flags>;
 
 void add_name_and_labels(CLI::App& sub, Flags& flags) {
   sub.add_option("--name", flags.name, "As people say it");

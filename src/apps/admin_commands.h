@@ -1,0 +1,41 @@
+// What the commands of administration have in common: subcommands with the flags of where they go, and how a record is
+// shown.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "apps/admin_target.h"
+#include "apps/command.h"
+#include "apps/record_text.h"
+#include "apps/terminal.h"
+
+namespace redoubt {
+
+// Declares subcommands of one command. Flags has the member `admin`, of AdminFlags.
+template <class Flags>
+class AdminCommands {
+ public:
+  AdminCommands(CLI::App& app, Pending& pending, const char* name, const char* help)
+      : command_(*app.add_subcommand(name, help)), pending_(pending) {
+    command_.require_subcommand(1);
+  }
+  std::pair<CLI::App*, std::shared_ptr<Flags>> add(const char* name, const char* help, Status (*run)(const Flags&)) {
+    auto* sub = command_.add_subcommand(name, help);
+    auto flags = std::make_shared<Flags>();
+    add_admin_flags(*sub, flags->admin);
+    Pending& pending = pending_;
+    sub->callback([=, &pending] { pending.action = [=] { return run(*flags); }; });
+    return {sub, flags};
+  }
+
+ private:
+  CLI::App& command_;
+  Pending& pending_;
+};
+
+inline Status print_record(const AdminFlags& flags, const Json& record) {
+  return write_stdout(flags.json ? dump_json(record) + "\n" : record_text(record));
+}
+
+}  // namespace redoubt
