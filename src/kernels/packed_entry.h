@@ -1,8 +1,17 @@
-// The entry points over packed weights of one instruction set; packed_kernels.cpp makes a table of them. Plain
-// declarations, so that files built for an instruction set may include it.
+// The entry points over packed weights of one instruction set; packed_kernels.cpp makes a table of them. Nothing here
+// has code that is shared between files, so that files built for an instruction set may include it.
 #pragma once
 
 #include "kernels/kernel_args.h"
+
+namespace redoubt {
+// Of `left` tokens, those of the next tile of `tile` at most. The last two share what is left: small tiles have too few
+// sums to hide the latency of a dot product. Static: each file has its own, built for its own instruction set.
+static constexpr int64_t tile_tokens_of(int64_t left, int64_t tile) {
+  if (left >= 2 * tile || left == tile) return tile;
+  return left > tile ? (left + 1) / 2 : left;
+}
+}  // namespace redoubt
 
 #define REDOUBT_DECLARE_PACKED_KERNELS(isa)              \
   namespace redoubt::isa {                               \

@@ -192,8 +192,7 @@ void panel_rows(const PackedLinearArgs& args, int64_t row) {
       group_stride = kPairs * 64;
     }
     for (int64_t t = 0, n; t < args.tokens; t += n) {
-      const int64_t left = args.tokens - t;
-      n = left >= 2 * kTile || left == kTile ? kTile : left > kTile ? (left + 1) / 2 : left;
+      n = tile_tokens_of(args.tokens - t, kTile);
       for (int64_t end = asked + share < next_bytes ? asked + share : next_bytes; asked < end; asked += 64) {
         for (int g = 0; g < Groups; ++g) __builtin_prefetch(next + g * args.w.group_bytes + asked, 0, 2);
       }
