@@ -1,5 +1,6 @@
 // How limits keep their leases: which counters a request meets, and the one thread that reports them to the ledger.
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "governance/limits_impl.h"
@@ -162,10 +163,8 @@ void Limits::Impl::look_at_some(std::vector<std::shared_ptr<LimitCounter>>& coun
       at = counters_.erase(at);  // nobody holds it, and the ledger knows nothing of it
       continue;
     }
-    const auto is_urgent =
-        std::find(counters.begin(), counters.begin() + static_cast<std::ptrdiff_t>(urgent), at->second);
-    if (is_urgent == counters.begin() + static_cast<std::ptrdiff_t>(urgent) &&
-        at->second->needs_report(now_ns, sync_ns))
+    const std::span already(counters.data(), urgent);  // sorted
+    if (at->second->needs_report(now_ns, sync_ns) && !std::ranges::binary_search(already, at->second))
       counters.push_back(at->second);
     ++at;
   }
