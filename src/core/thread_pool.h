@@ -2,10 +2,11 @@
 //
 // Each thread begins with a run of neighbouring chunks of its own, so that it walks through memory in order and meets
 // the same part again in the next step; one that is through with its own takes from the others'. A job is over when its
-// chunks are: a worker that comes late finds it closed and is not waited for, so a core that another process holds
-// costs no more than the chunk it was in. A worker spins briefly between jobs (a model step issues many a millisecond)
-// and then sleeps. Which thread runs a chunk never affects a result: a chunk writes only its own outputs, and no sum
-// crosses chunks. Thread safety: parallel_for may be called by one thread at a time.
+// chunks are: a worker that comes late finds it closed and is not waited for. One that lost its core in a chunk is;
+// that happens again while another process holds the core, so it then rests a while. Between jobs (a model step issues
+// many a millisecond) a worker spins briefly, then sleeps. Which thread runs a chunk never affects a result: a chunk
+// writes only its own outputs, and no sum crosses chunks. Thread safety: parallel_for may be called by one thread at a
+// time.
 #pragma once
 
 #include <atomic>
