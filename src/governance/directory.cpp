@@ -2,10 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <span>
+
 #include "core/log.h"
 #include "governance/directory_tables.h"
 
 namespace redoubt {
+namespace {
+
+constexpr size_t kUsesAtOnce = 200;
+
+}  // namespace
 
 Directory::Directory(Database& database, KeyedHash hash, const Clock& clock, const WallClock& wall,
                      DirectoryOptions options)
@@ -77,20 +85,25 @@ Status Directory::change(const std::function<Status(Transaction&, const Director
 
 Status Directory::flush_uses() {
   const std::lock_guard lock(flushing_);
+  const auto there = snapshot();  // held: another may take its place meanwhile
   std::vector<std::pair<std::string, int64_t>> uses;
-  for (const auto& [id, key] : snapshot()->keys) {
+  for (const auto& [id, key] : there->keys) {
     const int64_t used = key->last_used_at_s->load(std::memory_order_relaxed);
-    if (used > flushed_[id]) uses.emplace_back(id, used);
+    const auto flushed = flushed_.find(id);
+    if (used > (flushed == flushed_.end() ? 0 : flushed->second)) uses.emplace_back(id, used);
   }
-  if (uses.empty()) return ok();
-  REDOUBT_CHECK(database_.write_row_locks([&](Transaction& tx) -> Status {
-    for (const auto& [id, used] : uses) {
-      REDOUBT_CHECK(
-          tx.execute("UPDATE api_keys SET last_used_at_s = ? WHERE id = ? AND last_used_at_s < ?", used, id, used));
-    }
-    return ok();
-  }));
-  for (const auto& [id, used] : uses) flushed_[id] = used;
+  // Few at a time: a transaction has a time limit, and after a start every key that was ever used is among them.
+  for (size_t begin = 0; begin < uses.size(); begin += kUsesAtOnce) {
+    const std::span some = std::span(uses).subspan(begin, std::min(kUsesAtOnce, uses.size() - begin));
+    REDOUBT_CHECK(database_.write_row_locks([&](Transaction& tx) -> Status {
+      for (const auto& [id, used] : some) {
+        REDOUBT_CHECK(
+            tx.execute("UPDATE api_keys SET last_used_at_s = ? WHERE id = ? AND last_used_at_s < ?", used, id, used));
+      }
+      return ok();
+    }));
+    for (const auto& [id, used] : some) flushed_[id] = used;
+  }
   return ok();
 }
 

@@ -146,7 +146,8 @@ TEST_F(IdentityTest, NobodyNewComesInOnAnOldDirectory) {
 TEST_F(IdentityTest, UseIsRemembered) {
   ASSERT_TRUE(by_key(first_.user));
   int used = 0;
-  for (const auto& [id, key] : directory_->snapshot()->keys) used += key->last_used_at_s->load() == wall_.now_s();
+  const auto there = directory_->snapshot();
+  for (const auto& [id, key] : there->keys) used += key->last_used_at_s->load() == wall_.now_s();
   EXPECT_EQ(used, 1);
 }
 

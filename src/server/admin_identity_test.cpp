@@ -136,7 +136,8 @@ TEST_F(AdminIdentity, ARequestIsItsPermitsPrincipalsAndNeverTheOwners) {
   EXPECT_EQ(ask(std::make_shared<Permit>(system_, std::make_shared<Everything>())), 403);
   EXPECT_TRUE(directory_->snapshot()->principals.find("a") == directory_->snapshot()->principals.end());
   PrincipalPtr appointer;
-  for (const auto& [id, key] : directory_->snapshot()->keys) {
+  const auto there = directory_->snapshot();
+  for (const auto& [id, key] : there->keys) {
     if (key->who != nullptr && key->who->kind == PrincipalKind::appointer) appointer = key->who;
   }
   EXPECT_EQ(ask(std::make_shared<Permit>(appointer, std::make_shared<Everything>())), 200);
