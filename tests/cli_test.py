@@ -305,6 +305,16 @@ class Commands(unittest.TestCase):
             first.stdout.close()
             self.assertEqual(first.wait(60), 0)
 
+    def test_keys_of_a_first_start_that_fails_are_kept(self):
+        model = self.a_model()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            self.refused(1, "serve", "--model", model, "--port", taken.getsockname()[1], "--data", self.folder / "f", timeout=60)
+        kept = (self.folder / "f" / "first.key").read_text()
+        self.assertIn("user key", kept)
+        self.assertIn("appointing key", kept)
+
     def test_a_first_start_makes_keys_that_are_asked_for(self):
         model = self.a_model()
         for bootstrap in ("", "bootstrap-key-of-the-test"):

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "core/log.h"
 #include "core/mapped_file.h"
 #include "crypto/base64url.h"
 #include "governance/random_file.h"
@@ -44,7 +45,8 @@ Result<std::string> fetch_keys(const std::string& url) {
 Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, const std::filesystem::path& data,
                                                    const std::string& bootstrap, const Clock& clock,
                                                    const WallClock& wall) {
-  std::unique_ptr<FrontDoor> door(new FrontDoor(data, wall));
+  std::unique_ptr<FrontDoor> door(
+      new FrontDoor(fmt::format("http{}://{}:{}", config.tls ? "s" : "", config.host, config.port), data, wall));
   if (config.auth == "off") {
     door->gate_ = make_open_gate();
   } else if (!config.api_key_file.empty()) {
@@ -54,6 +56,11 @@ Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, co
     REDOUBT_CHECK(door->open_identity(config, bootstrap, clock));
   }
   return door;
+}
+
+FrontDoor::~FrontDoor() {
+  if (const auto told = tell_first_keys(Audience::file, base_url_); !told)
+    log::error("first keys: {}", told.error().message);
 }
 
 Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/first_keys.h"
@@ -31,6 +32,8 @@ class FrontDoor {
                                                  const std::string& bootstrap, const Clock& clock,
                                                  const WallClock& wall);
 
+  ~FrontDoor();  // first keys that nobody was told are kept in DATA/first.key
+
   const std::shared_ptr<Gate>& gate() const { return gate_; }
   bool administered() const { return store_.directory != nullptr; }
   Limits* limits() const { return limits_.limits.get(); }  // null where there is no directory
@@ -39,9 +42,11 @@ class FrontDoor {
   Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
 
  private:
-  FrontDoor(const std::filesystem::path& data, const WallClock& wall) : data_(data), wall_(wall) {}
+  FrontDoor(std::string base_url, const std::filesystem::path& data, const WallClock& wall)
+      : base_url_(std::move(base_url)), data_(data), wall_(wall) {}
   Status open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock);
 
+  const std::string base_url_;  // as configured
   const std::filesystem::path data_;
   const WallClock& wall_;
   IdentityStore store_;

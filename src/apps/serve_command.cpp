@@ -262,9 +262,15 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
   if (config.auth == "off")
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
+  fmt::print("redoubt {}\n", kVersion);
+  if (server->admin_port() != 0) fmt::print("admin    {}\n", url(config, config.admin_host, server->admin_port()));
+  // Before anything else can fail or end the process: they are made once, and known to nobody until they are told.
+  REDOUBT_TRY(const std::string keys,
+              door->tell_first_keys(isatty(STDOUT_FILENO) != 0 ? Audience::terminal : Audience::file,
+                                    url(config, config.host, server->port())));
+  fmt::print("{}loading  {}\n", keys, config.models.front().path.string());
   // From here on health answers; the model is loaded beside it.
   std::thread serving([&] { server->run(); });
-  fmt::print("redoubt {}\nloading  {}\n", kVersion, config.models.front().path.string());
   std::fflush(stdout);
   Status loaded = ok();
   {
@@ -273,11 +279,6 @@ Status serve(const ServeFlags& flags) {
     if (auto model = host->acquire(""); model) {
       health->default_loading = false;
       describe(**model);
-      if (server->admin_port() != 0) fmt::print("admin    {}\n", url(config, config.admin_host, server->admin_port()));
-      const auto keys = door->tell_first_keys(isatty(STDOUT_FILENO) != 0 ? Audience::terminal : Audience::file,
-                                              url(config, config.host, server->port()));
-      if (keys) fmt::print("{}", *keys);
-      if (!keys) log::error("first keys: {}", keys.error().message);
       fmt::print("address  {}/v1\n", url(config, config.host, server->port()));
       std::fflush(stdout);
     } else {
