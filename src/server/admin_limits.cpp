@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "server/admin_answer.h"
 #include "server/json_fields.h"
 #include "server/routes.h"
 #include "server/routes_errors.h"
@@ -27,26 +28,9 @@ Json shown(const std::string& model, const ModelPrice& price) {
   return {{"model", model}, {"prompt", price.prompt}, {"answer", price.answer}};
 }
 
-// A misspelt field must not be a missing one.
-Status only(const Json& body, std::initializer_list<std::string_view> names) {
-  for (const auto& [name, value] : body.items())
-    if (std::ranges::find(names, std::string_view(name)) == names.end())
-      return invalid(fmt::format("{}: there is no such field here", name.substr(0, 64)), name.substr(0, 64));
-  return ok();
-}
-
 std::string param(const HttpRequest& request, const std::string& name) {
   const auto at = request.path_params.find(name);
   return at == request.path_params.end() ? "" : at->second;
-}
-
-using Answer = std::function<Result<Json>(const HttpRequest&)>;
-Handler answering(Answer answer) {
-  return [answer = std::move(answer)](auto request, auto writer) {
-    const auto json = answer(*request);
-    if (!json) return send_styled_error(*writer, json.error(), ErrorStyle::openai);
-    send_json(*writer, *json);
-  };
 }
 
 }  // namespace
@@ -61,7 +45,7 @@ Result<Json> LimitAdministration::list() const {
 }
 
 Result<Json> LimitAdministration::set(const Json& body) const {
-  REDOUBT_CHECK(only(body, {"scope", "subject", "kind", "model", "amount"}));
+  REDOUBT_CHECK(check_fields(body, {"scope", "subject", "kind", "model", "amount"}));
   const JsonFields fields(body);
   REDOUBT_TRY(const auto scope_text, fields.string("scope"));
   REDOUBT_TRY(const auto kind_text, fields.string("kind"));
@@ -81,7 +65,7 @@ Result<Json> LimitAdministration::set(const Json& body) const {
 }
 
 Result<Json> LimitAdministration::set_tenant(const std::string& tenant, const Json& body) const {
-  REDOUBT_CHECK(only(body, {"time_zone", "share_weight"}));
+  REDOUBT_CHECK(check_fields(body, {"time_zone", "share_weight"}));
   const JsonFields fields(body);
   REDOUBT_TRY(const auto zone, fields.string("time_zone"));
   REDOUBT_TRY(const auto weight, fields.number("share_weight", 1e-3, 1e3));
@@ -95,7 +79,7 @@ Result<Json> LimitAdministration::set_tenant(const std::string& tenant, const Js
 }
 
 Result<Json> LimitAdministration::set_price(const std::string& model, const Json& body) const {
-  REDOUBT_CHECK(only(body, {"prompt", "answer"}));
+  REDOUBT_CHECK(check_fields(body, {"prompt", "answer"}));
   const JsonFields fields(body);
   REDOUBT_TRY(const auto prompt, fields.integer("prompt", 0));
   REDOUBT_TRY(const auto answer, fields.integer("answer", 0));
@@ -116,7 +100,7 @@ Result<Json> LimitAdministration::usage(const std::string& counter) const {
 }
 
 void add_limit_routes(const LimitAdministration& limits, std::vector<Route>& routes) {
-  const auto add = [&](std::string method, std::string path, std::string summary, Answer answer,
+  const auto add = [&](std::string method, std::string path, std::string summary, AdminAnswer answer,
                        std::vector<Json> parameters = {}) {
     const bool reads = method == "GET";
     routes.push_back({.method = std::move(method),

@@ -9,6 +9,7 @@
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
 #include "governance/policy_matrix.h"
+#include "server/admin_answer.h"
 #include "server/json_fields.h"
 #include "server/routes.h"
 #include "server/routes_errors.h"
@@ -20,18 +21,7 @@ namespace {
 constexpr int kHistory = 100;              // versions listed
 constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
 
-using Answer = std::function<Result<Json>(const HttpRequest&)>;
-
-Handler answering(Answer answer) {
-  return
-      [answer = std::move(answer)](std::shared_ptr<const HttpRequest> request, std::shared_ptr<ResponseWriter> writer) {
-        const auto json = answer(*request);
-        if (!json) return send_styled_error(*writer, json.error(), ErrorStyle::openai);
-        send_json(*writer, *json);
-      };
-}
-
-Answer with_body(std::function<Result<Json>(const HttpRequest&, const Json&)> answer) {
+AdminAnswer with_body(std::function<Result<Json>(const HttpRequest&, const Json&)> answer) {
   return [answer = std::move(answer)](const HttpRequest& request) -> Result<Json> {
     REDOUBT_TRY(const Json body, parse_json_body(request.body));
     return answer(request, body);
@@ -65,6 +55,7 @@ Status add_changes(const std::shared_ptr<const PolicySnapshot>& before,
 }
 
 Result<Json> put_policies(PolicyStore& store, const HttpRequest& request, const Json& body) {
+  REDOUBT_CHECK(check_fields(body, {"text", "entities", "note", "expected_version", "dry_run"}));
   const JsonFields fields(body);
   REDOUBT_TRY(const auto text, fields.string("text"));
   if (!text) return invalid("text: expected the policies", "text");
@@ -140,7 +131,7 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
 }  // namespace
 
 void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
-  const auto get = [&](std::string path, std::string summary, Json schema, Answer answer,
+  const auto get = [&](std::string path, std::string summary, Json schema, AdminAnswer answer,
                        std::vector<Json> parameters = {}) {
     routes.push_back({.method = "GET",
                       .path = std::move(path),
@@ -151,7 +142,7 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
                       .handler = answering(std::move(answer))});
   };
   const auto send = [&](std::string method, std::string path, std::string action, std::string summary, Json takes,
-                        Json gives, Answer answer) {
+                        Json gives, AdminAnswer answer) {
     routes.push_back({.method = std::move(method),
                       .path = std::move(path),
                       .rule = admin_rule(std::move(action)),

@@ -56,6 +56,11 @@ TEST_F(AdminPolicies, ADryRunSaysWhatWouldChangeAndChangesNothing) {
   EXPECT_GT(body["changed_cells"], 0);
   EXPECT_EQ(body["version"], 1);
   EXPECT_EQ(call("GET", "/admin/v1/policies").second["text"], default_policy_text());
+  // Misspelt, it must not be a change.
+  const auto [refused, error] = call("PUT", "/admin/v1/policies", {{"text", change["text"]}, {"dryrun", true}});
+  EXPECT_EQ(refused, 400);
+  EXPECT_EQ(error["error"]["param"], "dryrun");
+  EXPECT_EQ(call("GET", "/admin/v1/policies").second["text"], default_policy_text());
 }
 
 TEST_F(AdminPolicies, AChangeHoldsAndIsRemembered) {
