@@ -47,8 +47,9 @@ Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion
   return decision.allowed ? Verdict::permitted : decision.forbidden() ? Verdict::forbidden : Verdict::not_permitted;
 }
 
-Status PolicyAuthority::still_valid(const Principal& principal) const {
-  return principals_.still_valid ? principals_.still_valid(principal) : ok();
+Status PolicyAuthority::still_valid(const Principal&) const {
+  if (fresh_ && !fresh_()) return unavailable("who may do what is older than its bound: a revocation may be missed");
+  return ok();
 }
 
 PrincipalPtr PolicyAuthority::current(const PrincipalPtr& principal) const {
@@ -57,7 +58,9 @@ PrincipalPtr PolicyAuthority::current(const PrincipalPtr& principal) const {
 
 uint64_t PolicyAuthority::version() const {
   const uint64_t principals = principals_.version ? principals_.version() : 0;
-  return engine_->version() * 0x9E3779B97F4A7C15u ^ principals;
+  // Also when what is known is too old to decide by, and when it is young again.
+  const uint64_t stale = fresh_ && !fresh_() ? 1 : 0;
+  return engine_->version() * 0x9E3779B97F4A7C15u ^ (principals * 2 + stale);
 }
 
 }  // namespace redoubt

@@ -12,7 +12,6 @@ namespace redoubt {
 
 // Whether principals still are what they were: Identity's part.
 struct PrincipalCheck {
-  std::function<Status(const Principal&)> still_valid;
   std::function<PrincipalPtr(const Principal&)> current;  // as it is now; null: one no more
   std::function<uint64_t()> version;
 };
@@ -23,8 +22,8 @@ PolicyContext policy_context(const AccessQuestion& question, int64_t now_ms);
 
 class PolicyAuthority final : public Authority {
  public:
-  // `fresh` (may be null) says if what the engine holds is known to be young enough to decide by; where it is not,
-  // nothing is permitted. The clock outlives the authority.
+  // `fresh` (may be null) says if what is known of principals and policies is young enough to decide by; where it is
+  // not, nothing is permitted, and what was is taken back. The clock outlives the authority.
   PolicyAuthority(std::shared_ptr<const PolicyEngine> engine, PrincipalCheck principals, const WallClock& clock,
                   std::function<bool()> fresh = nullptr)
       : engine_(std::move(engine)), principals_(std::move(principals)), clock_(clock), fresh_(std::move(fresh)) {}

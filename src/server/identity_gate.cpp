@@ -25,15 +25,10 @@ ApiError refused(const Error& error) {
   return refusal;
 }
 
-PrincipalCheck check_of(const Identity& identity, const std::function<bool()>& fresh) {
-  return {.still_valid = [fresh](const Principal&) -> Status {
-            if (!fresh()) return unavailable("who may do what is older than its bound: a revocation may be missed");
-            return ok();
-          },
-          // As it is now: a team or a role that was taken away counts at once.
-          .current = [&identity](const Principal& principal) { return identity.current(principal); },
-          // Also when the directory is too old to decide by, and when it is young again.
-          .version = [&identity, fresh] { return identity.version() * 2 + (fresh() ? 0 : 1); }};
+// As it is now: a team or a role that was taken away counts at once.
+PrincipalCheck check_of(const Identity& identity) {
+  return {.current = [&identity](const Principal& principal) { return identity.current(principal); },
+          .version = [&identity] { return identity.version(); }};
 }
 
 class IdentityGate final : public Gate {
@@ -42,7 +37,7 @@ class IdentityGate final : public Gate {
   IdentityGate(Identity& identity, std::shared_ptr<const PolicyEngine> policies, const WallClock& clock,
                const std::function<bool()>& fresh)
       : identity_(identity),
-        permits_(std::make_shared<PolicyAuthority>(std::move(policies), check_of(identity, fresh), clock, fresh), {}) {}
+        permits_(std::make_shared<PolicyAuthority>(std::move(policies), check_of(identity), clock, fresh), {}) {}
 
   std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
     ClientCertificate certificate;
