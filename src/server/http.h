@@ -115,7 +115,7 @@ struct HttpOptions {
   std::optional<TlsOptions> tls;
   bool behind_tls_proxy = false;  // beyond loopback without TLS: somebody else ends it
   // Peers that may say whom they speak for, by X-Forwarded-For or, with proxy_protocol, by a header of that protocol,
-  // which they then must send. Everybody else's source address is their own.
+  // which they then must send, but not on the admin listener. Everybody else's source address is their own.
   std::vector<std::string> trusted_proxies;
   bool proxy_protocol = false;
 };

@@ -63,7 +63,8 @@ Awaitable<bool> HttpConnection::arrive() {
     if (!is_ready) co_return false;
   }
   peer_.tls = transport_->peer();
-  co_return true;
+  look_at_certificate();  // lists of revoked certificates that were read again during the handshake
+  co_return !lost_;
 }
 
 // Looks before it takes: what follows the header is the client's, and over TLS not ours to read.

@@ -184,7 +184,7 @@ void Server::take(Socket socket, std::string peer, RouteListener listener) {
   const bool full = admin ? admin_connections_ >= kMaxAdminConnections
                           : std::ssize(connections_) - admin_connections_ >= options_.limits.max_connections;
   if (full) return refuse_full(socket);
-  const bool proxy_header = options_.proxy_protocol && trusted_.contains(peer);
+  const bool proxy_header = !admin && options_.proxy_protocol && trusted_.contains(peer);
   auto connection = std::make_shared<HttpConnection>(
       static_cast<HttpConnectionHost&>(*this), std::move(socket),
       HttpConnection::Arrival{
