@@ -79,8 +79,8 @@ class ServerTarget final : public AdminTarget {
       return *json;
     }
     std::string message = fmt::format("status {}", response.status);
-    if (json && json->is_object() && json->contains("error") && (*json)["error"].is_object())
-      message = (*json)["error"].value("message", message);
+    const Json::json_pointer where("/error/message");
+    if (json && json->contains(where) && (*json)[where].is_string()) message = (*json)[where].get<std::string>();
     return Error{ErrorCode::denied, fmt::format("{}: {}", flags_.server, message), {}};
   }
 
@@ -123,8 +123,12 @@ Result<Json> AdminTarget::list(const std::string& path, AdminQuery query) {
     if (!page.is_object() || !page.contains("data") || !page["data"].is_array())
       return corrupt("the answer is no list");
     for (Json& item : page["data"]) all.push_back(std::move(item));
-    if (!page.value("has_more", false) || all.empty()) return all;
-    query.back().second = all.back().value("id", "");
+    const auto more = page.find("has_more");
+    if (all.empty() || more == page.end() || *more != true) return all;
+    const Json& last = all.back();
+    if (!last.is_object() || !last.contains("id") || !last["id"].is_string() || last["id"] == query.back().second)
+      return corrupt("the list goes on, and its last entry does not say from where");
+    query.back().second = last["id"].get<std::string>();
   }
 }
 

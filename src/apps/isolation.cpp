@@ -2,10 +2,15 @@
 
 #include <fmt/format.h>
 
+#include "server/client_address.h"
+
 namespace redoubt {
 namespace {
 
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+bool is_loopback(const std::string& host) {
+  const auto address = IpAddress::parse(host);
+  return host == "localhost" || (address && address->loopback());
+}
 
 // Without the user and password of a URL.
 std::string without_secrets(const std::string& url) {

@@ -6,6 +6,7 @@
 
 #include "apps/command.h"
 #include "apps/version.h"
+#include "core/json.h"
 #include "core/log.h"
 
 namespace redoubt {
@@ -47,7 +48,12 @@ int run_program(int argc, char** argv) {
     return complain(error.what(), kUsage);
   }
   set_up_log(app.got_subcommand("serve"));
-  const Status status = pending.action();
+  Status status = ok();
+  try {
+    status = pending.action();
+  } catch (const Json::exception& error) {  // a peer's answer with other types than it should have
+    return complain(fmt::format("the answer is not as expected: {}", error.what()), kFailed);
+  }
   if (!status) return complain(status.error().message, status.error().param.starts_with("--") ? kUsage : kFailed);
   if (std::fflush(stdout) != 0) return complain("standard output: could not be written", kFailed);
   return kDone;

@@ -122,7 +122,7 @@ Status read_tls(const YAML::Node& map, const std::filesystem::path& relative_to,
     return Field{key, [key, &to, &relative_to](const YAML::Node& n) -> Status {
                    std::string text;
                    REDOUBT_CHECK(read(n, key, text));
-                   to = relative_to / text;  // an absolute one stays what it is
+                   if (!text.empty()) to = relative_to / text;  // an absolute one stays what it is
                    return ok();
                  }};
   };
