@@ -1,5 +1,5 @@
 // Asks a named peer over HTTPS, waiting for the answer: for background work and commands, never on a request's path.
-// Every outgoing connection of the server is made here, to an address that the configuration names.
+// Every outgoing connection but that to the database is made here, to an address that the configuration names.
 //
 // TLS 1.2 or newer, the certificate and its name verified. Plain http:// is for loopback addresses alone. No redirect
 // is followed, no proxy asked, no cookie kept; an answer over the size limit is an error.
