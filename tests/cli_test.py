@@ -203,6 +203,28 @@ class Commands(unittest.TestCase):
             inspected = json.loads(self.good("inspect", "--json", gguf))
             self.assertGreater(inspected["parameters"], 0)
 
+    def test_a_packed_file_stands_for_its_model_and_leads_back(self):
+        self.a_model()
+        for i, model in enumerate(golden_models()):
+            tokens = list(range(3, 40))
+            packed, back, direct = self.folder / f"{i}.redoubt-packed", self.folder / f"{i}-b.gguf", self.folder / f"{i}-d.gguf"
+            self.good("convert", model, packed)
+            self.assertEqual(self.logits(model, tokens)[1], self.logits(packed, tokens)[1], model.name)
+            self.assertEqual(json.loads(self.good("inspect", "--json", packed))["container"], "packed")
+            self.assertEqual(self.good("tokenize", "--model", model, "Hello, world"), self.good("tokenize", "--model", packed, "Hello, world"))
+            self.good("inspect", "--verify", packed)
+            self.good("convert", packed, back)
+            self.good("convert", model, direct)
+            self.assertEqual(back.read_bytes(), direct.read_bytes(), model.name)
+        damaged = bytearray(packed.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        other = self.folder / "damaged"  # by its first bytes, whatever its name
+        other.write_bytes(damaged)
+        for arguments in (["inspect", "--verify", other], ["convert", other, self.folder / "no.gguf"]):
+            self.assertIn("does not have its hash", self.refused(1, *arguments))
+        self.assertFalse((self.folder / "no.gguf").exists())
+        self.assertIn("stored", self.refused(1, "convert", model, self.folder / "t", "--to", "packed", "--type", "bf16"))
+
     def test_a_piped_question_is_the_question_on_the_command_line(self):
         model = ROOT / "tests/golden/models/deepseek_v3"
         ask = ("run", "--model", model, "--temp", 0, "--max-tokens", 4, "--json")

@@ -9,6 +9,7 @@
 
 #include "core/float_bits.h"
 #include "formats/checkpoint.h"
+#include "formats/convert.h"
 #include "kernels/kernel_table.h"
 #include "model/model.h"
 #include "npz.h"
@@ -307,6 +308,29 @@ TEST_P(GoldenModel, SameBitsInAnyChunksBatchAndThreads) {
     three.model->step(mixed, logits);
     EXPECT_TRUE(same(std::span(logits).first(vocab), next));
   }
+}
+
+// A packed file stands for its model, whether the kernels read its matrices as they lie there or want them as stored.
+TEST_P(GoldenModel, APackedFileOfItGivesTheSameBits) {
+  const auto packed = std::filesystem::path(testing::TempDir()) / (GetParam().filename().string() + ".redoubt-packed");
+  std::filesystem::remove(packed);
+  const auto made = convert(GetParam(), packed);
+  ASSERT_TRUE(made) << made.error().message;
+  std::vector<std::string> tables = fast_tables();
+  tables.emplace_back("reference");
+  const auto tokens = at("tokens_0").as_ids();
+  for (const std::string& name : tables) {
+    SCOPED_TRACE(name);
+    Subject source = Subject::open(GetParam(), name), alone = Subject::open(packed, name);
+    const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+      return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    };
+    EXPECT_TRUE(same(source.prefill(tokens), alone.prefill(tokens)));
+    const auto position = static_cast<int64_t>(tokens.size());
+    EXPECT_TRUE(same(source.decode(tokens[0], position), alone.decode(tokens[0], position)));
+    EXPECT_TRUE(alone.model->damage());
+  }
+  std::filesystem::remove(packed);
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenModel);

@@ -390,6 +390,22 @@ TEST_P(QuantisedDirectory, ComputesWhatItsValuesSay) {
   fs::remove_all(directory);
 }
 
+// Blocks, and the order of their columns, travel in a packed file.
+TEST_P(QuantisedDirectory, APackedFileOfItGivesTheSameBits) {
+  const auto& [scheme, deepseek] = GetParam();
+  const fs::path directory = write_models(scheme, deepseek), packed = directory / "model.redoubt-packed";
+  const auto made = convert(directory / "quantised", packed);
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(inspect(packed)->quantization, inspect(directory / "quantised")->quantization);
+  EXPECT_EQ(logits_of(packed, "reference"), logits_of(directory / "quantised", "reference"));
+  for (const KernelTable* table : kernel_tables()) {
+    if (table == &reference_kernels() || !table->supported()) continue;
+    const std::string name(table->name);
+    EXPECT_EQ(logits_of(packed, name), logits_of(directory / "quantised", name)) << name;
+  }
+  fs::remove_all(directory);
+}
+
 // Nearly the stored size in memory is nearly the stored size of the blocks: inspect counts both.
 TEST_P(QuantisedDirectory, IsInspectedAndConvertedToItsValues) {
   const auto& [scheme, deepseek] = GetParam();

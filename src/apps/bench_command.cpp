@@ -173,6 +173,7 @@ Status bench(const BenchFlags& flags) {
                    "--depth");
   }
   open.model->wait_for_background();  // what it writes or verifies would be measured too
+  REDOUBT_CHECK(open.model->damage());
   Json result;
   {
     std::unique_ptr<Progress> progress;

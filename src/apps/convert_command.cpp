@@ -15,7 +15,7 @@ namespace redoubt {
 namespace {
 
 struct ConvertFlags {
-  std::string in, out, type;
+  std::string in, out, type, to;
   uint64_t seed = 1;
   int threads = 0;
   bool json = false;
@@ -42,6 +42,11 @@ Result<std::optional<DType>> parse_type(const std::string& name) {
   return invalid("--type: no type is named " + name, "--type");
 }
 
+std::optional<Container> parse_container(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  return name == "packed" ? Container::packed : name == "gguf" ? Container::gguf : Container::safetensors;
+}
+
 Status report(const ConvertFlags& flags, const Result<ConvertReport>& result) {
   if (!result) return result.error();
   if (flags.json) {
@@ -62,8 +67,10 @@ int thread_count(const ConvertFlags& flags) { return flags.threads > 0 ? flags.t
 Status run_convert(const ConvertFlags& flags) {
   REDOUBT_TRY(const std::optional<DType> type, parse_type(flags.type));
   ThreadPool pool(thread_count(flags));
-  return report(flags,
-                convert(flags.in, flags.out, {.type = type, .pool = &pool, .progress = ByteProgress("convert")}));
+  return report(
+      flags,
+      convert(flags.in, flags.out,
+              {.to = parse_container(flags.to), .type = type, .pool = &pool, .progress = ByteProgress("convert")}));
 }
 
 Status run_quantize(const ConvertFlags& flags) {
@@ -90,10 +97,16 @@ void add_shared_flags(CLI::App& command, ConvertFlags& flags) {
 }  // namespace
 
 void add_convert(CLI::App& app, Pending& pending) {
-  auto* command = app.add_subcommand("convert", "Between safetensors and GGUF, both ways, and among the types");
+  auto* command =
+      app.add_subcommand("convert", "Between safetensors, GGUF and packed files, all ways, and among the types");
   auto flags = std::make_shared<ConvertFlags>();
-  command->add_option("in", flags->in, "A directory of safetensors, or a .gguf file")->required();
-  command->add_option("out", flags->out, "A directory to make, or a .gguf file")->required();
+  command->add_option("in", flags->in, "A directory of safetensors, a .gguf or a packed file")->required();
+  command->add_option("out", flags->out, "A directory to make, a .gguf or a .redoubt-packed file")->required();
+  command
+      ->add_option("--to", flags->to,
+                   "safetensors (a directory), gguf, or packed: one file that is mapped at once, with all that the "
+                   "model needs; as OUT's name says where absent")
+      ->check(CLI::IsMember({"safetensors", "gguf", "packed"}));
   command->add_option("--type", flags->type,
                       "Type of the matrices, such as bf16 (lossy for f32); as stored where absent");
   add_shared_flags(*command, *flags);

@@ -8,6 +8,7 @@
 #include "apps/terminal.h"
 #include "formats/checkpoint.h"
 #include "formats/inspect.h"
+#include "formats/packed_file.h"
 #include "model/packed_store.h"
 
 namespace redoubt {
@@ -18,10 +19,16 @@ struct InspectFlags {
   bool json = false, tensors = false, show_template = false, verify = false;
 };
 
+Result<bool> is_packed_file(const std::filesystem::path& path) {
+  if (std::filesystem::is_directory(path)) return false;
+  return PackedFile::is_one(path);
+}
+
 // The packed file itself, or those that belong to a model.
 Status verify(const InspectFlags& flags) {
   std::vector<std::filesystem::path> files;
-  if (std::filesystem::path(flags.path).extension() == ".redoubt-packed") {
+  REDOUBT_TRY(const bool is_packed, is_packed_file(flags.path));
+  if (is_packed) {
     files.emplace_back(flags.path);
   } else {
     for (const auto& place : packed_file_places(flags.path, data_folder_path("") / "packed")) {
@@ -29,10 +36,11 @@ Status verify(const InspectFlags& flags) {
     }
   }
   if (files.empty()) return not_found(flags.path + ": no packed weights are kept for it");
+  ThreadPool pool(ThreadPool::usable_cores());
   Json list = Json::array();
   std::string text;
   for (const auto& file : files) {
-    REDOUBT_TRY(const int64_t chunks, verify_packed_file(file));
+    REDOUBT_TRY(const int64_t chunks, verify_packed_file(file, &pool));
     list.push_back({{"path", file.string()}, {"chunks", chunks}});
     text += fmt::format("{}: {} chunks have their hashes\n", file.string(), chunks);
   }
@@ -52,7 +60,7 @@ Status inspect_model(const InspectFlags& flags) {
         list.push_back({{"name", tensor.name},
                         {"type", info(tensor.dtype).name},
                         {"shape", shape},
-                        {"bytes", tensor.data.size()}});
+                        {"bytes", tensor.stored_bytes()}});
         text += fmt::format("{} {} {}\n", tensor.name, info(tensor.dtype).name, dump_json(shape));
       }
     }
@@ -69,7 +77,7 @@ Status inspect_model(const InspectFlags& flags) {
 void add_inspect(CLI::App& app, Pending& pending) {
   auto* command = app.add_subcommand("inspect", "Architecture, parameters, types, sizes, template, licence of a model");
   auto flags = std::make_shared<InspectFlags>();
-  command->add_option("model", flags->path, "A directory of safetensors, or a .gguf file")->required();
+  command->add_option("model", flags->path, "A directory of safetensors, a .gguf or a packed file")->required();
   command->add_flag("--json", flags->json, "One JSON object");
   command->add_flag("--tensors", flags->tensors, "List every tensor");
   command->add_flag("--template", flags->show_template, "Show the whole chat template");

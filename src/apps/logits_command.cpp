@@ -40,14 +40,15 @@ Status logits(const LogitsFlags& flags) {
     REDOUBT_CHECK(model.reserve_cache((count + kCacheBlockTokens - 1) / kCacheBlockTokens));
     scores.resize(static_cast<size_t>((count - 1) * vocab));
     REDOUBT_CHECK(model.mtp_logits(tokens, scores));
+    REDOUBT_CHECK(model.damage());
   } else {
     REDOUBT_TRY(SoloSequence sequence, SoloSequence::create(model, count));
     Progress progress("logits", count);
     scores.reserve(static_cast<size_t>(count * vocab));
-    sequence.prefill(tokens, [&](int64_t position, std::span<const float> row) {
+    REDOUBT_CHECK(sequence.prefill(tokens, [&](int64_t position, std::span<const float> row) {
       scores.insert(scores.end(), row.begin(), row.end());
       progress.set(position + 1);
-    });
+    }));
   }
   const int64_t shape[] = {flags.mtp ? count - 1 : count, vocab};
   REDOUBT_CHECK(write_npy(flags.out, scores, shape));

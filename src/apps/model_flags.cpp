@@ -60,7 +60,7 @@ Result<Speculation> parse_speculation(const std::string& name) {
 }
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required) {
-  auto* model = command.add_option("--model", flags.model, "A directory of safetensors, or a .gguf file");
+  auto* model = command.add_option("--model", flags.model, "A directory of safetensors, a .gguf or a packed file");
   if (model_required) model->required();
   command.add_option("--kernels", flags.kernels, "reference, avx2, avx512, avx512_bf16, neon or auto")
       ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "neon", "amx", "auto"}))

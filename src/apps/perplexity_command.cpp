@@ -64,15 +64,15 @@ struct Tally {
   std::vector<double> window_means;
 };
 
-void score_window(std::span<const int32_t> ids, SoloSequence& sequence, SoloSequence* other, Tally& tally) {
+Status score_window(std::span<const int32_t> ids, SoloSequence& sequence, SoloSequence* other, Tally& tally) {
   std::vector<float> reference;  // [ids-1, vocab] of the other table
   if (other != nullptr) {
-    other->prefill(ids, [&](int64_t position, std::span<const float> row) {
+    REDOUBT_CHECK(other->prefill(ids, [&](int64_t position, std::span<const float> row) {
       if (position + 1 < static_cast<int64_t>(ids.size())) reference.insert(reference.end(), row.begin(), row.end());
-    });
+    }));
   }
   double loss = 0;
-  sequence.prefill(ids, [&](int64_t position, std::span<const float> row) {
+  const auto score = [&](int64_t position, std::span<const float> row) {
     const auto next = static_cast<size_t>(position + 1);
     if (next >= ids.size()) return;
     loss += log_sum_exp(row) - row[static_cast<size_t>(ids[next])];
@@ -82,11 +82,13 @@ void score_window(std::span<const int32_t> ids, SoloSequence& sequence, SoloSequ
     tally.other_loss += log_sum_exp(theirs) - theirs[static_cast<size_t>(ids[next])];
     tally.kl += divergence(theirs, row);
     tally.same_top += first_choice(theirs) == first_choice(row) ? 1 : 0;
-  });
+  };
+  REDOUBT_CHECK(sequence.prefill(ids, score));
   const auto scored = static_cast<int64_t>(ids.size()) - 1;
   tally.loss += loss;
   tally.tokens += scored;
   tally.window_means.push_back(loss / static_cast<double>(scored));
+  return ok();
 }
 
 Status perplexity(const PerplexityFlags& flags) {
@@ -128,7 +130,7 @@ Status perplexity(const PerplexityFlags& flags) {
   for (int64_t i = 0; i < windows; ++i) {
     const auto window =
         std::span(ids).subspan(static_cast<size_t>(i * flags.window), static_cast<size_t>(flags.window));
-    score_window(window, sequence, other_sequence.get(), tally);
+    REDOUBT_CHECK(score_window(window, sequence, other_sequence.get(), tally));
     progress.set(i + 1);
   }
   const auto tokens = static_cast<double>(tally.tokens);

@@ -16,7 +16,7 @@ Result<SoloSequence> SoloSequence::create(Model& model, int64_t max_tokens) {
   return SoloSequence(model, num_blocks);
 }
 
-void SoloSequence::prefill(std::span<const int32_t> tokens, const EachRow& each) {
+Status SoloSequence::prefill(std::span<const int32_t> tokens, const EachRow& each) {
   const auto vocab = static_cast<size_t>(model_->config().vocab_size);
   const auto chunk_tokens = static_cast<size_t>(std::min(model_->limits().max_tokens, model_->limits().max_logits));
   logits_.resize(std::min(chunk_tokens, tokens.size()) * vocab);
@@ -28,10 +28,12 @@ void SoloSequence::prefill(std::span<const int32_t> tokens, const EachRow& each)
                               .blocks = blocks_,
                               .num_logits = static_cast<int64_t>(part.size())};
     model_->step({&chunk, 1}, std::span(logits_).first(part.size() * vocab));
+    REDOUBT_CHECK(model_->damage());
     for (size_t row = 0; row < part.size(); ++row) {
       each(static_cast<int64_t>(begin + row), std::span<const float>(logits_).subspan(row * vocab, vocab));
     }
   }
+  return ok();
 }
 
 }  // namespace redoubt

@@ -19,7 +19,8 @@ class SoloSequence {
 
   // Logits of every token of a prefill from position 0: `each(position, logits)` in order, logits [vocab_size].
   using EachRow = std::function<void(int64_t position, std::span<const float> logits)>;
-  void prefill(std::span<const int32_t> tokens, const EachRow& each);
+  // Errors: corrupt_data if weights were found damaged.
+  Status prefill(std::span<const int32_t> tokens, const EachRow& each);
 
  private:
   SoloSequence(Model& model, int64_t num_blocks);

@@ -31,7 +31,7 @@ std::string cache_identity(const Checkpoint& checkpoint) {
   const auto folder = std::filesystem::is_directory(path, error) ? path : std::filesystem::absolute(path).parent_path();
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string kind = at->path().extension().string();
-    if (kind == ".safetensors" || kind == ".json" || kind == ".gguf") files.push_back(at->path());
+    if (kind == ".safetensors" || kind == ".json" || kind == ".gguf" || at->path() == path) files.push_back(at->path());
   }
   std::ranges::sort(files);
   add_text(hash, path.filename().string());

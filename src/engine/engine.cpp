@@ -116,6 +116,7 @@ std::shared_ptr<const GrammarVocabulary> BatchEngine::vocabulary() {
 
 Result<std::shared_ptr<Generation>> BatchEngine::submit(GenerationRequest request,
                                                         std::shared_ptr<GenerationListener> listener) {
+  REDOUBT_CHECK(loop_.weights());
   REDOUBT_CHECK(
       check_request(request, {.vocab_size = setting_.vocab_size, .max_context = max_context_}, setting_.marks));
   Arrival arrival{.live = std::make_shared<LiveRequest>()};

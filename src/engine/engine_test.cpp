@@ -28,6 +28,26 @@ TEST(Engine, TheSameSeedGivesTheSameAnswerAndAnotherAnother) {
   EXPECT_EQ(one.ids().size(), 30u);
 }
 
+// No token is drawn from what damaged weights computed, and nothing new begins.
+TEST(Engine, DamagedWeightsEndEveryAnswerWithTheirError) {
+  Fixture fixture;
+  std::atomic<int> steps{0};
+  fixture.model.on_step = [&](std::span<const SequenceChunk>) {
+    if (++steps == 5) fixture.model.is_damaged = true;
+  };
+  GenerationRequest request = request_of("hello", 30);
+  request.n = 2;
+  const auto recorder = fixture.run(request);
+  for (const auto& [choice, answer] : recorder->answers()) {
+    EXPECT_EQ(answer.finish, FinishReason::error);
+    EXPECT_LE(answer.ids().size(), 4u);
+  }
+  EXPECT_EQ(steps, 5);
+  EXPECT_EQ(fixture.engine->stats().finished_error, 2u);
+  EXPECT_EQ(fixture.engine->stats().cache_blocks_held, 0);
+  EXPECT_EQ(fixture.error_of(request_of("again", 3)).code, ErrorCode::corrupt_data);
+}
+
 TEST(Engine, ChoicesDifferAndShareThePrompt) {
   for (const bool prefix_cache : {true, false}) {
     Fixture fixture({.prefix_cache = prefix_cache});

@@ -58,6 +58,8 @@ class FakeModel final : public Model {
   int64_t num_cache_blocks() const override { return static_cast<int64_t>(slots_.size()) / kCacheBlockTokens; }
   uint64_t layers_done() const override { return layers_done_; }
   bool has_mtp() const override { return has_mtp_; }
+  std::atomic<bool> is_damaged{false};  // from the next step on
+  Status damage() const override { return is_damaged ? Status(corrupt("a chunk does not have its hash")) : ok(); }
   Status mtp_logits(std::span<const int32_t>, std::span<float>) override { return unsupported("no MTP module"); }
   void set_observer(StepObserver*) override {}
 

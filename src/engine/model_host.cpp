@@ -129,8 +129,7 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   const int64_t begin_ns = clock_.now_ns();
   auto checkpoint = Checkpoint::open(entry.path);
   if (!checkpoint) return named(std::move(checkpoint).error());
-  auto tokenizer = checkpoint->gguf() != nullptr ? Tokenizer::from_gguf(*checkpoint->gguf())
-                                                 : Tokenizer::from_directory(checkpoint->path());
+  auto tokenizer = Tokenizer::from_checkpoint(*checkpoint);
   if (!tokenizer) return named(std::move(tokenizer).error());
   if (auto room = make_room(entry, checkpoint->weights_bytes()); !room) return std::move(room).error();
 

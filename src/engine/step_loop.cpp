@@ -96,7 +96,20 @@ void StepLoop::apply_controls() {
   mailbox_->paused = num_paused_;
 }
 
+// What the last step computed is not looked at.
+bool StepLoop::fail_if_damaged() {
+  const Status weights = model_.damage();
+  if (weights.has_value()) return false;
+  while (!sequences_.empty()) {
+    Sequence& sequence = *sequences_.begin()->second;
+    sequence.answer.end(FinishReason::error, weights.error(), events_);
+    finish(sequence, FinishReason::error);
+  }
+  return true;
+}
+
 void StepLoop::step() {
+  if (fail_if_damaged()) return;
   chunks_.clear();
   int64_t rows = 0, tokens = 0;
   bool decodes_only = true;
@@ -122,6 +135,7 @@ void StepLoop::step() {
   const std::span<float> logits = std::span(logits_).first(static_cast<size_t>(rows) * vocab_size_);
   model_.step(chunks_, logits);
   ++counters_.steps;
+  if (fail_if_damaged()) return;
   scheduler_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
   if (decodes_only) speculator_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
 

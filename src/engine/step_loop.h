@@ -36,11 +36,13 @@ class StepLoop {
   EngineStats stats();
   void note_progress();  // work came to an idle engine: its waiting time begins now
   int64_t max_running() const { return scheduler_.max_running(); }
+  Status weights() const { return model_.damage(); }
 
  private:
   void add(Arrival arrival);
   void apply_controls();
   void step();
+  bool fail_if_damaged();  // true: the weights cannot be trusted any more, and every sequence was ended
   bool take_rows(const PlannedChunk& chunk, std::span<float> rows);  // false: the sequence is over
   void take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows);
   bool draw_tokens(const PlannedChunk& chunk, std::span<float> rows);

@@ -8,6 +8,7 @@
 #include "formats/chunk_hash.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
+#include "formats/packed_file.h"
 #include "formats/quantized_matrix.h"
 #include "formats/tensor_table.h"
 
@@ -22,31 +23,38 @@ struct Checkpoint::State {
   QuantizationConfig quantization;
   std::vector<MappedFile> mapped;  // safetensors
   std::unique_ptr<GgufFile> gguf;
+  std::shared_ptr<const PackedFile> packed;
+  SideFiles files;
   TensorTable table;
   std::string chat_template;
+
+  Status read_gguf();    // what `gguf` says of the model
+  Status read_files();   // what `files` say of it
+  Status open_packed();  // all of it
 };
 
 namespace {
 
 constexpr size_t kMaxConfigBytes = 256 << 10;  // published ones take a few thousand bytes
 
-Result<Json> read_json(const fs::path& path) {
-  REDOUBT_TRY(const std::string text, read_text_file(path, kMaxConfigBytes));
+Result<Json> read_json(const SideFiles& files, std::string_view name) {
+  REDOUBT_TRY(const std::string text, files.read(name, kMaxConfigBytes));
   Result<Json> json = parse_json(text, {.max_bytes = kMaxConfigBytes});
-  if (!json) return corrupt(fmt::format("{}: {}", path.string(), json.error().message));
+  if (!json) return corrupt(fmt::format("{}: {}", files.where(name), json.error().message));
   return json;
 }
 
 template <class T>
-Result<T> within(const fs::path& where, Result<T> result) {
-  if (!result) return std::move(result).error().within(where.string());
+Result<T> within(const std::string& where, Result<T> result) {
+  if (!result) return std::move(result).error().within(where);
   return result;
 }
 
-std::string directory_name(const fs::path& path) {
+// Of a directory, or of a packed file without its ending.
+std::string name_of(const fs::path& path) {
   std::error_code error;
-  const fs::path whole = fs::weakly_canonical(path, error);
-  return (error ? path : whole).filename().string();
+  const fs::path whole = fs::weakly_canonical(path, error), name = (error ? path : whole).filename();
+  return (name.extension() == kPackedExtension ? name.stem() : name).string();
 }
 
 }  // namespace
@@ -60,39 +68,79 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
+Status Checkpoint::State::read_gguf() {
+  if (gguf->tensors().empty()) return invalid(fmt::format("{}: expected a model, found no tensors", path.string()));
+  REDOUBT_TRY(config, model_config_from_gguf(*gguf));
+  REDOUBT_TRY(generation, generation_config_from_gguf(*gguf));
+  chat_template = gguf->string("tokenizer.chat_template").value_or("");
+  if (config.name.empty()) config.name = path.stem().string();
+  return ok();
+}
+
+Status Checkpoint::State::read_files() {
+  constexpr std::string_view kConfig = "config.json", kGeneration = "generation_config.json";
+  REDOUBT_TRY(const Json json, read_json(files, kConfig));
+  REDOUBT_TRY(config, within(files.where(kConfig), parse_model_config(json)));
+  REDOUBT_TRY(quantization, within(files.where(kConfig), parse_quantization_config(json)));
+  config.name = name_of(path);
+  if (files.has(kGeneration)) {
+    REDOUBT_TRY(const Json defaults, read_json(files, kGeneration));
+    REDOUBT_TRY(generation, within(files.where(kGeneration), parse_generation_config(defaults)));
+  }
+  if (generation.eos_token_ids.empty()) {  // config.json names the end of sequence too
+    REDOUBT_TRY(const GenerationConfig fallback, within(files.where(kConfig), parse_generation_config(json)));
+    generation.eos_token_ids = fallback.eos_token_ids;
+  }
+  REDOUBT_TRY(chat_template, read_chat_template(files));
+  return ok();
+}
+
+// Everything is in the file: what a GGUF model says of itself as that file's head, or the files of a directory.
+Status Checkpoint::State::open_packed() {
+  REDOUBT_TRY(packed, PackedFile::open(path));
+  if (packed->index().kind != PackedKind::whole) {
+    return invalid(
+        fmt::format("{}: holds the packed weights of the model beside it: expected that model's name", path.string()));
+  }
+  files = SideFiles::in_packed(packed);
+  if (const PackedFileTensor* head = packed->find(PackedForm::file, kPackedGgufHead)) {
+    REDOUBT_CHECK(packed->verify(*head));
+    REDOUBT_TRY(GgufFile file, GgufFile::parse_head(packed->bytes_of(*head), files.where(kPackedGgufHead)));
+    gguf = std::make_unique<GgufFile>(std::move(file));
+    // The only tensor that says something of the model.
+    if (const GgufTensor* divisors = gguf->find("rope_freqs.weight")) {
+      const PackedFileTensor* stored = packed->find(PackedForm::stored, divisors->name);
+      if (stored == nullptr) return corrupt(fmt::format("{}: expected {}, found none", path.string(), divisors->name));
+      REDOUBT_CHECK(packed->verify(*stored));
+      REDOUBT_CHECK(gguf->attach(divisors->name, packed->bytes_of(*stored)));
+    }
+    REDOUBT_CHECK(read_gguf());
+  } else {
+    REDOUBT_CHECK(read_files());
+  }
+  return within(path.string(), load_packed(packed, table));
+}
+
 Result<Checkpoint> Checkpoint::open(const fs::path& path) {
   auto state = std::make_unique<State>();
   state->path = path;
   std::error_code error;
-  if (!fs::is_directory(path, error)) {
-    REDOUBT_TRY(GgufFile file, GgufFile::open(path));
-    state->gguf = std::make_unique<GgufFile>(std::move(file));
-    const GgufFile& gguf = *state->gguf;
-    if (gguf.tensors().empty()) return invalid(fmt::format("{}: expected a model, found no tensors", path.string()));
-    REDOUBT_TRY(state->config, model_config_from_gguf(gguf));
-    REDOUBT_TRY(state->generation, generation_config_from_gguf(gguf));
-    REDOUBT_CHECK(within(path, load_gguf(gguf, state->config, state->table)));
-    if (state->config.name.empty()) state->config.name = path.stem().string();
-    state->chat_template = gguf.string("tokenizer.chat_template").value_or("");
+  if (fs::is_directory(path, error)) {
+    state->files = SideFiles::in_directory(path);
+    REDOUBT_CHECK(state->read_files());
+    REDOUBT_CHECK(within(path.string(), load_safetensors(path, state->table, state->mapped)));
+    REDOUBT_CHECK(within(path.string(), adopt_quantized(state->quantization, state->table)));
     return Checkpoint(std::move(state));
   }
-
-  const fs::path config_path = path / "config.json", generation_path = path / "generation_config.json";
-  REDOUBT_TRY(const Json config, read_json(config_path));
-  REDOUBT_TRY(state->config, within(config_path, parse_model_config(config)));
-  REDOUBT_TRY(state->quantization, within(config_path, parse_quantization_config(config)));
-  state->config.name = directory_name(path);
-  if (fs::exists(generation_path, error)) {
-    REDOUBT_TRY(const Json generation, read_json(generation_path));
-    REDOUBT_TRY(state->generation, within(generation_path, parse_generation_config(generation)));
+  REDOUBT_TRY(const bool is_packed, PackedFile::is_one(path));
+  if (is_packed) {
+    REDOUBT_CHECK(state->open_packed());
+    return Checkpoint(std::move(state));
   }
-  if (state->generation.eos_token_ids.empty()) {  // config.json names the end of sequence too
-    REDOUBT_TRY(const GenerationConfig fallback, within(config_path, parse_generation_config(config)));
-    state->generation.eos_token_ids = fallback.eos_token_ids;
-  }
-  REDOUBT_CHECK(within(path, load_safetensors(path, state->table, state->mapped)));
-  REDOUBT_CHECK(within(path, adopt_quantized(state->quantization, state->table)));
-  REDOUBT_TRY(state->chat_template, read_chat_template(path));
+  REDOUBT_TRY(GgufFile file, GgufFile::open(path));
+  state->gguf = std::make_unique<GgufFile>(std::move(file));
+  REDOUBT_CHECK(state->read_gguf());
+  REDOUBT_CHECK(within(path.string(), load_gguf(*state->gguf, state->config, state->table)));
   return Checkpoint(std::move(state));
 }
 
@@ -101,12 +149,22 @@ const ModelConfig& Checkpoint::config() const { return state_->config; }
 const GenerationConfig& Checkpoint::generation() const { return state_->generation; }
 const QuantizationConfig& Checkpoint::quantization() const { return state_->quantization; }
 const GgufFile* Checkpoint::gguf() const { return state_->gguf.get(); }
+const SideFiles& Checkpoint::files() const { return state_->files; }
+std::shared_ptr<const PackedFile> Checkpoint::packed_file() const { return state_->packed; }
 std::string Checkpoint::chat_template() const { return state_->chat_template; }
 const TensorView* Checkpoint::find(std::string_view name) const { return state_->table.find(name); }
 std::span<const TensorView> Checkpoint::tensors() const { return state_->table.tensors; }
 int64_t Checkpoint::weights_bytes() const { return state_->table.weights_bytes; }
 
+Status Checkpoint::verify(const TensorView& tensor, ThreadPool* pool) const {
+  if (tensor.packed == nullptr) return ok();
+  const auto* columns = state_->packed->find(PackedForm::columns, tensor.packed->name);
+  if (columns != nullptr) REDOUBT_CHECK(state_->packed->verify(*columns));
+  return state_->packed->verify(*tensor.packed, pool);
+}
+
 SourceKey Checkpoint::source_key() const {
+  if (state_->packed != nullptr) return state_->packed->index().source;
   const std::span<const MappedFile> files =
       state_->gguf != nullptr ? state_->gguf->mapped_files() : std::span<const MappedFile>(state_->mapped);
   SourceKey key;

@@ -1,4 +1,4 @@
-// A model on disk, whatever its container: a directory of safetensors or a GGUF file (split sets too).
+// A model on disk, whatever its container: a directory of safetensors, a GGUF file (split sets too) or a packed file.
 //
 // Tensors are found by their Hugging Face names in both cases, so that one loader serves both:
 //   GGUF blk.3.ffn_gate_exps.weight, expert 17 -> "model.layers.3.mlp.experts.17.gate_proj.weight"
@@ -20,21 +20,26 @@
 
 #include "core/dtype.h"
 #include "core/result.h"
+#include "core/thread_pool.h"
 #include "formats/model_config.h"
 #include "formats/quantization.h"
+#include "formats/side_files.h"
 
 namespace redoubt {
 
 class GgufFile;
-struct RowSource;  // formats/quantized_matrix.h
+class PackedFile;         // formats/packed_file.h
+struct PackedFileTensor;  // of it
+struct RowSource;         // formats/quantized_matrix.h
 
 struct TensorView {
   std::string_view name;
   DType dtype = DType::f32;
   std::vector<int64_t> shape;
   std::span<const std::byte> data;  // no alignment promised (safetensors promises none)
-  // Set where another program's layout has yet to become rows of blocks; data is empty then.
+  // Set where another program's layout, or the packed form, has yet to become rows of blocks; data is empty then.
   std::shared_ptr<const RowSource> source = nullptr;
+  const PackedFileTensor* packed = nullptr;  // where it lies in the checkpoint's packed file; null without one
 
   int64_t elements() const {
     int64_t n = 1;
@@ -54,7 +59,7 @@ struct SourceKey {
 
 class Checkpoint {
  public:
-  // `path`: a directory, or a .gguf file (the first of a split set).
+  // `path`: a directory, a .gguf file (the first of a split set), or a packed file that is a model of its own.
   static Result<Checkpoint> open(const std::filesystem::path& path);
 
   Checkpoint(Checkpoint&&) noexcept;
@@ -65,7 +70,9 @@ class Checkpoint {
   const ModelConfig& config() const;
   const GenerationConfig& generation() const;
   const QuantizationConfig& quantization() const;  // of a safetensors directory
-  const GgufFile* gguf() const;       // null for safetensors; the tokenizer of a GGUF model is in its metadata
+  const GgufFile* gguf() const;    // null for safetensors; the tokenizer of a GGUF model is in its metadata
+  const SideFiles& files() const;  // beside safetensors, or in the packed file
+  std::shared_ptr<const PackedFile> packed_file() const;  // null: not one
   std::string chat_template() const;  // "" if the model has none (chat_template.jinja, tokenizer_config.json, GGUF key)
 
   // By Hugging Face name; nullptr if absent. A DeepSeek FP8 weight's scales are `name + "_scale_inv"`.
@@ -73,6 +80,8 @@ class Checkpoint {
   std::span<const TensorView> tensors() const;  // in file order, for inspect and convert; stored names and slices
   int64_t weights_bytes() const;
   SourceKey source_key() const;
+  // Compares the hashes of a tensor of a packed file; others have none. Errors: corrupt_data, naming tensor and chunk.
+  Status verify(const TensorView& tensor, ThreadPool* pool = nullptr) const;
 
  private:
   struct State;

@@ -4,6 +4,7 @@
 
 #include "formats/blocks.h"
 #include "formats/model_plan.h"
+#include "formats/packed_model.h"
 #include "formats/safetensors.h"
 
 namespace redoubt {
@@ -13,7 +14,6 @@ bool is_float(DType type) { return type == DType::f32 || type == DType::f16 || t
 
 // The narrowest type of the container that holds a stored type exactly.
 DType exact_type(DType stored, Container target) {
-  if (stored == DType::f8_e4m3) return DType::f32;  // values times an f32 scale
   if (target == Container::gguf) return info(stored).ggml_type >= 0 ? stored : DType::f32;
   return safetensors_dtype_name(stored).empty() ? DType::f32 : stored;
 }
@@ -22,14 +22,20 @@ DType exact_type(DType stored, Container target) {
 
 Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
                               const ConvertOptions& options) {
-  const Container target = container_of(out);
+  const Container target = options.to.value_or(container_of(out));
+  if (target == Container::packed && options.type) {
+    return invalid("type: a packed file keeps the types as stored; convert or quantize before it", "type");
+  }
   if (options.type && !is_float(*options.type)) {
     return invalid(fmt::format("type: convert writes f32, f16 or bf16, found {}; quantize writes the others",
                                info(*options.type).name),
                    "type");
   }
-  REDOUBT_CHECK(check_output_is_new(out));
+  REDOUBT_CHECK(check_output_is_new(out, target));
   REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
+  if (target == Container::packed) {
+    return write_packed_model(model, out, {.pool = options.pool, .progress = options.progress});
+  }
   bool lossy = false, widened = false;
   const TypePolicy policy = [&](TensorRole role, DType stored, int64_t) {
     const DType exact = exact_type(stored, target);
@@ -46,7 +52,7 @@ Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesy
   REDOUBT_TRY(ModelPlan plan, target == Container::gguf ? plan_gguf(model, policy) : plan_safetensors(model, policy));
   if (widened) plan.notes.push_back("Quantised weights were written as f32, which is exact and larger.");
   if (lossy) plan.notes.push_back(fmt::format("Weights were rounded to {}: lossy.", info(*options.type).name));
-  return write_model(model, std::move(plan), out, {.pool = options.pool, .progress = options.progress});
+  return write_model(model, std::move(plan), out, target, {.pool = options.pool, .progress = options.progress});
 }
 
 }  // namespace redoubt

@@ -76,7 +76,29 @@ std::string_view name_of(GgufType type) {
 }
 
 Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string_view file) {
-  Result<GgufParts> parts = read_gguf(bytes);
+  return from_parts(read_gguf(bytes), file);
+}
+
+Result<GgufFile> GgufFile::parse_head(std::span<const std::byte> bytes, std::string_view file) {
+  return from_parts(read_gguf_head(bytes), file);
+}
+
+Status GgufFile::attach(std::string_view tensor, std::span<const std::byte> data) {
+  const auto it = tensor_index_.find(tensor);
+  if (it == tensor_index_.end()) return corrupt(fmt::format("{}: tensor {}: found none", file_, shown(tensor)));
+  GgufTensor& to = tensors_[it->second];
+  int64_t rows = 1;
+  for (size_t i = 1; i < to.dims.size(); ++i) rows *= to.dims[i];
+  const int64_t expected = rows * row_bytes(to.dtype, to.dims[0]);
+  if (static_cast<int64_t>(data.size()) != expected) {
+    return corrupt(
+        fmt::format("{}: tensor {}: expected {} bytes, found {}", file_, shown(tensor), expected, data.size()));
+  }
+  to.data = data;
+  return ok();
+}
+
+Result<GgufFile> GgufFile::from_parts(Result<GgufParts> parts, std::string_view file) {
   if (!parts) return std::move(parts).error().within(file);
   GgufFile result;
   result.file_ = file;

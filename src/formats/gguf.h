@@ -38,10 +38,17 @@ struct GgufTensor {
   std::span<const std::byte> data;
 };
 
+struct GgufParts;  // formats/gguf_reader.h
+
 class GgufFile {
  public:
   static Result<GgufFile> open(const std::filesystem::path& path);  // of a split set, the first file: opens them all
   static Result<GgufFile> parse(std::span<const std::byte> bytes, std::string_view file);  // one file, bytes borrowed
+  // The same of a file that ends where its tensors would begin: they are listed, and their data is empty until
+  // attached.
+  static Result<GgufFile> parse_head(std::span<const std::byte> bytes, std::string_view file);
+  // Errors: corrupt_data if there is no such tensor, or another number of bytes.
+  Status attach(std::string_view tensor, std::span<const std::byte> data);
 
   // Metadata. Nothing if the key is absent or holds another type; expect_* say which in an Error.
   const GgufValue* value(std::string_view key) const;
@@ -64,6 +71,7 @@ class GgufFile {
   std::span<const MappedFile> mapped_files() const { return mapped_; }  // none of one that was parsed from bytes
 
  private:
+  static Result<GgufFile> from_parts(Result<GgufParts> parts, std::string_view file);
   Status append(GgufFile part);
 
   std::string file_;
@@ -73,5 +81,8 @@ class GgufFile {
   int64_t alignment_ = 32;
   std::vector<MappedFile> mapped_;  // moving a MappedFile does not move its bytes
 };
+
+// The head of a file or of a split set as parse_head reads it: all metadata but split.*, and every tensor.
+std::string gguf_head(const GgufFile& file);
 
 }  // namespace redoubt

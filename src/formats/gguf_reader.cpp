@@ -185,7 +185,9 @@ uint64_t align(uint64_t value, int64_t alignment) {
 }
 
 // Tensors must lie behind one another, each at the next multiple of the alignment: no overlap, no hidden hole.
-Status place(std::vector<TensorInfo>& infos, std::span<const std::byte> section, int64_t alignment) {
+// `section` is null where the file has none: the data stays empty then.
+Status place(std::vector<TensorInfo>& infos, const std::span<const std::byte>* section, int64_t alignment) {
+  const uint64_t size = section != nullptr ? section->size() : uint64_t{1} << 62;
   std::vector<TensorInfo*> order;
   for (TensorInfo& tensor : infos) order.push_back(&tensor);
   std::ranges::sort(order, {}, &TensorInfo::offset);
@@ -197,11 +199,11 @@ Status place(std::vector<TensorInfo>& infos, std::span<const std::byte> section,
           fmt::format("tensor {}: expected offset {} in the data section, behind the tensor before, found {}", name,
                       expected, tensor->offset));
     }
-    if (tensor->offset > section.size() || tensor->bytes > section.size() - tensor->offset) {
+    if (tensor->offset > size || tensor->bytes > size - tensor->offset) {
       return corrupt(fmt::format("tensor {}: expected {} bytes at offset {} of the data section, found a section of {}",
-                                 name, tensor->bytes, tensor->offset, section.size()));
+                                 name, tensor->bytes, tensor->offset, size));
     }
-    tensor->tensor.data = section.subspan(tensor->offset, tensor->bytes);
+    if (section != nullptr) tensor->tensor.data = section->subspan(tensor->offset, tensor->bytes);
     expected = align(tensor->offset + tensor->bytes, alignment);
   }
   return ok();
@@ -235,9 +237,7 @@ Result<int64_t> read_alignment(const GgufParts& parts) {
   return int64_t{32};
 }
 
-}  // namespace
-
-Result<GgufParts> read_gguf(std::span<const std::byte> bytes) {
+Result<GgufParts> read(std::span<const std::byte> bytes, bool has_data) {
   Cursor cursor(bytes);
   REDOUBT_CHECK(read_head(cursor));
   REDOUBT_TRY(const auto tensor_count, cursor.number<uint64_t>());
@@ -267,9 +267,14 @@ Result<GgufParts> read_gguf(std::span<const std::byte> bytes) {
   const uint64_t data_at = align(cursor.position(), parts.alignment);
   const std::span<const std::byte> section =
       data_at < bytes.size() ? bytes.subspan(data_at) : std::span<const std::byte>();
-  REDOUBT_CHECK(place(infos, section, parts.alignment));
+  REDOUBT_CHECK(place(infos, has_data ? &section : nullptr, parts.alignment));
   for (TensorInfo& tensor : infos) parts.tensors.push_back(std::move(tensor.tensor));
   return parts;
 }
+
+}  // namespace
+
+Result<GgufParts> read_gguf(std::span<const std::byte> bytes) { return read(bytes, true); }
+Result<GgufParts> read_gguf_head(std::span<const std::byte> bytes) { return read(bytes, false); }
 
 }  // namespace redoubt

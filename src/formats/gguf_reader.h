@@ -17,5 +17,7 @@ struct GgufParts {
 };
 
 Result<GgufParts> read_gguf(std::span<const std::byte> bytes);
+// Of a file that ends where its tensors would begin: their data is empty.
+Result<GgufParts> read_gguf_head(std::span<const std::byte> bytes);
 
 }  // namespace redoubt

@@ -10,6 +10,8 @@ namespace redoubt {
 namespace {
 
 constexpr uint32_t kAlignment = 32;
+constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
+constexpr uint32_t kVersion = 3;
 
 // The bytes of the head: small next to the weights, so built in memory.
 class Head {
@@ -48,21 +50,60 @@ class Head {
     array(GgufType::f32, values.size());
     for (const float value : values) number(value);
   }
+  // A value as another file has it.
+  void copy(std::string_view key, const GgufValue& value) {
+    string(key);
+    if (value.type == GgufType::array) {
+      array(value.element, value.count);
+    } else {
+      type(value.type);
+      if (value.type == GgufType::string) number(static_cast<uint64_t>(value.bytes.size()));
+    }
+    text_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+  }
+  void tensor(std::string_view name, const std::vector<int64_t>& dims, DType dtype, int64_t offset) {
+    string(name);
+    number(static_cast<uint32_t>(dims.size()));
+    for (const int64_t extent : dims) number(static_cast<uint64_t>(extent));
+    number(static_cast<uint32_t>(info(dtype).ggml_type));
+    number(static_cast<uint64_t>(offset));
+  }
   const std::string& text() const { return text_; }
 
  private:
   std::string text_;
 };
 
-int64_t aligned(int64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t aligned_to(int64_t value, int64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
 }  // namespace
+
+std::string gguf_head(const GgufFile& file) {
+  Head head;
+  const auto is_kept = [](std::string_view key) { return !key.starts_with("split."); };
+  const auto kept = std::ranges::count_if(file.metadata(), [&](const auto& entry) { return is_kept(entry.first); });
+  head.number(kMagic);
+  head.number(kVersion);
+  head.number(static_cast<uint64_t>(file.tensors().size()));
+  head.number(static_cast<uint64_t>(kept));
+  for (const auto& [key, value] : file.metadata()) {
+    if (is_kept(key)) head.copy(key, value);
+  }
+  int64_t offset = 0;
+  for (const GgufTensor& tensor : file.tensors()) {
+    int64_t rows = 1;
+    for (size_t i = 1; i < tensor.dims.size(); ++i) rows *= tensor.dims[i];
+    head.tensor(tensor.name, tensor.dims, tensor.dtype, offset);
+    offset = aligned_to(offset + rows * row_bytes(tensor.dtype, tensor.dims[0]), file.alignment());
+  }
+  return head.text();
+}
 
 Status write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
                   std::span<const OutputTensor> tensors, const WriteOptions& options) {
   Head head;
-  head.number(uint32_t{0x46554747});  // "GGUF"
-  head.number(uint32_t{3});
+  head.number(kMagic);
+  head.number(kVersion);
   head.number(static_cast<uint64_t>(tensors.size()));
   head.number(static_cast<uint64_t>(metadata.size() + 1));
   head.string("general.alignment");
@@ -78,14 +119,8 @@ Status write_gguf(const std::filesystem::path& path, const GgufMetadata& metadat
       return invalid(fmt::format("tensor '{}': GGUF has no place for {} [{}]", tensor.name, info(tensor.dtype).name,
                                  fmt::join(tensor.shape, ", ")));
     }
-    head.string(tensor.name);
-    head.number(static_cast<uint32_t>(tensor.shape.size()));
-    for (auto extent = tensor.shape.rbegin(); extent != tensor.shape.rend(); ++extent) {
-      head.number(static_cast<uint64_t>(*extent));
-    }
-    head.number(static_cast<uint32_t>(info(tensor.dtype).ggml_type));
-    head.number(static_cast<uint64_t>(offset));
-    offset = aligned(offset + tensor.bytes());
+    head.tensor(tensor.name, {tensor.shape.rbegin(), tensor.shape.rend()}, tensor.dtype, offset);
+    offset = aligned_to(offset + tensor.bytes(), kAlignment);
     progress.total_bytes += tensor.bytes();
   }
   REDOUBT_TRY(OutputFile file, OutputFile::create(path));

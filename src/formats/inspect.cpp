@@ -13,8 +13,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // "license: mit" in the YAML head of the model card.
-std::string licence_of_card(const fs::path& directory) {
-  const auto text = read_text_file(directory / "README.md", 1 << 20);
+std::string licence_of_card(const SideFiles& files) {
+  const auto text = files.read("README.md", 1 << 20);
   if (!text || !text->starts_with("---")) return {};
   const size_t end = text->find("\n---", 3), at = text->find("\nlicense:");
   if (at == std::string::npos || at > end) return {};
@@ -44,7 +44,7 @@ Result<ModelSummary> inspect(const fs::path& path) {
   ModelSummary s;
   s.path = path.string();
   s.name = config.name;
-  s.container = model.gguf() != nullptr ? "gguf" : "safetensors";
+  s.container = model.packed_file() != nullptr ? "packed" : model.gguf() != nullptr ? "gguf" : "safetensors";
   s.architecture = config.model_type;
   s.context = config.max_position_embeddings;
   s.vocab_size = config.vocab_size;
@@ -74,7 +74,7 @@ Result<ModelSummary> inspect(const fs::path& path) {
   if (config.n_routed_experts > 0) s.active_parameters += routed / config.n_routed_experts * config.num_experts_per_tok;
   s.has_template = !model.chat_template().empty();
   s.licence = model.gguf() != nullptr ? std::string(model.gguf()->string("general.license").value_or(""))
-                                      : licence_of_card(path);
+                                      : licence_of_card(model.files());
   return s;
 }
 

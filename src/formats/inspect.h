@@ -15,7 +15,7 @@ struct ModelSummary {
   struct TypeCount {
     int64_t tensors = 0, elements = 0, bytes = 0;
   };
-  std::string path, name, container;  // container: "safetensors" or "gguf"
+  std::string path, name, container;  // container: "safetensors", "gguf" or "packed"
   std::string architecture;           // model_type of config.json
   int64_t parameters = 0;             // weights, block scales not counted
   int64_t active_parameters = 0;      // of one token: routed experts by their share

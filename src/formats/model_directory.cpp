@@ -77,8 +77,15 @@ Status add_shard(const fs::path& directory, const Shard& shard, TensorTable& tab
   return ok();
 }
 
-// A weight of FP8 blocks has one f32 scale for each 128 x 128 values, the last row and column of blocks cut short.
-Status check_scales(const TensorTable& table) {
+}  // namespace
+
+Status load_safetensors(const fs::path& directory, TensorTable& table, std::vector<MappedFile>& mapped) {
+  REDOUBT_TRY(const std::vector<Shard> shards, list_shards(directory));
+  for (const Shard& shard : shards) REDOUBT_CHECK(add_shard(directory, shard, table, mapped));
+  return check_fp8_scales(table);
+}
+
+Status check_fp8_scales(const TensorTable& table) {
   const auto blocks = [](int64_t n) { return n / 128 + (n % 128 != 0 ? 1 : 0); };
   for (const TensorView& tensor : table.tensors) {
     if (tensor.dtype != DType::f8_e4m3 || tensor.shape.size() != 2) continue;
@@ -94,26 +101,14 @@ Status check_scales(const TensorTable& table) {
   return ok();
 }
 
-}  // namespace
-
-Status load_safetensors(const fs::path& directory, TensorTable& table, std::vector<MappedFile>& mapped) {
-  REDOUBT_TRY(const std::vector<Shard> shards, list_shards(directory));
-  for (const Shard& shard : shards) REDOUBT_CHECK(add_shard(directory, shard, table, mapped));
-  return check_scales(table);
-}
-
-Result<std::string> read_chat_template(const fs::path& directory) {
-  std::error_code error;
-  if (const fs::path file = directory / "chat_template.jinja"; fs::exists(file, error)) {
-    return read_text_file(file, kMaxTemplateBytes);
-  }
-  const fs::path file = directory / "tokenizer_config.json";
-  if (!fs::exists(file, error)) return std::string();
-  REDOUBT_TRY(const std::string text, read_text_file(file, kMaxTokenizerConfig));
+Result<std::string> read_chat_template(const SideFiles& files) {
+  if (files.has("chat_template.jinja")) return files.read("chat_template.jinja", kMaxTemplateBytes);
+  if (!files.has("tokenizer_config.json")) return std::string();
+  REDOUBT_TRY(const std::string text, files.read("tokenizer_config.json", kMaxTokenizerConfig));
   simdjson::dom::parser parser;
   simdjson::dom::object config;
   if (parser.parse(text).get(config) != simdjson::SUCCESS) {
-    return corrupt(fmt::format("{}: expected a JSON object", file.string()));
+    return corrupt(files.where("tokenizer_config.json") + ": expected a JSON object");
   }
   const auto source = config["chat_template"];
   if (std::string_view one; source.get(one) == simdjson::SUCCESS) return std::string(one);

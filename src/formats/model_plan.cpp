@@ -10,6 +10,7 @@
 #include "core/float_bits.h"
 #include "formats/gguf.h"
 #include "formats/gguf_names.h"
+#include "formats/packed_file.h"
 #include "formats/shown.h"
 
 namespace redoubt {
@@ -146,6 +147,7 @@ class GgufPlanner {
 }  // namespace
 
 Container container_of(const std::filesystem::path& path) {
+  if (path.extension() == kPackedExtension) return Container::packed;
   return path.extension() == ".gguf" ? Container::gguf : Container::safetensors;
 }
 
@@ -192,7 +194,14 @@ Result<ModelPlan> plan_safetensors(const Checkpoint& model, const TypePolicy& po
     DType type = policy(role_of(name, shape), rows.dtype, rows.cols);
     if (type == DType::f32 && std::ranges::binary_search(was_bf16, name)) type = DType::bf16;
     if (type == DType::f8_e4m3 && shape.size() != 2) type = DType::bf16;
-    if (type == DType::f8_e4m3) {
+    if (type == DType::f8_e4m3 && rows.dtype == type && rows.raw) {  // as it is, with its scales
+      const TensorView* scale = fp8_scales(model, tensor);
+      if (scale != nullptr) {
+        plan.tensors.push_back(
+            output_tensor(std::string(scale->name), scale->dtype, scale->shape, rows_of(model, *scale)));
+      }
+      plan.tensors.push_back(output_tensor(std::move(name), type, std::move(shape), std::move(rows)));
+    } else if (type == DType::f8_e4m3) {
       add_fp8_blocks(std::move(name), std::move(shape), std::move(rows), plan.tensors);
     } else {
       plan.tensors.push_back(output_tensor(std::move(name), type, std::move(shape), std::move(rows)));
@@ -213,7 +222,7 @@ void add_fp8_blocks(std::string name, std::vector<int64_t> shape, TensorRows row
     for (float& scale : scales) scale = scale > 0 ? scale / kFp8Largest : 1.0f;
     return scales;
   };
-  OutputTensor weight{name, DType::f8_e4m3, shape, kFp8Block, {}};
+  OutputTensor weight{name, DType::f8_e4m3, shape, kFp8Block, {}, rows.verify};
   weight.fill = [rows, scales_of, cols](int64_t begin, int64_t end, std::byte* out) {  // begin: a multiple of 128
     std::vector<float> values;
     for (int64_t first = begin; first < end; first += kFp8Block) {
@@ -226,7 +235,7 @@ void add_fp8_blocks(std::string name, std::vector<int64_t> shape, TensorRows row
       }
     }
   };
-  OutputTensor scale{name + "_scale_inv", DType::f32, {(shape[0] + kFp8Block - 1) / kFp8Block, blocks}, 1, {}};
+  OutputTensor scale{name + "_scale_inv", DType::f32, {(shape[0] + kFp8Block - 1) / kFp8Block, blocks}, 1, {}, {}};
   scale.fill = [rows, scales_of, cols](int64_t begin, int64_t end, std::byte* out) {
     std::vector<float> values;
     for (int64_t row = begin; row < end; ++row) {

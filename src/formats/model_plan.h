@@ -14,8 +14,7 @@
 
 namespace redoubt {
 
-enum class Container : uint8_t { safetensors, gguf };
-Container container_of(const std::filesystem::path& path);  // by name: .gguf or a directory
+Container container_of(const std::filesystem::path& path);  // by name: .gguf, .redoubt-packed or a directory
 
 enum class TensorRole : uint8_t {
   matrix,      // multiplied with activations
@@ -43,8 +42,8 @@ void add_fp8_blocks(std::string name, std::vector<int64_t> shape, TensorRows row
 
 // Writes the plan with everything beside the tensors: configuration, tokenizer, template, generation defaults.
 Result<ConvertReport> write_model(const Checkpoint& model, ModelPlan plan, const std::filesystem::path& out,
-                                  const WriteOptions& options);
+                                  Container target, const WriteOptions& options);
 
-Status check_output_is_new(const std::filesystem::path& out);
+Status check_output_is_new(const std::filesystem::path& out, Container target);
 
 }  // namespace redoubt

@@ -26,6 +26,7 @@ struct OutputTensor {
   std::vector<int64_t> shape;  // Hugging Face order
   int64_t quantum = 1;         // rows that are best computed together
   std::function<void(int64_t begin, int64_t end, std::byte* out)> fill;
+  std::function<Status(ThreadPool* pool)> verify = {};  // of what fill reads, once, before it; empty: nothing to verify
 
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
   int64_t rows() const;

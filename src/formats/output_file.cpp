@@ -28,14 +28,10 @@ int64_t OutputTensor::rows() const {
 }
 
 OutputTensor output_tensor(std::string name, DType dtype, std::vector<int64_t> shape, TensorRows rows) {
-  OutputTensor output{std::move(name), dtype, std::move(shape), rows.quantum, {}};
-  const int64_t cols = rows.cols, stride = row_bytes(dtype, cols);
+  OutputTensor output{std::move(name), dtype, std::move(shape), rows.quantum, {}, rows.verify};
+  const int64_t cols = rows.cols;
   if (rows.raw && rows.dtype == dtype) {
-    output.fill = [rows, stride](int64_t begin, int64_t end, std::byte* out) {
-      for (int64_t row = begin; row < end; ++row, out += stride) {
-        std::memcpy(out, rows.raw(row), static_cast<size_t>(stride));
-      }
-    };
+    output.fill = [rows](int64_t begin, int64_t end, std::byte* out) { rows.raw(begin, end, out); };
     return output;
   }
   output.fill = [rows, dtype, cols](int64_t begin, int64_t end, std::byte* out) {
@@ -78,6 +74,13 @@ Status OutputFile::pad_to(int64_t alignment) {
   return ok();
 }
 
+Status OutputFile::overwrite(int64_t offset, std::string_view text) {
+  const bool wrote = std::fseek(file_.get(), static_cast<long>(offset), SEEK_SET) == 0 &&
+                     std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() &&
+                     std::fseek(file_.get(), static_cast<long>(position_), SEEK_SET) == 0;
+  return wrote ? ok() : cannot_write(path_);
+}
+
 Status OutputFile::finish() {
   std::FILE* file = file_.release();
   const bool flushed = std::fflush(file) == 0;
@@ -93,6 +96,7 @@ Status OutputFile::finish() {
 Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress& progress) {
   const int64_t rows = tensor.rows(), stride = row_bytes(tensor.dtype, tensor.cols());
   if (rows == 0 || stride == 0) return ok();
+  if (tensor.verify) REDOUBT_CHECK(tensor.verify(progress.options.pool));
   const int64_t quanta = std::max<int64_t>(1, kChunkBytes / (stride * tensor.quantum));
   const int64_t chunk_rows = std::min(rows, quanta * tensor.quantum);
   const int64_t threads = progress.options.pool == nullptr ? 1 : progress.options.pool->num_threads();

@@ -23,7 +23,8 @@ class OutputFile {
   Status write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
   Status pad_to(int64_t alignment);
   int64_t position() const { return position_; }
-  Status finish();  // flush, close, rename
+  Status overwrite(int64_t offset, std::string_view text);  // what was written there; the end stays where it is
+  Status finish();                                          // flush, close, rename
 
  private:
   struct Close {

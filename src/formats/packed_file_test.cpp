@@ -22,18 +22,18 @@ std::vector<std::byte> random_bytes(size_t count, uint32_t seed) {
 // Two matrices of zeros, as the writer lays them out.
 PackedFileIndex two_matrices() {
   PackedFileIndex index{.source = {.bytes = 123, .modified_ns = 456, .header_hash = 789}};
-  index.matrices.push_back(
-      {.name = "a.weight", .dtype = DType::q4_0, .rows = 33, .cols = 64, .offset = kPackedFileAlignment});
-  index.matrices.push_back(
-      {.name = "b.weight", .dtype = DType::bf16, .rows = 600, .cols = 1024, .offset = 2 * kPackedFileAlignment});
-  for (PackedFileMatrix& m : index.matrices) {
+  index.tensors.push_back(
+      {.name = "a.weight", .dtype = DType::q4_0, .shape = {33, 64}, .offset = kPackedFileAlignment});
+  index.tensors.push_back(
+      {.name = "b.weight", .dtype = DType::bf16, .shape = {600, 1024}, .offset = 2 * kPackedFileAlignment});
+  for (PackedFileTensor& m : index.tensors) {
     for (int64_t i = 0; i < m.chunks(); ++i) m.chunk_hashes.push_back(static_cast<uint64_t>(1000 + i));
   }
   return index;
 }
 
 std::string file_of(const PackedFileIndex& index) {
-  const PackedFileMatrix& last = index.matrices.back();
+  const PackedFileTensor& last = index.tensors.back();
   const int64_t end = last.offset + last.bytes();
   const std::string tail = packed_file_index(index);
   std::string file = packed_file_header(index, end, tail);
@@ -48,12 +48,12 @@ TEST(PackedFile, IsReadAsItWasWritten) {
   const auto read = parse(file_of(index));
   ASSERT_TRUE(read.has_value()) << read.error().message;
   EXPECT_EQ(read->source, index.source);
-  ASSERT_EQ(read->matrices.size(), 2u);
-  EXPECT_EQ(index.matrices[1].chunks(), 2);
+  ASSERT_EQ(read->tensors.size(), 2u);
+  EXPECT_EQ(index.tensors[1].chunks(), 2);
   for (size_t i = 0; i < 2; ++i) {
-    const PackedFileMatrix &a = read->matrices[i], &b = index.matrices[i];
-    EXPECT_EQ(std::tie(a.name, a.dtype, a.rows, a.cols, a.offset, a.chunk_hashes),
-              std::tie(b.name, b.dtype, b.rows, b.cols, b.offset, b.chunk_hashes));
+    const PackedFileTensor &a = read->tensors[i], &b = index.tensors[i];
+    EXPECT_EQ(std::tie(a.name, a.dtype, a.form, a.shape, a.offset, a.chunk_hashes),
+              std::tie(b.name, b.dtype, b.form, b.shape, b.offset, b.chunk_hashes));
   }
 }
 
@@ -82,7 +82,7 @@ TEST(PackedFile, ATruncatedOrGrownFileIsRefused) {
 TEST(PackedFile, AnIndexThatContradictsTheFileIsRefused) {
   const auto refused = [](auto&& change) {
     PackedFileIndex index = two_matrices();
-    const int64_t end = index.matrices.back().offset + index.matrices.back().bytes();
+    const int64_t end = index.tensors.back().offset + index.tensors.back().bytes();
     change(index);
     const std::string tail = packed_file_index(index);
     std::string file = packed_file_header(index, end, tail);
@@ -90,17 +90,55 @@ TEST(PackedFile, AnIndexThatContradictsTheFileIsRefused) {
     return !parse(file + tail).has_value();
   };
   EXPECT_FALSE(refused([](PackedFileIndex&) {}));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].rows = 0; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].cols = 48; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].dtype = DType::f32; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].rows = int64_t{1} << 62; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].cols = -64; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].offset = 64; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[0].offset = 0; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[1].offset = kPackedFileAlignment; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[1].offset = 3 * kPackedFileAlignment; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[1].name = "a.weight"; }));
-  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.matrices[1].chunk_hashes.pop_back(); }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape[0] = 0; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape[1] = 48; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].dtype = DType::f32; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape[0] = int64_t{1} << 62; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape[1] = -64; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].offset = 64; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].offset = 0; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[1].offset = kPackedFileAlignment; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[1].offset = 3 * kPackedFileAlignment; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[1].name = "a.weight"; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[1].chunk_hashes.pop_back(); }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape = {33 * 64}; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape.assign(9, 1); }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape.assign(8, int64_t{1} << 40); }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].shape = {int64_t{1} << 40, int64_t{1} << 40, 0}; }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].form = static_cast<PackedForm>(4); }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.kind = static_cast<PackedKind>(2); }));
+  EXPECT_TRUE(refused([](PackedFileIndex& i) { i.tensors[0].form = PackedForm::stored; }));  // in a kept file
+}
+
+// A model of its own has other forms too, each at the next multiple of 64 bytes.
+TEST(PackedFile, AModelOfItsOwnHoldsEveryForm) {
+  const auto parsed = [](auto&& change) {
+    PackedFileIndex index{.kind = PackedKind::whole};
+    const auto add = [&](std::string name, DType dtype, PackedForm form, std::vector<int64_t> shape) {
+      PackedFileTensor t{.name = std::move(name), .dtype = dtype, .form = form, .shape = std::move(shape)};
+      const int64_t from =
+          index.tensors.empty() ? kPackedHeaderBytes : index.tensors.back().offset + index.tensors.back().bytes();
+      t.offset = (from + t.alignment() - 1) / t.alignment() * t.alignment();
+      t.chunk_hashes.resize(static_cast<size_t>(t.chunks()), 7);
+      index.tensors.push_back(std::move(t));
+    };
+    add("config.json", DType::u8, PackedForm::file, {100});
+    add("a.weight", DType::i32, PackedForm::columns, {64});
+    add("a.weight", DType::g4_32, PackedForm::packed, {5, 64});
+    add("norm", DType::f32, PackedForm::stored, {});
+    add("empty", DType::bf16, PackedForm::stored, {0, 3});
+    add("b.weight", DType::q4_0, PackedForm::stored, {2, 3, 32});
+    change(index);
+    return parse(file_of(index)).has_value();
+  };
+  EXPECT_TRUE(parsed([](PackedFileIndex&) {}));
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.tensors[0].dtype = DType::i8; }));
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.tensors[0].shape = {10, 10}; }));
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.tensors[1].dtype = DType::f32; }));
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.tensors[3].offset += 4; }));
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.tensors[5].shape = {2, 3, 16}; }));
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.tensors[5].name = "a.weight"; }));  // stored and packed
+  EXPECT_FALSE(parsed([](PackedFileIndex& i) { i.kind = PackedKind::kept; }));
 }
 
 TEST(ChunkHash, SeesEveryBitAndTheLength) {

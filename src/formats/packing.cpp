@@ -388,6 +388,7 @@ void pack_plain_in_lines(const uint8_t* in, int64_t row_stride, int64_t rows, in
     }
   }
 }
+// `in`: at the first row's place.
 void unpack_plain(const uint8_t* in, int64_t rows, int64_t row_bytes, uint8_t* out, int64_t row_stride) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t at = 0; at < row_bytes; at += 4) std::memcpy(out + r * row_stride + at, in + at * kR + 4 * r, 4);
@@ -465,23 +466,34 @@ void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t ro
   }
 }
 
-void unpack_group(DType dtype, const std::byte* in, int64_t rows, int64_t cols, std::byte* out, int64_t row_stride) {
+void unpack_group(DType dtype, const std::byte* in, int64_t rows, int64_t cols, std::byte* out, int64_t row_stride,
+                  int64_t first_row) {
   const auto* from = reinterpret_cast<const uint8_t*>(in);
   auto* to = reinterpret_cast<uint8_t*>(out);
   const Codec* c = codec_of(dtype);
-  if (c == nullptr) return unpack_plain(from, rows, row_bytes(dtype, cols), to, row_stride);
+  if (c == nullptr) return unpack_plain(from + 4 * first_row, rows, row_bytes(dtype, cols), to, row_stride);
   const int64_t blocks = cols / c->shape.block_columns, units = c->shape.block_columns / kPackedColumns;
   const uint8_t* codes_at = from + blocks * c->shape.header_bytes;
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t b = 0; b < blocks; ++b) {
       uint8_t* block = to + r * row_stride + b * c->stored_bytes;
-      c->unpack_header(from + b * c->shape.header_bytes, r, block);
+      c->unpack_header(from + b * c->shape.header_bytes, first_row + r, block);
       for (int64_t u = 0; u < units; ++u) {
         uint8_t codes[kPackedColumns];
-        c->get(codes_at + (b * units + u) * c->shape.unit_bytes, r, codes);
+        c->get(codes_at + (b * units + u) * c->shape.unit_bytes, first_row + r, codes);
         c->write_codes(codes, u, block);
       }
     }
+  }
+}
+
+void unpack_rows(DType dtype, const std::byte* packed, int64_t begin, int64_t end, int64_t cols, std::byte* out) {
+  const int64_t group_bytes = packed_group_bytes(dtype, cols), stride = row_bytes(dtype, cols);
+  while (begin < end) {
+    const int64_t group = begin / kR, first = begin % kR, rows = std::min(end - begin, kR - first);
+    unpack_group(dtype, packed + group * group_bytes, rows, cols, out, stride, first);
+    begin += rows;
+    out += rows * stride;
   }
 }
 

@@ -47,9 +47,13 @@ bool can_pack(DType dtype, int64_t cols);
 int64_t packed_group_bytes(DType dtype, int64_t cols);
 inline int64_t packed_groups(int64_t rows) { return (rows + kPackedRows - 1) / kPackedRows; }
 
-// One group: `rows` (1 to 16) stored rows of `row_stride` bytes into packed_group_bytes, and back.
+// One group: `rows` (1 to 16) stored rows of `row_stride` bytes into packed_group_bytes, and back; of the way back any
+// of the rows, first_row and the `rows` from there.
 void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols, std::byte* out);
-void unpack_group(DType dtype, const std::byte* in, int64_t rows, int64_t cols, std::byte* out, int64_t row_stride);
+void unpack_group(DType dtype, const std::byte* in, int64_t rows, int64_t cols, std::byte* out, int64_t row_stride,
+                  int64_t first_row = 0);
+// Rows [begin, end) of a packed matrix as stored, one behind the other.
+void unpack_rows(DType dtype, const std::byte* packed, int64_t begin, int64_t end, int64_t cols, std::byte* out);
 
 // The definition of pack_group: code by code, for tests.
 void pack_group_by_codes(DType dtype, const std::byte* in, int64_t row_stride, int64_t rows, int64_t cols,

@@ -34,6 +34,9 @@ DType smaller_blocks(DType type) { return type == DType::q6_k ? DType::q8_0 : DT
 Result<ConvertReport> quantize(const std::filesystem::path& in, const std::filesystem::path& out,
                                const QuantizeOptions& options) {
   const Container target = container_of(out);
+  if (target == Container::packed) {
+    return invalid("out: expected a .gguf file or a directory; convert makes a packed file of either", "out");
+  }
   if (!supported(options.type, target)) {
     return invalid(fmt::format("type: expected {}, found {}",
                                target == Container::gguf ? "bf16, q8_0, q4_0, q4_k or q6_k for a .gguf file"
@@ -41,7 +44,7 @@ Result<ConvertReport> quantize(const std::filesystem::path& in, const std::files
                                info(options.type).name),
                    "type");
   }
-  REDOUBT_CHECK(check_output_is_new(out));
+  REDOUBT_CHECK(check_output_is_new(out, target));
   REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
   const bool tied = model.config().tie_word_embeddings;
   std::map<std::pair<int64_t, DType>, int> fallbacks;  // row length and the type taken instead: matrices
@@ -64,7 +67,7 @@ Result<ConvertReport> quantize(const std::filesystem::path& in, const std::files
         fmt::format("{} matrices with rows of {} values, which the wanted type's blocks do not divide, took {}.", count,
                     what.first, info(what.second).name));
   }
-  return write_model(model, std::move(plan), out, {.pool = options.pool, .progress = options.progress});
+  return write_model(model, std::move(plan), out, target, {.pool = options.pool, .progress = options.progress});
 }
 
 }  // namespace redoubt

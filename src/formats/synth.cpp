@@ -172,13 +172,14 @@ void add_gguf(const ShapeList::Entry& entry, const ModelConfig& c, DType wanted,
 Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const std::filesystem::path& out,
                                  const SynthOptions& options) {
   const Container target = container_of(out);
+  if (target == Container::packed) return invalid("out: expected a .gguf file or a directory; convert packs it", "out");
   const DType wanted = options.type.value_or(DType::bf16);
   const bool fits =
       target == Container::gguf ? info(wanted).ggml_type >= 0 : info(wanted).block_elems == 1 && wanted != DType::f64;
   if (!can_encode(wanted) || !fits) {
     return invalid(fmt::format("type: {} cannot be written to {}", info(wanted).name, out.string()), "type");
   }
-  REDOUBT_CHECK(check_output_is_new(out));
+  REDOUBT_CHECK(check_output_is_new(out, target));
   REDOUBT_TRY(const std::string text, read_text_file(config_path, 1 << 20));
   REDOUBT_TRY(Json json, parse_json(text));
   REDOUBT_TRY(ModelConfig config, parse_model_config(json));
@@ -205,7 +206,7 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
     metadata.emplace_back("general.quantization_version", uint32_t{2});
     std::filesystem::path folder = config_path.parent_path();
     if (folder.empty()) folder = ".";
-    REDOUBT_CHECK(add_tokenizer_keys(folder, config.vocab_size, {}, metadata, plan.notes));
+    REDOUBT_CHECK(add_tokenizer_keys(SideFiles::in_directory(folder), config.vocab_size, {}, metadata, plan.notes));
     REDOUBT_CHECK(write_gguf(out, metadata, plan.tensors, write));
   } else {
     std::error_code error;

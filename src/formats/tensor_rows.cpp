@@ -5,6 +5,7 @@
 
 #include "core/float_bits.h"
 #include "formats/blocks.h"
+#include "formats/packing.h"
 #include "formats/quantized_matrix.h"
 
 namespace redoubt {
@@ -13,30 +14,46 @@ namespace {
 // What a transposed matrix can still be called: blocks do not survive, plain floats do.
 DType plain(DType stored) { return stored == DType::f16 || stored == DType::bf16 ? stored : DType::f32; }
 
+std::function<Status(ThreadPool*)> both(std::function<Status(ThreadPool*)> a, std::function<Status(ThreadPool*)> b) {
+  if (!a || !b) return a ? a : b;
+  return [a, b](ThreadPool* pool) -> Status {
+    REDOUBT_CHECK(a(pool));
+    return b(pool);
+  };
+}
+
 }  // namespace
+
+const TensorView* fp8_scales(const Checkpoint& model, const TensorView& tensor) {
+  return tensor.dtype == DType::f8_e4m3 ? model.find(std::string(tensor.name) + "_scale_inv") : nullptr;
+}
 
 TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
   TensorRows rows;
   rows.dtype = tensor.dtype;
   rows.cols = tensor.shape.empty() ? 1 : tensor.shape.back();
   rows.rows = rows.cols == 0 ? 0 : tensor.elements() / rows.cols;
-  if (tensor.source != nullptr) {
-    rows.quantum = 16;
-    rows.read = [source = tensor.source, dtype = tensor.dtype, cols = rows.cols](
-                    int64_t begin, int64_t end, float* out) { read_values(*source, dtype, cols, begin, end, out); };
-    return rows;
-  }
+  if (tensor.packed != nullptr)
+    rows.verify = [&model, &tensor](ThreadPool* pool) { return model.verify(tensor, pool); };
   const std::byte* data = tensor.data.data();
   const int64_t stride = row_bytes(tensor.dtype, rows.cols), cols = rows.cols;
-  const TensorView* scale =
-      tensor.dtype == DType::f8_e4m3 ? model.find(std::string(tensor.name) + "_scale_inv") : nullptr;
-  if (scale != nullptr) {
+  if (tensor.source == nullptr) {
+    rows.raw = [=](int64_t begin, int64_t end, std::byte* out) {
+      std::memcpy(out, data + begin * stride, static_cast<size_t>((end - begin) * stride));
+    };
+  } else {
+    rows.quantum = kPackedRows;
+    if (tensor.source->columns.empty()) rows.raw = tensor.source->read;
+  }
+  if (const TensorView* scale = fp8_scales(model, tensor)) {
     const std::byte* scales = scale->data.data();
     const int64_t blocks = scale->shape.back();
     rows.quantum = 128;
-    rows.read = [=](int64_t begin, int64_t end, float* out) {
+    rows.read = [=, raw = rows.raw](int64_t begin, int64_t end, float* out) {
+      std::vector<std::byte> codes(static_cast<size_t>(stride));
       for (int64_t row = begin; row < end; ++row, out += cols) {
-        decode_row(DType::f8_e4m3, data + row * stride, {out, static_cast<size_t>(cols)});
+        raw(row, row + 1, codes.data());
+        decode_row(DType::f8_e4m3, codes.data(), {out, static_cast<size_t>(cols)});
         for (int64_t c = 0; c < cols; ++c) {
           float factor;
           std::memcpy(&factor, scales + (row / 128 * blocks + c / 128) * 4, 4);
@@ -44,12 +61,21 @@ TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
         }
       }
     };
-    return rows;
+    if (tensor.packed != nullptr) {
+      rows.verify = [&model, &tensor, scale](ThreadPool* pool) -> Status {
+        REDOUBT_CHECK(model.verify(*scale, pool));
+        return model.verify(tensor, pool);
+      };
+    }
+  } else if (tensor.source != nullptr) {
+    rows.read = [source = tensor.source, dtype = tensor.dtype, cols](int64_t begin, int64_t end, float* out) {
+      read_values(*source, dtype, cols, begin, end, out);
+    };
+  } else {
+    rows.read = [=, dtype = tensor.dtype](int64_t begin, int64_t end, float* out) {
+      decode_row(dtype, data + begin * stride, {out, static_cast<size_t>((end - begin) * cols)});
+    };
   }
-  rows.read = [=, dtype = tensor.dtype](int64_t begin, int64_t end, float* out) {
-    decode_row(dtype, data + begin * stride, {out, static_cast<size_t>((end - begin) * cols)});
-  };
-  rows.raw = [=](int64_t row) { return data + row * stride; };
   return rows;
 }
 
@@ -68,7 +94,20 @@ TensorRows stacked_rows(std::vector<TensorRows> parts) {
   };
   rows.raw = nullptr;
   if (raw) {
-    rows.raw = [parts, each](int64_t row) { return parts[static_cast<size_t>(row / each)].raw(row % each); };
+    rows.raw = [parts, each, stride = row_bytes(rows.dtype, cols)](int64_t begin, int64_t end, std::byte* out) {
+      while (begin < end) {
+        const int64_t part = begin / each, stop = std::min(end, (part + 1) * each);
+        parts[static_cast<size_t>(part)].raw(begin - part * each, stop - part * each, out);
+        out += (stop - begin) * stride;
+        begin = stop;
+      }
+    };
+  }
+  if (rows.verify) {
+    rows.verify = [parts](ThreadPool* pool) -> Status {
+      for (const TensorRows& part : parts) REDOUBT_CHECK(part.verify(pool));
+      return ok();
+    };
   }
   return rows;
 }
@@ -83,7 +122,16 @@ TensorRows mapped_rows(TensorRows source, int64_t count, std::function<int64_t(i
       source.read(from, from + 1, out);
     }
   };
-  if (source.raw) rows.raw = [source, source_row](int64_t row) { return source.raw(source_row(row)); };
+  rows.raw = nullptr;
+  if (source.raw && source.dtype != DType::f8_e4m3) {
+    rows.raw = [source, source_row, stride = row_bytes(source.dtype, source.cols)](int64_t begin, int64_t end,
+                                                                                   std::byte* out) {
+      for (int64_t row = begin; row < end; ++row, out += stride) {
+        const int64_t from = source_row(row);
+        source.raw(from, from + 1, out);
+      }
+    };
+  }
   return rows;
 }
 
@@ -111,6 +159,7 @@ TensorRows k_b_rows(TensorRows kv_b, const ModelConfig& config) {
   rows.rows = config.num_attention_heads * lora;
   rows.cols = nope;
   rows.quantum = lora;
+  rows.verify = kv_b.verify;
   rows.read = [=](int64_t begin, int64_t end, float* out) {
     std::vector<float> head(static_cast<size_t>(nope * lora));  // [nope, lora] of the head at hand
     int64_t loaded = -1;
@@ -138,6 +187,7 @@ TensorRows kv_b_rows(TensorRows k_b, TensorRows v_b, const ModelConfig& config) 
   rows.rows = config.num_attention_heads * (nope + v);
   rows.cols = lora;
   rows.quantum = nope + v;
+  rows.verify = both(k_b.verify, v_b.verify);
   rows.read = [=](int64_t begin, int64_t end, float* out) {
     std::vector<float> head(static_cast<size_t>(nope * lora));  // [lora, nope] of the head at hand
     int64_t loaded = -1;

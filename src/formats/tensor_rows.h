@@ -8,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/thread_pool.h"
 #include "formats/checkpoint.h"
 
 namespace redoubt {
@@ -18,11 +19,15 @@ struct TensorRows {
   int64_t quantum = 1;  // ranges that begin and end at multiples of this are read without repeated work
   // out [end - begin, cols]. FP8 blocks come with their scale applied.
   std::function<void(int64_t begin, int64_t end, float* out)> read;
-  // The stored bytes of one row; empty where rows are not stored as such (FP8 blocks, transposed).
-  std::function<const std::byte*(int64_t row)> raw;
+  // The stored bytes of rows [begin, end); empty where rows are not stored as such (transposed, other columns). Those
+  // of FP8 blocks say nothing without their scales, and are not there where rows changed places.
+  std::function<void(int64_t begin, int64_t end, std::byte* out)> raw;
+  std::function<Status(ThreadPool* pool)>
+      verify;  // of the bytes, once, before the first read; empty: nothing to verify
 };
 
 TensorRows rows_of(const Checkpoint& model, const TensorView& tensor);
+const TensorView* fp8_scales(const Checkpoint& model, const TensorView& tensor);  // null: it is no weight of FP8 blocks
 TensorRows stacked_rows(std::vector<TensorRows> parts);  // one behind the other; all of one type and width
 TensorRows mapped_rows(TensorRows source, int64_t rows, std::function<int64_t(int64_t row)> source_row);
 

@@ -13,6 +13,7 @@
 #include "core/result.h"
 #include "formats/checkpoint.h"
 #include "formats/gguf.h"
+#include "formats/side_files.h"
 
 namespace redoubt {
 
@@ -29,11 +30,17 @@ struct TensorTable {
 // All tensors of a directory's safetensors files; with an index, those it names, each in the file it names.
 Status load_safetensors(const std::filesystem::path& directory, TensorTable& table, std::vector<MappedFile>& mapped);
 
+// The tensors of a packed file that is a model of its own. Errors: corrupt_data, naming the tensor.
+Status load_packed(std::shared_ptr<const PackedFile> file, TensorTable& table);
+
 // The tensors of a GGUF file under their Hugging Face names, stacked experts as one slice each.
 Status load_gguf(const GgufFile& file, const ModelConfig& config, TensorTable& table);
 
+// A weight of FP8 blocks has one f32 scale for each 128 x 128 values, the last row and column of blocks cut short.
+Status check_fp8_scales(const TensorTable& table);
+
 // chat_template.jinja, else tokenizer_config.json's chat_template (a string, or of a list the one named "default"),
 // else "".
-Result<std::string> read_chat_template(const std::filesystem::path& directory);
+Result<std::string> read_chat_template(const SideFiles& files);
 
 }  // namespace redoubt

@@ -117,13 +117,12 @@ std::string_view token_text(dom::element config, const char* key) {
   return {};
 }
 
-Status add_special_keys(const fs::path& directory, const Vocabulary& vocabulary, const GenerationConfig& generation,
+Status add_special_keys(const SideFiles& files, const Vocabulary& vocabulary, const GenerationConfig& generation,
                         GgufMetadata& metadata) {
   std::optional<uint32_t> eos;
-  std::error_code error;
   dom::parser parser;
-  if (const fs::path file = directory / "tokenizer_config.json"; fs::exists(file, error)) {
-    REDOUBT_TRY(const std::string text, read_text_file(file, kMaxTokenizerBytes));
+  if (files.has("tokenizer_config.json")) {
+    REDOUBT_TRY(const std::string text, files.read("tokenizer_config.json", kMaxTokenizerBytes));
     dom::element config;
     if (parser.parse(text).get(config) != simdjson::SUCCESS) return corrupt("tokenizer_config.json: expected JSON");
     if (const auto id = vocabulary.find(token_text(config, "bos_token")))
@@ -148,15 +147,14 @@ Status add_special_keys(const fs::path& directory, const Vocabulary& vocabulary,
 
 }  // namespace
 
-Status add_tokenizer_keys(const fs::path& directory, int64_t vocab_size, const GenerationConfig& generation,
+Status add_tokenizer_keys(const SideFiles& files, int64_t vocab_size, const GenerationConfig& generation,
                           GgufMetadata& metadata, std::vector<std::string>& notes) {
-  std::error_code error;
-  if (!fs::exists(directory / "tokenizer.json", error)) {
+  if (!files.has("tokenizer.json")) {
     notes.push_back("The model has no tokenizer.json: the file has no tokenizer.");
     metadata.emplace_back("tokenizer.ggml.model", std::string("no_vocab"));  // without it others refuse the file
     return ok();
   }
-  REDOUBT_TRY(std::string text, read_text_file(directory / "tokenizer.json", kMaxTokenizerBytes));
+  REDOUBT_TRY(std::string text, files.read("tokenizer.json", kMaxTokenizerBytes));
   dom::parser parser;
   dom::element root;
   if (parser.parse(text).get(root) != simdjson::SUCCESS) return not_a_tokenizer("JSON");
@@ -177,7 +175,7 @@ Status add_tokenizer_keys(const fs::path& directory, int64_t vocab_size, const G
         "The pre-tokenizer has no GGUF name: tokenizer.ggml.pre is 'default', other programs may split otherwise.");
     pre = "default";
   }
-  REDOUBT_CHECK(add_special_keys(directory, vocabulary, generation, metadata));
+  REDOUBT_CHECK(add_special_keys(files, vocabulary, generation, metadata));
   metadata.emplace_back("tokenizer.ggml.model", std::string("gpt2"));
   metadata.emplace_back("tokenizer.ggml.pre", std::move(pre));
   metadata.emplace_back("tokenizer.ggml.tokens", std::move(vocabulary.tokens));

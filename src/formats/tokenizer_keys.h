@@ -11,13 +11,14 @@
 #include "formats/gguf.h"
 #include "formats/model_config.h"
 #include "formats/model_writer.h"
+#include "formats/side_files.h"
 
 namespace redoubt {
 
-// Adds the keys of the directory's tokenizer; if it has none, the one key that says so. vocab_size: rows of the
+// Adds the keys of the files' tokenizer; if there is none, the one key that says so. vocab_size: rows of the
 // embedding; ids without a token are filled. A pre-tokenizer that has no GGUF name becomes a note.
-Status add_tokenizer_keys(const std::filesystem::path& directory, int64_t vocab_size,
-                          const GenerationConfig& generation, GgufMetadata& metadata, std::vector<std::string>& notes);
+Status add_tokenizer_keys(const SideFiles& files, int64_t vocab_size, const GenerationConfig& generation,
+                          GgufMetadata& metadata, std::vector<std::string>& notes);
 
 // Writes tokenizer.json and tokenizer_config.json from the keys, if there are any.
 Status write_tokenizer_files(const GgufFile& file, const std::filesystem::path& directory,

@@ -140,7 +140,8 @@ TEST(TokenizerKeys, VocabulariesReturn) {
     EXPECT_TRUE(notes.empty()) << notes.front();
     GgufMetadata metadata;
     const auto tokens = *file->strings("tokenizer.ggml.tokens");
-    ASSERT_TRUE(add_tokenizer_keys(folder.path, static_cast<int64_t>(tokens.size()), {}, metadata, notes));
+    ASSERT_TRUE(add_tokenizer_keys(SideFiles::in_directory(folder.path), static_cast<int64_t>(tokens.size()), {},
+                                   metadata, notes));
     std::map<std::string, GgufMetadataValue> keys(metadata.begin(), metadata.end());
     EXPECT_EQ(std::get<std::string>(keys["tokenizer.ggml.pre"]),
               file->string("tokenizer.ggml.pre").value_or("default"));

@@ -95,8 +95,8 @@ Result<std::vector<std::string>> write_gguf_model(const Checkpoint& model, Model
     }
   } else {
     add_generation_keys(model.generation(), metadata);
-    REDOUBT_CHECK(add_tokenizer_keys(model.path(), config.vocab_size, model.generation(), metadata, plan.notes));
-    REDOUBT_TRY(std::string json, read_text_file(model.path() / "config.json"));
+    REDOUBT_CHECK(add_tokenizer_keys(model.files(), config.vocab_size, model.generation(), metadata, plan.notes));
+    REDOUBT_TRY(std::string json, model.files().read("config.json"));
     metadata.emplace_back("redoubt.config_json", std::move(json));
   }
   if (std::string source = model.chat_template(); !source.empty()) {
@@ -124,7 +124,7 @@ std::string torch_dtype(DType type) {
 // config.json of the source, if it came along; else made from what GGUF says.
 Result<Json> config_for(const Checkpoint& model) {
   if (model.gguf() == nullptr) {
-    REDOUBT_TRY(const std::string text, read_text_file(model.path() / "config.json"));
+    REDOUBT_TRY(const std::string text, model.files().read("config.json"));
     return parse_json(text);
   }
   if (const auto kept = model.gguf()->string("redoubt.config_json")) {
@@ -132,14 +132,6 @@ Result<Json> config_for(const Checkpoint& model) {
     if (json && parse_model_config(*json).has_value()) return *json;
   }
   return config_to_json(model.config(), "float32");
-}
-
-Status copy_if_there(const fs::path& from, const fs::path& to) {
-  std::error_code error;
-  if (!fs::exists(from, error)) return ok();
-  fs::copy_file(from, to, error);
-  if (error) return io_error(fmt::format("cannot copy {}: {}", from.string(), error.message()));
-  return ok();
 }
 
 Result<std::vector<std::string>> write_directory(const Checkpoint& model, ModelPlan& plan, const fs::path& out,
@@ -161,9 +153,10 @@ Result<std::vector<std::string>> write_directory(const Checkpoint& model, ModelP
     REDOUBT_CHECK(write_text_file(out / "generation_config.json",
                                   dump_json(generation_to_json(model.generation(), model.gguf()))));
   } else {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
-                             "special_tokens_map.json", "LICENSE"}) {
-      REDOUBT_CHECK(copy_if_there(model.path() / name, out / name));
+    for (const std::string_view name : kModelSideFiles) {
+      if (!model.files().has(name)) continue;
+      REDOUBT_TRY(const std::string text, model.files().read(name));
+      REDOUBT_CHECK(write_text_file(out / name, text));
     }
   }
   REDOUBT_CHECK(write_text_file(out / "config.json", config.dump(2)));  // last: a directory with it is complete
@@ -172,18 +165,18 @@ Result<std::vector<std::string>> write_directory(const Checkpoint& model, ModelP
 
 }  // namespace
 
-Status check_output_is_new(const fs::path& out) {
+Status check_output_is_new(const fs::path& out, Container target) {
   std::error_code error;
   if (!fs::exists(out, error) || (fs::is_directory(out, error) && fs::is_empty(out, error))) {
-    if (container_of(out) == Container::safetensors || !fs::is_directory(out, error)) return ok();
+    if (target == Container::safetensors || !fs::is_directory(out, error)) return ok();
   }
   return invalid(fmt::format("{}: expected a new file or an empty directory, found one that exists", out.string()));
 }
 
-Result<ConvertReport> write_model(const Checkpoint& model, ModelPlan plan, const fs::path& out,
+Result<ConvertReport> write_model(const Checkpoint& model, ModelPlan plan, const fs::path& out, Container target,
                                   const WriteOptions& options) {
   ConvertReport report;
-  if (container_of(out) == Container::gguf) {
+  if (target == Container::gguf) {
     REDOUBT_TRY(report.notes, write_gguf_model(model, plan, out, options));
   } else {
     REDOUBT_TRY(report.notes, write_directory(model, plan, out, options));

@@ -9,31 +9,30 @@
 
 #include "core/log.h"
 #include "core/low_priority.h"
+#include "core/mapped_file.h"
 #include "formats/packing.h"
 
 namespace redoubt {
 
 class KeptPacked::Matrix final : public FirstUse {
  public:
-  Matrix(KeptPacked& owner, const PackedFileMatrix& entry, const WeightMatrix& source)
+  Matrix(KeptPacked& owner, const PackedFileTensor& entry, const WeightMatrix& source)
       : owner_(owner),
         entry_(entry),
         source_(source),
         verified_(std::make_unique<std::atomic<bool>[]>(static_cast<size_t>(entry.chunks()))) {}
 
-  std::span<const std::byte> bytes() const {
-    return owner_.file_.bytes().subspan(static_cast<size_t>(entry_.offset), static_cast<size_t>(entry_.bytes()));
-  }
-  std::span<const std::byte> chunk(int64_t i) const { return entry_.chunk(owner_.file_.bytes(), i); }
-  const PackedFileMatrix& entry() const { return entry_; }
+  std::span<const std::byte> bytes() const { return owner_.file_->bytes_of(entry_); }
+  std::span<const std::byte> chunk(int64_t i) const { return entry_.chunk(owner_.file_->bytes(), i); }
+  const PackedFileTensor& entry() const { return entry_; }
   const WeightMatrix& source() const { return source_; }
-  bool has_its_hash(int64_t i) const { return entry_.has_its_hash(owner_.file_.bytes(), i); }
+  bool has_its_hash(int64_t i) const { return entry_.has_its_hash(owner_.file_->bytes(), i); }
 
   void verify(int64_t i) {
     std::atomic<bool>& verified = verified_[static_cast<size_t>(i)];
     if (verified.load(std::memory_order_acquire)) return;
     populate_pages(chunk(i));
-    if (!has_its_hash(i)) owner_.repair(*this, i);
+    if (!has_its_hash(i)) source_.data != nullptr ? owner_.repair(*this, i) : owner_.note_damage(*this, i);
     verified.store(true, std::memory_order_release);
   }
 
@@ -53,22 +52,19 @@ class KeptPacked::Matrix final : public FirstUse {
 
  private:
   KeptPacked& owner_;
-  const PackedFileMatrix& entry_;
+  const PackedFileTensor& entry_;
   const WeightMatrix source_;
   std::unique_ptr<std::atomic<bool>[]> verified_;  // [chunks]; several threads may verify the same one
 };
 
 Result<std::unique_ptr<KeptPacked>> KeptPacked::open(const std::filesystem::path& path, const SourceKey& source) {
-  REDOUBT_TRY(MappedFile file, MappedFile::open(path));
-  Result<PackedFileIndex> index = parse_packed_file(file.bytes());
-  if (!index) return std::move(index).error().within(path.string());
-  if (index->source != source) return invalid(path.string() + ": was made from another version of the model");
-  std::unique_ptr<KeptPacked> kept(new KeptPacked);
-  kept->file_ = std::move(file);
-  kept->index_ = std::move(index).value();
-  for (size_t i = 0; i < kept->index_.matrices.size(); ++i) kept->by_name_[kept->index_.matrices[i].name] = i;
-  return kept;
+  REDOUBT_TRY(std::shared_ptr<const PackedFile> file, PackedFile::open(path));
+  if (file->index().kind != PackedKind::kept || file->index().source != source)
+    return invalid(path.string() + ": was made from another version of the model");
+  return std::make_unique<KeptPacked>(std::move(file));
 }
+
+KeptPacked::KeptPacked(std::shared_ptr<const PackedFile> file) : file_(std::move(file)) {}
 
 KeptPacked::~KeptPacked() { stop(); }
 
@@ -82,10 +78,10 @@ void KeptPacked::wait() {
 }
 
 KeptPacked::Bound KeptPacked::bind(const std::string& name, const WeightMatrix& source) {
-  const auto found = by_name_.find(name);
-  if (found == by_name_.end()) return {nullptr, nullptr};
-  const PackedFileMatrix& entry = index_.matrices[found->second];
-  if (entry.dtype != static_cast<DType>(source.dtype) || entry.rows != source.rows || entry.cols != source.cols)
+  const PackedFileTensor* found = file_->find(PackedForm::packed, name + ".weight");
+  if (found == nullptr) return {nullptr, nullptr};
+  const PackedFileTensor& entry = *found;
+  if (entry.dtype != static_cast<DType>(source.dtype) || entry.rows() != source.rows || entry.cols() != source.cols)
     return {nullptr, nullptr};
   Matrix& matrix = matrices_.emplace_back(*this, entry, source);
   return {matrix.bytes().data(), &matrix};
@@ -102,8 +98,8 @@ void KeptPacked::start(std::function<void(int64_t damaged)> over) {
     }
     const int64_t damaged = damaged_.load();
     if (damaged > 0) {
-      log::warn("{}: {} chunks did not have their hashes and were packed again from the model", file_.path().string(),
-                damaged);
+      log::warn("{}: {} chunks did not have their hashes and were packed again from the model",
+                file_->mapped().path().string(), damaged);
     }
     over(damaged);
   });
@@ -113,16 +109,16 @@ void KeptPacked::start(std::function<void(int64_t damaged)> over) {
 void KeptPacked::repair(const Matrix& matrix, int64_t chunk) {
   const std::lock_guard lock(repairing_);
   if (matrix.has_its_hash(chunk)) return;  // another thread was faster
-  const PackedFileMatrix& m = matrix.entry();
+  const PackedFileTensor& m = matrix.entry();
   const WeightMatrix& source = matrix.source();
-  const int64_t group_bytes = packed_group_bytes(m.dtype, m.cols), begin = chunk * kPackedChunkBytes;
+  const int64_t group_bytes = packed_group_bytes(m.dtype, m.cols()), begin = chunk * kPackedChunkBytes;
   const auto size = static_cast<int64_t>(matrix.chunk(chunk).size());
   const int64_t first = begin / group_bytes, last = (begin + size + group_bytes - 1) / group_bytes;
   std::vector<std::byte> groups(static_cast<size_t>((last - first) * group_bytes));
   for (int64_t g = first; g < last; ++g) {
     const int64_t row = g * kPackedRows;
     pack_group(m.dtype, reinterpret_cast<const std::byte*>(source.data) + row * source.row_bytes, source.row_bytes,
-               std::min(kPackedRows, m.rows - row), m.cols, groups.data() + (g - first) * group_bytes);
+               std::min(kPackedRows, m.rows() - row), m.cols(), groups.data() + (g - first) * group_bytes);
   }
   // Behind a matrix, up to the next page, there is filling or the index, which was copied.
   void* fresh = ::mmap(nullptr, kPackedChunkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -138,21 +134,18 @@ void KeptPacked::repair(const Matrix& matrix, int64_t chunk) {
   damaged_.fetch_add(1);
 }
 
-Result<int64_t> verify_packed_file(const std::filesystem::path& path) {
-  REDOUBT_TRY(const MappedFile file, MappedFile::open(path));
-  const Result<PackedFileIndex> index = parse_packed_file(file.bytes());
-  if (!index) return Error(index.error()).within(path.string());
-  int64_t chunks = 0;
-  for (const PackedFileMatrix& m : index->matrices) {
-    for (int64_t i = 0; i < m.chunks(); ++i) {
-      if (!m.has_its_hash(file.bytes(), i)) {
-        return corrupt(
-            fmt::format("{}: {}: chunk {} of {} does not have its hash", path.string(), m.name, i, m.chunks()));
-      }
-      ++chunks;
-    }
-  }
-  return chunks;
+void KeptPacked::note_damage(const Matrix& matrix, int64_t chunk) {
+  const std::lock_guard lock(noting_);
+  if (loss_.has_value()) return;
+  loss_ = file_->damage(matrix.entry(), chunk);
+  log::error("{}; the model answers no more", loss_->message);
+  is_lost_.store(true, std::memory_order_release);
+}
+
+Status KeptPacked::damage() const {
+  if (!is_lost_.load(std::memory_order_acquire)) return ok();
+  const std::lock_guard lock(noting_);
+  return *loss_;
 }
 
 }  // namespace redoubt

@@ -1,7 +1,8 @@
-// The packed form as it was kept on disk, mapped. No chunk is used before its hash was verified: a background pass
-// verifies one matrix after the other, and a step that needs one earlier verifies it itself, on all its threads. A
-// chunk that does not have its hash is packed again from the source, into memory; nothing is deleted. Thread safety:
-// find and bind by the loading thread, before start.
+// The packed form as it lies on disk, mapped. No chunk is used before its hash was verified: a background pass verifies
+// one matrix after the other, and a step that needs one earlier verifies it itself, on all its threads. A chunk that
+// does not have its hash is packed again from the source, into memory; nothing is deleted. A model that is whole in its
+// packed file has no source: its first damage is kept, and whatever was computed since is worth nothing.
+// Thread safety: bind by the loading thread, before start; damage by any.
 #pragma once
 
 #include <atomic>
@@ -10,10 +11,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
-#include <unordered_map>
 
-#include "core/mapped_file.h"
 #include "core/result.h"
 #include "formats/packed_file.h"
 #include "ops/linear.h"
@@ -24,11 +24,13 @@ class KeptPacked {
  public:
   // Errors: not_found (no such file), invalid_argument (of another version of the source), corrupt_data.
   static Result<std::unique_ptr<KeptPacked>> open(const std::filesystem::path& path, const SourceKey& source);
+  explicit KeptPacked(std::shared_ptr<const PackedFile> file);
   ~KeptPacked();
   KeptPacked(const KeptPacked&) = delete;
   KeptPacked& operator=(const KeptPacked&) = delete;
 
-  // The matrix of this name, type and size, its bytes unread; null if the file has none.
+  // The matrix of this name (without ".weight"), type and size, its bytes unread; null if the file has none. It is
+  // packed again from source.data, which stays null in a model that is whole in this file.
   struct Bound {
     const std::byte* data;
     FirstUse* first_use;
@@ -38,25 +40,24 @@ class KeptPacked {
   // Begins the background pass over all that were bound. `over(damaged)` runs at its end, on its thread, unless it was
   // stopped; damaged: chunks that did not have their hashes.
   void start(std::function<void(int64_t damaged)> over);
-  void stop();  // ends the pass where it is; a writer that `over` has filled goes on
-  void wait();  // until the pass and `over` have ended
+  void stop();            // ends the pass where it is; a writer that `over` has filled goes on
+  void wait();            // until the pass and `over` have ended
+  Status damage() const;  // the first chunk that did not have its hash and could not be packed again
 
  private:
   class Matrix;
-  KeptPacked() = default;
   void repair(const Matrix& matrix, int64_t chunk);
+  void note_damage(const Matrix& matrix, int64_t chunk);
 
-  MappedFile file_;
-  PackedFileIndex index_;
-  std::unordered_map<std::string_view, size_t> by_name_;
+  const std::shared_ptr<const PackedFile> file_;
   std::deque<Matrix> matrices_;
+  mutable std::mutex noting_;
+  std::optional<Error> loss_;
+  std::atomic<bool> is_lost_{false};
   std::mutex repairing_;
   std::atomic<int64_t> damaged_{0};
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
-
-// Verifies every chunk of a packed file and counts them. Errors: the file's own, or the first chunk without its hash.
-Result<int64_t> verify_packed_file(const std::filesystem::path& path);
 
 }  // namespace redoubt

@@ -114,6 +114,9 @@ class Model {
   virtual int64_t private_weights_bytes() const { return 0; }
   // Loading goes on behind the first steps: kept weights are verified, packed ones are written. Until that is over.
   virtual void wait_for_background() {}
+  // corrupt_data once weights were found damaged that can be had nowhere else: what steps computed since, the last one
+  // included, is worth nothing. A background pass finds it, or the step itself. By any thread; costs one load.
+  virtual Status damage() const { return ok(); }
 
   // Allocates the cache; once, before the first step. Blocks have ids 0 .. num_blocks-1.
   virtual Status reserve_cache(int64_t num_blocks) = 0;

@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kPackBytes = int64_t{1} << 20;  // packed by one thread at a time
-constexpr const char* kSuffix = "redoubt-packed";
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -29,14 +28,14 @@ std::vector<fs::path> packed_file_places(const fs::path& model, const fs::path& 
   const fs::path whole = fs::weakly_canonical(model, error);
   std::vector<fs::path> places;
   if (fs::is_directory(model, error)) {
-    places.push_back(model / fmt::format("weights.{}", kSuffix));
+    places.push_back(model / fmt::format("weights{}", kPackedExtension));
   } else {
-    places.push_back(model.string() + "." + kSuffix);
+    places.push_back(model.string() + std::string(kPackedExtension));
   }
   if (!folder.empty()) {
     const std::string text = whole.string();
     const uint64_t hash = chunk_hash(std::as_bytes(std::span(text)));
-    places.push_back(folder / fmt::format("{}-{:016x}.{}", whole.filename().string(), hash, kSuffix));
+    places.push_back(folder / fmt::format("{}-{:016x}{}", whole.filename().string(), hash, kPackedExtension));
   }
   return places;
 }
@@ -64,7 +63,10 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& opti
   if (address == MAP_FAILED) return io_error(fmt::format("cannot reserve {} bytes for packed weights", capacity_));
   data_ = static_cast<std::byte*>(address);
   ::madvise(data_, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
-  if (options.mode == PackedMode::automatic && total_ >= options.least_bytes) {
+  if (const auto file = checkpoint.packed_file()) {  // nothing else is kept of a model that is packed already
+    is_whole_ = true;
+    kept_ = std::make_unique<KeptPacked>(file);
+  } else if (options.mode == PackedMode::automatic && total_ >= options.least_bytes) {
     places_ = packed_file_places(checkpoint.path(), options.folder);
     source_ = checkpoint.source_key();
     open_kept();
@@ -160,6 +162,7 @@ void PackedStore::pack(const PackedPart& part, const WeightMatrix& from, std::by
 void PackedStore::finish() {
   if (writer_ != nullptr) writer_->finish();
   if (kept_ == nullptr) return;
+  if (is_whole_) return kept_->start([](int64_t) {});
   const bool is_incomplete = keepable_ > 0;  // it was made for kernels that pack fewer types
   kept_->start([this, is_incomplete](int64_t damaged) {
     if (damaged == 0 && !is_incomplete) return;

@@ -44,6 +44,8 @@ class PackedStore {
   void finish();  // all were added: the rest happens in the background
   void wait_for_background();
   int64_t private_bytes() const { return used_; }
+  // Weights that lie nowhere else were found damaged. By any thread.
+  Status damage() const { return kept_ != nullptr ? kept_->damage() : ok(); }
 
   ThreadPool& pool() const { return pool_; }
 
@@ -61,6 +63,7 @@ class PackedStore {
   int64_t total_ = 0, done_ = 0;  // for progress_
   std::byte* data_ = nullptr;
   int64_t capacity_ = 0, used_ = 0;
+  bool is_whole_ = false;          // kept_ is the model itself
   int64_t keepable_ = 0;           // of used_, what a kept file would have held
   std::vector<PackedPart> parts_;  // all that were added
   std::unique_ptr<KeptPacked> kept_;

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "core/mapped_file.h"
+#include "formats/convert.h"
 #include "formats/packed_file.h"
 #include "formats/synth.h"
 #include "kernels/kernel_table.h"
@@ -41,6 +42,7 @@ class KeptModel : public testing::Test {
   struct Answer {
     std::vector<float> logits;
     int64_t private_bytes = 0;
+    Status damage = ok();
   };
   Answer ask(PackedMode mode, bool waits_first = false) {
     const Checkpoint checkpoint = Checkpoint::open(model_).value();
@@ -54,6 +56,7 @@ class KeptModel : public testing::Test {
     const SequenceChunk chunk{.tokens = tokens, .blocks = blocks, .num_logits = 1};
     model->step({&chunk, 1}, answer.logits);
     model->wait_for_background();
+    answer.damage = model->damage();
     return answer;
   }
   void change_byte(const fs::path& path, int64_t at) {
@@ -93,7 +96,7 @@ TEST_F(KeptModel, ADamagedChunkIsPackedAgainAndTheFileMadeWhole) {
   ask(PackedMode::automatic);
   for (const bool waits_first : {false, true}) {  // the step finds the damage, or the background pass
     const PackedFileIndex list = index();
-    for (const PackedFileMatrix& m : list.matrices) change_byte(kept_, m.offset + m.bytes() - 1);
+    for (const PackedFileTensor& m : list.tensors) change_byte(kept_, m.offset + m.bytes() - 1);
     const auto verified = verify_packed_file(kept_);
     ASSERT_FALSE(verified.has_value());
     EXPECT_NE(verified.error().message.find("does not have its hash"), std::string::npos);
@@ -138,9 +141,9 @@ TEST_F(KeptModel, AnIncompleteFileIsCompleted) {
     auto writer = PackedWriter::create(kept_, checkpoint.source_key(), 0).value();
     writer->finish();
   }
-  EXPECT_TRUE(index().matrices.empty());
+  EXPECT_TRUE(index().tensors.empty());
   EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
-  EXPECT_FALSE(index().matrices.empty());
+  EXPECT_FALSE(index().tensors.empty());
   EXPECT_EQ(ask(PackedMode::automatic).private_bytes, 0);
 }
 
@@ -161,6 +164,47 @@ TEST_F(KeptModel, AWriterThatWasNotFinishedLeavesNothing) {
   EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
   EXPECT_FALSE(PackedWriter::create(kept_, checkpoint.source_key(), int64_t{1} << 60).has_value());  // no such disk
   EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
+}
+
+// A model of its own: nothing is packed, nothing is kept, and there is no source to pack anything again from.
+TEST_F(KeptModel, AWholePackedFileIsMappedAndItsDamageNamed) {
+  const Answer memory = ask(PackedMode::only_memory);
+  const fs::path whole = folder_ / "whole.redoubt-packed";
+  ASSERT_TRUE(convert(model_, whole));
+  fs::remove(model_);
+  model_ = whole;
+  for (const PackedMode mode : {PackedMode::only_memory, PackedMode::automatic}) {
+    const Answer mapped = ask(mode);
+    EXPECT_EQ(mapped.logits, memory.logits);
+    EXPECT_EQ(mapped.private_bytes, 0);
+  }
+  EXPECT_FALSE(fs::exists(whole.string() + ".redoubt-packed"));
+  const auto file = PackedFile::open(whole).value();
+  for (const std::string name : {"model.layers.1.mlp.down_proj.weight", "lm_head.weight"}) {
+    const PackedFileTensor& matrix = *file->find(PackedForm::packed, name);
+    change_byte(whole, matrix.offset + 5);
+    for (const bool waits_first : {false, true}) {  // the step finds the damage, or the background pass
+      const Answer damaged = ask(PackedMode::only_memory, waits_first);
+      ASSERT_FALSE(damaged.damage.has_value());
+      EXPECT_EQ(damaged.damage.error().code, ErrorCode::corrupt_data);
+      EXPECT_NE(damaged.damage.error().message.find(name), std::string::npos) << damaged.damage.error().message;
+    }
+    change_byte(whole, matrix.offset + 5);
+  }
+  // What is read at load is refused at load.
+  const PackedFileTensor& norm = *file->find(PackedForm::stored, "model.norm.weight");
+  change_byte(whole, norm.offset);
+  const Checkpoint checkpoint = Checkpoint::open(whole).value();
+  const auto refused = Model::load(checkpoint, {.threads = 2});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("model.norm.weight"), std::string::npos) << refused.error().message;
+}
+
+TEST_F(KeptModel, WhatWasKeptIsNoModel) {
+  ask(PackedMode::automatic);
+  const auto refused = Checkpoint::open(kept_);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("beside it"), std::string::npos) << refused.error().message;
 }
 
 TEST_F(KeptModel, TwoWritersOfOneFileAreNotThere) {

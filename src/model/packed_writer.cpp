@@ -114,7 +114,7 @@ void PackedWriter::run() {
 }
 
 Status PackedWriter::write(const PackedPart& part) {
-  PackedFileMatrix matrix{.name = part.name, .dtype = part.dtype, .rows = part.rows, .cols = part.cols};
+  PackedFileTensor matrix{.name = part.name + ".weight", .dtype = part.dtype, .shape = {part.rows, part.cols}};
   matrix.offset = (end_ + kPackedFileAlignment - 1) / kPackedFileAlignment * kPackedFileAlignment;
   for (int64_t at = 0; at < matrix.bytes(); at += kPackedChunkBytes) {
     const std::span chunk(part.data + at, static_cast<size_t>(std::min(kPackedChunkBytes, matrix.bytes() - at)));
@@ -124,7 +124,7 @@ Status PackedWriter::write(const PackedPart& part) {
     if (abandoned_) return ok();
   }
   end_ = matrix.offset + matrix.bytes();
-  index_.matrices.push_back(std::move(matrix));
+  index_.tensors.push_back(std::move(matrix));
   return ok();
 }
 

@@ -77,6 +77,7 @@ class Transformer final : public Model {
   }
   int64_t private_weights_bytes() const override { return packed_.private_bytes(); }
   void wait_for_background() override { packed_.wait_for_background(); }
+  Status damage() const override { return packed_.damage(); }
   Status reserve_cache(int64_t num_blocks) override;
   int64_t num_cache_blocks() const override { return num_blocks_; }
   void read_block(int32_t block, std::span<std::byte> bytes) const override;

@@ -35,6 +35,8 @@ void over_chunks(ThreadPool& pool, int64_t rows, const Body& body) {
 
 }  // namespace
 
+Status WeightLoader::verify(const TensorView& tensor) { return checkpoint_.verify(tensor, &pool_); }
+
 Result<const TensorView*> WeightLoader::find_matrix(const std::string& name, int64_t rows, int64_t cols) {
   const TensorView* tensor = checkpoint_.find(name + ".weight");
   if (tensor == nullptr)
@@ -61,6 +63,7 @@ Status WeightLoader::add_bias(const std::string& name, Weight& weight) {
 
 Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64_t cols) {
   REDOUBT_TRY(const TensorView* tensor, find_matrix(name, rows, cols));
+  REDOUBT_CHECK(verify(*tensor));
   Weight weight;
   weight.matrix = matrix_of(kernels_, tensor->dtype, tensor->data.data(), rows, cols);
   if (tensor->source != nullptr && tensor->source->columns.empty()) {
@@ -72,13 +75,18 @@ Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64
     });
     weight.matrix = matrix_of(kernels_, DType::f32, reinterpret_cast<const std::byte*>(values.data()), rows, cols);
   }
-  if (checkpoint_.find(name + ".weight_scale_inv") != nullptr) {
-    const int64_t scale_rows = (rows + kScaleBlock - 1) / kScaleBlock;
-    weight.matrix.scale_cols = (cols + kScaleBlock - 1) / kScaleBlock;
-    REDOUBT_TRY(weight.matrix.scales, vector(name + ".weight_scale_inv", scale_rows * weight.matrix.scale_cols));
-  }
+  REDOUBT_CHECK(add_scales(name, weight));
   REDOUBT_CHECK(add_bias(name, weight));
   return weight;
+}
+
+// Of FP8 blocks.
+Status WeightLoader::add_scales(const std::string& name, Weight& weight) {
+  if (checkpoint_.find(name + ".weight_scale_inv") == nullptr) return ok();
+  const int64_t scale_rows = (weight.rows() + kScaleBlock - 1) / kScaleBlock;
+  weight.matrix.scale_cols = (weight.cols() + kScaleBlock - 1) / kScaleBlock;
+  REDOUBT_TRY(weight.matrix.scales, vector(name + ".weight_scale_inv", scale_rows * weight.matrix.scale_cols));
+  return ok();
 }
 
 std::vector<float> WeightLoader::read_blocks(const TensorView& tensor) {
@@ -116,16 +124,23 @@ Result<Weight> WeightLoader::packed(const std::string& name, int64_t rows, int64
     return weight;
   }
   Weight weight;
-  std::vector<float> blocks = read_blocks(*tensor);
-  weight.matrix = matrix_of(kernels_, tensor->dtype, reinterpret_cast<const std::byte*>(blocks.data()), rows, cols);
+  weight.matrix = matrix_of(kernels_, tensor->dtype, nullptr, rows, cols);
   weight.columns = column_order(tensor->source->columns);
-  pack({}, weight, inputs);  // without a name: its source is gone, so it is never kept
+  REDOUBT_CHECK(add_scales(name, weight));
+  REDOUBT_CHECK(add_bias(name, weight));
+  if (tensor->packed != nullptr) {
+    pack(name, weight, inputs);
+    if (weight.packed.data != nullptr) return weight;  // mapped; its chunks are verified before their first use
+    REDOUBT_CHECK(verify(*tensor));                    // the kernels want it as stored: unpacked into memory
+  }
+  std::vector<float> blocks = read_blocks(*tensor);
+  weight.matrix.data = reinterpret_cast<const unsigned char*>(blocks.data());
+  if (tensor->packed == nullptr) pack({}, weight, inputs);  // without a name: its source is gone, so it is never kept
   if (weight.packed.data == nullptr) {
     storage_.push_back(std::move(blocks));
   } else {
     weight.matrix.data = nullptr;  // only the packed form is left
   }
-  REDOUBT_CHECK(add_bias(name, weight));
   return weight;
 }
 
@@ -141,9 +156,10 @@ Result<const float*> WeightLoader::vector(const std::string& name, int64_t eleme
   if (tensor->elements() != elements) {
     return corrupt(fmt::format("{}: expected {} values, found [{}]", name, elements, fmt::join(tensor->shape, ", ")));
   }
-  if (!can_decode(tensor->dtype) || elements % info(tensor->dtype).block_elems != 0) {
+  if (tensor->source != nullptr || !can_decode(tensor->dtype) || elements % info(tensor->dtype).block_elems != 0) {
     return unsupported(fmt::format("{}: type {} cannot be read here", name, info(tensor->dtype).name));
   }
+  REDOUBT_CHECK(verify(*tensor));
   std::vector<float>& values = storage_.emplace_back(static_cast<size_t>(elements));
   decode_row(tensor->dtype, tensor->data.data(), values);
   return values.data();

@@ -44,7 +44,9 @@ class WeightLoader {
   // The tensor NAME.weight, its shape and type checked.
   Result<const TensorView*> find_matrix(const std::string& name, int64_t rows, int64_t cols);
   Status add_bias(const std::string& name, Weight& weight);
-  // Memory for a matrix that another program quantised, filled with its rows of blocks on all threads.
+  Status add_scales(const std::string& name, Weight& weight);
+  Status verify(const TensorView& tensor);  // the hashes that a packed file has of it
+  // Memory for a matrix in another layout, filled with its rows of blocks on all threads.
   std::vector<float> read_blocks(const TensorView& tensor);
   const int32_t* column_order(const std::vector<int32_t>& columns);
 

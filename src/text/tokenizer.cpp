@@ -7,7 +7,10 @@
 
 #include "core/mapped_file.h"
 #include "core/utf8.h"
+#include "formats/checkpoint.h"
 #include "formats/gguf.h"
+#include "formats/packed_file.h"
+#include "formats/side_files.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"
@@ -134,25 +137,35 @@ Result<Tokenizer> Tokenizer::from_gguf(const GgufFile& file) {
   return Tokenizer(std::make_unique<State>(std::move(spec), std::move(pretokenizer)));
 }
 
-Result<Tokenizer> Tokenizer::from_directory(const std::filesystem::path& directory) {
-  const std::filesystem::path file = directory / "tokenizer.json", config_file = directory / "tokenizer_config.json";
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) {
-    return not_found(fmt::format("{}: expected a tokenizer.json, found none", directory.string()));
-  }
-  REDOUBT_TRY(const std::string json, read_text_file(file, kMaxTokenizerFileBytes));
+Result<Tokenizer> Tokenizer::from_files(const SideFiles& files) {
+  if (!files.has("tokenizer.json"))
+    return not_found(fmt::format("{}: expected a tokenizer.json, found none", files.where()));
+  REDOUBT_TRY(const std::string json, files.read("tokenizer.json", kMaxTokenizerFileBytes));
   std::string config;
-  if (std::filesystem::exists(config_file, ignored)) {
-    REDOUBT_TRY(config, read_text_file(config_file, kMaxTokenizerFileBytes));
+  if (files.has("tokenizer_config.json")) {
+    REDOUBT_TRY(config, files.read("tokenizer_config.json", kMaxTokenizerFileBytes));
   }
   auto tokenizer = from_json(json, config);
-  if (!tokenizer.has_value()) return std::move(tokenizer).error().within(file.string());
+  if (!tokenizer.has_value()) return std::move(tokenizer).error().within(files.where("tokenizer.json"));
   return tokenizer;
+}
+
+Result<Tokenizer> Tokenizer::from_directory(const std::filesystem::path& directory) {
+  return from_files(SideFiles::in_directory(directory));
+}
+
+Result<Tokenizer> Tokenizer::from_checkpoint(const Checkpoint& checkpoint) {
+  return checkpoint.gguf() != nullptr ? from_gguf(*checkpoint.gguf()) : from_files(checkpoint.files());
 }
 
 Result<Tokenizer> Tokenizer::open(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return from_directory(path);
+  REDOUBT_TRY(const bool is_packed, PackedFile::is_one(path));
+  if (is_packed) {
+    REDOUBT_TRY(const Checkpoint checkpoint, Checkpoint::open(path));
+    return from_checkpoint(checkpoint);
+  }
   REDOUBT_TRY(const GgufFile file, GgufFile::open(path));
   return from_gguf(file);
 }

@@ -22,6 +22,7 @@ namespace redoubt {
 
 class GgufFile;
 class Checkpoint;
+class SideFiles;
 
 // A text with the parts that may be read as markup.
 struct MarkedText {
@@ -48,8 +49,10 @@ enum class TokenKind : uint8_t {
 class Tokenizer {
  public:
   static Result<Tokenizer> from_directory(const std::filesystem::path& directory);  // tokenizer.json (+ _config.json)
+  static Result<Tokenizer> from_files(const SideFiles& files);                      // the same, wherever they lie
   static Result<Tokenizer> from_gguf(const GgufFile& file);
-  static Result<Tokenizer> open(const std::filesystem::path& path);  // directory or .gguf
+  static Result<Tokenizer> from_checkpoint(const Checkpoint& checkpoint);
+  static Result<Tokenizer> open(const std::filesystem::path& path);  // a directory, a .gguf or a packed file
   static Result<Tokenizer> from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
 
   Tokenizer(Tokenizer&&) noexcept;
