@@ -207,7 +207,9 @@ class Commands(unittest.TestCase):
         self.a_model()
         for i, model in enumerate(golden_models()):
             tokens = list(range(3, 40))
-            packed, back, direct = self.folder / f"{i}.redoubt-packed", self.folder / f"{i}-b.gguf", self.folder / f"{i}-d.gguf"
+            packed = self.folder / f"{i}" / f"{model.name}.redoubt-packed"  # the name says what the model is called
+            packed.parent.mkdir()
+            back, direct = self.folder / f"{i}-b.gguf", self.folder / f"{i}-d.gguf"
             self.good("convert", model, packed)
             self.assertEqual(self.logits(model, tokens)[1], self.logits(packed, tokens)[1], model.name)
             self.assertEqual(json.loads(self.good("inspect", "--json", packed))["container"], "packed")
