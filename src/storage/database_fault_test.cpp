@@ -72,6 +72,18 @@ TEST_F(SqliteFaults, AnotherProgramThatHoldsTheFileIsWaitedForButNotForEver) {
   EXPECT_TRUE(insert(*database_, 1));
 }
 
+// SQLite's lock on the file tells other processes that its log is in use; who finds none there removes the log.
+TEST_F(SqliteFaults, OpeningItOnceMoreKeepsTheLocksThatThisProcessHas) {
+  ASSERT_TRUE(insert(*database_, 1));
+  ASSERT_TRUE(files_.open());
+  const std::string other =
+      "python3 -c \"import sqlite3; db = sqlite3.connect('" + path().string() + "'); db.execute('SELECT * FROM t')\"";
+  ASSERT_EQ(std::system(other.c_str()), 0);  // it closes last, as it thinks
+  ASSERT_TRUE(insert(*database_, 2));
+  EXPECT_TRUE(std::filesystem::exists(path().string() + "-wal"));
+  EXPECT_EQ(*count(*files_.open()), 2);
+}
+
 TEST_F(SqliteFaults, AFullDiskIsUnavailableAndOverWhenThereIsRoom) {
   DatabaseOptions options = files_.options();
   options.max_bytes = 256 << 10;

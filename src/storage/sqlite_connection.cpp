@@ -34,10 +34,13 @@ class SqliteConnection final : public Connection {
 
   Status open(Deadline deadline) {
     if (file_.create) {
-      // SQLite would make it readable by everyone; its -wal and -shm get the mode of the file.
-      const int fd = ::open(file_.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-      if (fd < 0) return unavailable(fmt::format("{}: {}", file_.path.string(), std::strerror(errno)));
-      ::close(fd);
+      // SQLite would make it readable by everyone; its -wal and -shm get the mode of the file. A file that is there
+      // already is not opened: closing it would drop every lock that this process has on it (fcntl(2)), and another
+      // process could then remove the log under a connection that is open.
+      const int fd = ::open(file_.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+      if (fd < 0 && errno != EEXIST)
+        return unavailable(fmt::format("{}: {}", file_.path.string(), std::strerror(errno)));
+      if (fd >= 0) ::close(fd);
     }
     if (sqlite3_open_v2(file_.path.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) != SQLITE_OK)
       return failed("open");
@@ -89,7 +92,12 @@ class SqliteConnection final : public Connection {
                                sqlite3_bind_parameter_count(statement), values.size()),
                    {}};
     }
-    for (size_t i = 0; i < values.size(); ++i) bind(statement, static_cast<int>(i) + 1, values[i]);
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (bind(statement, static_cast<int>(i) + 1, values[i]) == SQLITE_OK) continue;
+      Error error = failed("value of a statement");  // too large, or no memory
+      reset();
+      return error;
+    }
     SqlRows result;
     const int64_t before = sqlite3_total_changes64(db_);
     int code = 0;
@@ -139,20 +147,17 @@ class SqliteConnection final : public Connection {
     return statement;
   }
 
-  static void bind(sqlite3_stmt* statement, int at, const SqlValue& value) {
-    if (const auto* whole = std::get_if<int64_t>(&value)) {
-      sqlite3_bind_int64(statement, at, *whole);
-    } else if (const auto* real = std::get_if<double>(&value)) {
-      sqlite3_bind_double(statement, at, *real);
-    } else if (const auto* text = std::get_if<std::string>(&value)) {
-      sqlite3_bind_text64(statement, at, text->data(), text->size(), SQLITE_STATIC, SQLITE_UTF8);
-    } else if (const auto* blob = std::get_if<Blob>(&value)) {
+  static int bind(sqlite3_stmt* statement, int at, const SqlValue& value) {
+    if (const auto* whole = std::get_if<int64_t>(&value)) return sqlite3_bind_int64(statement, at, *whole);
+    if (const auto* real = std::get_if<double>(&value)) return sqlite3_bind_double(statement, at, *real);
+    if (const auto* text = std::get_if<std::string>(&value))
+      return sqlite3_bind_text64(statement, at, text->data(), text->size(), SQLITE_STATIC, SQLITE_UTF8);
+    if (const auto* blob = std::get_if<Blob>(&value)) {
       // An empty vector's pointer may be null, which would bind NULL.
-      sqlite3_bind_blob64(statement, at, blob->empty() ? "" : static_cast<const void*>(blob->data()), blob->size(),
-                          SQLITE_STATIC);
-    } else {
-      sqlite3_bind_null(statement, at);
+      return sqlite3_bind_blob64(statement, at, blob->empty() ? "" : static_cast<const void*>(blob->data()),
+                                 blob->size(), SQLITE_STATIC);
     }
+    return sqlite3_bind_null(statement, at);
   }
 
   static SqlValue value_of(sqlite3_stmt* statement, int column) {
@@ -184,6 +189,7 @@ class SqliteConnection final : public Connection {
         return conflict(what);
       case SQLITE_ERROR:  // the statement is wrong, or the schema is another
       case SQLITE_RANGE:
+      case SQLITE_TOOBIG:
       case SQLITE_MISMATCH:
       case SQLITE_MISUSE:
         return Error{ErrorCode::internal, what, {}};
