@@ -93,6 +93,7 @@ struct TokenEvent {
 
 struct GenerationUsage {
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
+  int64_t prefilled_tokens = 0;  // of the prompt, in the cache when it ended: fewer if it ended before it was all there
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   int64_t preemptions = 0;
   int64_t draft_tokens = 0, accepted_draft_tokens = 0;       // of speculation: verified, and found right

@@ -278,6 +278,29 @@ TEST(Engine, CancellingFreesTheBlocksWithinOneStep) {
   EXPECT_EQ(recorder->dones(), 1);
 }
 
+TEST(Engine, HowMuchOfThePromptWasComputedIsKnownWhereItWasLeftInTheMiddle) {
+  SteadyClock clock;
+  Tokenizer tokenizer = test::byte_tokenizer();
+  FakeModel model(FakeModel::Shape{});
+  Gate gate(model);
+  gate.armed = true;
+  auto engine = Engine::create(model, tokenizer, {.cache_bytes = 64 * 1024, .max_batch_tokens = 32}, clock).value();
+  const auto recorder = std::make_shared<Recorder>();
+  auto generation = engine->submit(request_of(std::string(100, 'x'), 20), recorder).value();
+  gate.inside.get_future().wait();  // in the first of four steps
+  generation->cancel();
+  gate.go_on.set_value();
+  ASSERT_TRUE(recorder->wait_done());
+  EXPECT_EQ(recorder->usage().prompt_tokens, 100);
+  EXPECT_EQ(recorder->usage().completion_tokens, 0);
+  EXPECT_GE(recorder->usage().prefilled_tokens, 32);
+  EXPECT_LT(recorder->usage().prefilled_tokens, 100);
+  const auto whole = std::make_shared<Recorder>();
+  ASSERT_TRUE(engine->submit(request_of(std::string(100, 'y'), 20), whole));
+  ASSERT_TRUE(whole->wait_done());
+  EXPECT_EQ(whole->usage().prefilled_tokens, 100);
+}
+
 TEST(Engine, TheQueueIsBounded) {
   SteadyClock clock;
   Tokenizer tokenizer = test::byte_tokenizer();

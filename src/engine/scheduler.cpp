@@ -222,6 +222,8 @@ void Scheduler::commit(const PlannedChunk& chunk) {
   Sequence& sequence = *chunk.sequence;
   fair_share_.charge(*sequence.lane, chunk.count);
   sequence.computed = chunk.begin + chunk.count - chunk.num_drafts;
+  int64_t& prefilled = sequence.live->usage.prefilled_tokens;
+  prefilled = std::max(prefilled, std::min(sequence.computed, sequence.prompt_tokens));
   const LiveRequest& live = *sequence.live;
   if (chunk.form != AttentionForm::prefill || (!options_.prefix_cache && live.request.n == 1)) return;
   const int64_t full_blocks = std::min(sequence.computed, sequence.prompt_tokens) / kCacheBlockTokens;
