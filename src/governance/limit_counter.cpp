@@ -18,7 +18,8 @@ void LimitCounter::set_cap(int64_t cap) {
   if (more == 0 || number_ == 0) return;
   free_ += more;
   if (free_ < 0) granted_ += std::exchange(free_, 0);  // less: this node gives up what nobody else could
-  mark_ = std::min(mark_, granted_);
+  // The next report may get so much less, whoever has what was free meanwhile; and its outcome may stay unknown.
+  mark_ = std::max<int64_t>(0, std::min(mark_ + std::min<int64_t>(0, more), granted_));
   answered_ns_ = reported_ns_ = 0;  // what the ledger said is no longer so
 }
 
@@ -103,7 +104,7 @@ bool LimitCounter::needs_report(int64_t now_ns, int64_t sync_ns) const {
   if (in_flight_) return false;
   if (wanted_ > 0) return true;
   if (number_ == 0 && used_ == 0) return handed_ > 0;
-  if (is_unknown_) return now_ns - reported_ns_ >= sync_ns;
+  if (is_unknown_) return now_ns - reported_ns_ >= std::min(sync_ns, kLedgerRetryNs);
   if (is_low(now_ns) && now_ns - reported_ns_ >= kLowNs) return true;  // before a request has to wait
   return now_ns - reported_ns_ >= (used_ != 0 ? sync_ns : kRenewNs);
 }

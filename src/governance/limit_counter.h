@@ -16,16 +16,16 @@
 
 namespace redoubt {
 
+constexpr int64_t kLedgerRetryNs = 200'000'000;  // after a report failed
+
 class LimitCounter {
  public:
   LimitCounter(QuotaKey key, LimitKind kind, std::string limit, CalendarPeriod period)
       : key_(std::move(key)), kind_(kind), limit_(std::move(limit)), period_(period) {}
 
-  const QuotaKey& key() const { return key_; }
   LimitKind kind() const { return kind_; }
   LimitWindow window() const { return window_of(kind_); }
   const std::string& limit() const { return limit_; }
-  const CalendarPeriod& period() const { return period_; }
   int64_t cap() const { return cap_; }
   void set_cap(int64_t cap);  // the rule changed: it holds for what is not handed out yet
 
@@ -38,6 +38,7 @@ class LimitCounter {
 
   // The lease ended without being renewed: others may have what was handed out of it.
   bool is_over(int64_t now_ns) const { return number_ > 0 && now_ns >= lease_ends_ns_; }
+  bool has_lease() const { return number_ > 0; }
 
   void hand_out(int64_t amount, int64_t now_ns);
   // Of what was handed out: `taken_back` goes out of it, `used` of that was really used.

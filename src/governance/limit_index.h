@@ -24,7 +24,6 @@ class LimitIndex {
   std::vector<Met> limits_of(const Principal& principal, const std::string& model) const;
   const TenantSetting& tenant(const std::string& name) const;
   ModelPrice price(const std::string& model) const;
-  bool empty() const { return rules_.rules.empty(); }
 
  private:
   LimitRules rules_;

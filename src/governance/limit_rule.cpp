@@ -46,11 +46,6 @@ Status LimitRule::validate() const {
   return ok();
 }
 
-std::string LimitRule::name() const {
-  const std::string whom = fmt::format("{} of {} {}", kind_name(kind), scope_name(scope), subject);
-  return model.empty() ? whom : whom + " for " + model;
-}
-
 Status TenantSetting::validate() const {
   if (!(share_weight >= 1e-3 && share_weight <= 1e3))
     return invalid(fmt::format("share_weight: expected 0.001 to 1000, found {}", share_weight), "share_weight");

@@ -56,7 +56,6 @@ struct LimitRule {
   int64_t amount = 0;
 
   Status validate() const;
-  std::string name() const;  // "tokens_per_day of tenant north for r1"
 };
 
 struct TenantSetting {

@@ -35,7 +35,8 @@ TEST_P(LimitStoreTest, AChangeHoldsHereAtOnceAndElsewhereWhenItLooks) {
   EXPECT_EQ(seen_here.rules[0].amount, 1000);
   ASSERT_TRUE(other->refresh());
   ASSERT_EQ(seen_there.rules.size(), 1u);
-  EXPECT_EQ(seen_there.rules[0].name(), rule.name());
+  EXPECT_EQ(seen_there.rules[0].subject, rule.subject);
+  EXPECT_EQ(seen_there.rules[0].kind, rule.kind);
   EXPECT_EQ(seen_there.tenants["north"].time_zone, "Asia/Shanghai");
   EXPECT_EQ(seen_there.tenants["north"].share_weight, 2.5);
   EXPECT_EQ(seen_there.prices["r1"].answer, 2'190'000);

@@ -5,15 +5,18 @@
 // that is refused burns nothing. What a node hands out it took in leases from the ledger (quota_ledger.h), so that the
 // sum over nodes never passes a limit, whoever is killed and whatever the database does; within a lease everything is
 // memory. Where a lease has too little, reserve() waits for the ledger's thread (LimitsOptions::wait_ms at most), which
-// asks for all that wait in one transaction; while the database is away nothing is admitted beyond the leases held.
+// asks for all that wait in one transaction. When a report to the ledger failed nothing more is admitted and no answer
+// extended until one succeeds, which is tried five times a second.
 //
 // Thread safety: all of it, any thread. reserve() may wait: call it from a worker, not from a socket's loop.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <variant>
@@ -62,6 +65,7 @@ struct LimitRefusal {
     unavailable,  // 503: the ledger cannot be asked
   };
   Why why = Why::exhausted;
+  LimitKind kind = LimitKind::requests_per_minute;
   std::string limit;    // which: "tokens_per_day of tenant north"
   std::string message;  // one sentence for the client
   int64_t retry_after_s = 0;
@@ -84,15 +88,23 @@ class Reservation {
 
   bool is_limited() const { return hold_ != nullptr; }  // false: no limit applies, nothing is counted
   Granted granted() const;
-  // Bounds for the request's own fields: no larger max_tokens (context_tokens) and no larger thinking budget.
-  int64_t most_answer_tokens() const { return most_answer_; }
-  int64_t most_thinking_tokens() const { return most_thinking_; }
-  double share_weight() const { return share_weight_; }  // of the tenant, for the engine
-  const RateStates& rates() const { return rates_; }
+  // Beside the grant: bounds for the request's own fields, and what else is to be known of it.
+  struct Bounds {
+    int64_t most_answer = kUnlimited;    // no larger max_tokens (context_tokens)
+    int64_t most_thinking = kUnlimited;  // no larger thinking budget
+    double share_weight = 1;             // of the tenant, for the engine
+    RateStates rates;
+  };
+  const Bounds& bounds() const { return bounds_; }
 
   // Asks for the next step; never waits. `used`: by the choice that is furthest. The answer comes on the limits' own
-  // thread, or never if the reservation is gone by then: the new totals, or the name of the limit that has no more.
-  using OnExtended = std::function<void(std::variant<Granted, std::string>)>;
+  // thread, or never if the reservation is gone by then: the new totals, or that there is no more.
+  struct NoMore {
+    std::string limit;            // which refused
+    bool is_unavailable = false;  // because the ledger cannot be asked, not because it is used up
+  };
+  using Extended = std::variant<Granted, NoMore>;
+  using OnExtended = std::function<void(Extended)>;
   void extend(Granted used, OnExtended answer);
 
   // The database could not be reached until the leases ended: others may have what was reserved, so the request has to
@@ -111,22 +123,21 @@ class Reservation {
   void release();
 
   std::shared_ptr<Hold> hold_;
-  int64_t most_answer_ = kUnlimited, most_thinking_ = kUnlimited;
-  double share_weight_ = 1;
-  RateStates rates_;
-};
-
-struct LimitUsage {  // of one counter, for administration
-  std::string counter, limit;
-  int64_t period = 0, cap = 0;
-  int64_t settled = 0;   // recorded in the ledger, in the window of a minute or the period
-  int64_t reserved = 0;  // lent to nodes, on top of that
+  Bounds bounds_;
 };
 
 struct LimitsStats {
-  uint64_t reserved = 0, refused = 0, unavailable = 0, extended = 0, extensions_refused = 0, settled = 0, refunded = 0;
-  uint64_t syncs = 0, failed_syncs = 0;
-  int64_t open = 0;  // reservations
+  uint64_t reserved = 0, extended = 0, extensions_refused = 0, settled = 0, refunded = 0;
+  std::array<uint64_t, kLimitKinds> refused{};      // by the kind of limit: used up, or the request is too long
+  std::array<uint64_t, kLimitKinds> unavailable{};  // by the kind of limit: the ledger could not be asked
+  uint64_t syncs = 0, failed_syncs = 0;             // reports to the ledger; of these, failed
+  int64_t open = 0;                                 // reservations
+  int64_t counters = 0, leases = 0;                 // in this node's memory; of these, with a lease
+  int64_t ledger_age_ns = 0;                        // since a report was last recorded; of the start, if none was
+  int64_t failing_ns = 0;                           // since the ledger fails; 0: it answers
+
+  uint64_t refused_in_all() const { return std::accumulate(refused.begin(), refused.end(), uint64_t{0}); }
+  uint64_t unavailable_in_all() const { return std::accumulate(unavailable.begin(), unavailable.end(), uint64_t{0}); }
 };
 
 class Limits {

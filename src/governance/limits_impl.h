@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,9 @@
 #include "governance/quota_ledger.h"
 
 namespace redoubt {
+
+inline int64_t seconds_up(int64_t ms) { return (ms + 999) / 1000; }
+inline Reservation::NoMore shutting_down() { return {"the server is shutting down", true}; }
 
 class Limits::Impl {
  public:
@@ -34,11 +38,7 @@ class Limits::Impl {
     int choices = 1;
     bool may_think = true, bounds_thinking = false;
   };
-  struct Bounds {
-    int64_t most_answer = Reservation::kUnlimited, most_thinking = Reservation::kUnlimited;
-    double share_weight = 1;
-    RateStates rates;
-  };
+  using Bounds = Reservation::Bounds;
 
   Impl(QuotaLedger& ledger, LimitsOptions options, const Clock& clock, const WallClock& wall);
   void start();
@@ -67,23 +67,39 @@ class Limits::Impl {
     std::function<void(const std::string&)> on_lost;
   };
 
-  // limits.cpp; all under the lock
+  // Of a request that cannot have `answer` tokens: what lacks.
+  struct Lack {
+    const Item* hopeless = nullptr;  // has not even what `least` of them need, nor has the ledger
+    std::vector<const Item*> items;
+    std::vector<uint64_t> rounds;  // of each, that its counter has behind it when it was asked about this
+    bool is_answered() const;
+  };
+
+  // limits_reserve.cpp; all under the lock
   static UseAmounts use_of(const Holding& holding, int64_t answer);
   static int64_t more_for(const Item& item, const Holding& holding, int64_t answer);
   static Reservation::Granted granted_locked(const Holding& holding);
   int64_t affordable(const Holding& holding, int64_t from, int64_t most, int64_t now_ns) const;
   void hand_out(Holding& holding, int64_t answer, int64_t now_ns);
+  void admit(Holding& holding, int64_t answer, int64_t now_ns, Bounds& bounds);
+  Lack lack_of(const Holding& holding, int64_t answer, int64_t least, int64_t now_ns) const;
+  void ask_for(const Lack& lack, const Holding& holding, int64_t answer);
+  const Item* failing(const Holding& holding) const;
   LimitRefusal refuse(const Item& item, const Holding& holding, int64_t answer) const;
   LimitRefusal unavailable(const Item& item) const;
   LimitRefusal count_refusal(LimitRefusal refusal);
   RateStates rates_of(const Holding& holding) const;
   void note_used(Holding& holding, Reservation::Granted used);
   void extend_waiting(std::vector<std::function<void()>>& answers);
+  bool extend(Extension& extension, const std::shared_ptr<Holding>& holding,
+              std::vector<std::function<void()>>& answers);
 
   // limits_sync.cpp
-  std::optional<LimitRefusal> find_counters(const LimitRequest& request, Holding& holding, Bounds& bounds);
+  std::vector<LimitIndex::Met> limits_met(std::unique_lock<std::mutex>& lock, const LimitRequest& request) const;
+  std::optional<LimitRefusal> find_counters(std::vector<LimitIndex::Met> limits, const LimitRequest& request,
+                                            Holding& holding, Bounds& bounds);
   const CalendarPeriods& periods_of(const std::string& time_zone, int64_t now_ms);
-  std::shared_ptr<LimitCounter> counter_of(const LimitIndex::Met& met, const CalendarPeriods& periods);
+  std::shared_ptr<LimitCounter> counter_of(LimitIndex::Met met, const CalendarPeriods& periods);
   void find_lost(std::vector<std::function<void()>>& answers);
   bool ledger_is_away() const;
   void wake_thread();
@@ -94,6 +110,7 @@ class Limits::Impl {
   void look_at_some(std::vector<std::shared_ptr<LimitCounter>>& counters);
   Status report(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<LimitCounter>>& counters,
                 bool all);
+  void fail(std::span<const std::shared_ptr<LimitCounter>> counters, const Error& error);
 
   QuotaLedger& ledger_;
   const LimitsOptions options_;
@@ -116,10 +133,14 @@ class Limits::Impl {
   std::vector<Extension> extensions_;
   std::mutex arrived_mutex_;  // held for a push alone: the engine's thread must not wait for a reservation
   std::vector<Extension> arrived_;
+  bool has_ended_ = false;  // nobody looks at what arrives any more
   std::vector<Watched> watched_;
   size_t watched_limit_ = 64;  // beyond it those that ended are swept out
   LimitsStats stats_;
-  int64_t failed_ns_ = 0;  // when the ledger last failed; 0: it answers
+  int64_t failed_ns_ = 0;   // when the ledger last failed; 0: it answers
+  int64_t failing_ns_ = 0;  // when it began to
+  int64_t answered_ns_;     // when it last recorded a report; at first, the start
+  std::string told_error_;  // of the ledger, logged last
   uint64_t syncs_wanted_ = 0, syncs_done_ = 0;
   Status last_sync_ = ok();
   std::thread thread_;

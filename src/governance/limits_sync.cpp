@@ -3,17 +3,20 @@
 #include <span>
 #include <utility>
 
+#include "core/log.h"
 #include "governance/limits_impl.h"
 
 namespace redoubt {
 namespace {
 
 constexpr size_t kMostReports = 64;                    // in one transaction
-constexpr int64_t kRetryNs = 200'000'000;              // after the ledger failed
 constexpr auto kTick = std::chrono::milliseconds(50);  // the thread looks at least so often
 
 constexpr size_t kLeastLook = 256, kTurnTicks = 16;  // counters looked at in one tick; ticks of a turn over all
 constexpr auto kLastWord = std::chrono::seconds(3);
+// Streams are told so long before their lease ends: one report may hold the thread for as long as the database's time
+// limit, and others may have the quota kLeaseMarginMs after the lease.
+constexpr int64_t kLostEarlyNs = 2'500'000'000;
 
 }  // namespace
 
@@ -22,7 +25,8 @@ Limits::Impl::Impl(QuotaLedger& ledger, LimitsOptions options, const Clock& cloc
       options_(options),
       clock_(clock),
       wall_(wall),
-      index_(std::make_shared<LimitIndex>(LimitRules{})) {}
+      index_(std::make_shared<LimitIndex>(LimitRules{})),
+      answered_ns_(clock.now_ns()) {}
 
 void Limits::Impl::start() {
   thread_ = std::thread([this] { run(); });
@@ -46,10 +50,16 @@ void Limits::Impl::set_rules(LimitRules rules) {
 
 LimitsStats Limits::Impl::stats() const {
   const std::lock_guard lock(mutex_);
-  return stats_;
+  LimitsStats stats = stats_;
+  const int64_t now_ns = clock_.now_ns();
+  stats.counters = static_cast<int64_t>(counters_.size());
+  stats.leases = std::ranges::count_if(counters_, [](const auto& one) { return one.second->has_lease(); });
+  stats.ledger_age_ns = now_ns - answered_ns_;
+  stats.failing_ns = failed_ns_ == 0 ? 0 : now_ns - failing_ns_;
+  return stats;
 }
 
-bool Limits::Impl::ledger_is_away() const { return failed_ns_ != 0 && clock_.now_ns() - failed_ns_ < kRetryNs; }
+bool Limits::Impl::ledger_is_away() const { return failed_ns_ != 0 && clock_.now_ns() - failed_ns_ < kLedgerRetryNs; }
 
 void Limits::Impl::wake_thread() {
   woken_ = true;
@@ -62,31 +72,47 @@ const CalendarPeriods& Limits::Impl::periods_of(const std::string& time_zone, in
   return periods;
 }
 
-std::shared_ptr<LimitCounter> Limits::Impl::counter_of(const LimitIndex::Met& met, const CalendarPeriods& periods) {
+std::shared_ptr<LimitCounter> Limits::Impl::counter_of(LimitIndex::Met met, const CalendarPeriods& periods) {
   const LimitWindow window = window_of(met.rule->kind);
   const CalendarPeriod period = window == LimitWindow::day     ? periods.day
                                 : window == LimitWindow::month ? periods.month
                                                                : CalendarPeriod{};
-  std::shared_ptr<LimitCounter>& counter = counters_[{met.counter, period.id}];
-  if (counter == nullptr)
-    counter = std::make_shared<LimitCounter>(QuotaKey{met.counter, period.id}, met.rule->kind, met.limit, period);
-  counter->set_cap(met.rule->amount);
-  return counter;
+  QuotaKey key{std::move(met.counter), period.id};
+  auto at = counters_.find(key);
+  if (at == counters_.end()) {
+    auto made = std::make_shared<LimitCounter>(key, met.rule->kind, std::move(met.limit), period);
+    at = counters_.emplace(std::move(key), std::move(made)).first;
+  }
+  at->second->set_cap(met.rule->amount);
+  return at->second;
 }
 
-std::optional<LimitRefusal> Limits::Impl::find_counters(const LimitRequest& request, Holding& holding, Bounds& bounds) {
+// By the rules as they are when this returns; they are looked through, and names put together, without the lock.
+std::vector<LimitIndex::Met> Limits::Impl::limits_met(std::unique_lock<std::mutex>& lock,
+                                                      const LimitRequest& request) const {
+  for (;;) {
+    const std::shared_ptr<const LimitIndex> index = index_;
+    lock.unlock();
+    std::vector<LimitIndex::Met> limits = index->limits_of(*request.principal, request.model);
+    lock.lock();
+    if (index == index_) return limits;
+  }
+}
+
+std::optional<LimitRefusal> Limits::Impl::find_counters(std::vector<LimitIndex::Met> limits,
+                                                        const LimitRequest& request, Holding& holding, Bounds& bounds) {
   const TenantSetting& tenant = index_->tenant(request.principal->tenant);
   bounds.share_weight = tenant.share_weight;
   holding.price = index_->price(request.model);
-  const std::vector<LimitIndex::Met> limits = index_->limits_of(*request.principal, request.model);
   if (limits.empty()) return std::nullopt;
   const CalendarPeriods& periods = periods_of(tenant.time_zone, wall_.now_ms());
-  for (const LimitIndex::Met& met : limits) {
+  for (LimitIndex::Met& met : limits) {
     const LimitRule& rule = *met.rule;
     if (rule.kind == LimitKind::context_tokens) {
       const int64_t room = rule.amount - request.prompt_tokens;
       if (room < std::max<int64_t>(1, request.max_tokens))
         return LimitRefusal{.why = LimitRefusal::Why::too_long,
+                            .kind = rule.kind,
                             .limit = met.limit,
                             .message = met.limit + ": the limit is " + std::to_string(rule.amount) +
                                        " tokens of prompt and answer, the prompt has " +
@@ -101,7 +127,7 @@ std::optional<LimitRefusal> Limits::Impl::find_counters(const LimitRequest& requ
         if (!request.may_think) continue;
         holding.bounds_thinking = true;
       }
-      holding.items.push_back({counter_of(met, periods)});
+      holding.items.push_back({counter_of(std::move(met), periods)});
     }
   }
   return std::nullopt;
@@ -120,8 +146,8 @@ void Limits::Impl::find_lost(std::vector<std::function<void()>>& answers) {
   std::erase_if(watched_, [&](Watched& one) {
     const std::shared_ptr<Holding> holding = one.holding.lock();
     if (holding == nullptr || holding->items.empty()) return true;
-    const auto lost =
-        std::ranges::find_if(holding->items, [&](const Item& item) { return item.counter->is_over(now_ns); });
+    const auto lost = std::ranges::find_if(
+        holding->items, [&](const Item& item) { return item.counter->is_over(now_ns + kLostEarlyNs); });
     if (lost == holding->items.end()) return false;
     answers.push_back([tell = std::move(one.on_lost), limit = lost->counter->limit()] { tell(limit); });
     return true;
@@ -171,10 +197,9 @@ void Limits::Impl::look_at_some(std::vector<std::shared_ptr<LimitCounter>>& coun
   if (at == counters_.end()) looked_at_.reset();
 }
 
-// Speaks to the ledger without the lock.
+// Speaks to the ledger without the lock. What it does not come to because a report failed is found again.
 Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
                             const std::vector<std::shared_ptr<LimitCounter>>& counters, bool all) {
-  Status status = ok();
   for (size_t at = 0; at < counters.size(); at += kMostReports) {
     const std::span<const std::shared_ptr<LimitCounter>> some(counters.data() + at,
                                                               std::min(kMostReports, counters.size() - at));
@@ -184,24 +209,39 @@ Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
     lock.unlock();
     Result<std::vector<QuotaAnswer>> answers = ledger_.report(reports, now_ms);
     lock.lock();
-    const int64_t now_ns = clock_.now_ns();
     ++stats_.syncs;
-    for (size_t i = 0; i < some.size(); ++i) {
-      if (!answers) {
-        some[i]->failed();
-        continue;
-      }
-      some[i]->recorded(std::move((*answers)[i]), now_ns);
-    }
-    failed_ns_ = answers ? 0 : now_ns;
     if (!answers) {
-      ++stats_.failed_syncs;
-      status = answers.error();
+      fail(some, answers.error());
+      return answers.error();
+    }
+    const int64_t now_ns = answered_ns_ = clock_.now_ns();
+    for (size_t i = 0; i < some.size(); ++i) some[i]->recorded(std::move((*answers)[i]), now_ns);
+    if (std::exchange(failed_ns_, 0) != 0) {
+      log::info("limits: the database takes what was used again");
+      told_error_.clear();
     }
     changed_.notify_all();
     if (!all && !urgent_.empty()) break;  // somebody waits; the rest is found again
   }
-  return status;
+  return ok();
+}
+
+// Of another error than `unavailable` (a row that makes no sense), only the counters in question are closed.
+void Limits::Impl::fail(std::span<const std::shared_ptr<LimitCounter>> counters, const Error& error) {
+  ++stats_.failed_syncs;
+  for (const auto& counter : counters) {
+    counter->failed();
+    hurry(counter);
+  }
+  if (error.message != told_error_) {
+    log::warn("limits: what was used cannot be written to the database, nothing is admitted: {}", error.message);
+    told_error_ = error.message;
+  }
+  if (error.code == ErrorCode::unavailable) {
+    const int64_t now_ns = clock_.now_ns();
+    if (std::exchange(failed_ns_, now_ns) == 0) failing_ns_ = now_ns;
+  }
+  changed_.notify_all();
 }
 
 // The last word: what was used is recorded and leases go back, unless the ledger stays away.
@@ -217,10 +257,11 @@ void Limits::Impl::give_back(std::unique_lock<std::mutex>& lock) {
 
 void Limits::Impl::run() {
   std::unique_lock lock(mutex_);
-  while (true) {
+  for (bool stops = false; !stops;) {
     wake_.wait_for(lock, kTick, [&] { return woken_ || stopping_; });
     woken_ = false;
-    const bool all = syncs_wanted_ > syncs_done_ || stopping_;
+    stops = stopping_;  // read once: who stops while answers are given below has the last word in the next turn
+    const bool all = syncs_wanted_ > syncs_done_ || stops;
     const uint64_t wanted = syncs_wanted_;
     std::vector<std::function<void()>> answers;
     if (!ledger_is_away() || all) {
@@ -232,17 +273,22 @@ void Limits::Impl::run() {
         changed_.notify_all();
       }
     }
-    if (stopping_) give_back(lock);
+    if (stops) give_back(lock);
     extend_waiting(answers);
     if (failed_ns_ != 0) find_lost(answers);
-    if (!answers.empty()) {
-      lock.unlock();
-      for (const auto& answer : answers) answer();
-      answers.clear();
-      lock.lock();
-    }
-    if (stopping_) break;
+    if (answers.empty()) continue;
+    lock.unlock();
+    for (const auto& answer : answers) answer();
+    lock.lock();
   }
+  lock.unlock();
+  std::vector<Extension> unanswered;
+  {
+    const std::lock_guard arriving(arrived_mutex_);
+    has_ended_ = true;
+    unanswered.swap(arrived_);
+  }
+  for (const Extension& extension : unanswered) extension.answer(shutting_down());
 }
 
 Status Limits::Impl::sync_now() {

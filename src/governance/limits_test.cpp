@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <cstdlib>
+#include <future>
 #include <random>
 #include <thread>
 
@@ -107,10 +109,10 @@ class LimitsTest : public testing::TestWithParam<DatabaseKind> {
     ADD_FAILURE() << std::get<LimitRefusal>(answer).message;
     return {};
   }
-  static std::variant<Reservation::Granted, std::string> extended(Reservation& reservation, int64_t used) {
+  static Reservation::Extended extended(Reservation& reservation, int64_t used) {
     std::mutex mutex;
     std::condition_variable told;
-    std::optional<std::variant<Reservation::Granted, std::string>> answer;
+    std::optional<Reservation::Extended> answer;
     reservation.extend({used, 0}, [&](auto found) {
       const std::lock_guard lock(mutex);
       answer = std::move(found);
@@ -145,7 +147,7 @@ TEST_P(LimitsTest, TokensAreReservedInStepsAndSettledToTheActual) {
   // 612 of 1000 are reserved: another gets what is left, and the first no more.
   Reservation two = admitted(n->limits, request(ann, 188));
   EXPECT_EQ(two.granted().answer, 200);
-  EXPECT_EQ(std::get<std::string>(extended(one, 450)), "tokens_per_day of tenant north");
+  EXPECT_EQ(std::get<Reservation::NoMore>(extended(one, 450)).limit, "tokens_per_day of tenant north");
   const LimitRefusal refusal = refused(n->limits, request(ann, 1));
   EXPECT_EQ(refusal.limit, "tokens_per_day of tenant north");
   EXPECT_EQ(refusal.why, LimitRefusal::Why::exhausted);
@@ -189,7 +191,7 @@ TEST_P(LimitsTest, TheMinuteSlides) {
   wall_.shift_ms += 4'000;
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // how long "there is none" is believed
   Reservation again = admitted(n->limits, request(ann));
-  EXPECT_EQ(again.rates().requests->remaining, 4);
+  EXPECT_EQ(again.bounds().rates.requests->remaining, 4);
 }
 
 TEST_P(LimitsTest, ARefusedRequestBurnsNothing) {
@@ -229,8 +231,8 @@ TEST_P(LimitsTest, MoneyThinkingAndContext) {
   const auto n = node("a", rules);
   const Principal ann = person("ann");
   Reservation one = admitted(n->limits, request(ann, 100));  // costs 100 and 2 * 256
-  EXPECT_EQ(one.most_answer_tokens(), 400);
-  EXPECT_EQ(one.most_thinking_tokens(), 70);
+  EXPECT_EQ(one.bounds().most_answer, 400);
+  EXPECT_EQ(one.bounds().most_thinking, 70);
   one.settle({100, 200, 50});
   ASSERT_TRUE(n->limits.sync());
   EXPECT_EQ(settled("money_per_month"), 500);
@@ -255,9 +257,9 @@ TEST_P(LimitsTest, AChangedRuleHoldsAtOnce) {
   refused(n->limits, request(ann));
 }
 
-// The database is away: what the lease holds is used up, and nothing beyond; then it is back and nothing was counted
+// The database is away: as soon as a report has failed nothing is admitted; then it is back and nothing was counted
 // twice, though nobody knew which reports had been recorded.
-TEST_P(LimitsTest, WithoutTheDatabaseNothingIsAdmittedBeyondTheLease) {
+TEST_P(LimitsTest, WithoutTheDatabaseNothingIsAdmitted) {
   using Fault = test::FaultyLedger::Fault;
   for (const Fault fault : {Fault::before, Fault::after}) {
     const std::string tenant = fault == Fault::before ? "before" : "after";
@@ -284,10 +286,11 @@ TEST_P(LimitsTest, WithoutTheDatabaseNothingIsAdmittedBeyondTheLease) {
       }
     }
     EXPECT_EQ(refusal.why, LimitRefusal::Why::unavailable) << refusal.message;
-    auto more = extended(streaming, 250);  // what is left of the lease
-    while (std::holds_alternative<Reservation::Granted>(more))
-      more = extended(streaming, std::get<Reservation::Granted>(more).answer);
-    EXPECT_THAT(std::get<std::string>(more), testing::HasSubstr("cannot be reached"));
+    const auto more = extended(streaming, 250);
+    ASSERT_TRUE(std::holds_alternative<Reservation::NoMore>(more));
+    EXPECT_EQ(std::get<Reservation::NoMore>(more).limit, "tokens_per_day of tenant " + tenant);
+    EXPECT_TRUE(std::get<Reservation::NoMore>(more).is_unavailable);
+    EXPECT_EQ(refused(n->limits, request(ann, 1, 1)).why, LimitRefusal::Why::unavailable);  // marked or not
     EXPECT_LT(used, 100'000);
     n->faulty.always = Fault::none;
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
@@ -299,17 +302,91 @@ TEST_P(LimitsTest, WithoutTheDatabaseNothingIsAdmittedBeyondTheLease) {
   }
 }
 
-// Two nodes, faults of both kinds at random, restarts, and time that goes on: in any sixty seconds no more is used than
-// the limit, and the books agree in the end. One thread plays all, on counters and ledger alone.
+// What was settled while the limits' thread was telling others is in its last word too.
+TEST_P(LimitsTest, WhatIsSettledJustBeforeTheEndIsRecorded) {
+  auto n = node("a", rules_of({of_tenant(LimitKind::tokens_per_day, 1000)}));
+  const Principal ann = person("ann");
+  Reservation reservation = admitted(n->limits, request(ann, 100));
+  std::promise<void> told;
+  reservation.extend({200, 0}, [&](const Reservation::Extended&) {
+    told.set_value();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  });
+  told.get_future().wait();
+  reservation.settle({100, 210, 0});
+  n.reset();
+  EXPECT_EQ(settled("tokens_per_day tenant north"), 310);
+}
+
+// It stops while the database is away: what it used is in the books all the same, as soon as its lease ends or it is
+// started again.
+TEST_P(LimitsTest, ANodeWithoutALastWordIsSettledAtItsMark) {
+  const LimitRules rules = rules_of({of_tenant(LimitKind::tokens_per_day, 100'000)});
+  const Principal ann = person("ann");
+  auto n = node("a", rules);
+  for (int i = 0; i < 10; ++i) admitted(n->limits, request(ann, 50, 50)).settle({50, 30, 0});
+  n->faulty.always = test::FaultyLedger::Fault::before;
+  n.reset();
+  EXPECT_LT(settled("tokens_per_day tenant north"), 800);
+  n = node("a", rules);
+  admitted(n->limits, request(ann, 50, 50)).settle({50, 30, 0});
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_GE(settled("tokens_per_day tenant north"), 880);
+  EXPECT_LE(settled("tokens_per_day tenant north"), 100'000 / 8 + 880);  // what dying costs
+}
+
+// A report after the limit was lowered may leave the node less than it knew of, because another took meanwhile what had
+// been free; if nobody learns its outcome, the node must not go on by what it knew.
+TEST_P(LimitsTest, ALimitLoweredIsNotExceededByAReportOfUnknownOutcome) {
+  constexpr int64_t kNowMs = 1'800'000'000'000, kNowNs = kNowMs * 1'000'000;
+  const auto other_database = files_.open();
+  DatabaseLedger of_a(*reader_, "a"), of_b(*other_database, "b");
+  const QuotaKey key{"trial", 0};
+  LimitCounter a(key, LimitKind::tokens_per_day, "trial", {}), b(key, LimitKind::tokens_per_day, "trial", {});
+  const auto report = [&](LimitCounter& counter, DatabaseLedger& ledger, int64_t wanted) {
+    counter.want(wanted);
+    const QuotaReport made = counter.report(kNowNs);
+    return ledger.report({&made, 1}, kNowMs).value().front();
+  };
+  a.set_cap(100);
+  b.set_cap(100);
+  b.recorded(report(b, of_b, 1), kNowNs);
+  a.recorded(report(a, of_a, 20), kNowNs);
+  b.recorded(report(b, of_b, 30), kNowNs);
+  ASSERT_GT(a.available(kNowNs), 0);
+  a.set_cap(60);
+  const QuotaAnswer unseen = report(a, of_a, 20);
+  a.failed();
+  EXPECT_LE(a.available(kNowNs), unseen.mark);
+}
+
+// Two nodes, faults of both kinds at random, restarts, changes of the limit, and time that goes on: in any sixty
+// seconds no more is used than the limit, and whatever was used is in the books at every moment: settled, or under a
+// mark that settles it if its node is dead. One thread plays all, on counters and ledger alone.
 TEST_P(LimitsTest, TheLedgerHoldsUnderFaultsKillsAndTime) {
-  std::mt19937_64 random(GetParam() == DatabaseKind::sqlite ? 1 : 2);
+  const char* seed = std::getenv("REDOUBT_LIMITS_SEED");  // of a longer search by hand
+  std::mt19937_64 random(seed != nullptr                      ? std::strtoull(seed, nullptr, 10)
+                         : GetParam() == DatabaseKind::sqlite ? 1
+                                                              : 2);
   const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
   const std::unique_ptr<Database> databases[2] = {files_.open(), files_.open()};
   for (const LimitKind kind :
        {LimitKind::tokens_per_minute, LimitKind::tokens_per_day, LimitKind::concurrent_streams}) {
     constexpr int64_t kCap = 5000;
-    const int64_t cap = kind == LimitKind::concurrent_streams ? 12 : kCap;
+    int64_t cap = kind == LimitKind::concurrent_streams ? 12 : kCap;
+    int64_t most_cap = cap;  // there ever was, while what it let through still counts
     const QuotaKey key{"trial " + std::string(kind_name(kind)), 0};
+    const auto in_the_books = [&]() -> int64_t {
+      auto sum = reader_->read([&](Transaction& tx) -> Result<int64_t> {
+        REDOUBT_TRY(const auto row,
+                    tx.row<int64_t>("SELECT COALESCE((SELECT settled FROM quota_counters WHERE counter = "
+                                    "?), 0) + COALESCE((SELECT SUM(mark) FROM quota_leases WHERE "
+                                    "counter = ?), 0)",
+                                    key.counter, key.counter));
+        return std::get<0>(*row);
+      });
+      return sum ? *sum : -1;
+    };
     struct Trial {
       std::unique_ptr<DatabaseLedger> ledger;
       std::unique_ptr<LimitCounter> counter;
@@ -333,7 +410,13 @@ TEST_P(LimitsTest, TheLedgerHoldsUnderFaultsKillsAndTime) {
       Trial& node = nodes[i];
       LimitCounter& counter = *node.counter;
       const int64_t want = kind == LimitKind::concurrent_streams ? 1 : 1 + below(300);
-      switch (below(8)) {
+      switch (below(9)) {
+        case 8:  // administration; a node hears of it when it looks
+          if (below(10) == 0) {
+            cap = kind == LimitKind::concurrent_streams ? 6 + below(6) : kCap / 2 + below(kCap / 2);
+            for (Trial& each : nodes) each.counter->set_cap(cap);
+          }
+          break;
         case 0:
         case 1:
         case 2:  // a request
@@ -389,12 +472,13 @@ TEST_P(LimitsTest, TheLedgerHoldsUnderFaultsKillsAndTime) {
         if (when > now_ms - kMinuteMs) in_minute += used;
       for (const Trial& each : nodes) open += static_cast<int64_t>(each.open.size());
       if (kind == LimitKind::tokens_per_minute) {
-        ASSERT_LE(in_minute, cap) << step;
+        ASSERT_LE(in_minute, most_cap) << step;
       } else if (kind == LimitKind::tokens_per_day) {
-        ASSERT_LE(total, cap) << step;
-        if (total > cap * 9 / 10) break;
+        ASSERT_LE(total, most_cap) << step;
+        ASSERT_GE(in_the_books(), total) << step;
+        if (total > most_cap * 9 / 10) break;
       } else {
-        ASSERT_LE(open, cap) << step;
+        ASSERT_LE(open, most_cap) << step;
       }
       if (testing::Test::HasFatalFailure()) return;
     }

@@ -32,7 +32,7 @@ TEST_F(AdminLimits, ALimitIsSetHoldsIsUsedAndLifted) {
   const Principal ann = test::person("ann");
   const LimitRequest request{.principal = &ann, .model = "r1", .prompt_tokens = 40, .max_tokens = 40};
   auto reservation = std::get<Reservation>(service.limits->reserve(request));
-  EXPECT_EQ(reservation.share_weight(), 2);
+  EXPECT_EQ(reservation.bounds().share_weight, 2);
   EXPECT_TRUE(std::holds_alternative<LimitRefusal>(service.limits->reserve(request)));
   reservation.settle({40, 30, 0});
   ASSERT_TRUE(service.limits->sync());

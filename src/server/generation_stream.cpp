@@ -54,7 +54,8 @@ struct GenerationStream::State {
   std::vector<std::shared_ptr<Generation>> generations;
   std::vector<Choice> choices;
   std::vector<std::pair<int, TokenEvent>> early;  // came before the response was begun
-  bool opening = true, over = false, client_left = false, behind = false, want_cancel = false, engine_failed = false;
+  bool opening = true, over = false, client_left = false, behind = false, want_cancel = false;
+  std::vector<bool> engine_failed;  // [requests]
   size_t requests = 0, requests_done = 0;
   AnswerUsage usage;
   FinishReason finish = FinishReason::stop;  // of the first choice
@@ -102,6 +103,7 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
   State& state = *stream->state_;
   state.started_ns = SteadyClock().now_ns();
   state.requests = requests.size();
+  state.engine_failed.resize(requests.size());
   state.think_open = model->tokenizer.find("<think>");
   state.think_close = model->tokenizer.find("</think>");
   for (const GenerationRequest& request : requests) {
@@ -145,6 +147,8 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
     if (const auto self = weak.lock()) self->pause_all(behind);
   });
 }
+
+size_t GenerationStream::prompt_of(int choice) const { return static_cast<size_t>(choice / state_->per_request); }
 
 // No lock is held over submit: the engine may call back, from its thread or from inside.
 bool GenerationStream::submit_all(std::vector<GenerationRequest> requests) {
@@ -210,7 +214,7 @@ void GenerationStream::on_token(int first_choice, const TokenEvent& event) {
   {
     const std::lock_guard lock(state.mutex);
     if (event.token >= 0) count_token();
-    if (event.finish == FinishReason::error) state.engine_failed = true;
+    if (event.finish == FinishReason::error) state.engine_failed[prompt_of(first_choice)] = true;
     if (state.opening) {
       state.early.emplace_back(first_choice, event);
       return;
@@ -230,8 +234,8 @@ void GenerationStream::on_done(int first_choice, const GenerationUsage& usage) {
   {
     const std::lock_guard lock(state.mutex);
     if (state.limits != nullptr) {
-      const auto prompt = static_cast<size_t>(first_choice / state.per_request);
-      state.engine_failed ? state.limits->refund(prompt) : state.limits->settle(prompt, usage);
+      const size_t prompt = prompt_of(first_choice);
+      state.engine_failed[prompt] ? state.limits->refund(prompt) : state.limits->settle(prompt, usage);
     }
     AnswerUsage& sum = state.usage;
     sum.prompt_tokens += usage.prompt_tokens;
@@ -339,7 +343,13 @@ void GenerationStream::handle(int first_choice, const TokenEvent& event, std::st
     }
     emit(index, events, out);
   }
-  if (event.finish != FinishReason::none) end_choice(index, event, out);
+  if (event.finish == FinishReason::none) return;
+  const size_t prompt = prompt_of(index);
+  if (event.by_allowance && state.limits != nullptr && state.limits->is_unavailable(prompt)) {
+    state.finish = FinishReason::abort;
+    return fail(limits_unavailable(state.limits->limit_of(prompt)), out);
+  }
+  end_choice(index, event, out);
 }
 
 void GenerationStream::emit(int index, std::vector<OutputEvent>& events, std::string& out) {
@@ -393,8 +403,7 @@ void GenerationStream::end_choice(int index, const TokenEvent& event, std::strin
                : choice.called                      ? EndReason::tool_calls
                                                     : EndReason::stop;
   end.stop_string = event.stop_string;
-  if (event.by_allowance && state.limits != nullptr)
-    end.limit = state.limits->limit_of(static_cast<size_t>(index / state.per_request));
+  if (event.by_allowance && state.limits != nullptr) end.limit = state.limits->limit_of(prompt_of(index));
   const std::vector<int32_t>& eos = state.options.model->stop_ids;
   if (event.stop_token && std::find(eos.begin(), eos.end(), *event.stop_token) == eos.end() &&
       event.stop_token != state.options.model->tokenizer.eos()) {
@@ -443,13 +452,7 @@ void GenerationStream::lose_quota(const std::string& limit) {
     if (state_->over || state_->client_left) return;
     std::string out;
     state_->finish = FinishReason::abort;
-    fail({503,
-          limit + ": the limits' database could not be reached, and what was reserved has lapsed",
-          "unavailable_error",
-          "",
-          "limits_unavailable",
-          {{"Retry-After", "1"}}},
-         out);
+    fail(limits_unavailable(limit), out);
   }
   cancel_all();
 }

@@ -88,6 +88,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   struct Choice;
   GenerationStream(GenerationOptions options, std::unique_ptr<AnswerSink> sink, std::shared_ptr<ResponseWriter> writer,
                    int per_request);
+  size_t prompt_of(int choice) const;
   bool submit_all(std::vector<GenerationRequest> requests);
   void open();
   void on_token(int first_choice, const TokenEvent& event);

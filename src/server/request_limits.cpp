@@ -38,7 +38,7 @@ std::variant<std::shared_ptr<RequestLimits>, ApiError> RequestLimits::reserve(
                                   .choices = request.n,
                                   .may_think = may_think});
     if (const auto* refusal = std::get_if<LimitRefusal>(&answer)) return limit_error(*refusal);
-    taken->prompts_.push_back({std::get<Reservation>(std::move(answer)), nullptr});
+    taken->prompts_.emplace_back().reservation = std::get<Reservation>(std::move(answer));
     taken->bind(taken->prompts_.size() - 1, request);
   }
   return taken;
@@ -47,12 +47,13 @@ std::variant<std::shared_ptr<RequestLimits>, ApiError> RequestLimits::reserve(
 void RequestLimits::bind(size_t prompt, GenerationRequest& request) {
   Prompt& own = prompts_[prompt];
   const Reservation& reservation = own.reservation;
-  request.share_weight = reservation.share_weight();
-  if (const int64_t most = reservation.most_answer_tokens(); most < Reservation::kUnlimited)
+  const Reservation::Bounds& bounds = reservation.bounds();
+  request.share_weight = bounds.share_weight;
+  if (const int64_t most = bounds.most_answer; most < Reservation::kUnlimited)
     request.stop.max_tokens = request.stop.max_tokens == 0 ? most : std::min(request.stop.max_tokens, most);
-  if (const int64_t most = reservation.most_thinking_tokens(); most < Reservation::kUnlimited)
+  if (const int64_t most = bounds.most_thinking; most < Reservation::kUnlimited)
     request.thinking.budget_tokens = std::min(request.thinking.budget_tokens.value_or(most), most);
-  if (prompt == 0) headers_ = rate_headers(reservation.rates());
+  if (prompt == 0) headers_ = rate_headers(bounds.rates);
   if (!reservation.is_limited()) return;
 
   const Reservation::Granted granted = reservation.granted();
@@ -63,14 +64,15 @@ void RequestLimits::bind(size_t prompt, GenerationRequest& request) {
         if (self == nullptr) return;
         Prompt& asked = self->prompts_[prompt];
         const std::weak_ptr<Allowance> allowance = asked.allowance;
-        asked.reservation.extend({used.answer, used.thinking}, [allowance](auto answer) {
+        asked.reservation.extend({used.answer, used.thinking}, [weak, prompt, allowance](auto answer) {
           const auto alive = allowance.lock();
           if (alive == nullptr) return;
-          if (auto* more = std::get_if<Reservation::Granted>(&answer)) {
-            alive->extend({more->answer, more->thinking});
-          } else {
-            alive->close(std::get<std::string>(std::move(answer)));
-          }
+          if (auto* more = std::get_if<Reservation::Granted>(&answer))
+            return alive->extend({more->answer, more->thinking});
+          auto& no_more = std::get<Reservation::NoMore>(answer);
+          if (const auto owner = weak.lock(); owner != nullptr && no_more.is_unavailable)
+            owner->prompts_[prompt].is_unavailable = true;
+          alive->close(std::move(no_more.limit));
         });
       });
   request.allowance = own.allowance;
@@ -81,13 +83,23 @@ void RequestLimits::on_lost(const std::function<void(const std::string&)>& callb
 }
 
 void RequestLimits::settle(size_t prompt, const GenerationUsage& usage) {
-  Reservation& reservation = prompts_[prompt].reservation;
-  if (usage.completion_tokens == 0) return refund(prompt);  // it ended before it began
-  reservation.settle({usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens});
+  const bool has_begun = usage.completion_tokens > 0;
+  const int64_t read = has_begun ? usage.prompt_tokens : usage.prefilled_tokens;
+  if (read == 0) return refund(prompt);  // it ended before anything was computed
+  prompts_[prompt].reservation.settle({read, usage.completion_tokens, usage.reasoning_tokens});
 }
 
 std::string RequestLimits::limit_of(size_t prompt) const {
   return prompts_[prompt].allowance == nullptr ? "" : prompts_[prompt].allowance->limit();
+}
+
+ApiError limits_unavailable(const std::string& limit) {
+  return {.status = 503,
+          .message = limit + ": the limits' database could not be reached, so the answer ends here",
+          .type = "unavailable_error",
+          .param = "",
+          .code = "limits_unavailable",
+          .headers = {{"Retry-After", "1"}}};
 }
 
 }  // namespace redoubt

@@ -6,6 +6,8 @@
 // submit.
 #pragma once
 
+#include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,22 +31,27 @@ class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
   // The leases ended while the database was away: the answer has to end with an error.
   void on_lost(const std::function<void(const std::string& limit)>& callback);
 
+  // To what was computed, also where the client left before the answer began.
   void settle(size_t prompt, const GenerationUsage& usage);
   void refund(size_t prompt) { prompts_[prompt].reservation = {}; }
   std::string limit_of(size_t prompt) const;  // that ended an answer; "" if none did
+  // It ended because the limits' database could not be asked for more: an error, not the answer's length.
+  bool is_unavailable(size_t prompt) const { return prompts_[prompt].is_unavailable; }
   const HttpHeaders& headers() const { return headers_; }
 
  private:
   struct Prompt {
     Reservation reservation;
     std::shared_ptr<Allowance> allowance;  // null: no limit
+    std::atomic<bool> is_unavailable{false};
   };
   void bind(size_t prompt, GenerationRequest& request);
 
-  std::vector<Prompt> prompts_;
+  std::deque<Prompt> prompts_;
   HttpHeaders headers_;
 };
 
 ApiError limit_error(const LimitRefusal& refusal);
+ApiError limits_unavailable(const std::string& limit);  // in the middle of an answer
 
 }  // namespace redoubt

@@ -69,6 +69,73 @@ TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
   EXPECT_EQ(node.limits.stats().open, 0);
 }
 
+// The client left: what was computed until then is paid, also where no answer had begun.
+TEST_F(LimitedRoutes, APromptThatWasComputedIsPaidThoughNobodyWaitedForTheAnswer) {
+  set(LimitKind::tokens_per_day, 100'000);
+  set(LimitKind::requests_per_minute, 100);
+  engine->hold = true;
+  for (const int64_t prefilled : {0, 3}) {
+    const auto writer = post("/v1/chat/completions", kHi);
+    writer->close(true);
+    const auto& [request, listener] = engine->held.back();
+    const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+    ASSERT_GT(prompt_tokens, 3);
+    listener->on_token({.finish = FinishReason::abort});
+    listener->on_done({.prompt_tokens = prompt_tokens, .prefilled_tokens = prefilled});
+  }
+  EXPECT_EQ(settled("tokens_per_day"), 3);
+  EXPECT_EQ(settled("requests_per_minute"), 1);
+}
+
+// Of several prompts, the one whose step failed is refunded; what was computed of the others is paid.
+TEST_F(LimitedRoutes, OnePromptThatFailsRefundsNoOther) {
+  set(LimitKind::tokens_per_day, 100'000);
+  engine->hold = true;
+  post("/v1/completions", {{"prompt", Json::array({"one", "two"})}});
+  ASSERT_EQ(engine->held.size(), 2u);
+  const auto& [failing, first] = engine->held[0];
+  const auto& [other, second] = engine->held[1];
+  first->on_token({.finish = FinishReason::error, .error = Error{ErrorCode::internal, "a step failed", {}}});
+  first->on_done({.prompt_tokens = static_cast<int64_t>(failing.prompt.size()), .completion_tokens = 1});
+  second->on_token({.finish = FinishReason::abort});
+  second->on_done({.prompt_tokens = static_cast<int64_t>(other.prompt.size()), .completion_tokens = 2});
+  EXPECT_EQ(settled("tokens_per_day"), static_cast<int64_t>(other.prompt.size()) + 2);
+}
+
+// The answer goes as far as its grant; then a stream ends with an error event, a whole answer is an error.
+TEST_F(LimitedRoutes, AnAnswerThatCannotBeExtendedWithoutTheDatabaseEndsWithAnError) {
+  set(LimitKind::tokens_per_day, 100'000);
+  engine->hold = true;
+  for (const bool streams : {true, false}) {
+    node.faulty.always = test::FaultyLedger::Fault::none;
+    Json body = kHi;
+    body["stream"] = streams;
+    std::shared_ptr<RecordingWriter> writer;
+    for (int i = 0; i < 100 && engine->held.empty(); ++i) {  // until it opened again
+      writer = post("/v1/chat/completions", body);
+      if (engine->held.empty()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    ASSERT_EQ(engine->held.size(), 1u);
+    const auto [request, listener] = engine->held.front();
+    node.faulty.always = test::FaultyLedger::Fault::before;
+    EXPECT_FALSE(node.limits.sync());
+    request.allowance->note({250, 0});
+    for (int i = 0; i < 500 && !request.allowance->closed(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_TRUE(request.allowance->closed());
+    listener->on_token({.token = 'x', .text = "x"});
+    listener->on_token({.finish = FinishReason::length, .by_allowance = true});
+    listener->on_done({.prompt_tokens = static_cast<int64_t>(request.prompt.size()), .completion_tokens = 1});
+    EXPECT_THAT(writer->body(), testing::HasSubstr("limits_unavailable"));
+    EXPECT_THAT(writer->body(), testing::HasSubstr("tokens_per_day of tenant t1"));
+    EXPECT_THAT(writer->body(), testing::Not(testing::HasSubstr("finish_reason\":\"length")));
+    EXPECT_EQ(writer->status(), streams ? 200 : 503);
+    EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 503);  // and nobody is let in
+    engine->held.clear();
+  }
+  node.faulty.always = test::FaultyLedger::Fault::none;
+}
+
 TEST_F(LimitedRoutes, BoundsReachTheEngine) {
   set(LimitKind::context_tokens, 200);
   set(LimitKind::thinking_tokens_per_request, 7);
