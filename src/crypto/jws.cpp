@@ -1,6 +1,7 @@
 #include "crypto/jws.h"
 
 #include <openssl/ecdsa.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 
@@ -43,7 +44,13 @@ std::string der_of(std::string_view raw) {
   return text;
 }
 
+// What OpenSSL says of a wrong signature stays with the thread until somebody reads it: not the next TLS connection's.
+struct ForgetErrors {
+  ~ForgetErrors() { ERR_clear_error(); }
+};
+
 bool made_by(const Jws& jws, const PublicKey& key) {
+  const ForgetErrors forget;
   std::string signature = jws.signature;
   if (jws.algorithm == SignatureAlgorithm::es256) signature = der_of(signature);
   if (signature.empty()) return false;

@@ -99,6 +99,7 @@ class Stream {
       : socket_(std::move(socket)), url_(url), deadline_(deadline) {}
 
   Status begin_tls(const std::string& ca_file) {
+    ERR_clear_error();  // another's on this thread
     context_.reset(SSL_CTX_new(TLS_client_method()));
     if (context_ == nullptr) return unavailable("TLS: no memory");
     SSL_CTX_set_min_proto_version(context_.get(), TLS1_2_VERSION);

@@ -46,13 +46,20 @@ class TlsTransport final : public Transport {
     SSL_set_fd(ssl_.get(), fd);
     SSL_set_accept_state(ssl_.get());
   }
-  Io handshake() override { return ssl_ == nullptr ? Io{} : finish(SSL_do_handshake(ssl_.get()), 0); }
+  // OpenSSL's errors are a thread's, not a connection's: what another call on this thread left behind (a token whose
+  // signature was wrong) would be taken for an end of this connection.
+  Io handshake() override {
+    ERR_clear_error();
+    return ssl_ == nullptr ? Io{} : finish(SSL_do_handshake(ssl_.get()), 0);
+  }
   Io read_some(char* data, size_t size) override {
+    ERR_clear_error();
     size_t count = 0;
     const int result = SSL_read_ex(ssl_.get(), data, size, &count);
     return finish(result, count);
   }
   Io write_some(const char* data, size_t size) override {
+    ERR_clear_error();
     size_t count = 0;
     const int result = SSL_write_ex(ssl_.get(), data, size, &count);
     return finish(result, count);
