@@ -241,7 +241,7 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(const std::unique_ptr<FrontDoor> door,
               FrontDoor::open(config, data.path(), bootstrap != nullptr ? bootstrap : "", clock, wall));
   REDOUBT_TRY(ModelHostOptions models, host_options(config));
-  REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
+  REDOUBT_TRY(std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
   const auto metrics = std::make_shared<ServerMetrics>();
   metrics->set_host(host.get());
   ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
@@ -259,7 +259,7 @@ Status serve(const ServeFlags& flags) {
   HttpOptions http = http_options(config);
   http.gate = door->gate();
   if (!door->administered()) http.admin.reset();
-  REDOUBT_TRY(const std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
+  REDOUBT_TRY(std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
   if (config.auth == "off")
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
   fmt::print("redoubt {}\n", kVersion);
@@ -293,6 +293,9 @@ Status serve(const ServeFlags& flags) {
 }  // namespace
 
 void add_serve(CLI::App& app, Pending& pending) {
+  // Answers that were cut are still being computed: those who compute go before what they count and reserve with.
+  server.reset();
+  host.reset();
   auto* command = app.add_subcommand("serve", "The server");
   auto flags = std::make_shared<ServeFlags>();
   command->add_option("--config", flags->config_file, "YAML file; flags win over it (docs/configuration.md)");
