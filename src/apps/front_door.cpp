@@ -34,9 +34,9 @@ Result<std::string> node_name(const std::filesystem::path& data) {
 }
 
 // A provider that the configuration names is a named peer.
-Result<std::string> fetch_keys(const std::string& url) {
-  REDOUBT_TRY(PeerResponse response, ask_peer({.url = url}));
-  if (response.status != 200) return unavailable(fmt::format("{}: status {}", url, response.status));
+Result<std::string> fetch_keys(const OidcProvider& provider) {
+  REDOUBT_TRY(PeerResponse response, ask_peer({.url = provider.jwks_url, .ca_file = provider.jwks_ca}));
+  if (response.status != 200) return unavailable(fmt::format("{}: status {}", provider.jwks_url, response.status));
   return std::move(response.body);
 }
 
@@ -85,6 +85,38 @@ void FrontDoor::add_routes(std::vector<Route>& routes) {
   add_admin_identity_routes(*store_.directory, wall_, routes);
   add_policy_routes(*policies_, routes);
   add_limit_routes({*limits_.store, *limits_.ledger, wall_}, routes);
+}
+
+void FrontDoor::add_metrics(MetricsRegistry& registry) const {
+  if (!administered()) return;
+  registry.add_collector([this](std::vector<MetricsRegistry::Sample>& samples) {
+    const IdentityStats stats = identity_->stats();
+    const auto count = [&](const char* name, const char* help, uint64_t value, MetricLabels labels = {}) {
+      samples.push_back({name, help, "counter", std::move(labels), static_cast<double>(value)});
+    };
+    count("redoubt_identity_admitted_total", "Requests whose caller was recognised", stats.admitted);
+    for (size_t i = 0; i < kRefusals; ++i) {
+      count("redoubt_identity_refused_total", "Requests whose caller was not recognised, by what was wrong",
+            stats.refused[i], {{"reason", std::string(refusal_name(static_cast<Refusal>(i)))}});
+    }
+    count("redoubt_identity_locked_out_total", "Requests refused because too many failed from their address",
+          stats.locked_out);
+    count("redoubt_identity_unavailable_total", "Requests refused because who is known could not be told",
+          stats.unavailable);
+    samples.push_back({"redoubt_directory_age_seconds",
+                       "Since the users and keys in memory were known to be the database's",
+                       "gauge",
+                       {},
+                       static_cast<double>(store_.directory->age_ns()) / 1e9});
+    if (oidc_ == nullptr) return;
+    for (size_t i = 0; i < oidc_->providers().size(); ++i) {
+      samples.push_back({"redoubt_oidc_keys_age_seconds",
+                         "Since a provider's keys were known to be its own; -1: they never were",
+                         "gauge",
+                         {{"provider", oidc_->providers()[i].name}},
+                         static_cast<double>(jwks_->age_s(i))});
+    }
+  });
 }
 
 Result<std::string> FrontDoor::tell_first_keys(Audience audience, const std::string& base_url) {

@@ -22,6 +22,7 @@
 #include "governance/oidc.h"
 #include "governance/policy_store.h"
 #include "server/gate.h"
+#include "server/metrics_registry.h"
 
 namespace redoubt {
 
@@ -38,6 +39,7 @@ class FrontDoor {
   bool administered() const { return store_.directory != nullptr; }
   Limits* limits() const { return limits_.limits.get(); }  // null where there is no directory
   void add_routes(std::vector<Route>& routes);             // of administration
+  void add_metrics(MetricsRegistry& registry) const;       // who came in and who did not; it outlives the registry
   // What to print of the keys that a first start made, with a ready-made curl; once.
   Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
 

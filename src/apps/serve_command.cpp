@@ -245,6 +245,7 @@ Status serve(const ServeFlags& flags) {
   const auto metrics = std::make_shared<ServerMetrics>();
   metrics->set_host(host.get());
   ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
+  door->add_metrics(metrics->registry());
   context.limits = door->limits();
   context.options.force_think = config.force_think;
   REDOUBT_TRY(context.options.tool_syntax, parse_tool_syntax(config.tool_syntax));

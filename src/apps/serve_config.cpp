@@ -188,6 +188,7 @@ Status read_oidc(const YAML::Node& list, const std::filesystem::path& relative_t
                      {"algorithms", [&](const YAML::Node& n) { return read_algorithms(n, provider.algorithms); }},
                      field("jwks_file", provider.jwks_file),
                      field("jwks_url", provider.jwks_url),
+                     field("jwks_ca", provider.jwks_ca),
                      field("clock_skew_s", provider.clock_skew_s),
                      field("id_claim", provider.id_claim),
                      field("groups_claim", provider.groups_claim),
@@ -196,6 +197,7 @@ Status read_oidc(const YAML::Node& list, const std::filesystem::path& relative_t
                      field("group_teams", provider.group_teams),
                      field("group_roles", provider.group_roles)}));
     if (!provider.jwks_file.empty()) provider.jwks_file = relative_to / provider.jwks_file;
+    if (!provider.jwks_ca.empty()) provider.jwks_ca = relative_to / provider.jwks_ca;
     if (const Status valid = provider.validate(); !valid) return wrong(item, "oidc", valid.error().message);
     out.push_back(std::move(provider));
   }

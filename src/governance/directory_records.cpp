@@ -20,7 +20,7 @@ std::string_view state_of(const KeyRecord& key, int64_t now_s) {
 
 }  // namespace
 
-PrincipalPtr DirectorySnapshot::principal(const std::string& id, std::string_view auth_method) const {
+std::shared_ptr<Principal> DirectorySnapshot::principal(const std::string& id, std::string_view auth_method) const {
   const auto found = principals.find(id);
   if (found == principals.end() || found->second.disabled) return nullptr;
   const PrincipalRecord& record = found->second;

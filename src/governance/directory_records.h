@@ -79,8 +79,8 @@ struct DirectorySnapshot {
   std::unordered_map<Digest256, KeyPtr, DigestHash> keys_by_hash;
   std::map<ExternalIdentity, std::string> identities;  // to the principal's id
 
-  // What a request of this principal is from when it came by no key; null if it or its tenant is disabled or unknown.
-  PrincipalPtr principal(const std::string& id, std::string_view auth_method) const;
+  // What a request of this principal is from, the caller's to add to; null if it or its tenant is disabled or unknown.
+  std::shared_ptr<Principal> principal(const std::string& id, std::string_view auth_method) const;
 };
 
 // Letters, digits and . _ - @, the first a letter or digit, at most 128.

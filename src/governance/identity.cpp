@@ -45,8 +45,16 @@ Identity::Identity(Directory& directory, OidcVerifier* oidc, const Clock& clock,
 
 bool Identity::fresh() const { return directory_.age_ns() <= options_.max_age_ms * 1'000'000; }
 
+std::string_view refusal_name(Refusal refusal) {
+  constexpr std::array<std::string_view, kRefusals> kNames{"nothing_shown", "unknown_key",     "ended_key",
+                                                           "bad_token",     "unknown_subject", "unknown_certificate"};
+  return kNames[static_cast<size_t>(refusal)];
+}
+
 IdentityStats Identity::stats() const {
-  return {.admitted = admitted_, .refused = refused_, .locked_out = locked_out_, .unavailable = unavailable_};
+  IdentityStats stats{.admitted = admitted_, .locked_out = locked_out_, .unavailable = unavailable_};
+  for (size_t i = 0; i < kRefusals; ++i) stats.refused[i] = refused_[i];
+  return stats;
 }
 
 Error Identity::locked(int64_t wait_s) {
@@ -61,7 +69,7 @@ Result<PrincipalPtr> Identity::authenticate(const Credentials& credentials) {
     return unavailable("who is known here cannot be told now: the database is away");
   }
   if (credentials.bearer.empty() && credentials.api_key.empty() && credentials.certificate == nullptr) {
-    ++refused_;
+    ++refused_[static_cast<size_t>(Refusal::nothing_shown)];
     return refused("an API key is needed");
   }
   if (const int64_t wait_s = lockout_.wait_before(credentials.source_address); wait_s > 0) return locked(wait_s);
@@ -73,12 +81,11 @@ Result<PrincipalPtr> Identity::authenticate(const Credentials& credentials) {
       return std::move(judged.error);
     }
     lockout_.failed(credentials.source_address, judged.account);
-    ++refused_;
+    ++refused_[static_cast<size_t>(judged.refusal)];
     return std::move(judged.error);
   }
-  if (const int64_t wait_s = lockout_.wait_of(credentials.source_address, judged.who->id); wait_s > 0)
+  if (const int64_t wait_s = lockout_.come_in(credentials.source_address, judged.who->id); wait_s > 0)
     return locked(wait_s);
-  lockout_.succeeded(credentials.source_address, judged.who->id);
   ++admitted_;
   return std::move(judged.who);
 }
@@ -94,12 +101,13 @@ Identity::Judged Identity::judge(const Credentials& credentials) {
 
 Identity::Judged Identity::judge_key(std::string_view key) {
   const Error error = refused("the API key is not valid");
-  if (key.size() > kMaxKeyBytes) return {.error = error};
+  if (key.size() > kMaxKeyBytes) return {.refusal = Refusal::unknown_key, .error = error};
   const auto snapshot = directory_.snapshot();
   const auto found = snapshot->keys_by_hash.find(key_hash(directory_.hash(), key));
-  if (found == snapshot->keys_by_hash.end()) return {.error = error};
+  if (found == snapshot->keys_by_hash.end()) return {.refusal = Refusal::unknown_key, .error = error};
   const KeyRecord& record = *found->second;
-  if (!record.valid_at(wall_.now_s())) return {.account = record.principal, .error = error};
+  if (!record.valid_at(wall_.now_s()))
+    return {.account = record.principal, .refusal = Refusal::ended_key, .error = error};
   directory_.note_use(record);
   return {.who = record.who};
 }
@@ -111,9 +119,8 @@ PrincipalPtr Identity::principal_of(const OidcClaims& claims, std::string& accou
   const auto known = snapshot->identities.find({"oidc", provider.issuer, claims.subject});
   if (known != snapshot->identities.end()) {
     account = known->second;
-    const PrincipalPtr recorded = snapshot->principal(known->second, "oidc");
-    if (recorded == nullptr) return nullptr;
-    made = std::make_shared<Principal>(*recorded);
+    made = snapshot->principal(known->second, "oidc");
+    if (made == nullptr) return nullptr;
   } else {
     account = provider.name + ":" + claims.subject;
     const auto tenant = snapshot->tenants.find(provider.tenant);
@@ -124,6 +131,8 @@ PrincipalPtr Identity::principal_of(const OidcClaims& claims, std::string& accou
     made->roles = {std::string(kUserRole)};
     made->auth_method = "oidc";
   }
+  made->issuer = provider.issuer;
+  made->subject = claims.subject;
   for (const std::string& group : claims.groups) {
     if (const auto team = provider.group_teams.find(group); team != provider.group_teams.end())
       made->token_teams.push_back(team->second);
@@ -150,8 +159,8 @@ Identity::Judged Identity::judge_token(std::string_view token) {
       return {.who = found->second.who};
   }
   const auto claims = oidc_->verify(token, now_s);
-  if (!claims) return {.error = claims.error()};
-  Judged judged{.error = refused("the token is of nobody who is known here")};
+  if (!claims) return {.refusal = Refusal::bad_token, .error = claims.error()};
+  Judged judged{.refusal = Refusal::unknown_subject, .error = refused("the token is of nobody who is known here")};
   judged.who = principal_of(*claims, judged.account);
   if (judged.who == nullptr) return judged;
   const std::lock_guard lock(shard.mutex);
@@ -161,21 +170,25 @@ Identity::Judged Identity::judge_token(std::string_view token) {
 }
 
 Identity::Judged Identity::judge_certificate(const ClientCertificate& certificate) {
-  Judged judged{.error = refused("the client certificate is of nobody who is known here")};
+  Judged judged{.refusal = Refusal::unknown_certificate,
+                .error = refused("the client certificate is of nobody who is known here")};
   if (certificate.expires_at_s != 0 && wall_.now_s() >= certificate.expires_at_s) return judged;
   const auto snapshot = directory_.snapshot();
+  std::string known_by;
   std::vector<std::string> names = certificate.names;
   names.push_back(certificate.subject);
   for (const std::string& name : names) {
     const auto found = snapshot->identities.find({"mtls", "", name});
     if (found == snapshot->identities.end()) continue;
     // A certificate that names two is of neither.
-    if (!judged.account.empty() && judged.account != found->second) return {.error = judged.error};
+    if (!judged.account.empty() && judged.account != found->second)
+      return {.refusal = judged.refusal, .error = judged.error};
     judged.account = found->second;
+    known_by = name;
   }
   if (judged.account.empty()) return judged;
-  if (const PrincipalPtr recorded = snapshot->principal(judged.account, "mtls")) {
-    auto who = std::make_shared<Principal>(*recorded);
+  if (auto who = snapshot->principal(judged.account, "mtls")) {
+    who->subject = std::move(known_by);
     who->expires_at_s = certificate.expires_at_s;
     judged.who = std::move(who);
   }
@@ -191,10 +204,14 @@ PrincipalPtr Identity::current(const Principal& principal) const {
   }
   if (principal.expires_at_s != 0 && now_s >= principal.expires_at_s) return nullptr;
   if (principal.kind == PrincipalKind::open) return std::make_shared<const Principal>(principal);
-  if (snapshot->principals.contains(principal.id)) {
-    const PrincipalPtr recorded = snapshot->principal(principal.id, principal.auth_method);
-    if (recorded == nullptr) return nullptr;
-    auto now = std::make_shared<Principal>(*recorded);
+  // By a token or certificate: is it still, or is it by now, somebody's of the directory?
+  const auto known = snapshot->identities.find({principal.auth_method, principal.issuer, principal.subject});
+  if (known != snapshot->identities.end()) {
+    if (known->second != principal.id) return nullptr;
+    const auto now = snapshot->principal(principal.id, principal.auth_method);
+    if (now == nullptr) return nullptr;
+    now->issuer = principal.issuer;
+    now->subject = principal.subject;
     now->expires_at_s = principal.expires_at_s;
     now->token_teams = principal.token_teams;  // these stay until the token ends
     now->token_roles = principal.token_roles;
@@ -203,8 +220,8 @@ PrincipalPtr Identity::current(const Principal& principal) const {
   }
   // Not in the directory: of a provider that admits such, into a tenant that is there.
   const auto tenant = snapshot->tenants.find(principal.tenant);
-  const bool named = principal.id.find(':') != std::string::npos;
-  if (!named || tenant == snapshot->tenants.end() || tenant->second.disabled) return nullptr;
+  const bool admitted = principal.id.find(':') != std::string::npos;  // no id of the directory has one
+  if (!admitted || tenant == snapshot->tenants.end() || tenant->second.disabled) return nullptr;
   return std::make_shared<const Principal>(principal);
 }
 

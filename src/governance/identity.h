@@ -46,8 +46,21 @@ struct IdentityOptions {
   LockoutOptions lockout;
 };
 
+// Why somebody did not come in, as counters tell it; what a caller is told is less.
+enum class Refusal : uint8_t {
+  nothing_shown,  // neither key nor token nor certificate
+  unknown_key,
+  ended_key,           // revoked, expired, or of somebody who is disabled
+  bad_token,           // not signed by a provider, for somebody else, or expired
+  unknown_subject,     // of a provider's token, but of nobody who may come in
+  unknown_certificate  // a verified one of nobody who may come in
+};
+inline constexpr size_t kRefusals = 6;
+std::string_view refusal_name(Refusal refusal);  // "unknown_key"
+
 struct IdentityStats {
-  uint64_t admitted = 0, refused = 0, locked_out = 0, unavailable = 0;
+  uint64_t admitted = 0, locked_out = 0, unavailable = 0;
+  std::array<uint64_t, kRefusals> refused{};
 };
 
 class Identity {
@@ -70,6 +83,7 @@ class Identity {
   struct Judged {
     PrincipalPtr who;
     std::string account;
+    Refusal refusal = Refusal::nothing_shown;
     Error error{ErrorCode::unauthenticated, "", {}};
   };
   Judged judge(const Credentials& credentials);
@@ -95,7 +109,8 @@ class Identity {
   IdentityOptions options_;
   Lockout lockout_;
   std::array<Shard, 16> shards_;
-  std::atomic<uint64_t> admitted_{0}, refused_{0}, locked_out_{0}, unavailable_{0};
+  std::atomic<uint64_t> admitted_{0}, locked_out_{0}, unavailable_{0};
+  std::array<std::atomic<uint64_t>, kRefusals> refused_{};
 };
 
 // Seconds to wait, of a lock-out's error; 0 of others.

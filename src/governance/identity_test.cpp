@@ -96,8 +96,26 @@ TEST_F(IdentityTest, ACertificateIsOfWhomTheDirectorySays) {
   wall_.advance_ms(10'000);
   EXPECT_FALSE(from({.subject = "CN=pump,O=Works", .expires_at_s = later}));
   EXPECT_EQ(identity_->current(**subject), nullptr);
+  const auto valve = from({.subject = "x", .names = {"DNS:valve"}});
+  ASSERT_TRUE(valve);
+  EXPECT_NE(identity_->current(**valve), nullptr);
   ASSERT_TRUE(directory_->change_principal(owner_, "valve", {.disabled = true}));
   EXPECT_FALSE(from({.subject = "x", .names = {"DNS:valve"}}));
+  EXPECT_EQ(identity_->current(**valve), nullptr);
+}
+
+// Whose a token or certificate is may change while a request with it is under way.
+TEST_F(IdentityTest, ACertificateThatIsNobodysAnyMoreEndsWhatItBegan) {
+  ASSERT_TRUE(
+      directory_->create_principal(owner_, {.id = "valve", .fields = {.identities = {{{"mtls", "", "DNS:valve"}}}}}));
+  const ClientCertificate certificate{.subject = "x", .names = {"DNS:valve"}};
+  const auto who = identity_->authenticate({.certificate = &certificate, .source_address = kHere});
+  ASSERT_TRUE(who);
+  ASSERT_TRUE(directory_->change_principal(owner_, "valve", {.identities = std::vector<ExternalIdentity>{}}));
+  EXPECT_EQ(identity_->current(**who), nullptr);
+  ASSERT_TRUE(
+      directory_->create_principal(owner_, {.id = "pump", .fields = {.identities = {{{"mtls", "", "DNS:valve"}}}}}));
+  EXPECT_EQ(identity_->current(**who), nullptr) << "it is another's by now";
 }
 
 TEST_F(IdentityTest, WhatIsRevokedOrChangedIsToldToPermitsUnderWay) {
@@ -172,9 +190,9 @@ TEST_F(IdentityTest, ManyThreadsComeInWhileKeysComeAndGo) {
     ASSERT_TRUE(directory_->revoke_key(owner_, made->id));
     ASSERT_FALSE(by_key(made->text, "10.0.0." + std::to_string(i)));
   }
+  while (admitted == 0 && wrong == 0) std::this_thread::yield();  // a busy machine may not have let them begin
   stop = true;
   for (std::thread& caller : callers) caller.join();
-  EXPECT_GT(admitted, 0);
   EXPECT_EQ(wrong, 0);
 }
 
@@ -295,7 +313,15 @@ TEST_F(TokenTest, AUserOfTheDirectoryIsTheDirectorys) {
 }
 
 TEST_F(TokenTest, StrangersComeInOnlyWhereThatIsSaid) {
-  EXPECT_TRUE(by_claims(claims()));
+  const auto who = by_claims(claims());
+  ASSERT_TRUE(who);
+  EXPECT_NE(identity_->current(**who), nullptr);
+  // From now on the directory says who that is.
+  const std::string subject = claims()["sub"];
+  ASSERT_TRUE(directory_->create_principal(
+      owner_, {.id = "known", .fields = {.identities = {{{"oidc", "https://idp.example", subject}}}}}));
+  EXPECT_EQ(identity_->current(**who), nullptr);
+  ASSERT_TRUE(directory_->change_principal(owner_, "known", {.identities = std::vector<ExternalIdentity>{}}));
   OidcProvider strict = provider();
   strict.admit_unknown = false;
   make(strict);
@@ -396,8 +422,8 @@ TEST_F(TokenTest, KeysAreReadFromAFileWhenItChanges) {
 TEST_F(TokenTest, KeysAreFetchedAgainWhenATokenNamesAnUnknownOneButNotTooOften) {
   int fetches = 0;
   std::string served = TokenSigner(SignatureAlgorithm::es256, "old").jwks();
-  const auto fetch = [&](const std::string& url) -> Result<std::string> {
-    EXPECT_EQ(url, "https://idp.example/jwks");
+  const auto fetch = [&](const OidcProvider& from) -> Result<std::string> {
+    EXPECT_EQ(from.jwks_url, "https://idp.example/jwks");
     ++fetches;
     return served;
   };

@@ -4,15 +4,15 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "core/log.h"
+#include "core/mapped_file.h"
 
 namespace redoubt {
 
 JwksKeeper::JwksKeeper(OidcVerifier& verifier, JwksKeeperOptions options, const Clock& clock)
-    : verifier_(verifier), options_(std::move(options)), clock_(clock) {
+    : verifier_(verifier), options_(std::move(options)), clock_(clock), had_s_(verifier.providers().size()) {
+  for (std::atomic<int64_t>& had : had_s_) had = -1;
   look();
   if (options_.look_ms <= 0) return;
   thread_ = std::thread([this] {
@@ -45,6 +45,11 @@ void JwksKeeper::look() {
   }
 }
 
+int64_t JwksKeeper::age_s(size_t provider) const {
+  const int64_t had_s = had_s_[provider];
+  return had_s < 0 ? -1 : clock_.now_ns() / 1'000'000'000 - had_s;
+}
+
 void JwksKeeper::take(size_t provider, Source& source, const Result<std::string>& text) {
   const auto keys = text ? JwkSet::parse(*text) : Result<JwkSet>(text.error());
   const std::string& name = verifier_.providers()[provider].name;
@@ -55,6 +60,7 @@ void JwksKeeper::take(size_t provider, Source& source, const Result<std::string>
   }
   if (source.failing) log::info("oidc {}: its keys are there again", name);
   source.failing = false;
+  had_s_[provider] = clock_.now_ns() / 1'000'000'000;
   verifier_.set_keys(provider, *keys);
 }
 
@@ -64,14 +70,13 @@ void JwksKeeper::look_at_file(size_t provider, Source& source) {
   const auto written = std::filesystem::last_write_time(path, error);
   const auto size = error ? 0 : std::filesystem::file_size(path, error);
   std::string seen = error ? error.message() : fmt::format("{} {}", written.time_since_epoch().count(), size);
-  if (seen == source.seen) return;
+  if (seen == source.seen) {
+    if (!source.failing) had_s_[provider] = clock_.now_ns() / 1'000'000'000;
+    return;
+  }
   source.seen = std::move(seen);
   if (error) return take(provider, source, io_error(path.string() + ": " + error.message()));
-  if (size > JwkSetLimits().max_bytes) return take(provider, source, io_error(path.string() + ": too large"));
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), {});
-  if (!file.good() && !file.eof()) return take(provider, source, io_error(path.string() + ": cannot be read"));
-  take(provider, source, std::move(text));
+  take(provider, source, read_text_file(path, JwkSetLimits().max_bytes));
 }
 
 void JwksKeeper::look_at_url(size_t provider, Source& source) {
@@ -85,7 +90,7 @@ void JwksKeeper::look_at_url(size_t provider, Source& source) {
   source.fetched_s = now_s;
   source.unknown_keys = unknown_keys;
   if (!options_.fetch) return take(provider, source, unsupported("no peer may be asked"));
-  take(provider, source, options_.fetch(verifier_.providers()[provider].jwks_url));
+  take(provider, source, options_.fetch(verifier_.providers()[provider]));
 }
 
 }  // namespace redoubt

@@ -4,12 +4,14 @@
 // had.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "core/clock.h"
 #include "governance/oidc.h"
@@ -17,8 +19,8 @@
 namespace redoubt {
 
 struct JwksKeeperOptions {
-  // GET of a URL: the body, at most 256 KB. The connection to a named peer is the caller's affair.
-  std::function<Result<std::string>(const std::string& url)> fetch;
+  // GET of a provider's jwks_url: the body, at most 256 KB. The connection to a named peer is the caller's affair.
+  std::function<Result<std::string>(const OidcProvider& provider)> fetch;
   int look_ms = 1000;      // from one look at files and at unknown keys to the next; 0: no thread (tests)
   int64_t fetch_s = 300;   // from one fetch to the next
   int64_t at_once_s = 10;  // at least so long from one fetch to the next, whatever happens
@@ -30,6 +32,8 @@ class JwksKeeper {
   JwksKeeper(OidcVerifier& verifier, JwksKeeperOptions options, const Clock& clock);
   ~JwksKeeper();
   void look();  // one round, on this thread
+  // Since the provider's keys were last known to be its own; -1: they never were. Any thread.
+  int64_t age_s(size_t provider) const;
 
  private:
   struct Source {
@@ -47,6 +51,7 @@ class JwksKeeper {
   const Clock& clock_;
   std::mutex looking_;
   std::map<size_t, Source> sources_;
+  std::vector<std::atomic<int64_t>> had_s_;  // of each provider, when its keys were had last; -1: never
   std::mutex mutex_;
   std::condition_variable ended_;
   bool end_ = false;

@@ -42,7 +42,7 @@ Lockout::Address* Lockout::find(std::string_view address) {
   return found == by_name_.end() ? nullptr : &*found->second;
 }
 
-void Lockout::count(Count& count, int64_t now_s) const {
+void Lockout::count(Count& count, int64_t now_s) {
   if (now_s < count.until_s) return;  // it waits already
   if (now_s - count.begun_s >= options_.window_s) {
     // Quiet for as long as the longest wait: what was before is forgotten.
@@ -56,6 +56,7 @@ void Lockout::count(Count& count, int64_t now_s) const {
   count.failures = 0;
   count.until_s = now_s + wait_s;
   count.begun_s = count.until_s;
+  last_until_s_ = std::max(last_until_s_.load(), count.until_s);
 }
 
 bool Lockout::knows(const Address& address, std::string_view account, int64_t now_s) const {
@@ -65,6 +66,7 @@ bool Lockout::knows(const Address& address, std::string_view account, int64_t no
 
 int64_t Lockout::wait_before(std::string_view address) {
   const int64_t now_s = clock_.now_ns() / 1'000'000'000;
+  if (now_s >= last_until_s_) return 0;
   const std::lock_guard lock(mutex_);
   const Address* found = find(address);
   if (found == nullptr || now_s >= found->all.until_s) return 0;
@@ -73,14 +75,10 @@ int64_t Lockout::wait_before(std::string_view address) {
   return somebody ? 0 : found->all.until_s - now_s;
 }
 
-int64_t Lockout::wait_of(std::string_view address, std::string_view account) {
-  const int64_t now_s = clock_.now_ns() / 1'000'000'000;
-  const std::lock_guard lock(mutex_);
-  const Address* found = find(address);
-  if (found == nullptr) return 0;
-  if (const auto own = found->accounts.find(account); own != found->accounts.end() && now_s < own->second.until_s)
+int64_t Lockout::wait_of(const Address& address, std::string_view account, int64_t now_s) const {
+  if (const auto own = address.accounts.find(account); own != address.accounts.end() && now_s < own->second.until_s)
     return own->second.until_s - now_s;
-  if (now_s < found->all.until_s && !knows(*found, account, now_s)) return found->all.until_s - now_s;
+  if (now_s < address.all.until_s && !knows(address, account, now_s)) return address.all.until_s - now_s;
   return 0;
 }
 
@@ -97,20 +95,20 @@ void Lockout::failed(std::string_view address, std::string_view account) {
   count(own->second, now_s);
 }
 
-void Lockout::succeeded(std::string_view address, std::string_view account) {
+int64_t Lockout::come_in(std::string_view address, std::string_view account) {
   const int64_t now_s = clock_.now_ns() / 1'000'000'000;
   const std::lock_guard lock(mutex_);
   Address& found = entry(address);
-  const auto known = found.known.find(account);
-  if (known != found.known.end()) {
+  if (const int64_t wait_s = wait_of(found, account, now_s); wait_s > 0) return wait_s;
+  if (const auto known = found.known.find(account); known != found.known.end()) {
     known->second = now_s;
-    return;
+    return 0;
   }
-  if (now_s < found.all.until_s) return;  // who comes first during the guessing may be the one who guessed
   if (found.known.size() >= options_.max_accounts) {
     found.known.erase(std::ranges::min_element(found.known, {}, [](const auto& entry) { return entry.second; }));
   }
   found.known.emplace(std::string(account), now_s);
+  return 0;
 }
 
 }  // namespace redoubt

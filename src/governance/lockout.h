@@ -8,6 +8,7 @@
 // forgotten first. Thread safety: any; a lock held for a look-up.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -35,11 +36,12 @@ class Lockout {
   Lockout(LockoutOptions options, const Clock& clock) : options_(options), clock_(clock) {}
 
   // Seconds that the address has to wait, 0 if it may try. Where somebody is known there, one may always try, and
-  // wait_of says then who may come in.
+  // come_in says then who may. Takes no lock while no address waits.
   int64_t wait_before(std::string_view address);
-  int64_t wait_of(std::string_view address, std::string_view account);
   void failed(std::string_view address, std::string_view account);  // "": of nobody that is known
-  void succeeded(std::string_view address, std::string_view account);
+  // Who proved to be the account: seconds that it has to wait there nevertheless; 0: it came in, and is known from now
+  // on.
+  int64_t come_in(std::string_view address, std::string_view account);
 
  private:
   struct Count {
@@ -56,11 +58,13 @@ class Lockout {
 
   Address& entry(std::string_view address);
   Address* find(std::string_view address);
-  void count(Count& count, int64_t now_s) const;
+  void count(Count& count, int64_t now_s);
+  int64_t wait_of(const Address& address, std::string_view account, int64_t now_s) const;
   bool knows(const Address& address, std::string_view account, int64_t now_s) const;
 
   LockoutOptions options_;
   const Clock& clock_;
+  std::atomic<int64_t> last_until_s_{0};  // when the last of those who wait need not any more
   std::mutex mutex_;
   std::list<Address> addresses_;  // the one heard of last in front
   std::unordered_map<std::string, Entry> by_name_;

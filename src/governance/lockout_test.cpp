@@ -22,9 +22,9 @@ TEST_F(LockoutTest, AnAddressWaitsLongerEachTimeAndNobodyElseDoes) {
   EXPECT_EQ(lockout_.wait_before("10.0.0.1"), 0);
   fail(1, "10.0.0.1");
   EXPECT_EQ(lockout_.wait_before("10.0.0.1"), 60);
-  EXPECT_EQ(lockout_.wait_of("10.0.0.1", "alice"), 60);
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "alice"), 60);
   EXPECT_EQ(lockout_.wait_before("10.0.0.2"), 0);
-  EXPECT_EQ(lockout_.wait_of("10.0.0.2", "alice"), 0);
+  EXPECT_EQ(lockout_.come_in("10.0.0.2", "alice"), 0);
   for (const int64_t expected : {120, 200, 200}) {
     clock_.advance_ns(200 * kSecond);
     EXPECT_EQ(lockout_.wait_before("10.0.0.1"), 0);
@@ -45,20 +45,19 @@ TEST_F(LockoutTest, AFewFailuresNowAndThenLockNobody) {
 }
 
 TEST_F(LockoutTest, WhoCameInBeforeStillDoesBehindTheSameAddress) {
-  lockout_.succeeded("10.0.0.1", "alice");
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "alice"), 0);
   fail(5, "10.0.0.1");
   EXPECT_EQ(lockout_.wait_before("10.0.0.1"), 0);
-  EXPECT_EQ(lockout_.wait_of("10.0.0.1", "alice"), 0);
-  EXPECT_EQ(lockout_.wait_of("10.0.0.1", "mallory"), 60);
-  lockout_.succeeded("10.0.0.1", "mallory");  // not remembered while the address is locked
-  EXPECT_EQ(lockout_.wait_of("10.0.0.1", "mallory"), 60);
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "alice"), 0);
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "mallory"), 60);
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "mallory"), 60) << "not remembered while the address is locked";
 }
 
 TEST_F(LockoutTest, AnAccountsOwnFailuresLockItAtThatAddressAlone) {
   fail(5, "10.0.0.1", "robot");
-  EXPECT_EQ(lockout_.wait_of("10.0.0.1", "robot"), 60);
-  EXPECT_EQ(lockout_.wait_of("10.0.0.2", "robot"), 0);
-  EXPECT_EQ(lockout_.wait_of("10.0.0.1", "alice"), 0);
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "robot"), 60);
+  EXPECT_EQ(lockout_.come_in("10.0.0.2", "robot"), 0);
+  EXPECT_EQ(lockout_.come_in("10.0.0.1", "alice"), 0);
   EXPECT_EQ(lockout_.wait_before("10.0.0.1"), 0);
 }
 
@@ -75,9 +74,9 @@ TEST_F(LockoutTest, MemoryIsBounded) {
   for (int i = 0; i < 10; ++i) fail(5, "10.0.1." + std::to_string(i));
   EXPECT_EQ(lockout_.wait_before("10.0.1.0"), 0);  // the quietest are forgotten
   EXPECT_EQ(lockout_.wait_before("10.0.1.9"), 60);
-  for (int i = 0; i < 10; ++i) lockout_.succeeded("10.0.2.1", "user" + std::to_string(i));
+  for (int i = 0; i < 10; ++i) lockout_.come_in("10.0.2.1", "user" + std::to_string(i));
   fail(5, "10.0.2.1");
-  EXPECT_EQ(lockout_.wait_of("10.0.2.1", "user9"), 0);
+  EXPECT_EQ(lockout_.come_in("10.0.2.1", "user9"), 0);
 }
 
 }  // namespace

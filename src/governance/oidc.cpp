@@ -65,6 +65,8 @@ Status OidcProvider::validate() const {
   if (algorithms.empty()) return invalid(fmt::format("oidc {}: expected at least one algorithm", name), "algorithms");
   if (jwks_file.empty() == jwks_url.empty())
     return invalid(fmt::format("oidc {}: expected either jwks_file or jwks_url", name), "jwks_file");
+  if (!jwks_ca.empty() && jwks_url.empty())
+    return invalid(fmt::format("oidc {}: jwks_ca goes with jwks_url", name), "jwks_ca");
   if (clock_skew_s < 0 || clock_skew_s > 600)
     return invalid(fmt::format("oidc {}: expected a clock skew of 0 to 600 seconds", name), "clock_skew_s");
   if (!is_id(tenant)) return invalid(fmt::format("oidc {}: expected a tenant's id", name), "tenant");

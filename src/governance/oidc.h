@@ -28,8 +28,9 @@ struct OidcProvider {
   std::vector<SignatureAlgorithm> algorithms{SignatureAlgorithm::rs256, SignatureAlgorithm::ps256,
                                              SignatureAlgorithm::es256, SignatureAlgorithm::eddsa};
   std::string jwks_file, jwks_url;  // one of the two
-  int64_t clock_skew_s = 60;        // by which its clock and ours may differ
-  std::string id_claim = "sub";     // who it is; another only if the provider never gives it to a second person
+  std::string jwks_ca;           // PEM: who may have signed the certificate of jwks_url; "": the system's authorities
+  int64_t clock_skew_s = 60;     // by which its clock and ours may differ
+  std::string id_claim = "sub";  // who it is; another only if the provider never gives it to a second person
   std::string groups_claim = "groups";
   std::string tenant = "default";  // of users that the directory does not know
   bool admit_unknown = false;      // users that the directory does not know come in, with the role `user`

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace redoubt {
@@ -10,6 +11,8 @@ namespace {
 std::string described(const AccessQuestion& question) {
   return fmt::format("{} on {} {}", question.action, question.resource_kind, question.resource_id.substr(0, 128));
 }
+
+Error revoked_error() { return {ErrorCode::denied, "access was revoked", {}}; }
 
 }  // namespace
 
@@ -26,25 +29,41 @@ Status Permit::judge(const Principal& principal, const Asked& asked) const {
                {}};
 }
 
-Status Permit::check(AccessQuestion question) {
-  if (revoked_) return Error{ErrorCode::denied, "access was revoked", {}};
+Status Permit::check(AccessQuestion question) { return ask({std::move(question), false}); }
+
+Status Permit::check_not_forbidden(AccessQuestion question) { return ask({std::move(question), true}); }
+
+Status Permit::ask(Asked asked) {
+  if (revoked_) return revoked_error();
+  const uint64_t version = authority_->version();
   const PrincipalPtr now = authority_->current(principal_);
-  if (now == nullptr) return Error{ErrorCode::denied, "access was revoked", {}};
-  Asked asked{std::move(question), false};
+  if (now == nullptr) return revoked_error();
   REDOUBT_CHECK(judge(*now, asked));
-  const std::lock_guard lock(mutex_);
-  asked_.push_back(std::move(asked));
-  cleared_ = true;
+  const bool clears = !asked.only_not_forbidden;
+  {
+    const std::lock_guard lock(mutex_);
+    asked_.push_back(std::move(asked));
+  }
+  // A change while it was judged may have been told to the permits before this question was among theirs.
+  if (authority_->version() != version) ask_again();
+  if (revoked_) return revoked_error();
+  if (clears) cleared_ = true;
   return ok();
 }
 
-Status Permit::check_not_forbidden(AccessQuestion question) {
-  if (revoked_) return Error{ErrorCode::denied, "access was revoked", {}};
-  Asked asked{std::move(question), true};
-  REDOUBT_CHECK(judge(*principal_, asked));
+Status Permit::need_scope(const std::string& scope, const std::string& action) {
+  {
+    const std::lock_guard lock(mutex_);
+    scopes_ = {scope, action};
+  }
+  if (in_scope(*principal_)) return ok();
+  return Error{ErrorCode::denied, "API key: it lacks the scope " + scope, {}};
+}
+
+bool Permit::in_scope(const Principal& principal) {
   const std::lock_guard lock(mutex_);
-  asked_.push_back(std::move(asked));
-  return ok();
+  return principal.scopes.empty() || scopes_.empty() ||
+         std::ranges::find_first_of(principal.scopes, scopes_) != principal.scopes.end();
 }
 
 void Permit::on_revoked(std::function<void(const std::string&)> callback) {
@@ -63,6 +82,7 @@ void Permit::ask_again() {
   if (const Status valid = authority_->still_valid(*principal_); !valid) return take_back(valid.error().message);
   const PrincipalPtr now = authority_->current(principal_);
   if (now == nullptr) return take_back("the key, token, certificate or account is no longer valid");
+  if (!in_scope(*now)) return take_back("the key has lost the scope");
   std::vector<Asked> asked;
   {
     const std::lock_guard lock(mutex_);

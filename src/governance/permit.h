@@ -62,6 +62,8 @@ class Permit {
 
   const Principal& principal() const { return *principal_; }
 
+  // Of a key that is narrowed to scopes: is one of these two among them? Errors: denied. Asked again as check is.
+  Status need_scope(const std::string& scope, const std::string& action);
   // Errors: denied, with what was asked. A question that was permitted is asked again when things change.
   Status check(AccessQuestion question);
   // As check, but what nothing permits and nothing forbids passes, and clears nothing: for a route whose resource only
@@ -82,6 +84,8 @@ class Permit {
     AccessQuestion question;
     bool only_not_forbidden = false;
   };
+  Status ask(Asked asked);
+  bool in_scope(const Principal& principal);
   Status judge(const Principal& principal, const Asked& asked) const;
   void take_back(const std::string& reason);
 
@@ -89,7 +93,8 @@ class Permit {
   const std::shared_ptr<const Authority> authority_;
   std::atomic<bool> cleared_{false}, revoked_{false};
   std::mutex mutex_;
-  std::vector<Asked> asked_;  // few: route, model, and what the request asks beside
+  std::vector<Asked> asked_;         // few: route, model, and what the request asks beside
+  std::vector<std::string> scopes_;  // of which a key that is narrowed must have one
   std::string reason_;
   std::function<void(const std::string&)> on_revoked_;
 };

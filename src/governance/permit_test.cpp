@@ -9,9 +9,25 @@ namespace {
 class Rules final : public Authority {
  public:
   Verdict decide(const Principal&, const AccessQuestion& question) const override {
+    Verdict verdict = Verdict::not_permitted;
+    {
+      const std::lock_guard lock(mutex);
+      if (permitted.contains(question.resource_id)) verdict = Verdict::permitted;
+      if (forbidden.contains(question.resource_id)) verdict = Verdict::forbidden;
+    }
+    if (const auto then = after_deciding) then();
+    return verdict;
+  }
+  PrincipalPtr current(const PrincipalPtr& principal) const override {
     const std::lock_guard lock(mutex);
-    if (forbidden.contains(question.resource_id)) return Verdict::forbidden;
-    return permitted.contains(question.resource_id) ? Verdict::permitted : Verdict::not_permitted;
+    return replaced != nullptr ? replaced : principal;
+  }
+  void replace(PrincipalPtr by) {
+    {
+      const std::lock_guard lock(mutex);
+      replaced = std::move(by);
+    }
+    ++version_;
   }
   Status still_valid(const Principal& principal) const override {
     const std::lock_guard lock(mutex);
@@ -27,8 +43,10 @@ class Rules final : public Authority {
     ++version_;
   }
   std::map<std::string, int> permitted, forbidden, gone;
+  std::function<void()> after_deciding;  // null: nothing
 
  private:
+  PrincipalPtr replaced;
   mutable std::mutex mutex;
   std::atomic<uint64_t> version_{0};
 };
@@ -91,6 +109,40 @@ TEST(Permit, IsTakenBackWithinASecondOfAChange) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_TRUE(three->revoked()) << "taken back is taken back";
   EXPECT_EQ(told, 1);
+}
+
+// The change falls between the judging of a question and its being among those that are asked again.
+TEST(Permit, AChangeWhileAQuestionIsJudgedIsNotMissed) {
+  const auto rules = std::make_shared<Rules>();
+  rules->permitted["r1"] = 1;
+  PermitRegister permits(rules, {.look_ms = 1 << 30, .ask_all_ms = 1 << 30});
+  const auto permit = permits.issue(key("k"));
+  rules->after_deciding = [&] {
+    rules->after_deciding = nullptr;
+    rules->change(rules->permitted, "r1", false);
+    permits.ask_all_again();
+  };
+  EXPECT_FALSE(permit->check(use("r1")));
+  EXPECT_TRUE(permit->revoked());
+  EXPECT_FALSE(permit->cleared());
+}
+
+TEST(Permit, AScopeThatTheKeyHasLostTakesItBack) {
+  const auto rules = std::make_shared<Rules>();
+  PermitRegister permits(rules, {.look_ms = 10});
+  const auto narrowed = [](std::vector<std::string> scopes) {
+    return std::make_shared<Principal>(Principal{.key_id = "k", .scopes = std::move(scopes)});
+  };
+  EXPECT_TRUE(permits.issue(key("k"))->need_scope("generate", "generate")) << "a key that is not narrowed";
+  EXPECT_FALSE(permits.issue(narrowed({"models"}))->need_scope("generate", "generate"));
+  EXPECT_TRUE(permits.issue(narrowed({"tokenize"}))->need_scope("generate", "tokenize")) << "an action alone";
+  const auto permit = permits.issue(narrowed({"generate", "models"}));
+  ASSERT_TRUE(permit->need_scope("generate", "generate"));
+  rules->replace(narrowed({"generate"}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(permit->revoked());
+  rules->replace(narrowed({"models"}));
+  EXPECT_TRUE(within_a_second([&] { return permit->revoked(); }));
 }
 
 TEST(Permit, ATimeThatIsOverAsksAgain) {

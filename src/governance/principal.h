@@ -35,6 +35,7 @@ struct Principal {
   std::vector<std::string> token_teams, token_roles;  // those of them that a provider's token gave, sorted
   std::string auth_method;                            // api_key, oidc, mtls, off
   std::string key_id;                                 // of an API key, else ""
+  std::string issuer, subject;                        // of a token or certificate: what its provider calls it
   std::vector<std::string> scopes;  // actions that the key is narrowed to; empty: all that the principal may do
   std::map<std::string, std::string> labels;
   int64_t expires_at_s = 0;  // of the key, token or certificate, since 1970; 0: never

@@ -1,7 +1,5 @@
 #include "server/gate.h"
 
-#include <algorithm>
-
 #include "server/api_error.h"
 
 namespace redoubt {
@@ -22,11 +20,8 @@ std::variant<std::shared_ptr<Permit>, ApiError> enter_route(std::shared_ptr<Perm
                                                             const Route* route) {
   if (route == nullptr) return permit;
   const RouteRule& rule = *route->rule;
-  const std::vector<std::string>& scopes = permit->principal().scopes;
-  if (!scopes.empty() && std::find(scopes.begin(), scopes.end(), rule.scope) == scopes.end() &&
-      std::find(scopes.begin(), scopes.end(), rule.action) == scopes.end()) {
-    return refusal(403, "API key: it lacks the scope " + rule.scope, "missing_scope");
-  }
+  if (const Status scoped = permit->need_scope(rule.scope, rule.action); !scoped)
+    return refusal(403, scoped.error().message, "missing_scope");
   AccessQuestion question{.action = rule.action,
                           .resource_kind = "Route",
                           .resource_id = route_id(*route),

@@ -55,7 +55,7 @@ TEST(PeerResponse, IsReadByLengthByChunksOrToTheEnd) {
 }
 
 Route echo() {
-  return {.method = "POST", .path = "/echo", .rule = read_models_rule(), .handler = [](auto request, auto writer) {
+  return {.method = "POST", .path = "/echo", .rule = read_server_rule(), .handler = [](auto request, auto writer) {
             writer->send(201, "text/plain", std::string(request->header("x-word")) + request->body);
           }};
 }
@@ -188,11 +188,14 @@ TEST(PeerClient, FetchesTheKeysOfAnIdentityProvider) {
   signal(SIGPIPE, SIG_IGN);
   const test::TokenSigner signer(SignatureAlgorithm::es256);
   const TlsPeer provider("IP:127.0.0.1", signer.jwks());
-  const auto verifier =
-      OidcVerifier::create({{.name = "corp", .issuer = "https://idp", .audiences = {"a"}, .jwks_url = provider.url}})
-          .value();
-  const auto fetch = [&](const std::string& url) -> Result<std::string> {
-    REDOUBT_TRY(PeerResponse response, ask_peer({.url = url, .ca_file = provider.ca_file}));
+  const auto verifier = OidcVerifier::create({{.name = "corp",
+                                               .issuer = "https://idp",
+                                               .audiences = {"a"},
+                                               .jwks_url = provider.url,
+                                               .jwks_ca = provider.ca_file}})
+                            .value();
+  const auto fetch = [&](const OidcProvider& from) -> Result<std::string> {
+    REDOUBT_TRY(PeerResponse response, ask_peer({.url = from.jwks_url, .ca_file = from.jwks_ca}));
     return std::move(response.body);
   };
   const SteadyClock clock;
