@@ -256,7 +256,7 @@ Status serve(const ServeFlags& flags) {
   const auto health = std::make_shared<HealthFlags>();
   health->default_loading = true;
   for (Route& route : health_routes(health_state_of(*host, health), clock)) routes.push_back(std::move(route));
-  routes.push_back(openapi_route(routes, std::string(kVersion)));
+  for (Route& route : openapi_routes(routes, std::string(kVersion))) routes.push_back(std::move(route));
   HttpOptions http = http_options(config);
   http.gate = door->gate();
   if (!door->administered()) http.admin.reset();

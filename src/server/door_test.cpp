@@ -62,7 +62,7 @@ class Door : public Routes {
     all.push_back(metrics_route(std::make_shared<ServerMetrics>()));
     for (Route& route : health_routes([] { return HealthState(); }, people.clock_)) all.push_back(std::move(route));
     add_admin_identity_routes(*people.directory_, people.wall_, all);
-    all.push_back(openapi_route(all, "0"));
+    for (Route& route : openapi_routes(all, "0")) all.push_back(std::move(route));
     return all;
   }
   // The same, each telling the secret.
@@ -103,7 +103,7 @@ TEST_F(Door, PoliciesThatAreTooOldPermitNothing) {
   HttpRequest head{.method = "GET", .path = "/v1/models"};
   head.headers = {{"authorization", "Bearer " + people.key_of("alice")}};
   Route route{.method = "GET", .path = "/v1/models"};
-  route.rule = read_models_rule();
+  route.rule = read_server_rule();
   const auto enters = [&] { return std::holds_alternative<std::shared_ptr<Permit>>(door->enter(head, &route)); };
   EXPECT_TRUE(enters());
   fresh = false;
@@ -170,6 +170,58 @@ TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
   EXPECT_EQ(answers["stranger"], 6) << "three status routes on two listeners";
   EXPECT_GT(answers["user"], 20);
   EXPECT_LT(answers["narrowed key"], answers["user"]);
+}
+
+TEST_F(Door, ListsHoldTheModelsThatTheCallerIsPermitted) {
+  people.user("alice");
+  people.user("bob", {.roles = std::vector<std::string>{}});
+  const std::string alice = people.key_of("alice"), bob = people.key_of("bob");
+  RunningServer server(all_routes(), options());
+  const auto get = [&](const std::string& path, const std::string& key) {
+    return server.ask("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: " + key + "\r\n\r\n");
+  };
+  const auto names = [&](const std::string& path, const std::string& key) {
+    const std::string answer = get(path, key);
+    const auto body = parse_json(answer.substr(answer.find("\r\n\r\n") + 4));
+    std::vector<std::string> found;
+    if (!body) return found;
+    for (const char* list : {"data", "models"}) {
+      for (const Json& model : body->value(list, Json::array()))
+        found.push_back(model.contains("id") ? model["id"] : model["name"]);
+    }
+    return found;
+  };
+  const std::vector<std::string> both{"tiny", "other"}, one{"tiny"};
+  for (const char* path : {"/v1/models", "/api/tags"}) EXPECT_EQ(names(path, alice), both) << path;
+  EXPECT_EQ(names("/api/ps", alice), one);
+  for (const char* path : {"/v1/models", "/api/tags", "/api/ps", "/v1/models/tiny"})
+    EXPECT_EQ(status_of(get(path, bob)), 403) << path;
+  ASSERT_TRUE(policies->replace(
+      std::string(default_policy_text()) +
+          "forbid (principal, action, resource == Redoubt::Model::\"other\");"
+          "permit (principal == Redoubt::User::\"bob\", action, resource == Redoubt::Model::\"other\");",
+      policies->version() + 1));
+  for (const char* path : {"/v1/models", "/api/tags"}) {
+    EXPECT_EQ(names(path, alice), one) << path;
+    EXPECT_EQ(status_of(get(path, bob)), 403) << path;
+  }
+  EXPECT_EQ(status_of(get("/v1/models/tiny", alice)), 200);
+  EXPECT_EQ(status_of(get("/v1/models/other", alice)), 403);
+}
+
+TEST_F(Door, EachListenerDescribesItsOwnRoutes) {
+  const std::vector<Route> documents = openapi_routes(all_routes(), "0");
+  ASSERT_EQ(documents.size(), 2u);
+  people.user("alice");
+  const auto appointed = people.directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"});
+  ASSERT_TRUE(appointed) << appointed.error().message;
+  RunningServer server(all_routes(), options());
+  const std::string clients = ask_at(server.port(), documents[0], people.key_of("alice"));
+  EXPECT_NE(clients.find("/v1/chat/completions"), std::string::npos);
+  EXPECT_EQ(clients.find("/admin/"), std::string::npos);
+  const std::string administration = ask_at(server.server->admin_port(), documents[1], appointed->audit.text);
+  EXPECT_NE(administration.find("/admin/v1/users"), std::string::npos);
+  EXPECT_EQ(administration.find("/v1/chat/completions"), std::string::npos);
 }
 
 TEST_F(Door, APriorityIsForThoseWhomAPolicyPermitsIt) {

@@ -15,7 +15,7 @@ Route route(std::string method, std::string path, Handler handler) {
   Route r;
   r.method = std::move(method);
   r.path = std::move(path);
-  r.rule = read_models_rule();
+  r.rule = read_server_rule();
   r.handler = std::move(handler);
   return r;
 }

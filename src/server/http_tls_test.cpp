@@ -149,7 +149,7 @@ class TlsClient {
 
 std::vector<Route> site() {
   std::vector<Route> routes;
-  routes.push_back(route("/hello", read_models_rule()));
+  routes.push_back(route("/hello", read_server_rule()));
   return routes;
 }
 
@@ -210,11 +210,11 @@ TEST(HttpTls, ManyStreamsAndALargeAnswerArriveWhole) {
   options.tls = authority.options(ClientCertificates::none);
   const std::string large(3 << 20, 'x');
   std::vector<Route> routes;
-  routes.push_back({.method = "GET", .path = "/large", .rule = read_models_rule(), .handler = [&](auto, auto writer) {
+  routes.push_back({.method = "GET", .path = "/large", .rule = read_server_rule(), .handler = [&](auto, auto writer) {
                       writer->send(200, "text/plain", large);
                     }});
   routes.push_back(
-      {.method = "POST", .path = "/echo", .rule = read_models_rule(), .handler = [](auto request, auto writer) {
+      {.method = "POST", .path = "/echo", .rule = read_server_rule(), .handler = [](auto request, auto writer) {
          writer->send(200, "text/plain", std::to_string(request->body.size()));
        }});
   RunningServer server(std::move(routes), options);

@@ -34,14 +34,14 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
   routes.push_back({.method = "GET",
                     .path = "/v1/models",
                     .rule = read_models_rule(),
-                    .summary = "The models that requests may name",
+                    .summary = "The models that the caller may name",
                     .response_schema = object_schema({"object", "data"}),
-                    .handler = [&context, started](auto, auto writer) {
+                    .handler = [&context, started](auto request, auto writer) {
+                      const auto models = permitted_models(context, *request);
+                      if (!models) return send_error(*writer, request_error(models.error()));
                       Json data = Json::array();
                       const auto loaded = context.models.loaded();
-                      for (const ModelEntry& entry : context.models.entries()) {
-                        data.push_back(model_object(entry, loaded, started));
-                      }
+                      for (const ModelEntry* entry : *models) data.push_back(model_object(*entry, loaded, started));
                       send_json(*writer, {{"object", "list"}, {"data", std::move(data)}});
                     }});
   routes.push_back({.method = "GET",
@@ -53,6 +53,8 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                     .handler = [&context, started](auto request, auto writer) {
                       const auto id = request->path_params.find("id");
                       const std::string name = id == request->path_params.end() ? "" : id->second;
+                      if (const Status may = permit_model(*request, name); !may)
+                        return send_error(*writer, request_error(may.error()));
                       for (const ModelEntry& entry : context.models.entries()) {
                         if (entry.name == name) {
                           return send_json(*writer, model_object(entry, context.models.loaded(), started));
@@ -62,14 +64,14 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                     }});
   routes.push_back({.method = "POST",
                     .path = "/v1/embeddings",
-                    .rule = read_models_rule(),
+                    .rule = read_server_rule(),
                     .summary = "Not supported: the loaded models are no encoders",
                     .request_schema = embeddings_request_schema(),
                     .handler = [](auto, auto writer) { refuse_embeddings(*writer, ErrorStyle::openai); }});
   for (const char* path : {"/api/embed", "/api/embeddings"}) {
     routes.push_back({.method = "POST",
                       .path = path,
-                      .rule = read_models_rule(),
+                      .rule = read_server_rule(),
                       .summary = "Not supported: the loaded models are no encoders",
                       .request_schema = embeddings_request_schema(),
                       .handler = [](auto, auto writer) { refuse_embeddings(*writer, ErrorStyle::ollama); }});

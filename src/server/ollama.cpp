@@ -182,16 +182,18 @@ Json listed(const ModelEntry& entry, const LoadedModel* model) {
           {"details", details(model)}};
 }
 
-void list_models(const ServerContext& context, ResponseWriter& writer, bool loaded_only) {
+void list_models(const ServerContext& context, const HttpRequest& http, ResponseWriter& writer, bool loaded_only) {
+  const auto permitted = permitted_models(context, http);
+  if (!permitted) return send_styled_error(writer, permitted.error(), ErrorStyle::ollama);
   Json models = Json::array();
   const auto loaded = context.models.loaded();
-  for (const ModelEntry& entry : context.models.entries()) {
+  for (const ModelEntry* entry : *permitted) {
     const LoadedModel* found = nullptr;
     for (const auto& model : loaded) {
-      if (model->name == entry.name) found = model.get();
+      if (model->name == entry->name) found = model.get();
     }
     if (found == nullptr && loaded_only) continue;
-    Json item = listed(entry, found);
+    Json item = listed(*entry, found);
     if (loaded_only) {
       item["expires_at"] = iso_time(unix_seconds() + 3600);
       item["size_vram"] = 0;
@@ -256,21 +258,22 @@ void add_ollama_routes(ServerContext& context, std::vector<Route>& routes) {
        [&context](const HttpRequest& http, const Json& body, const auto& writer) {
          return show(context, http, body, *writer);
        });
-  const auto get = [&](const char* path, const char* summary, Json response, Handler handler) {
+  const auto get = [&](const char* path, const char* summary, RouteRule rule, Json response, Handler handler) {
     routes.push_back({.method = "GET",
                       .path = path,
-                      .rule = read_models_rule(),
+                      .rule = std::move(rule),
                       .summary = summary,
                       .response_schema = std::move(response),
                       .handler = std::move(handler)});
   };
-  get("/api/tags", "The models that requests may name", object_schema({"models"}),
-      [&context](auto, auto writer) { list_models(context, *writer, false); });
-  get("/api/ps", "The models that are loaded", object_schema({"models"}),
-      [&context](auto, auto writer) { list_models(context, *writer, true); });
-  get("/api/version", "The server's version", object_schema({"version"}), [&context](auto, auto writer) {
-    send_json(*writer, {{"version", context.options.version}});
-  });
+  get("/api/tags", "The models that the caller may name", read_models_rule(), object_schema({"models"}),
+      [&context](auto request, auto writer) { list_models(context, *request, *writer, false); });
+  get("/api/ps", "Those of them that are loaded", read_models_rule(), object_schema({"models"}),
+      [&context](auto request, auto writer) { list_models(context, *request, *writer, true); });
+  get("/api/version", "The server's version", read_server_rule(), object_schema({"version"}),
+      [&context](auto, auto writer) {
+        send_json(*writer, {{"version", context.options.version}});
+      });
 }
 
 }  // namespace redoubt

@@ -1,7 +1,11 @@
 #include "server/openapi.h"
 
+#include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <set>
+
+#include "server/routes_errors.h"
 
 namespace redoubt {
 namespace {
@@ -53,9 +57,8 @@ Json parameters_of(const Route& route) {
 }
 
 const char* error_schema(const std::string& path) {
-  if (path.starts_with("/v1/messages")) return "AnthropicError";
-  if (path.starts_with("/api/")) return "OllamaError";
-  return "Error";
+  constexpr const char* kSchemas[] = {"Error", "AnthropicError", "OllamaError"};
+  return kSchemas[static_cast<int>(error_style(path))];
 }
 
 Json operation(const Route& route) {
@@ -158,22 +161,32 @@ Json openapi_document(const std::vector<Route>& routes, const std::string& versi
   return document;
 }
 
-Route openapi_route(const std::vector<Route>& routes, const std::string& version) {
-  Route route;
-  route.method = "GET";
-  route.path = "/openapi.json";
-  route.rule = read_models_rule();
-  route.summary = "This document";
-  route.max_body_bytes = 0;
-  route.quick = true;
-  route.response_schema = Json{{"type", "object"}};
-  std::vector<Route> all = routes;
-  all.push_back(route);
-  route.handler = [text = std::make_shared<const std::string>(dump_json(openapi_document(all, version)))](
-                      std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter> writer) {
-    writer->send(200, "application/json", *text);
+std::vector<Route> openapi_routes(const std::vector<Route>& routes, const std::string& version) {
+  const auto described = [](std::string path, RouteRule rule, std::string summary) {
+    return Route{.method = "GET",
+                 .path = std::move(path),
+                 .rule = std::move(rule),
+                 .max_body_bytes = 0,
+                 .summary = std::move(summary),
+                 .response_schema = Json{{"type", "object"}},
+                 .quick = true};
   };
-  return route;
+  std::vector<Route> documents{
+      described("/openapi.json", read_server_rule(), "This document"),
+      described("/admin/v1/openapi.json", admin_rule("read_system"), "This document, of administration")};
+  std::vector<Route> all = routes;
+  all.insert(all.end(), documents.begin(), documents.end());
+  for (Route& document : documents) {
+    // Of the other listener's routes it tells nothing.
+    std::vector<Route> here;
+    std::ranges::copy_if(all, std::back_inserter(here), [&](const Route& route) {
+      return !route.rule || route.rule->listener == RouteListener::both ||
+             route.rule->listener == document.rule->listener;
+    });
+    document.handler = [text = std::make_shared<const std::string>(dump_json(openapi_document(here, version)))](
+                           auto, auto writer) { writer->send(200, "application/json", *text); };
+  }
+  return documents;
 }
 
 }  // namespace redoubt

@@ -59,6 +59,22 @@ TEST_F(LimitedRoutes, TheOneTooManyIs429InItsProtocolsEnvelope) {
   EXPECT_EQ(other->json()["type"], "error");
 }
 
+// RateClass::request: work without an answer is one of the requests, and uses no tokens.
+TEST_F(LimitedRoutes, TokenizingCountsAsARequestAndUsesNoTokens) {
+  set(LimitKind::requests_per_minute, 3);
+  set(LimitKind::tokens_per_day, 100'000);
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}})->status(), 200);
+  EXPECT_EQ(call("GET", "/v1/models")->status(), 200) << "a list does not count";
+  EXPECT_EQ(post("/v1/messages/count_tokens", kHi)->status(), 200);
+  EXPECT_EQ(settled("tokens_per_day"), 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  const auto refused = post("/v1/messages/count_tokens", kHi);
+  EXPECT_EQ(refused->status(), 429);
+  EXPECT_EQ(refused->json()["type"], "error") << "in its protocol's envelope";
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("Retry-After", testing::_)));
+  EXPECT_EQ(node.limits.stats().open, 0);
+}
+
 TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
   set(LimitKind::tokens_per_day, 100'000);
   engine->scripts = {{"Hello", FinishReason::error}};

@@ -266,7 +266,7 @@ void add_responses_routes(ServerContext& context, std::vector<Route>& routes) {
   const auto by_id = [&](const char* method, const char* path, const char* summary) {
     routes.push_back({.method = method,
                       .path = path,
-                      .rule = read_models_rule(),
+                      .rule = read_server_rule(),
                       .summary = summary,
                       .parameters = {path_parameter("response_id")},
                       .handler = not_kept});

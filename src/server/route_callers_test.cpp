@@ -54,7 +54,7 @@ class RouteCallers : public Routes {
     std::vector<Route> all = make_routes(context);
     all.push_back(metrics_route(metrics));
     for (Route& route : health_routes([] { return HealthState(); }, clock)) all.push_back(std::move(route));
-    all.push_back(openapi_route(all, "0"));
+    all.push_back(openapi_routes(all, "0").front());  // the other one is the admin listener's
     for (Route& route : all) route.handler = telling_handler(route, [this] { ++answered; });
     return all;
   }
@@ -144,11 +144,11 @@ TEST_F(RouteCallers, ARouteWithoutARuleCannotBeRegistered) {
             "route POST /livez: may not answer strangers");
   EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = RouteRule{}}), "");
   EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = RouteRule{.action = "x", .resource = "Model"}}), "");
-  EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = read_models_rule()}), "");
+  EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = read_server_rule()}), "");
   RouteRule client_admin = admin_rule("manage_keys");
   client_admin.listener = RouteListener::client;
   EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = client_admin}), "");
-  std::vector<Route> twice(2, Route{.method = "GET", .path = "/side", .rule = read_models_rule()});
+  std::vector<Route> twice(2, Route{.method = "GET", .path = "/side", .rule = read_server_rule()});
   EXPECT_FALSE(HttpServer::listen({.port = 0, .gate = make_open_gate()}, twice).has_value());
 }
 

@@ -19,10 +19,10 @@ struct Route;
 // The sockets a route is reached through: the one clients use, the one for administration, or both.
 enum class RouteListener : uint8_t { client, admin, both };
 
-// How a call counts against a caller's limits.
+// How a call counts against a caller's limits (docs/limits.md). Counted by make_routes and by the request's limits.
 enum class RateClass : uint8_t {
-  none,      // not at all: status
-  request,   // as a request
+  none,      // not at all: status, lists, administration
+  request,   // as one of requests_per_minute: work without an answer
   generate,  // as a request, and its tokens are reserved before and settled after
 };
 
@@ -31,7 +31,7 @@ struct RouteRule {
   std::string action;      // what the caller does, as policies name it: "generate"
   std::string resource;    // kind of what it is done to: "Model" (named by the body) or "Route" (the route itself)
   std::string scope;       // a key that is narrowed to scopes must have this one
-  RateClass rate = RateClass::request;
+  RateClass rate = RateClass::none;
   RouteListener listener = RouteListener::client;
 };
 
@@ -39,7 +39,8 @@ struct RouteRule {
 RouteRule status_rule();                   // /livez, /readyz, /health
 RouteRule generate_rule();                 // answers of a model
 RouteRule tokenize_rule();                 // prompts and tokens of a model, nothing computed
-RouteRule read_models_rule();              // which models there are, the server's version and its routes
+RouteRule read_models_rule();              // models by name, each by its own permit: lists hold those permitted
+RouteRule read_server_rule();              // the server's version and its routes
 RouteRule read_metrics_rule();             // counters
 RouteRule admin_rule(std::string action);  // on the admin listener, scope "admin"
 

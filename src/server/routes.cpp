@@ -1,11 +1,29 @@
 #include "server/routes.h"
 
+#include "governance/limits.h"
 #include "governance/permit.h"
 #include "server/json_fields.h"
+#include "server/request_limits.h"
 #include "server/routes_schemas.h"
 
 namespace redoubt {
 namespace {
+
+// A handler that is called once a request was taken from the caller's limits (RateClass::request).
+Handler counted(ServerContext& context, ErrorStyle style, Handler handler) {
+  return [&context, style, handler = std::move(handler)](std::shared_ptr<const HttpRequest> request,
+                                                         std::shared_ptr<ResponseWriter> writer) {
+    if (context.limits != nullptr && request->permit != nullptr) {
+      // It answers no tokens: one is what the reservation must have, and none is what it is settled to.
+      auto taken = context.limits->reserve(
+          {.principal = &request->permit->principal(), .model = {}, .max_tokens = 1, .may_think = false});
+      if (const auto* refusal = std::get_if<LimitRefusal>(&taken))
+        return send_styled_error(*writer, limit_error(*refusal), style);
+      std::get<Reservation>(taken).settle({});
+    }
+    handler(std::move(request), std::move(writer));
+  };
+}
 
 void send_version(const ServerContext& context, ResponseWriter& writer) {
   send_json(writer, {{"version", context.options.version}});
@@ -13,15 +31,33 @@ void send_version(const ServerContext& context, ResponseWriter& writer) {
 
 }  // namespace
 
+Status permit_model(const HttpRequest& http, const std::string& name) {
+  if (http.permit == nullptr) return Error{ErrorCode::denied, "the request has no permit", {}};
+  return http.permit->check({.action = http.action,
+                             .resource_kind = "Model",
+                             .resource_id = name,
+                             .context = {{"source_ip", http.remote_address}}});
+}
+
+Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http) {
+  std::vector<const ModelEntry*> permitted;
+  Status last = Error{ErrorCode::denied, "there are no models", {}};
+  for (const ModelEntry& entry : context.models.entries()) {
+    if (Status may = permit_model(http, entry.name); may) {
+      permitted.push_back(&entry);
+    } else {
+      last = std::move(may);
+    }
+  }
+  if (permitted.empty()) return std::move(last).error();
+  return permitted;
+}
+
 Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
                                                    const std::string& name) {
-  if (http.permit == nullptr) return Error{ErrorCode::denied, "the request has no permit", {}};
   const std::string resolved =
       name.empty() && !context.models.entries().empty() ? context.models.entries().front().name : name;
-  REDOUBT_CHECK(http.permit->check({.action = http.action,
-                                    .resource_kind = "Model",
-                                    .resource_id = resolved,
-                                    .context = {{"source_ip", http.remote_address}}}));
+  REDOUBT_CHECK(permit_model(http, resolved));
   auto model = context.models.acquire(name);
   if (!model && model.error().code == ErrorCode::not_found) {
     return Error{ErrorCode::not_found, model_not_found(name).message, "model"};
@@ -50,10 +86,14 @@ std::vector<Route> make_routes(ServerContext& context) {
   add_ollama_routes(context, routes);
   routes.push_back({.method = "GET",
                     .path = "/version",
-                    .rule = read_models_rule(),
+                    .rule = read_server_rule(),
                     .summary = "The server's version",
                     .response_schema = object_schema({"version"}),
                     .handler = [&context](auto, auto writer) { send_version(context, *writer); }});
+  for (Route& route : routes) {
+    if (route.rule->rate == RateClass::request)
+      route.handler = counted(context, error_style(route.path), std::move(route.handler));
+  }
   return routes;
 }
 

@@ -44,6 +44,10 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes);
 void add_responses_routes(ServerContext& context, std::vector<Route>& routes);
 void add_ollama_routes(ServerContext& context, std::vector<Route>& routes);
 
+// May the caller do the route's action to the model? Errors: denied.
+Status permit_model(const HttpRequest& http, const std::string& name);
+// The configured models that it may be done to. Errors: denied, if to none.
+Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http);
 // The model of a request, permitted and loaded. Errors: denied; not_found with param "model".
 Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
                                                    const std::string& name);

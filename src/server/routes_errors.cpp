@@ -15,6 +15,11 @@ constexpr const char* kContextScan = "prompt of %lld tokens and answer of %lld d
 
 }  // namespace
 
+ErrorStyle error_style(std::string_view path) {
+  if (path.starts_with("/v1/messages")) return ErrorStyle::anthropic;
+  return path.starts_with("/api/") ? ErrorStyle::ollama : ErrorStyle::openai;
+}
+
 std::string styled_error_body(const ApiError& error, ErrorStyle style) {
   if (style == ErrorStyle::openai) {
     std::string body = error_body(error);

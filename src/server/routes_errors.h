@@ -3,12 +3,15 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "server/http.h"
 
 namespace redoubt {
 
 enum class ErrorStyle : uint8_t { openai, anthropic, ollama };
+
+ErrorStyle error_style(std::string_view path);  // of a route
 
 std::string styled_error_body(const ApiError& error, ErrorStyle style);
 void send_styled_error(ResponseWriter& writer, const ApiError& error, ErrorStyle style);
