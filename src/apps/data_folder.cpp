@@ -36,6 +36,14 @@ Result<DataFolder> DataFolder::open(const std::filesystem::path& path) {
   return DataFolder(path, fd);
 }
 
+bool DataFolder::is_held(const std::filesystem::path& path) {
+  const int fd = ::open((path / "lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(fd);
+  return held;
+}
+
 DataFolder::~DataFolder() {
   if (lock_fd_ >= 0) close(lock_fd_);
 }

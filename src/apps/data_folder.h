@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "core/result.h"
 
@@ -15,6 +16,7 @@ class DataFolder {
  public:
   // Makes the folder (0700) if it is not there and locks it; the lock ends with the process, however it ends.
   static Result<DataFolder> open(const std::filesystem::path& path);
+  static bool is_held(const std::filesystem::path& path);  // by a process, this one perhaps
   DataFolder(DataFolder&& other) noexcept
       : path_(std::move(other.path_)), lock_fd_(std::exchange(other.lock_fd_, -1)) {}
   DataFolder& operator=(DataFolder&&) = delete;

@@ -14,6 +14,7 @@
 #include "apps/command.h"
 #include "apps/data_folder.h"
 #include "apps/isolation.h"
+#include "apps/listeners_file.h"
 #include "apps/machine.h"
 #include "apps/terminal.h"
 #include "core/json.h"
@@ -125,7 +126,8 @@ Result<ServeConfig> configured(const DoctorFlags& flags) {
 
 Status tell_isolation(const DoctorFlags& flags) {
   REDOUBT_TRY(const ServeConfig config, configured(flags));
-  const std::vector<IsolationEntry> entries = isolation_of(config);
+  const std::string& data = flags.data.empty() ? config.data : flags.data;
+  const std::vector<IsolationEntry> entries = isolation_of(config, read_listeners(data_folder_path(data)));
   std::string text;
   Json list = Json::array();
   bool peers = false;

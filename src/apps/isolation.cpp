@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
 #include "server/client_address.h"
 
 namespace redoubt {
@@ -12,14 +16,28 @@ bool is_loopback(const std::string& host) {
   return host == "localhost" || (address && address->loopback());
 }
 
-// Without the user and password of a URL.
+// Without the user and password of a URL; of what follows "?" only where it leads (libpq: ?host=/run/postgresql).
 std::string without_secrets(const std::string& url) {
   const size_t scheme = url.find("://");
   if (scheme == std::string::npos) return url;
   const size_t begin = scheme + 3, slash = std::min(url.find('/', begin), url.size()), at = url.rfind('@', slash);
   const std::string host = at != std::string::npos && at >= begin ? url.substr(at + 1) : url.substr(begin);
-  return url.substr(0, begin) + host.substr(0, host.find('?'));
+  const size_t question = host.find('?');
+  std::string shown = url.substr(0, begin) + host.substr(0, question);
+  if (question == std::string::npos) return shown;
+  char before = '?';
+  for (std::string_view rest = std::string_view(host).substr(question + 1); !rest.empty();) {
+    const std::string_view one = rest.substr(0, rest.find('&')), name = one.substr(0, one.find('='));
+    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+    if (name != "host" && name != "hostaddr" && name != "port") continue;
+    shown += std::exchange(before, '&');
+    shown += one;
+  }
+  return shown;
 }
+
+// "127.0.0.1:8000" of "http://127.0.0.1:8000".
+std::string address_of(const std::string& url) { return url.substr(url.find("://") + 3); }
 
 std::string transport_of(const ServeConfig& config, const std::string& host) {
   if (config.tls) {
@@ -32,16 +50,20 @@ std::string transport_of(const ServeConfig& config, const std::string& host) {
 
 }  // namespace
 
-std::vector<IsolationEntry> isolation_of(const ServeConfig& config) {
+std::vector<IsolationEntry> isolation_of(const ServeConfig& config, const std::optional<Listeners>& running) {
   std::vector<IsolationEntry> entries;
   const bool off = config.auth == "off";
-  entries.push_back({"listener", "clients", fmt::format("{}:{}", config.host, config.port),
+  entries.push_back({"listener", "clients",
+                     running ? address_of(running->clients) : fmt::format("{}:{}", config.host, config.port),
                      transport_of(config, config.host) + (off ? ", auth: off" : ", keys asked for"),
                      off ? "auth: off: whoever reaches it may use every model; leave the word out" : ""});
   if (!off && config.api_key_file.empty()) {
-    const std::string port = config.admin_port ? std::to_string(*config.admin_port)
-                                               : fmt::format("{} or, if taken, any free one", config.port + 1);
-    entries.push_back({"listener", "administration", fmt::format("{}:{}", config.admin_host, port),
+    const std::string port = config.admin_port  ? std::to_string(*config.admin_port)
+                             : config.port == 0 ? std::string("0")
+                                                : fmt::format("{} or, if taken, any free one", config.port + 1);
+    entries.push_back({"listener", "administration",
+                       running && !running->administration.empty() ? address_of(running->administration)
+                                                                   : fmt::format("{}:{}", config.admin_host, port),
                        transport_of(config, config.admin_host) + ", administrators' keys asked for", ""});
   }
   if (config.database.find("://") != std::string::npos)

@@ -2,9 +2,11 @@
 // There is no other outgoing connection (server/peer_client and storage's PostgreSQL are the only files that make any).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "apps/listeners_file.h"
 #include "apps/serve_config.h"
 
 namespace redoubt {
@@ -17,6 +19,8 @@ struct IsolationEntry {
   std::string remedy;  // empty: nothing to do
 };
 
-std::vector<IsolationEntry> isolation_of(const ServeConfig& config);
+// `running`: where the server that holds the data folder listens, if one does.
+std::vector<IsolationEntry> isolation_of(const ServeConfig& config,
+                                         const std::optional<Listeners>& running = std::nullopt);
 
 }  // namespace redoubt

@@ -18,6 +18,7 @@
 #include "apps/command.h"
 #include "apps/data_folder.h"
 #include "apps/front_door.h"
+#include "apps/listeners_file.h"
 #include "apps/model_flags.h"
 #include "apps/serve_config.h"
 #include "apps/terminal.h"
@@ -244,8 +245,8 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
   const auto metrics = std::make_shared<ServerMetrics>();
   metrics->set_host(host.get());
-  ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
   door->add_metrics(metrics->registry());
+  ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
   context.limits = door->limits();
   context.options.force_think = config.force_think;
   REDOUBT_TRY(context.options.tool_syntax, parse_tool_syntax(config.tool_syntax));
@@ -264,11 +265,15 @@ Status serve(const ServeFlags& flags) {
   if (config.auth == "off")
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
   fmt::print("redoubt {}\n", kVersion);
-  if (server->admin_port() != 0) fmt::print("admin    {}\n", url(config, config.admin_host, server->admin_port()));
+  const Listeners listeners{
+      .clients = url(config, config.host, server->port()),
+      .administration = server->admin_port() == 0 ? "" : url(config, config.admin_host, server->admin_port())};
+  if (!listeners.administration.empty()) fmt::print("admin    {}\n", listeners.administration);
   // Before anything else can fail or end the process: they are made once, and known to nobody until they are told.
-  REDOUBT_TRY(const std::string keys,
-              door->tell_first_keys(isatty(STDOUT_FILENO) != 0 ? Audience::terminal : Audience::file,
-                                    url(config, config.host, server->port())));
+  REDOUBT_TRY(
+      const std::string keys,
+      door->tell_first_keys(isatty(STDOUT_FILENO) != 0 ? Audience::terminal : Audience::file, listeners.clients));
+  REDOUBT_TRY(const ListenersFile told, ListenersFile::write(data.path(), listeners));
   fmt::print("{}loading  {}\n", keys, config.models.front().path.string());
   // From here on health answers; the model is loaded beside it.
   std::thread serving([&] { server->run(); });
@@ -280,7 +285,7 @@ Status serve(const ServeFlags& flags) {
     if (auto model = host->acquire(""); model) {
       health->default_loading = false;
       describe(**model);
-      fmt::print("address  {}/v1\n", url(config, config.host, server->port()));
+      fmt::print("address  {}/v1\n", listeners.clients);
       std::fflush(stdout);
     } else {
       loaded = std::move(model).error();
@@ -288,15 +293,15 @@ Status serve(const ServeFlags& flags) {
     }
     serving.join();
   }
+  // Answers that were cut are still being computed: those who compute go before what they count and reserve with.
+  server.reset();
+  host.reset();
   return loaded;
 }
 
 }  // namespace
 
 void add_serve(CLI::App& app, Pending& pending) {
-  // Answers that were cut are still being computed: those who compute go before what they count and reserve with.
-  server.reset();
-  host.reset();
   auto* command = app.add_subcommand("serve", "The server");
   auto flags = std::make_shared<ServeFlags>();
   command->add_option("--config", flags->config_file, "YAML file; flags win over it (docs/configuration.md)");

@@ -74,4 +74,14 @@ Sha256Digest Sha256::finish() {
   return digest;
 }
 
+std::string hex_text(std::span<const uint8_t> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
 }  // namespace redoubt

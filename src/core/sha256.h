@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace redoubt {
@@ -28,5 +29,7 @@ class Sha256 {
   std::array<uint8_t, 64> pending_{};
   uint64_t size_ = 0;  // bytes so far
 };
+
+std::string hex_text(std::span<const uint8_t> bytes);  // in lower case
 
 }  // namespace redoubt

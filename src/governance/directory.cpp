@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/log.h"
+#include "core/sha256.h"
 #include "governance/directory_tables.h"
 
 namespace redoubt {
@@ -55,9 +56,7 @@ Status Directory::load(Transaction& tx) {
 }
 
 Status Directory::check_hash() {
-  std::string sign;
-  for (const uint8_t byte : hash_.hash("check", "the nodes of a database hash alike"))
-    sign += fmt::format("{:02x}", byte);
+  const std::string sign = hex_text(hash_.hash("check", "the nodes of a database hash alike"));
   return database_.write([&](Transaction& tx) -> Status {
     REDOUBT_CHECK(tx.execute(
         "INSERT INTO identity_facts (name, value) VALUES ('hash_check', ?) ON CONFLICT (name) DO NOTHING", sign));

@@ -23,11 +23,7 @@ constexpr Migration kMigrations[] = {
 constexpr std::string_view kColumns = "version, text, entities, author, note, created_ms";
 using Row = std::tuple<int64_t, std::string, std::string, std::string, std::string, int64_t>;
 
-std::string hex_digest(std::string_view text) {
-  std::string out;
-  for (const uint8_t byte : Sha256().add(text).finish()) out += fmt::format("{:02x}", byte);
-  return out;
-}
+std::string hex_digest(std::string_view text) { return hex_text(Sha256().add(text).finish()); }
 
 Result<PolicyVersion> version_of(const Row& row) {
   const auto& [version, text, entities, author, note, created_ms] = row;

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cctype>
 #include <random>
+#include <span>
 
 #include "core/utf8.h"
+#include "crypto/keyed_hash.h"
 
 namespace redoubt {
 namespace {
@@ -143,15 +145,19 @@ std::string_view presented_key(const HeaderList& headers) {
   return bearer.empty() ? trimmed(value_of(headers, "x-api-key")) : bearer;
 }
 
+namespace {
+
+std::span<const uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+}  // namespace
+
 bool key_matches(std::string_view presented, const std::vector<std::string>& keys) {
   bool found = false;
   for (const std::string& key : keys) {
     if (key.empty()) continue;
-    size_t difference = presented.size() ^ key.size();
-    for (size_t i = 0; i < presented.size(); ++i) {
-      difference |= static_cast<unsigned char>(presented[i] ^ key[i % key.size()]);
-    }
-    found |= difference == 0;
+    found |= equal_in_constant_time(bytes_of(presented), bytes_of(key));
   }
   return found;
 }

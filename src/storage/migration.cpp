@@ -18,12 +18,7 @@ constexpr std::string_view kTable =
     "CREATE TABLE IF NOT EXISTS migrations (area TEXT NOT NULL, number BIGINT NOT NULL, name TEXT NOT NULL, "
     "hash TEXT NOT NULL, applied_at_s BIGINT NOT NULL, PRIMARY KEY (area, number))";
 
-std::string hash_of(std::string_view script) {
-  const Sha256Digest digest = Sha256().add(script).finish();
-  std::string hex;
-  for (const uint8_t byte : digest) hex += fmt::format("{:02x}", byte);
-  return hex;
-}
+std::string hash_of(std::string_view script) { return hex_text(Sha256().add(script).finish()); }
 
 Status apply(Transaction& tx, std::string_view area, const Migration& migration, const WallClock& clock) {
   for (const std::string& statement : split_statements(migration.script)) {

@@ -1,0 +1,65 @@
+#include "apps/isolation.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "apps/data_folder.h"
+
+namespace redoubt {
+namespace {
+
+std::string where(const std::vector<IsolationEntry>& entries, const std::string& name) {
+  for (const IsolationEntry& entry : entries) {
+    if (entry.name == name) return entry.where;
+  }
+  return "";
+}
+
+TEST(Isolation, PeersAreShownWithWhereTheyLeadAndWithoutTheirSecrets) {
+  const auto shown = [](std::string url) {
+    ServeConfig config;
+    config.database = std::move(url);
+    return where(isolation_of(config), "database");
+  };
+  EXPECT_EQ(shown(""), "");
+  EXPECT_EQ(shown("postgresql://ann:secret@db.bank/redoubt"), "postgresql://db.bank/redoubt");
+  EXPECT_EQ(shown("postgresql:///redoubt?host=/run/postgresql&password=secret"),
+            "postgresql:///redoubt?host=/run/postgresql");
+  EXPECT_EQ(shown("postgresql://a:b@h/r?password=secret&host=db.bank&port=5433&user=ann"),
+            "postgresql://h/r?host=db.bank&port=5433");
+  EXPECT_EQ(shown("postgresql://h/r?sslmode=require"), "postgresql://h/r");
+}
+
+TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
+  const std::filesystem::path data =
+      std::filesystem::temp_directory_path() / ("redoubt-listeners-" + std::to_string(getpid()));
+  std::filesystem::remove_all(data);
+  EXPECT_EQ(where(isolation_of({}, read_listeners(data)), "administration"),
+            "127.0.0.1:8001 or, if taken, any free one");
+  {
+    const auto held = DataFolder::open(data);
+    ASSERT_TRUE(held);
+    EXPECT_FALSE(read_listeners(data));
+    const auto file =
+        ListenersFile::write(data, {.clients = "http://127.0.0.1:8000", .administration = "https://[::1]:39121"});
+    ASSERT_TRUE(file);
+    const auto entries = isolation_of({}, read_listeners(data));
+    EXPECT_EQ(where(entries, "clients"), "127.0.0.1:8000");
+    EXPECT_EQ(where(entries, "administration"), "[::1]:39121");
+  }
+  EXPECT_FALSE(std::filesystem::exists(data / "listeners"));
+  {
+    const auto held = DataFolder::open(data);
+    auto file = ListenersFile::write(data, {.clients = "http://127.0.0.1:8000", .administration = ""});
+    ASSERT_TRUE(file);
+    std::filesystem::copy_file(data / "listeners", data / "kept");
+  }
+  std::filesystem::rename(data / "kept", data / "listeners");
+  EXPECT_FALSE(read_listeners(data)) << "of a server that was killed";
+  std::filesystem::remove_all(data);
+}
+
+}  // namespace
+}  // namespace redoubt
