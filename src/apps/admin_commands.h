@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "apps/admin_target.h"
 #include "apps/command.h"
@@ -36,6 +38,22 @@ class AdminCommands {
 
 inline Status print_record(const AdminFlags& flags, const Json& record) {
   return write_stdout(flags.json ? dump_json(record) + "\n" : record_text(record));
+}
+
+// One call, and its answer printed.
+inline Status ask_and_print(const AdminFlags& flags, const std::string& method, const std::string& path,
+                            const Json& body = Json::object()) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags));
+  REDOUBT_TRY(const Json record, target->call(method, path, body));
+  return print_record(flags, record);
+}
+
+// A whole list, printed: as a table of these fields.
+inline Status print_list(const AdminFlags& flags, const std::string& path, const AdminQuery& query,
+                         const std::vector<std::string>& columns) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags));
+  REDOUBT_TRY(const Json records, target->list(path, query));
+  return write_stdout(flags.json ? json_lines(records) : table_text(records, columns));
 }
 
 }  // namespace redoubt

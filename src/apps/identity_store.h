@@ -18,6 +18,11 @@ struct IdentityStore {
   std::unique_ptr<Directory> directory;  // uses the database: goes before it
 };
 
+// Where state lasts: PostgreSQL at `url`, or, if that is "", the file redoubt.db of the folder.
+Result<std::unique_ptr<Database>> open_database(const std::filesystem::path& data, const std::string& url);
+// The same for commands beside a server, which make no database. Errors: not_found, if the folder has none.
+Result<std::unique_ptr<Database>> open_own_database(const std::string& data, const std::string& url);
+
 // `url`: of PostgreSQL; "": the file redoubt.db of the folder. The hash key is the folder's hash.key in either case.
 Result<IdentityStore> open_identity_store(const std::filesystem::path& data, const std::string& url, const Clock& clock,
                                           const WallClock& wall, DirectoryOptions options = {});

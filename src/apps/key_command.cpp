@@ -19,41 +19,28 @@ Status create(const KeyFlags& flags) {
   if (!flags.expires.empty()) {
     REDOUBT_TRY(body["expires_in_s"], parse_seconds(flags.expires, "--expires"));
   }
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json made, target->call("POST", kKeys, body));
-  return print_record(flags.admin, made);
+  return ask_and_print(flags.admin, "POST", kKeys, body);
 }
 
 Status list(const KeyFlags& flags) {
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
   AdminQuery query;
   if (!flags.principal.empty()) query.emplace_back("principal", flags.principal);
-  REDOUBT_TRY(const Json keys, target->list(kKeys, query));
-  return write_stdout(flags.admin.json ? json_lines(keys)
-                                       : table_text(keys, {"id", "principal", "name", "state", "scopes", "expires_at",
-                                                           "last_used_at"}));
+  return print_list(flags.admin, kKeys, query,
+                    {"id", "principal", "name", "state", "scopes", "expires_at", "last_used_at"});
 }
 
-Status show(const KeyFlags& flags) {
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json key, target->call("GET", admin_path(kKeys, flags.id)));
-  return print_record(flags.admin, key);
-}
+Status show(const KeyFlags& flags) { return ask_and_print(flags.admin, "GET", admin_path(kKeys, flags.id)); }
 
 Status rotate(const KeyFlags& flags) {
   Json body = Json::object();
   if (!flags.overlap.empty()) {
     REDOUBT_TRY(body["overlap_s"], parse_seconds(flags.overlap, "--overlap"));
   }
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json made, target->call("POST", admin_path(kKeys, flags.id) + "/rotate", body));
-  return print_record(flags.admin, made);
+  return ask_and_print(flags.admin, "POST", admin_path(kKeys, flags.id) + "/rotate", body);
 }
 
 Status revoke(const KeyFlags& flags) {
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json key, target->call("POST", admin_path(kKeys, flags.id) + "/revoke"));
-  return print_record(flags.admin, key);
+  return ask_and_print(flags.admin, "POST", admin_path(kKeys, flags.id) + "/revoke");
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
-// redoubt policy show|check|explain|test|diff: what policies say, before and after they hold.
+// redoubt policy show|check|explain|test|diff|apply: what policies say, before and after they hold.
 //
 // The policies are those of --file, or of a running server (--server), or of a data folder (--data, --database);
-// without any of these, the text that a first start has. `apply` changes those of a running server.
+// without any of these, the text that a first start has. `apply` changes those of a running server or of the database.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,9 +10,10 @@
 
 #include "apps/admin_target.h"
 #include "apps/command.h"
-#include "apps/data_folder.h"
+#include "apps/identity_store.h"
 #include "apps/terminal.h"
 #include "apps/yaml_json.h"
+#include "core/clock.h"
 #include "core/mapped_file.h"
 #include "governance/default_policies.h"
 #include "governance/policy_check.h"
@@ -20,6 +21,7 @@
 #include "governance/policy_explain.h"
 #include "governance/policy_matrix.h"
 #include "governance/policy_store.h"
+#include "server/admin_policies.h"
 
 namespace redoubt {
 namespace {
@@ -50,14 +52,17 @@ Result<Json> yaml_file(const std::string& file) {
 }
 
 Result<PolicyVersion> stored(const AdminFlags& flags) {
-  std::string location = flags.database;
-  if (location.empty()) {
-    const std::filesystem::path file = data_folder_path(flags.data) / "redoubt.db";
-    if (!std::filesystem::exists(file)) return not_found(file.string() + ": no server has made it yet");
-    location = file.string();
-  }
-  REDOUBT_TRY(const auto database, Database::open({.location = location}));
+  REDOUBT_TRY(const auto database, open_own_database(flags.data, flags.database));
   return newest_policies(*database);
+}
+
+// As the owner of the data folder. A running server follows within half a second.
+Result<Json> change_stored(const AdminFlags& flags, const Json& body) {
+  REDOUBT_TRY(const auto database, open_own_database(flags.data, flags.database));
+  const SteadyClock clock;
+  const SystemWallClock wall;
+  REDOUBT_TRY(const auto store, PolicyStore::open(*database, std::nullopt, clock, wall, 0));
+  return change_policies(*store, "owner", body);
 }
 
 Result<PolicyVersion> held_by_server(const AdminFlags& flags) {
@@ -235,15 +240,19 @@ Status diff(const PolicyFlags& flags) {
 }
 
 Status apply(const PolicyFlags& flags) {
-  if (flags.admin.server.empty()) return invalid("apply: expected --server, whose policies are to change", "--server");
   Json body{{"note", flags.note}, {"dry_run", flags.dry_run}};
   REDOUBT_TRY(body["text"], read_text_file(flags.path, kMaxPolicyBytes));
   if (flags.expected > 0) body["expected_version"] = flags.expected;
   if (!flags.entities.empty()) {
     REDOUBT_TRY(body["entities"], yaml_file(flags.entities));
   }
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json answer, target->call("PUT", "/admin/v1/policies", body));
+  Json answer;
+  if (flags.admin.server.empty()) {
+    REDOUBT_TRY(answer, change_stored(flags.admin, body));
+  } else {
+    REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+    REDOUBT_TRY(answer, target->call("PUT", "/admin/v1/policies", body));
+  }
   if (flags.admin.json) return print(answer);
   std::string out;
   for (const Json& warning : answer.value("warnings", Json::array()))
@@ -308,7 +317,8 @@ void add_policy(CLI::App& app, Pending& pending) {
       ->required();
   diffs->add_option("NEW", flags->second_path);
 
-  CLI::App* applies = add(*group, "apply", "Change the policies of a running server", flags, pending, apply);
+  CLI::App* applies =
+      add(*group, "apply", "Change the policies of a running server, or of a data folder", flags, pending, apply);
   applies->add_option("FILE", flags->path, "policies")->required();
   applies->add_option("--note", flags->note, "why; kept with the version");
   applies->add_option("--expected-version", flags->expected, "refuse if another version holds by now");

@@ -23,19 +23,6 @@ struct Flags {
   std::string team_folder() const { return admin_path(kTenants, tenant) + "/teams"; }
 };
 
-Status print_list(const Flags& flags, const std::string& path, const AdminQuery& query,
-                  const std::vector<std::string>& columns) {
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json records, target->list(path, query));
-  return write_stdout(flags.admin.json ? json_lines(records) : table_text(records, columns));
-}
-
-Status ask(const Flags& flags, const std::string& method, const std::string& path, const Json& body = Json::object()) {
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  REDOUBT_TRY(const Json record, target->call(method, path, body));
-  return print_record(flags.admin, record);
-}
-
 // What the flags say, and nothing of what they do not.
 Result<Json> fields(const Flags& flags) {
   Json body = Json::object();
@@ -64,20 +51,22 @@ Result<Json> fields_with_id(const Flags& flags) {
 Status create_user(const Flags& flags) {
   REDOUBT_TRY(Json body, fields_with_id(flags));
   if (!flags.tenant.empty()) body["tenant"] = flags.tenant;
-  return ask(flags, "POST", flags.folder(), body);
+  return ask_and_print(flags.admin, "POST", flags.folder(), body);
 }
 Status list_users(const Flags& flags) {
   AdminQuery query;
   if (!flags.tenant.empty()) query.emplace_back("tenant", flags.tenant);
   if (!flags.team.empty()) query.emplace_back("team", flags.team);
-  return print_list(flags, flags.folder(), query, {"id", "tenant", "teams", "roles", "disabled", "name"});
+  return print_list(flags.admin, flags.folder(), query, {"id", "tenant", "teams", "roles", "disabled", "name"});
 }
-Status show_user(const Flags& flags) { return ask(flags, "GET", admin_path(flags.folder(), flags.id)); }
+Status show_user(const Flags& flags) { return ask_and_print(flags.admin, "GET", admin_path(flags.folder(), flags.id)); }
 Status change_user(const Flags& flags) {
   REDOUBT_TRY(const Json body, fields(flags));
-  return ask(flags, "PATCH", admin_path(flags.folder(), flags.id), body);
+  return ask_and_print(flags.admin, "PATCH", admin_path(flags.folder(), flags.id), body);
 }
-Status remove_user(const Flags& flags) { return ask(flags, "DELETE", admin_path(flags.folder(), flags.id)); }
+Status remove_user(const Flags& flags) {
+  return ask_and_print(flags.admin, "DELETE", admin_path(flags.folder(), flags.id));
+}
 
 Status appoint(const Flags& flags) {
   const Json body{{"system", flags.system}, {"security", flags.security}, {"audit", flags.audit}};
@@ -92,30 +81,34 @@ Status appoint(const Flags& flags) {
 
 Status create_team(const Flags& flags) {
   REDOUBT_TRY(const Json body, fields_with_id(flags));
-  return ask(flags, "POST", flags.team_folder(), body);
+  return ask_and_print(flags.admin, "POST", flags.team_folder(), body);
 }
 Status list_teams(const Flags& flags) {
-  return print_list(flags, flags.team_folder(), {}, {"id", "tenant", "name", "labels"});
+  return print_list(flags.admin, flags.team_folder(), {}, {"id", "tenant", "name", "labels"});
 }
 Status change_team(const Flags& flags) {
   REDOUBT_TRY(const Json body, fields(flags));
-  return ask(flags, "PATCH", admin_path(flags.team_folder(), flags.id), body);
+  return ask_and_print(flags.admin, "PATCH", admin_path(flags.team_folder(), flags.id), body);
 }
-Status remove_team(const Flags& flags) { return ask(flags, "DELETE", admin_path(flags.team_folder(), flags.id)); }
+Status remove_team(const Flags& flags) {
+  return ask_and_print(flags.admin, "DELETE", admin_path(flags.team_folder(), flags.id));
+}
 
 Status create_tenant(const Flags& flags) {
   REDOUBT_TRY(const Json body, fields_with_id(flags));
-  return ask(flags, "POST", kTenants, body);
+  return ask_and_print(flags.admin, "POST", kTenants, body);
 }
 Status list_tenants(const Flags& flags) {
-  return print_list(flags, kTenants, {}, {"id", "name", "labels", "disabled"});
+  return print_list(flags.admin, kTenants, {}, {"id", "name", "labels", "disabled"});
 }
-Status show_tenant(const Flags& flags) { return ask(flags, "GET", admin_path(kTenants, flags.id)); }
+Status show_tenant(const Flags& flags) { return ask_and_print(flags.admin, "GET", admin_path(kTenants, flags.id)); }
 Status change_tenant(const Flags& flags) {
   REDOUBT_TRY(const Json body, fields(flags));
-  return ask(flags, "PATCH", admin_path(kTenants, flags.id), body);
+  return ask_and_print(flags.admin, "PATCH", admin_path(kTenants, flags.id), body);
 }
-Status remove_tenant(const Flags& flags) { return ask(flags, "DELETE", admin_path(kTenants, flags.id)); }
+Status remove_tenant(const Flags& flags) {
+  return ask_and_print(flags.admin, "DELETE", admin_path(kTenants, flags.id));
+}
 
 using Subcommands = AdminCommands<Flags>;
 

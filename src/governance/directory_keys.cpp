@@ -21,6 +21,16 @@ Result<const KeyRecord*> find_key(const DirectorySnapshot& there, const std::str
   return found->second.get();
 }
 
+// Ended keys do not count: they stay for the records.
+Status room_for_a_key(const DirectorySnapshot& there, int64_t now_s, int64_t max_keys) {
+  const auto going_on = std::ranges::count_if(there.keys, [&](const auto& entry) {
+    const KeyRecord& key = *entry.second;
+    return !key.revoked_at_s && (key.expires_at_s == 0 || now_s < key.expires_at_s);
+  });
+  if (going_on < max_keys) return ok();
+  return conflict(fmt::format("there are {} keys, which is the limit", max_keys));
+}
+
 Status ensure_default_tenant(Transaction& tx, int64_t now_s) {
   REDOUBT_CHECK(
       tx.execute("INSERT INTO tenants (id, name, labels, disabled, created_at_s) VALUES (?, ?, '{}', 0, ?) "
@@ -64,8 +74,7 @@ Result<NewKey> Directory::create_key(const Actor& actor, const KeyRequest& reque
     std::vector<std::string> scopes = request.scopes;
     std::ranges::sort(scopes);
     REDOUBT_CHECK(may_make_key(actor, owner->second, scopes));
-    if (static_cast<int64_t>(there.keys.size()) >= options_.max_keys)
-      return conflict(fmt::format("there are {} keys, which is the limit", options_.max_keys));
+    REDOUBT_CHECK(room_for_a_key(there, wall_.now_s(), options_.max_keys));
     REDOUBT_TRY(made, insert_key(tx, actor, request));
     return ok();
   }));
@@ -83,6 +92,7 @@ Result<NewKey> Directory::rotate_key(const Actor& actor, const std::string& id, 
       return conflict("key: it is revoked, expired or replaced already");
     const PrincipalRecord& owner = there.principals.at(old->principal);
     REDOUBT_CHECK(may_make_key(actor, owner, old->scopes));
+    REDOUBT_CHECK(room_for_a_key(there, now_s, options_.max_keys));
     REDOUBT_TRY(made, insert_key(tx, actor,
                                  {.principal = old->principal,
                                   .name = old->name,

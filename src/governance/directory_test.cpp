@@ -278,6 +278,22 @@ TEST_P(DirectoryTest, TheTimeOfLastUseReachesTheDatabaseAndTheOtherNodes) {
   EXPECT_EQ(key(made->id)->last_used_at_s->load(), wall_.now_s());
 }
 
+TEST_P(DirectoryTest, TheLimitOfKeysCountsThoseThatGoOn) {
+  directory_ = open_directory(*database_, {.period_ms = 0, .max_keys = 4});  // two are there
+  const auto ends = directory_->create_key(security_, {.principal = "first", .expires_in_s = 10});
+  const auto stays = directory_->create_key(security_, {.principal = "first"});
+  ASSERT_TRUE(ends && stays);
+  EXPECT_EQ(code(directory_->create_key(security_, {.principal = "first"})), ErrorCode::conflict);
+  EXPECT_EQ(code(directory_->rotate_key(security_, stays->id)), ErrorCode::conflict);
+  wall_.advance_ms(10'000);
+  const auto second = directory_->rotate_key(security_, stays->id, 0);
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_TRUE(directory_->create_key(security_, {.principal = "first"})) << "the rotated one has ended";
+  EXPECT_EQ(code(directory_->create_key(security_, {.principal = "first"})), ErrorCode::conflict);
+  ASSERT_TRUE(directory_->revoke_key(security_, second->id));
+  EXPECT_TRUE(directory_->create_key(security_, {.principal = "first"}));
+}
+
 TEST_P(DirectoryTest, ChangesOfTwoNodesAtOnceAllHappenOrAreRefused) {
   const auto other_database = files_.open();
   const auto other = open_directory(*other_database);

@@ -54,35 +54,6 @@ Status add_changes(const std::shared_ptr<const PolicySnapshot>& before,
   return ok();
 }
 
-Result<Json> put_policies(PolicyStore& store, const HttpRequest& request, const Json& body) {
-  REDOUBT_CHECK(check_fields(body, {"text", "entities", "note", "expected_version", "dry_run"}));
-  const JsonFields fields(body);
-  REDOUBT_TRY(const auto text, fields.string("text"));
-  if (!text) return invalid("text: expected the policies", "text");
-  REDOUBT_TRY(const Json* entities, fields.array("entities"));
-  REDOUBT_TRY(const auto note, fields.string("note"));
-  REDOUBT_TRY(const auto expected, fields.integer("expected_version", 0));
-  REDOUBT_TRY(const auto dry_run, fields.boolean("dry_run"));
-  PolicyStore::Change change{.text = *text,
-                             .author = request.permit ? request.permit->principal().id : "",
-                             .note = note.value_or(""),
-                             .expected = expected};
-  if (entities != nullptr) change.entities = *entities;
-
-  REDOUBT_TRY(const PolicyVersion newest, store.newest());
-  const auto before = store.engine()->snapshot();
-  REDOUBT_TRY(const auto after, make_policy_snapshot(*text, entities != nullptr ? *entities : newest.entities, 0));
-  Json out = {{"dry_run", dry_run.value_or(false)}, {"warnings", policy_warnings(*after->policies)}};
-  REDOUBT_CHECK(add_changes(before, after, out));
-  if (dry_run.value_or(false)) {
-    out["version"] = newest.version;
-    return out;
-  }
-  REDOUBT_TRY(const int64_t version, store.change(change));
-  out["version"] = version;
-  return out;
-}
-
 Result<Json> one_version(PolicyStore& store, const HttpRequest& request) {
   const auto id = request.path_params.find("id");
   const std::string text = id == request.path_params.end() ? "" : id->second;
@@ -130,6 +101,32 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
 
 }  // namespace
 
+Result<Json> change_policies(PolicyStore& store, const std::string& author, const Json& body) {
+  REDOUBT_CHECK(check_fields(body, {"text", "entities", "note", "expected_version", "dry_run"}));
+  const JsonFields fields(body);
+  REDOUBT_TRY(const auto text, fields.string("text"));
+  if (!text) return invalid("text: expected the policies", "text");
+  REDOUBT_TRY(const Json* entities, fields.array("entities"));
+  REDOUBT_TRY(const auto note, fields.string("note"));
+  REDOUBT_TRY(const auto expected, fields.integer("expected_version", 0));
+  REDOUBT_TRY(const auto dry_run, fields.boolean("dry_run"));
+  PolicyStore::Change change{.text = *text, .author = author, .note = note.value_or(""), .expected = expected};
+  if (entities != nullptr) change.entities = *entities;
+
+  REDOUBT_TRY(const PolicyVersion newest, store.newest());
+  const auto before = store.engine()->snapshot();
+  REDOUBT_TRY(const auto after, make_policy_snapshot(*text, entities != nullptr ? *entities : newest.entities, 0));
+  Json out = {{"dry_run", dry_run.value_or(false)}, {"warnings", policy_warnings(*after->policies)}};
+  REDOUBT_CHECK(add_changes(before, after, out));
+  if (dry_run.value_or(false)) {
+    out["version"] = newest.version;
+    return out;
+  }
+  REDOUBT_TRY(const int64_t version, store.change(change));
+  out["version"] = version;
+  return out;
+}
+
 void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
   const auto get = [&](std::string path, std::string summary, Json schema, AdminAnswer answer,
                        std::vector<Json> parameters = {}) {
@@ -162,10 +159,11 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
       [&store](const HttpRequest& request) { return one_version(store, request); }, {path_parameter("id")});
   get("/admin/v1/policies/matrix", "Who may do what to what, computed from the policies",
       object_schema({"cells", "policy_version"}), [&store](const HttpRequest&) { return matrix_of(store); });
-  send(
-      "PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
-      object_schema({"text"}), object_schema({"version", "warnings"}),
-      with_body([&store](const HttpRequest& request, const Json& body) { return put_policies(store, request, body); }));
+  send("PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
+       object_schema({"text"}), object_schema({"version", "warnings"}),
+       with_body([&store](const HttpRequest& request, const Json& body) {
+         return change_policies(store, request.permit ? request.permit->principal().id : "", body);
+       }));
   send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
        object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),
        with_body([&store](const HttpRequest&, const Json& body) { return explained(store, body); }));

@@ -10,12 +10,18 @@
 //   POST /admin/v1/policies/test            {"entities", "tests": [...]} -> which hold
 #pragma once
 
+#include <string>
 #include <vector>
 
+#include "core/json.h"
 #include "governance/policy_store.h"
 #include "server/http.h"
 
 namespace redoubt {
+
+// What PUT /admin/v1/policies does, in the author's name: {"text", "entities"?, "note"?, "expected_version"?,
+// "dry_run"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of another type.
+Result<Json> change_policies(PolicyStore& store, const std::string& author, const Json& body);
 
 // `store` outlives the server.
 void add_policy_routes(PolicyStore& store, std::vector<Route>& routes);
