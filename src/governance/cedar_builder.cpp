@@ -14,25 +14,9 @@ namespace {
 // The value of ip("10.0.0.0/8") and the like. Empty where the text is none: that is an error when it is evaluated, not
 // before, because a condition in front may keep it from being reached.
 std::optional<Value> folded_extension(Op op, const Value& argument, Arena& arena) {
-  if (argument.kind != Kind::string) return std::nullopt;
-  const std::string_view text = argument.string();
-  if (op == Op::make_ip) {
-    const auto ip = parse_ip(text);
-    return ip ? std::optional(Value::of(arena.put(*ip))) : std::nullopt;
-  }
-  const auto number = [](Kind kind, std::optional<int64_t> value) {
-    return value ? std::optional(Value::number(kind, *value)) : std::nullopt;
-  };
-  switch (op) {
-    case Op::make_decimal:
-      return number(Kind::decimal, parse_decimal(text));
-    case Op::make_datetime:
-      return number(Kind::datetime, parse_datetime(text));
-    case Op::make_duration:
-      return number(Kind::duration, parse_duration(text));
-    default:
-      return std::nullopt;
-  }
+  const auto kind = kind_made_by(op);
+  if (!kind || argument.kind != Kind::string) return std::nullopt;
+  return parse_extension(*kind, argument.string(), arena);
 }
 
 }  // namespace

@@ -94,19 +94,12 @@ Result<Value> extension_from_json(const Json& json, Arena& arena) {
   }
   const auto& function = json["fn"].get_ref<const std::string&>();
   const auto& text = json["arg"].get_ref<const std::string&>();
-  const auto number = [&](Kind kind, std::optional<int64_t> value) -> Result<Value> {
-    if (!value) return invalid(fmt::format("{}: {} is no such text", function, in_quotes(text)));
-    return Value::number(kind, *value);
-  };
-  if (function == "ip") {
-    const auto ip = parse_ip(text);
-    if (!ip) return invalid(fmt::format("ip: {} is no address", in_quotes(text)));
-    return Value::of(arena.put(*ip));
-  }
-  if (function == "decimal") return number(Kind::decimal, parse_decimal(text));
-  if (function == "datetime") return number(Kind::datetime, parse_datetime(text));
-  if (function == "duration") return number(Kind::duration, parse_duration(text));
-  return invalid(fmt::format("__extn: expected ip, decimal, datetime or duration, found {}", in_quotes(function)));
+  const auto kind = extension_kind(function);
+  if (!kind)
+    return invalid(fmt::format("__extn: expected ip, decimal, datetime or duration, found {}", in_quotes(function)));
+  const auto value = parse_extension(*kind, text, arena);
+  if (!value) return invalid(fmt::format("{}: {} is no such text", function, in_quotes(text)));
+  return *value;
 }
 
 bool is_escape(const Json& json, const char* key) { return json.is_object() && json.size() == 1 && json.contains(key); }

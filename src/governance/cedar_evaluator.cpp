@@ -14,6 +14,13 @@ const Entity* Request::find(const EntityName& name) const {
   return entity == nullptr && far != nullptr ? far->find(name) : entity;
 }
 
+Fields Request::fields_of(const Value& value) const {
+  if (value.kind == Kind::record) return {.record = value.record};
+  if (value.kind != Kind::entity) return {.none = true};
+  const Entity* entity = find(*value.entity);
+  return {.record = entity != nullptr ? entity->attributes : nullptr, .unknown = entity == nullptr};
+}
+
 bool Request::is_within(const EntityName& inner, const EntityName& outer) const {
   if (inner == outer) return true;
   const Entity* entity = find(inner);
@@ -218,17 +225,10 @@ bool Evaluator::within(const Node& node, const Value& of, Value& out) {
 bool Evaluator::attribute(const Node& node, uint32_t at, Value& out) {
   if (!evaluate(child(node, 0), out)) return false;
   const bool asks = node.op == Op::has;
-  const RecordValue* record = nullptr;
-  if (out.kind == Kind::record) {
-    record = out.record;
-  } else if (out.kind == Kind::entity) {
-    const Entity* entity = request_.find(*out.entity);
-    if (entity == nullptr && !asks) return fail(Fault::no_entity, at);
-    record = entity != nullptr ? entity->attributes : nullptr;
-  } else {
-    return fail(Fault::wrong_kind, child(node, 0), out.kind);
-  }
-  const Value* value = record != nullptr ? record->find(node.value.string()) : nullptr;
+  const Fields fields = request_.fields_of(out);
+  if (fields.none) return fail(Fault::wrong_kind, child(node, 0), out.kind);
+  if (fields.unknown && !asks) return fail(Fault::no_entity, at);
+  const Value* value = fields.find(node.value.string());
   if (asks) {
     out = Value::of(value != nullptr);
     return true;
@@ -240,25 +240,15 @@ bool Evaluator::attribute(const Node& node, uint32_t at, Value& out) {
 
 bool Evaluator::path(const Node& node, Value& out) {
   if (!evaluate(child(node, 0), out)) return false;
-  std::string_view rest = node.value.string();
-  while (true) {
-    const std::string_view key = rest.substr(0, rest.find('.'));
-    const RecordValue* record = nullptr;
-    if (out.kind == Kind::record) {
-      record = out.record;
-    } else if (out.kind == Kind::entity) {
-      const Entity* entity = request_.find(*out.entity);
-      record = entity != nullptr ? entity->attributes : nullptr;
-    } else {
-      return fail(Fault::wrong_kind, child(node, 0), out.kind);
-    }
-    const Value* value = record != nullptr ? record->find(key) : nullptr;
-    if (value == nullptr || key.size() == rest.size()) {
+  for (std::string_view rest = node.value.string();;) {
+    const Fields fields = request_.fields_of(out);
+    if (fields.none) return fail(Fault::wrong_kind, child(node, 0), out.kind);
+    const Value* value = fields.find(take_key(rest, node.op));
+    if (value == nullptr || rest.empty()) {
       out = Value::of(value != nullptr);
       return true;
     }
     out = *value;
-    rest.remove_prefix(key.size() + 1);
   }
 }
 
@@ -327,21 +317,9 @@ bool Evaluator::literal(const Node& node, Value& out) {
 
 bool Evaluator::made(const Node& node, uint32_t at, Value& out) {
   if (!expect(child(node, 0), Kind::string, out)) return false;
-  const std::string_view text = out.string();
-  if (node.op == Op::make_ip) {
-    const auto ip = parse_ip(text);
-    if (!ip) return fail(Fault::not_in_text, at);
-    out = Value::of(arena_.put(*ip));
-    return true;
-  }
-  const Kind kind = node.op == Op::make_decimal    ? Kind::decimal
-                    : node.op == Op::make_datetime ? Kind::datetime
-                                                   : Kind::duration;
-  const auto number = kind == Kind::decimal    ? parse_decimal(text)
-                      : kind == Kind::datetime ? parse_datetime(text)
-                                               : parse_duration(text);
-  if (!number) return fail(Fault::not_in_text, at);
-  out = Value::number(kind, *number);
+  const auto value = parse_extension(*kind_made_by(node.op), out.string(), arena_);
+  if (!value) return fail(Fault::not_in_text, at);
+  out = *value;
   return true;
 }
 

@@ -12,6 +12,15 @@ namespace redoubt::cedar {
 
 // What is asked. All borrowed. `near` holds what belongs to this request (its principal, its resource), `far` what all
 // requests share; an entity is looked for in that order. Either may be null.
+// The attributes of a value, as `.`, `has` and the index read them.
+struct Fields {
+  const RecordValue* record = nullptr;  // null: empty
+  bool none = false;                    // neither a record nor an entity
+  bool unknown = false;                 // an entity that nobody has described
+
+  const Value* find(std::string_view key) const { return record != nullptr ? record->find(key) : nullptr; }
+};
+
 struct Request {
   EntityName principal, action, resource;
   const RecordValue* context = nullptr;  // null: empty
@@ -19,6 +28,7 @@ struct Request {
   const Entities* far = nullptr;
 
   const Entity* find(const EntityName& name) const;
+  Fields fields_of(const Value& value) const;
   bool is_within(const EntityName& inner, const EntityName& outer) const;  // equal, or belongs to it
 };
 

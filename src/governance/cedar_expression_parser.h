@@ -31,7 +31,6 @@ class TokenStream {
   Status expect(std::string_view what);
   Error unexpected(std::string_view wanted) const;  // "line 1, column 4: expected ..., found ..."
   Error at(const Token& token, std::string_view what) const { return error_at(text_, token.position, what); }
-  std::string_view text() const { return text_; }
 
  private:
   std::string_view text_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 namespace redoubt::cedar {
@@ -125,23 +126,6 @@ bool same_prefix(const IpRange& a, const IpRange& b, int bits) {
   return rest == 0 || ((a.bytes[whole] ^ b.bytes[whole]) >> (8 - rest)) == 0;
 }
 
-bool is_leap(int year) { return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0; }
-
-int days_in_month(int year, int month) {
-  constexpr std::array<int, 12> kDays{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  return month == 2 && is_leap(year) ? 29 : kDays[static_cast<size_t>(month - 1)];
-}
-
-// Days since 1970-01-01 in the Gregorian calendar: whole years, whole months, days.
-int64_t days_since_epoch(int year, int month, int day) {
-  const auto days_before_year = [](int64_t y) {  // since year 0, itself a leap year
-    return y == 0 ? int64_t{0} : 365 * y + (y - 1) / 4 - (y - 1) / 100 + (y - 1) / 400 + 1;
-  };
-  int64_t days = days_before_year(year) - days_before_year(1970);
-  for (int m = 1; m < month; ++m) days += days_in_month(year, m);
-  return days + day - 1;
-}
-
 }  // namespace
 
 std::optional<IpRange> parse_ip(std::string_view text) {
@@ -183,8 +167,11 @@ std::optional<int64_t> parse_datetime(std::string_view text) {
   const auto month = cursor.digits(2);
   if (!month || !cursor.take('-')) return std::nullopt;
   const auto day = cursor.digits(2);
-  if (!day || *month < 1 || *month > 12 || *day < 1 || *day > days_in_month(*year, *month)) return std::nullopt;
-  int64_t ms = days_since_epoch(*year, *month, *day) * kDayMs;
+  if (!day) return std::nullopt;
+  const std::chrono::year_month_day date{std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
+                                         std::chrono::day(static_cast<unsigned>(*day))};
+  if (!date.ok()) return std::nullopt;
+  int64_t ms = std::chrono::sys_days(date).time_since_epoch().count() * kDayMs;
   if (cursor.rest.empty()) return ms;
 
   if (!cursor.take('T')) return std::nullopt;
@@ -237,6 +224,26 @@ std::optional<int64_t> parse_duration(std::string_view text) {
   return narrowed(negative ? -total : total);
 }
 
+std::optional<Kind> extension_kind(std::string_view function) {
+  if (function == "ip") return Kind::ip;
+  if (function == "decimal") return Kind::decimal;
+  if (function == "datetime") return Kind::datetime;
+  if (function == "duration") return Kind::duration;
+  return std::nullopt;
+}
+
+std::optional<Value> parse_extension(Kind kind, std::string_view text, Arena& arena) {
+  if (kind == Kind::ip) {
+    const auto ip = parse_ip(text);
+    return ip ? std::optional(Value::of(arena.put(*ip))) : std::nullopt;
+  }
+  const auto number = kind == Kind::decimal    ? parse_decimal(text)
+                      : kind == Kind::datetime ? parse_datetime(text)
+                      : kind == Kind::duration ? parse_duration(text)
+                                               : std::nullopt;
+  return number ? std::optional(Value::number(kind, *number)) : std::nullopt;
+}
+
 bool is_loopback(const IpRange& range) {
   if (!range.is_v6) return range.bytes[0] == 127 && range.prefix >= 8;
   IpRange one{.is_v6 = true};
@@ -280,18 +287,13 @@ std::string decimal_text(int64_t ten_thousandths) {
 
 std::string datetime_text(int64_t ms) {
   const int64_t time = time_of(ms);
-  int64_t days = (ms - time) / kDayMs;  // floor, because time is never negative
-  if (ms < std::numeric_limits<int64_t>::min() + kDayMs || days < -719'528 || days > 2'932'896) {
-    return fmt::format("1970-01-01 + {} ms", ms);  // outside the years that can be written
-  }
-  int year = static_cast<int>(1970 + days / 366 - (days < 0 ? 3 : 0));  // never after the right one; then step forward
-  year = std::max(year, 0);
-  while (days_since_epoch(year, 12, 31) < days) ++year;
-  while (days_since_epoch(year, 1, 1) > days) --year;
-  int month = 1;
-  while (month < 12 && days_since_epoch(year, month + 1, 1) <= days) ++month;
-  const int64_t day = days - days_since_epoch(year, month, 1) + 1;
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", year, month, day, time / 3'600'000,
+  const int64_t days = (ms - time) / kDayMs;               // floor, because time is never negative
+  constexpr int64_t kFirst = -719'528, kLast = 2'932'896;  // of the years that can be written, 0000 to 9999
+  if (ms < std::numeric_limits<int64_t>::min() + kDayMs || days < kFirst || days > kLast)
+    return fmt::format("1970-01-01 + {} ms", ms);
+  const std::chrono::year_month_day date{std::chrono::sys_days{std::chrono::days{days}}};
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), time / 3'600'000,
                      time / 60'000 % 60, time / 1000 % 60, time % 1000);
 }
 

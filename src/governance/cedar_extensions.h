@@ -17,6 +17,11 @@ std::optional<int64_t> parse_datetime(
     std::string_view text);  // "2026-11-25", "2026-11-25T08:00:00.000+0100": ms since 1970
 std::optional<int64_t> parse_duration(std::string_view text);  // "-1d2h3m4s5ms": ms
 
+// The kind that ip(), decimal(), datetime() and duration() make; empty of other names.
+std::optional<Kind> extension_kind(std::string_view function);
+// The value of that kind which the text writes, if it writes one.
+std::optional<Value> parse_extension(Kind kind, std::string_view text, Arena& arena);
+
 bool is_loopback(const IpRange& range);
 bool is_multicast(const IpRange& range);
 bool is_in_range(const IpRange& inner, const IpRange& outer);

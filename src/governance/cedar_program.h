@@ -2,7 +2,9 @@
 // parents, constants folded. There is no other tree.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -78,6 +80,30 @@ struct Node {
   uint32_t position = 0;  // in the text, for messages
   Value value;
 };
+
+// The kind that a make_ node makes; empty of others.
+inline std::optional<Kind> kind_made_by(Op op) {
+  switch (op) {
+    case Op::make_ip:
+      return Kind::ip;
+    case Op::make_decimal:
+      return Kind::decimal;
+    case Op::make_datetime:
+      return Kind::datetime;
+    case Op::make_duration:
+      return Kind::duration;
+    default:
+      return std::nullopt;
+  }
+}
+
+// Of the keys that a has or has_path node asks for, one within the other, takes the first. `rest` begins as the node's
+// string; of has that is one key, of has_path several between points.
+inline std::string_view take_key(std::string_view& rest, Op op) {
+  const std::string_view key = op == Op::has_path ? rest.substr(0, rest.find('.')) : rest;
+  rest.remove_prefix(std::min(rest.size(), key.size() + 1));
+  return key;
+}
 
 // What a policy's head asks of the principal, action or resource.
 struct Scope {

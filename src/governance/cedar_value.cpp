@@ -148,31 +148,6 @@ Value Arena::record(std::span<const Field> fields) {
   return Value::of(put(RecordValue{own}));
 }
 
-Value Arena::copy(const Value& value) {
-  switch (value.kind) {
-    case Kind::string:
-      return string(value.string());
-    case Kind::entity:
-      return Value::of(entity(value.entity->type, value.entity->id));
-    case Kind::ip:
-      return Value::of(put(*value.ip));
-    case Kind::set: {
-      const std::span<Value> items = array<Value>(value.set->items.size());
-      for (size_t i = 0; i < items.size(); ++i) items[i] = copy(value.set->items[i]);
-      return Value::of(put(SetValue{items}));
-    }
-    case Kind::record: {
-      const std::span<Field> fields = array<Field>(value.record->fields.size());
-      for (size_t i = 0; i < fields.size(); ++i) {
-        fields[i] = {copy(value.record->fields[i].key), copy(value.record->fields[i].value)};
-      }
-      return Value::of(put(RecordValue{fields}));
-    }
-    default:
-      return value;
-  }
-}
-
 std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {

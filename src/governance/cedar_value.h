@@ -129,7 +129,6 @@ class Arena {
   Value string(std::string_view text) { return Value::of(copy(text)); }
   Value set(std::span<const Value> items);      // sorts, drops what comes twice
   Value record(std::span<const Field> fields);  // sorts; keys are borrowed and must differ
-  Value copy(const Value& value);               // with all it points to
 
  private:
   std::pmr::monotonic_buffer_resource memory_;

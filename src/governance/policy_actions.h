@@ -18,8 +18,7 @@ struct ActionEntry {
 std::span<const ActionEntry> action_table();
 const ActionEntry* find_action(std::string_view name);
 
-// The groups of the three separated administrators.
-inline constexpr std::string_view kUseGroup = "use";
+// What needs a policy of its own, and the groups of the three separated administrators.
 inline constexpr std::string_view kShapeGroup = "shape";
 inline constexpr std::string_view kSystemGroup = "administer_system";
 inline constexpr std::string_view kSecurityGroup = "administer_security";

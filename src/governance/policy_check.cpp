@@ -68,9 +68,7 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
     if (node.op != cedar::Op::has && node.op != cedar::Op::has_path) continue;
     std::string path = path_text(program, program.children[node.first]);
     for (std::string_view rest = node.value.string(); !rest.empty();) {
-      const std::string_view key = rest.substr(0, node.op == cedar::Op::has_path ? rest.find('.') : rest.size());
-      rest.remove_prefix(std::min(rest.size(), key.size() + 1));
-      path.append(".").append(key);
+      path.append(".").append(cedar::take_key(rest, node.op));
       sure.insert(path);
     }
   }

@@ -141,9 +141,7 @@ std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Progr
       auto path = path_of(program, program.children[node.first]);
       if (!path) return std::nullopt;
       for (std::string_view rest = node.value.string(); !rest.empty();) {
-        const std::string_view key = rest.substr(0, node.op == Op::has_path ? rest.find('.') : rest.size());
-        rest.remove_prefix(std::min(rest.size(), key.size() + 1));
-        path->keys.push_back(key);
+        path->keys.push_back(take_key(rest, node.op));
         asked.push_back(*path);
       }
       continue;
@@ -209,16 +207,9 @@ void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, st
                 : told.path.root == Op::resource ? Value::of(&request.request.resource)
                                                  : Value::of(context != nullptr ? context : &kEmpty);
   for (const std::string_view key : told.path.keys) {
-    const cedar::RecordValue* record = nullptr;
-    if (value.kind == Kind::record) {
-      record = value.record;
-    } else if (value.kind == Kind::entity) {
-      const cedar::Entity* entity = request.request.find(*value.entity);
-      record = entity != nullptr ? entity->attributes : nullptr;
-    } else {
-      return add(told.all);  // each of them fails to be evaluated, and must say so
-    }
-    const Value* found = record != nullptr ? record->find(key) : nullptr;
+    const cedar::Fields fields = request.request.fields_of(value);
+    if (fields.none) return add(told.all);  // each of them fails to be evaluated, and must say so
+    const Value* found = fields.find(key);
     if (found == nullptr) {
       if (!told.path.guarded) add(told.all);  // as above; with a guard they are just not satisfied
       return;
