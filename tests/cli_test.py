@@ -364,11 +364,43 @@ class Commands(unittest.TestCase):
                         self.assertEqual(urllib.request.urlopen(request, timeout=30).status, status)
                     except urllib.error.HTTPError as error:
                         self.assertEqual(error.code, status)
-                self.assertEqual(json.loads(self.good("doctor", "--isolation", "--json"))["isolation"][0]["what"], "listener")
+                listeners = {entry["name"]: entry["where"] for entry in json.loads(self.good("doctor", "--isolation", "--data", data, "--json"))["isolation"]}
+                self.assertEqual("http://" + listeners["clients"] + "/v1", url)
+                self.assertEqual("http://" + listeners["administration"], re.search(r"admin +(\S+)", printed).group(1))
             finally:
                 server.terminate()
                 server.stdout.close()
                 self.assertEqual(server.wait(60), 0)
+
+    def test_policies_of_a_data_folder_are_changed_by_its_owner(self):
+        data, policies = self.folder / "policies", self.folder / "p.cedar"
+        self.assertIn(str(data), self.refused(1, "policy", "apply", self.folder / "none", "--data", data) + self.refused(1, "policy", "show", "--data", data))
+        server = subprocess.Popen([BINARY, "serve", "--model", self.a_model(), "--port", "0", "--data", data, "--cache-bytes", "16M"], stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": "bootstrap-key-of-the-test"})
+        try:
+            url = next(line.split()[1] for line in server.stdout if line.startswith("address"))
+            request = urllib.request.Request(url + "/models", headers={"X-Api-Key": "bootstrap-key-of-the-test"})
+            self.assertEqual(urllib.request.urlopen(request, timeout=30).status, 200)
+            policies.write_text(self.good("policy", "show", "--data", data) + '@id("none") forbid (principal, action == Redoubt::Action::"read_models", resource);')
+            tried = json.loads(self.good("policy", "apply", policies, "--data", data, "--dry-run", "--json"))
+            self.assertGreater(tried["changed_cells"], 0)
+            done = json.loads(self.good("policy", "apply", policies, "--data", data, "--expected-version", tried["version"], "--note", "closed", "--json"))
+            self.assertEqual(done["version"], tried["version"] + 1)
+            self.refused(1, "policy", "apply", policies, "--data", data, "--expected-version", tried["version"])
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                try:
+                    urllib.request.urlopen(request, timeout=30)
+                    time.sleep(0.05)
+                except urllib.error.HTTPError as error:
+                    self.assertEqual(error.code, 403)
+                    break
+            else:
+                self.fail("the running server did not follow")
+        finally:
+            server.terminate()
+            server.stdout.close()
+            self.assertEqual(server.wait(60), 0)
 
     def test_a_model_that_is_being_loaded_is_not_waited_for(self):
         never = self.folder / "never.gguf"

@@ -2,8 +2,8 @@
 
     tests/isolation_test.py BINARY MODEL
 
-The namespace has loopback, and one interface that is the default route and counts every packet, name look-ups
-included. Needs root (unshare, ip): without, it says so and ends with status 77.
+The namespace has loopback, and one interface that is the default route of IPv4 and IPv6 and counts every packet, name
+look-ups included. Needs root (unshare, ip): without, it says so and ends with status 77.
 """
 import json
 import os
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 
@@ -46,26 +47,34 @@ def left():
 
 
 def prepare():
-    """Loopback, and one interface that takes everything else, counts it and loses it. The count before the server starts."""
+    """Loopback, and one interface that takes everything else, counts it and loses it. The count before the server starts, and if there is IPv6."""
     try:
         run("mount", "-t", "sysfs", "sysfs", "/sys")  # of this namespace
         run("ip", "link", "set", "lo", "up")
-        disable_ipv6 = pathlib.Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")  # the kernel itself would speak on a new interface
-        if disable_ipv6.exists():
-            disable_ipv6.write_text("1")
+        ipv6 = pathlib.Path("/proc/sys/net/ipv6").exists()
         run("ip", "link", "add", "out0", "type", "veth", "peer", "name", "sink0")
-        run("ip", "link", "set", "sink0", "up")
+        if ipv6:  # the kernel itself would speak on a new interface: of its address, to look for routers and for another with the same
+            for name in ("out0", "sink0"):
+                for setting, value in (("addr_gen_mode", 1), ("accept_dad", 0), ("dad_transmits", 0), ("router_solicitations", 0), ("accept_ra", 0)):
+                    pathlib.Path(f"/proc/sys/net/ipv6/conf/{name}/{setting}").write_text(str(value))
+            pathlib.Path("/proc/sys/net/ipv6/conf/sink0/disable_ipv6").write_text("1")
+        run("ip", "link", "set", "sink0", "multicast", "off", "up")
         run("ip", "address", "add", "198.51.100.2/24", "dev", "out0")
-        run("ip", "link", "set", "out0", "up")
-        run("ip", "neighbour", "add", "198.51.100.1", "lladdr", "02:00:00:00:00:01", "dev", "out0", "nud", "permanent")
+        run("ip", "link", "set", "out0", "arp", "off", "multicast", "off", "up")  # no looking for neighbours, no groups joined
         run("ip", "route", "add", "default", "via", "198.51.100.1")
+        if ipv6:
+            run("ip", "-6", "address", "add", "2001:db8::2/64", "dev", "out0", "nodad")
+            run("ip", "-6", "route", "add", "default", "via", "2001:db8::1")
     except subprocess.CalledProcessError as error:
         skip(f"{' '.join(map(str, error.cmd))}: {error.stderr.strip()}")
-    before = left()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server:
-        name_server.sendto(b"x", ("203.0.113.9", 53))
-    assert left() == before + 1, "the counter does not count"
-    return left()
+    for family, address in ((socket.AF_INET, "203.0.113.9"), (socket.AF_INET6, "2001:db8:9::9")):
+        if family == socket.AF_INET6 and not ipv6:
+            continue
+        before = left()
+        with socket.socket(family, socket.SOCK_DGRAM) as name_server:
+            name_server.sendto(b"x", (address, 53))
+        assert left() == before + 1, f"the counter does not count {address}"
+    return left(), ipv6
 
 
 def ask(url, body=None):
@@ -74,14 +83,10 @@ def ask(url, body=None):
     return urllib.request.urlopen(request, timeout=60).read().decode()
 
 
-def main():
-    if sys.argv[-1] != "--inside":
-        enter_namespace()
-    binary, model = sys.argv[1:3]
-    before = prepare()
+def serve_and_chat(binary, model, host):
     with tempfile.TemporaryDirectory() as folder:
         log = open(pathlib.Path(folder) / "log", "w")
-        server = subprocess.Popen([binary, "serve", "--model", model, "--port", "0", "--data", folder + "/data", "--cache-bytes", "64M"],
+        server = subprocess.Popen([binary, "serve", "--model", model, "--host", host, "--port", "0", "--data", folder + "/data", "--cache-bytes", "64M"],
                                   stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": KEY})
         try:
             url = next(match.group(1) for match in (re.match(r"address +(\S+)/v1", line) for line in server.stdout) if match)
@@ -93,8 +98,9 @@ def main():
             except urllib.error.HTTPError as error:  # a model without a template
                 assert error.code == 400, error
             assert "choices" in ask(url + "/v1/completions", {"prompt": "canary-of-the-isolation-test", "max_tokens": 8})
-            sockets = run("ss", "-tunp") if shutil.which("ss") else ""
-            assert f"pid={server.pid}," not in "\n".join(line for line in sockets.splitlines() if "127.0.0.1" not in line), sockets
+            sockets = run("ss", "-tunp").splitlines() if shutil.which("ss") else []
+            beyond = [line for line in sockets if f"pid={server.pid}," in line and "127.0.0.1" not in line and "[::1]" not in line]
+            assert not beyond, beyond
         finally:
             server.terminate()
             assert server.wait(60) == 0
@@ -103,9 +109,22 @@ def main():
         for path in pathlib.Path(folder).rglob("*"):
             if path.is_file():
                 assert b"canary-of-the-isolation-test" not in path.read_bytes(), f"{path} holds the prompt"
+
+
+def main():
+    if sys.argv[-1] != "--inside":
+        enter_namespace()
+    binary, model = sys.argv[1:3]
+    before, ipv6 = prepare()
+    seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # what arrives at the other end, to say what it was
+    seen.bind(("sink0", 0))
+    seen.setblocking(False)
+    for host in ("127.0.0.1", "::1") if ipv6 else ("127.0.0.1",):
+        serve_and_chat(binary, model, host)
     packets = left() - before
-    assert packets == 0, f"{packets} packets left"
-    print("isolation: start, load, chat and stop: no packet left, no file holds the prompt")
+    time.sleep(0.1)
+    assert packets == 0, f"{packets} packets left, the first of them {seen.recv(2048).hex()}"
+    print(f"isolation: start, load, chat and stop: no packet left over {'IPv4 or IPv6' if ipv6 else 'IPv4; there is no IPv6 here'}, no file holds the prompt")
 
 
 if __name__ == "__main__":
