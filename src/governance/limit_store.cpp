@@ -62,7 +62,8 @@ Status LimitStore::change(const std::function<Status(Transaction&)>& body) {
     REDOUBT_CHECK(body(tx));
     return bump(tx, kTopic);
   }));
-  return refresh();
+  refresher_->read_back();
+  return ok();
 }
 
 Status LimitStore::set(const LimitRule& rule) {

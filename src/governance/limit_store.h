@@ -21,14 +21,13 @@ class LimitStore {
   static Result<std::unique_ptr<LimitStore>> open(Database& database, Use use, const Clock& clock,
                                                   const WallClock& wall, int period_ms = 250);
 
-  // Each holds here when it returns. Errors: invalid_argument, unavailable, not_found.
+  // Each holds here when it returns (Refresher::read_back). Errors: invalid_argument, unavailable, not_found.
   Status set(const LimitRule& rule);  // a rule is known by all but its amount
   Status remove(const LimitRule& rule);
   Status set_tenant(const std::string& tenant, const TenantSetting& setting);
   Status set_price(const std::string& model, const ModelPrice& price);
 
   Result<LimitRules> rules() const;  // as the database has them
-  int64_t age_ns() const { return refresher_->age_ns(); }
   Status refresh() { return refresher_->refresh(); }
 
  private:

@@ -129,8 +129,7 @@ Result<int64_t> PolicyStore::change(const Change& change) {
     REDOUBT_CHECK(insert(tx, next));
     return next.version;
   });
-  if (!made) return made;
-  REDOUBT_CHECK(refresh());
+  if (made) refresher_->read_back();
   return made;
 }
 

@@ -42,6 +42,11 @@ Refresher::~Refresher() {
 
 Status Refresher::refresh() { return look(); }
 
+void Refresher::read_back() {
+  if (const Status read = look(); !read)
+    log::warn("{}: a change is not read back yet: {}", options_.topic, read.error().message);
+}
+
 int64_t Refresher::age_ns() const {
   const int64_t looked = looked_ns_;
   return looked < 0 ? INT64_MAX : clock_.now_ns() - looked;

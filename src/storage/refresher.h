@@ -41,8 +41,10 @@ class Refresher {
   Refresher(const Refresher&) = delete;
   Refresher& operator=(const Refresher&) = delete;
 
-  // Looks now, on this thread: after a change of one's own, so that it holds at once here.
-  Status refresh();
+  Status refresh();  // looks now, on this thread
+  // After a change of one's own was committed, so that it holds here at once. It is done whatever happens now: if it
+  // cannot be read, the log says so, and the thread will.
+  void read_back();
   int64_t age_ns() const;                   // INT64_MAX before the first success
   int64_t loads() const { return loads_; }  // how often something new was loaded
 
