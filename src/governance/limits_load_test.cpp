@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -37,6 +38,7 @@ struct Storm {
   int callers = 256, requests = 6;  // of each caller
   uint64_t seed = 1;
   bool counts_streams = false;
+  std::function<bool()> ends = nullptr;  // null: when all requests are done
 };
 
 void note_stream(Counted& counted) {
@@ -50,7 +52,7 @@ void note_stream(Counted& counted) {
 void call(Limits& limits, Counted& counted, const Storm& storm, uint64_t seed) {
   std::mt19937_64 random(seed);
   const Principal who = test::person("u" + std::to_string(seed % 7));
-  for (int i = 0; i < storm.requests; ++i) {
+  for (int i = 0; i < storm.requests && !(storm.ends && storm.ends()); ++i) {
     const auto prompt = static_cast<int64_t>(1 + random() % 60), wanted = static_cast<int64_t>(1 + random() % 500);
     auto answer = limits.reserve({.principal = &who, .model = "r1", .prompt_tokens = prompt, .max_tokens = wanted});
     if (std::holds_alternative<LimitRefusal>(answer)) {
@@ -225,7 +227,11 @@ TEST_P(LimitsLoad, AKilledNodeLeavesNothingToSpendTwice) {
       Node node(std::move(database).value(), shared ? "child" : "local", wall_, {.wait_ms = 20'000, .sync_ms = 50});
       node.limits.set_rules(rules(one));
       while (!of_child->go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      for (uint64_t round = 1;; ++round) run(node.limits, *of_child.at, {.callers = 32, .requests = 50, .seed = round});
+      // It leaves something, however slow the other is; then it holds what it holds until it is killed.
+      const auto has_enough = [&] { return counted_of(one.kind, *of_child.at) >= one.cap / 4; };
+      for (uint64_t round = 1; !has_enough(); ++round)
+        run(node.limits, *of_child.at, {.callers = 32, .requests = 50, .seed = round, .ends = has_enough});
+      for (;;) pause();
     }
     // They work side by side, and it is killed somewhere.
     std::unique_ptr<Node> node;
