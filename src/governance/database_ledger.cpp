@@ -6,8 +6,11 @@
 #include <array>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
+#include <set>
 
+#include "governance/limit_calendar.h"
 #include "storage/migration.h"
 
 namespace redoubt {
@@ -28,6 +31,9 @@ CREATE TABLE quota_window (
 CREATE TABLE quota_nodes (node TEXT PRIMARY KEY, seen_ms BIGINT NOT NULL)
 )sql"}}};
 
+constexpr int64_t kMostPruned = 64;  // counters in one transaction
+constexpr int64_t kNodeKeptMs = 86'400'000;
+
 int64_t to_second(int64_t ms) { return (ms + 999) / 1000 * 1000; }  // up: it must not leave the window too early
 
 std::string new_process() {
@@ -35,22 +41,39 @@ std::string new_process() {
   return fmt::format("{:08x}{:08x}", random(), random());
 }
 
+// The leases of a counter beside the node's own.
+struct OtherLeases {
+  std::optional<int64_t> own_number;
+  int64_t granted = 0;
+  std::vector<std::pair<std::string, int64_t>> spare;  // by node: granted, and not marked
+  bool any = false;                                    // the own one included
+};
+
 // One counter while its row is locked.
 class Counter {
  public:
   Counter(Transaction& tx, const QuotaKey& key, LimitWindow window) : tx_(tx), key_(key), window_(window) {}
 
-  Status lock() {
-    REDOUBT_CHECK(
-        tx_.execute("INSERT INTO quota_counters (counter, period, settled) VALUES (?, ?, 0) ON CONFLICT (counter, "
-                    "period) DO NOTHING",
-                    key_.counter, key_.period));
+  // False if there is no such row.
+  Result<bool> lock() {
     REDOUBT_TRY(const auto row,
                 tx_.row<int64_t>("SELECT settled FROM quota_counters WHERE counter = ? AND period = ? FOR UPDATE",
                                  key_.counter, key_.period));
-    if (!row) return Error{ErrorCode::internal, "quota: a counter's row is gone", {}};
-    settled_ = was_settled_ = std::get<0>(*row);
-    return ok();
+    if (row) settled_ = was_settled_ = std::get<0>(*row);
+    return row.has_value();
+  }
+
+  Status make_and_lock() {
+    constexpr int kTries = 3;  // another node may prune it in between
+    for (int i = 0; i < kTries; ++i) {
+      REDOUBT_CHECK(
+          tx_.execute("INSERT INTO quota_counters (counter, period, settled) VALUES (?, ?, 0) ON CONFLICT (counter, "
+                      "period) DO NOTHING",
+                      key_.counter, key_.period));
+      REDOUBT_TRY(const bool is_locked, lock());
+      if (is_locked) return ok();
+    }
+    return Error{ErrorCode::internal, "quota: a counter's row is gone", {}};
   }
 
   Status settle(int64_t amount, int64_t when_ms) {
@@ -61,6 +84,32 @@ class Counter {
                     "ON CONFLICT (counter, second_ms) DO UPDATE SET amount = quota_window.amount + excluded.amount",
                     key_.counter, to_second(when_ms), amount));
     return ok();
+  }
+
+  // Leases that ended, and those that an earlier process of the node left, are settled at their marks.
+  Result<OtherLeases> settle_ended(const std::string& own_node, const std::string& own_process, int64_t now_ms) {
+    REDOUBT_TRY(
+        const auto rows,
+        tx_.rows<std::string, std::string, int64_t, int64_t, int64_t, int64_t>(
+            "SELECT node, process, granted, mark, number, ends_ms FROM quota_leases WHERE counter = ? AND period = ?",
+            key_.counter, key_.period));
+    OtherLeases others;
+    for (const auto& [node, process, granted, mark, number, ends_ms] : rows) {
+      const bool is_own = node == own_node && process == own_process;
+      if (!is_own && (node == own_node || ends_ms + kLeaseMarginMs <= now_ms)) {
+        REDOUBT_CHECK(settle(mark, std::min(ends_ms, now_ms)));
+        REDOUBT_CHECK(drop_lease(node));
+        continue;
+      }
+      others.any = true;
+      if (is_own) {
+        others.own_number = number;
+        continue;
+      }
+      others.granted += granted;
+      if (granted > mark) others.spare.emplace_back(node, granted - mark);
+    }
+    return others;
   }
 
   Result<int64_t> settled(int64_t now_ms, std::vector<std::pair<int64_t, int64_t>>& in_window) {
@@ -98,6 +147,12 @@ class Counter {
     return ok();
   }
 
+  Status drop() {
+    REDOUBT_CHECK(
+        tx_.execute("DELETE FROM quota_counters WHERE counter = ? AND period = ?", key_.counter, key_.period));
+    return ok();
+  }
+
  private:
   Transaction& tx_;
   const QuotaKey& key_;
@@ -114,6 +169,20 @@ void divide(const QuotaReport& report, int64_t allowed, int64_t nodes, QuotaAnsw
   answer.granted = report.handed + std::min(room, std::max(wanted, part));
   answer.mark = std::min(answer.granted, report.handed + wanted);
 }
+
+// The first day or month whose counters are kept, as CalendarPeriod::id has them; of UTC, a day more or less is no
+// matter.
+struct KeptFrom {
+  explicit KeptFrom(int64_t now_ms) {
+    constexpr int64_t kDayMs = 86'400'000;
+    day = periods_at("UTC", now_ms - 62 * kDayMs).day.id;
+    month = periods_at("UTC", now_ms - 366 * kDayMs).month.id;
+  }
+  bool is_over(int64_t period) const { return period > 0 && period < (period < kFirstDay ? month : day); }
+
+  static constexpr int64_t kFirstDay = 1'000'000;  // a month's id has six digits, a day's eight
+  int64_t day = 0, month = 0;
+};
 
 }  // namespace
 
@@ -146,29 +215,10 @@ Result<int64_t> DatabaseLedger::count_nodes(Transaction& tx, int64_t now_ms) con
 Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaReport& report, int64_t nodes,
                                                int64_t now_ms) const {
   Counter counter(tx, report.key, report.window);
-  REDOUBT_CHECK(counter.lock());
-  REDOUBT_TRY(
-      const auto rows,
-      tx.rows<std::string, std::string, int64_t, int64_t, int64_t, int64_t>(
-          "SELECT node, process, granted, mark, number, ends_ms FROM quota_leases WHERE counter = ? AND period = ?",
-          report.key.counter, report.key.period));
-  int64_t of_others = 0;
-  std::vector<std::pair<std::string, int64_t>> spare;  // by node: granted, and not marked
-  std::optional<int64_t> own_number;
-  for (const auto& [node, process, granted, mark, number, ends_ms] : rows) {
-    if (node == node_ && process == process_) {
-      own_number = number;
-    } else if (node == node_ || ends_ms + kLeaseMarginMs <= now_ms) {
-      REDOUBT_CHECK(counter.settle(mark, std::min(ends_ms, now_ms)));
-      REDOUBT_CHECK(counter.drop_lease(node));
-    } else {
-      of_others += granted;
-      if (granted > mark) spare.emplace_back(node, granted - mark);
-    }
-  }
-
-  const bool is_recorded = own_number == report.number + 1;  // it was made before, and had been done
-  const bool is_lost = !own_number && report.number > 0;     // settled at its mark by another node
+  REDOUBT_CHECK(counter.make_and_lock());
+  REDOUBT_TRY(const OtherLeases others, counter.settle_ended(node_, process_, now_ms));
+  const bool is_recorded = others.own_number == report.number + 1;  // it was made before, and had been done
+  const bool is_lost = !others.own_number && report.number > 0;     // settled at its mark by another node
   if (is_lost) {
     // What was under way then is covered by the new lease, so the mark had it too much. In a minute's window it stays.
     if (report.window != LimitWindow::minute) REDOUBT_CHECK(counter.settle(report.used - report.mark, now_ms));
@@ -179,7 +229,7 @@ Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaRepor
   QuotaAnswer answer;
   REDOUBT_TRY(const int64_t settled, counter.settled(now_ms, answer.in_window));
   REDOUBT_CHECK(counter.save());
-  int64_t allowed = report.cap - settled - of_others;
+  int64_t allowed = report.cap - settled - others.granted;
   if (report.close) {
     answer.free = std::max<int64_t>(0, allowed);
     REDOUBT_CHECK(counter.drop_lease(node_));
@@ -187,7 +237,7 @@ Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaRepor
   }
   // What another node holds beyond its mark it cannot use before it asks again: who needs it may have it.
   int64_t still_spare = 0;
-  for (const auto& [node, most] : spare) {
+  for (const auto& [node, most] : others.spare) {
     const int64_t lacking = report.handed + report.least + report.ahead - allowed;
     const int64_t taken = std::clamp<int64_t>(lacking, 0, most);
     still_spare += most - taken;
@@ -222,7 +272,67 @@ Result<std::vector<QuotaAnswer>> DatabaseLedger::report(std::span<const QuotaRep
   });
 }
 
+// ---- What nobody needs any more
+
+Result<std::vector<QuotaKey>> DatabaseLedger::prunable(int64_t now_ms) const {
+  const KeptFrom kept(now_ms);
+  return database_.read([&](Transaction& tx) -> Result<std::vector<QuotaKey>> {
+    std::set<QuotaKey> keys;
+    const auto add = [&](const auto& rows) {
+      for (const auto& [counter, period] : rows) keys.insert({counter, period});
+    };
+    REDOUBT_TRY(const auto ended, tx.rows<std::string, int64_t>(
+                                      "SELECT counter, period FROM quota_leases WHERE ends_ms <= ? AND process <> ? "
+                                      "LIMIT ?",
+                                      now_ms - kLeaseMarginMs, process_, kMostPruned));
+    add(ended);
+    REDOUBT_TRY(const auto minutes,
+                tx.rows<std::string, int64_t>(
+                    "SELECT DISTINCT counter, CAST(0 AS BIGINT) FROM quota_window WHERE second_ms <= ? LIMIT ?",
+                    now_ms - kMinuteMs, kMostPruned));
+    add(minutes);
+    REDOUBT_TRY(const auto counters,
+                tx.rows<std::string, int64_t>(
+                    "SELECT c.counter, c.period FROM quota_counters c WHERE ((c.period = 0 AND NOT EXISTS (SELECT 1 "
+                    "FROM quota_window w WHERE w.counter = c.counter)) OR (c.period >= ? AND c.period < ?) OR "
+                    "(c.period > 0 AND c.period < ? AND c.period < ?)) AND NOT EXISTS (SELECT 1 FROM quota_leases l "
+                    "WHERE l.counter = c.counter AND l.period = c.period) LIMIT ?",
+                    KeptFrom::kFirstDay, kept.day, KeptFrom::kFirstDay, kept.month, kMostPruned));
+    add(counters);
+    std::vector<QuotaKey> some(keys.begin(), keys.end());  // in the order in which reports lock them
+    some.resize(std::min(some.size(), static_cast<size_t>(kMostPruned)));
+    return some;
+  });
+}
+
+Status DatabaseLedger::prune_one(Transaction& tx, const QuotaKey& key, int64_t now_ms) const {
+  const auto kind = kind_of(std::string_view(key.counter).substr(0, key.counter.find(' ')));
+  if (!kind) return ok();  // of a newer program
+  Counter counter(tx, key, window_of(*kind));
+  REDOUBT_TRY(const bool is_there, counter.lock());
+  if (!is_there) return ok();
+  REDOUBT_TRY(const OtherLeases leases, counter.settle_ended(node_, process_, now_ms));
+  std::vector<std::pair<int64_t, int64_t>> in_window;
+  REDOUBT_CHECK(counter.settled(now_ms, in_window));
+  const bool is_over = key.period == 0 ? in_window.empty() : KeptFrom(now_ms).is_over(key.period);
+  if (is_over && !leases.any) return counter.drop();
+  return counter.save();
+}
+
+Result<bool> DatabaseLedger::prune(int64_t now_ms) {
+  REDOUBT_TRY(const std::vector<QuotaKey> keys, prunable(now_ms));
+  REDOUBT_CHECK(database_.write_row_locks([&](Transaction& tx) -> Status {
+    REDOUBT_CHECK(tx.execute("DELETE FROM quota_nodes WHERE seen_ms < ?", now_ms - kNodeKeptMs));
+    for (const QuotaKey& key : keys) REDOUBT_CHECK(prune_one(tx, key, now_ms));
+    return ok();
+  }));
+  return keys.size() >= static_cast<size_t>(kMostPruned);
+}
+
+// ---- Administration
+
 Result<std::vector<QuotaStanding>> DatabaseLedger::standings(const std::string& prefix, int64_t now_ms) {
+  constexpr std::string_view kBegins = "substr(counter, 1, length(CAST(? AS TEXT))) = CAST(? AS TEXT)";
   return database_.read([&](Transaction& tx) -> Result<std::vector<QuotaStanding>> {
     std::map<QuotaKey, QuotaStanding> found;
     const auto at = [&](const std::string& counter, int64_t period) -> QuotaStanding& {
@@ -230,19 +340,21 @@ Result<std::vector<QuotaStanding>> DatabaseLedger::standings(const std::string& 
       standing.key = {counter, period};
       return standing;
     };
-    REDOUBT_TRY(const auto counters,
-                tx.rows<std::string, int64_t, int64_t>("SELECT counter, period, settled FROM quota_counters"));
-    for (const auto& [counter, period, settled] : counters)
-      if (counter.starts_with(prefix)) at(counter, period).settled += settled;
+    REDOUBT_TRY(
+        const auto counters,
+        tx.rows<std::string, int64_t, int64_t>(
+            fmt::format("SELECT counter, period, settled FROM quota_counters WHERE {}", kBegins), prefix, prefix));
+    for (const auto& [counter, period, settled] : counters) at(counter, period).settled += settled;
     REDOUBT_TRY(const auto window,
-                tx.rows<std::string, int64_t>("SELECT counter, amount FROM quota_window WHERE second_ms > ?",
-                                              now_ms - kMinuteMs));
-    for (const auto& [counter, amount] : window)
-      if (counter.starts_with(prefix)) at(counter, 0).settled += amount;
-    REDOUBT_TRY(const auto leases,
-                tx.rows<std::string, int64_t, int64_t>("SELECT counter, period, granted FROM quota_leases"));
-    for (const auto& [counter, period, granted] : leases)
-      if (counter.starts_with(prefix)) at(counter, period).reserved += granted;
+                tx.rows<std::string, int64_t>(
+                    fmt::format("SELECT counter, amount FROM quota_window WHERE {} AND second_ms > ?", kBegins), prefix,
+                    prefix, now_ms - kMinuteMs));
+    for (const auto& [counter, amount] : window) at(counter, 0).settled += amount;
+    REDOUBT_TRY(
+        const auto leases,
+        tx.rows<std::string, int64_t, int64_t>(
+            fmt::format("SELECT counter, period, granted FROM quota_leases WHERE {}", kBegins), prefix, prefix));
+    for (const auto& [counter, period, granted] : leases) at(counter, period).reserved += granted;
     std::vector<QuotaStanding> standings;
     for (auto& [key, standing] : found) standings.push_back(std::move(standing));
     return standings;

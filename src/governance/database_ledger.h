@@ -28,12 +28,18 @@ class DatabaseLedger final : public QuotaLedger {
 
   Result<std::vector<QuotaAnswer>> report(std::span<const QuotaReport> reports, int64_t now_ms) override;
 
-  // For administration: of all counters, or of those that begin with `prefix`.
+  // At most 64 counters in one transaction: leases that ended are settled, also those of counters that nobody asks
+  // about any more; minutes that are over go, days after two months, months after a year, nodes after a day.
+  Result<bool> prune(int64_t now_ms) override;
+
+  // For administration: of the counters that begin with `prefix`.
   Result<std::vector<QuotaStanding>> standings(const std::string& prefix, int64_t now_ms);
 
  private:
   Result<QuotaAnswer> report_one(Transaction& tx, const QuotaReport& report, int64_t nodes, int64_t now_ms) const;
   Result<int64_t> count_nodes(Transaction& tx, int64_t now_ms) const;
+  Result<std::vector<QuotaKey>> prunable(int64_t now_ms) const;
+  Status prune_one(Transaction& tx, const QuotaKey& key, int64_t now_ms) const;
 
   Database& database_;
   const std::string node_, process_;

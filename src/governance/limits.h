@@ -16,7 +16,6 @@
 #include <functional>
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <variant>
@@ -135,9 +134,6 @@ struct LimitsStats {
   int64_t counters = 0, leases = 0;                 // in this node's memory; of these, with a lease
   int64_t ledger_age_ns = 0;                        // since a report was last recorded; of the start, if none was
   int64_t failing_ns = 0;                           // since the ledger fails; 0: it answers
-
-  uint64_t refused_in_all() const { return std::accumulate(refused.begin(), refused.end(), uint64_t{0}); }
-  uint64_t unavailable_in_all() const { return std::accumulate(unavailable.begin(), unavailable.end(), uint64_t{0}); }
 };
 
 class Limits {

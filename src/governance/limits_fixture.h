@@ -42,6 +42,7 @@ class FaultyLedger final : public QuotaLedger {
     if (fault == Fault::after) return gone;
     return answers;
   }
+  Result<bool> prune(int64_t now_ms) override { return inner_.prune(now_ms); }
   std::atomic<Fault> always{Fault::none};
   std::function<Fault()> next;  // null: `always`
 

@@ -104,6 +104,7 @@ class Limits::Impl {
   bool ledger_is_away() const;
   void wake_thread();
   void run();
+  void prune(std::unique_lock<std::mutex>& lock);
   void give_back(std::unique_lock<std::mutex>& lock);
   void hurry(const std::shared_ptr<LimitCounter>& counter) { urgent_.push_back(counter); }
   std::vector<std::shared_ptr<LimitCounter>> due(bool all);
@@ -140,6 +141,7 @@ class Limits::Impl {
   int64_t failed_ns_ = 0;   // when the ledger last failed; 0: it answers
   int64_t failing_ns_ = 0;  // when it began to
   int64_t answered_ns_;     // when it last recorded a report; at first, the start
+  int64_t prune_ns_;        // when the ledger is pruned next
   std::string told_error_;  // of the ledger, logged last
   uint64_t syncs_wanted_ = 0, syncs_done_ = 0;
   Status last_sync_ = ok();

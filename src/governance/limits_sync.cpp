@@ -13,6 +13,7 @@ constexpr size_t kMostReports = 64;                    // in one transaction
 constexpr auto kTick = std::chrono::milliseconds(50);  // the thread looks at least so often
 
 constexpr size_t kLeastLook = 256, kTurnTicks = 16;  // counters looked at in one tick; ticks of a turn over all
+constexpr int64_t kPruneNs = 60'000'000'000, kPruneOnNs = 500'000'000;  // between two; where there is more
 constexpr auto kLastWord = std::chrono::seconds(3);
 // Streams are told so long before their lease ends: one report may hold the thread for as long as the database's time
 // limit, and others may have the quota kLeaseMarginMs after the lease.
@@ -26,7 +27,8 @@ Limits::Impl::Impl(QuotaLedger& ledger, LimitsOptions options, const Clock& cloc
       clock_(clock),
       wall_(wall),
       index_(std::make_shared<LimitIndex>(LimitRules{})),
-      answered_ns_(clock.now_ns()) {}
+      answered_ns_(clock.now_ns()),
+      prune_ns_(clock.now_ns() + kPruneNs) {}
 
 void Limits::Impl::start() {
   thread_ = std::thread([this] { run(); });
@@ -244,6 +246,17 @@ void Limits::Impl::fail(std::span<const std::shared_ptr<LimitCounter>> counters,
   changed_.notify_all();
 }
 
+// Beside the reports, about once a minute; of no haste, so that an error is no outage.
+void Limits::Impl::prune(std::unique_lock<std::mutex>& lock) {
+  const int64_t now_ns = clock_.now_ns();
+  if (failed_ns_ != 0 || now_ns < prune_ns_) return;
+  const int64_t now_ms = wall_.now_ms();
+  lock.unlock();
+  const Result<bool> more = ledger_.prune(now_ms);
+  lock.lock();
+  prune_ns_ = now_ns + (more && *more ? kPruneOnNs : kPruneNs);
+}
+
 // The last word: what was used is recorded and leases go back, unless the ledger stays away.
 void Limits::Impl::give_back(std::unique_lock<std::mutex>& lock) {
   const auto deadline = std::chrono::steady_clock::now() + kLastWord;
@@ -273,7 +286,11 @@ void Limits::Impl::run() {
         changed_.notify_all();
       }
     }
-    if (stops) give_back(lock);
+    if (stops) {
+      give_back(lock);
+    } else {
+      prune(lock);
+    }
     extend_waiting(answers);
     if (failed_ns_ != 0) find_lost(answers);
     if (answers.empty()) continue;

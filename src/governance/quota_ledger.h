@@ -2,9 +2,9 @@
 //
 // A counter is one limit of one subject in one period. The ledger holds what is settled of it, and a lease for each
 // node: `granted` is kept from all others until the lease ends, and `mark` is what the node may have used of it by now,
-// written before it is used (mark <= granted). A node hands out no more than its mark, so what
-// it has beyond goes to another node that needs it. A lease that ended without being
-// renewed (its node is dead, or cannot reach the database and has stopped by its own clock) is settled at its mark. So
+// written before it is used (mark <= granted). A node hands out no more than its mark, so what it has beyond goes to
+// another node that needs it. A lease that ended without being renewed (its node is dead, or cannot reach the database
+// and has stopped by its own clock) is settled at its mark. So
 //   settled + sum of granted <= cap   at every moment, and   used <= settled + sum of marks.
 // With a window of a minute, what is settled carries the time when it was reported, and counts for sixty seconds.
 //
@@ -58,6 +58,8 @@ class QuotaLedger {
   virtual ~QuotaLedger() = default;
   // All reports in one transaction, answered in their order. Errors: unavailable (whether it was done is unknown).
   virtual Result<std::vector<QuotaAnswer>> report(std::span<const QuotaReport> reports, int64_t now_ms) = 0;
+  // Lets go of some of what nobody needs any more. Whether there is more of it.
+  virtual Result<bool> prune(int64_t now_ms) { return now_ms < 0; }
 };
 
 }  // namespace redoubt
