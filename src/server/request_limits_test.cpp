@@ -6,6 +6,7 @@
 
 #include "engine/engine_fixture.h"
 #include "governance/limits_fixture.h"
+#include "server/limit_metrics.h"
 #include "server/routes_fixture.h"
 
 namespace redoubt {
@@ -83,6 +84,32 @@ TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
   EXPECT_GE(post("/v1/chat/completions", kHi)->status(), 400);
   EXPECT_EQ(settled("tokens_per_day"), 0);
   EXPECT_EQ(node.limits.stats().open, 0);
+}
+
+TEST_F(LimitedRoutes, MetricsTellWhatLimitsDid) {
+  set(LimitKind::requests_per_minute, 1);
+  MetricsRegistry registry;
+  add_limit_metrics(node.limits, registry);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 429);
+  const auto says = [&](const std::string& line) {
+    EXPECT_THAT(registry.text(), testing::HasSubstr("\nredoubt_limits_" + line + "\n"));
+  };
+  says("admitted_total 1");
+  says(R"(refused_total{kind="requests_per_minute",reason="limit"} 1)");
+  says(R"(refused_total{kind="requests_per_minute",reason="unavailable"} 0)");
+  says("settled_total 1");
+  says("open_requests 0");
+  says("leases 1");
+  says("ledger_errors_total 0");
+  says("ledger_failing_seconds 0");
+  node.faulty.always = test::FaultyLedger::Fault::before;
+  EXPECT_FALSE(node.limits.sync());
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 503);
+  says(R"(refused_total{kind="requests_per_minute",reason="unavailable"} 1)");
+  EXPECT_THAT(registry.text(), testing::Not(testing::HasSubstr("ledger_failing_seconds 0\n")));
+  EXPECT_THAT(registry.text(), testing::Not(testing::HasSubstr("t1")));  // the tenant
+  node.faulty.always = test::FaultyLedger::Fault::none;
 }
 
 // The client left: what was computed until then is paid, also where no answer had begun.
