@@ -32,12 +32,10 @@ class LedgerPruning : public testing::TestWithParam<DatabaseKind> {
     report(ledger, first, now_ms);
   }
   int64_t rows(const std::string& table) {
-    return std::get<0>(**database_->read(
-        [&](Transaction& tx) { return tx.row<int64_t>("SELECT COUNT(*) FROM " + table); }));
+    return std::get<0>(
+        **database_->read([&](Transaction& tx) { return tx.row<int64_t>("SELECT COUNT(*) FROM " + table); }));
   }
-  int64_t settled(const std::string& counter, int64_t now_ms) {
-    return test::settled_of(*database_, counter, now_ms);
-  }
+  int64_t settled(const std::string& counter, int64_t now_ms) { return test::settled_of(*database_, counter, now_ms); }
   static void prune_all(DatabaseLedger& ledger, int64_t now_ms) {
     for (int i = 0; i < 100; ++i)
       if (!ledger.prune(now_ms).value()) return;

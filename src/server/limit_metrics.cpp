@@ -9,8 +9,8 @@ using Samples = std::vector<MetricsRegistry::Sample>;
 
 void add(Samples& samples, std::string_view name, std::string_view help, double value, MetricLabels labels = {}) {
   const std::string_view kind = name.ends_with("_total") ? "counter" : "gauge";
-  samples.push_back({fmt::format("redoubt_limits_{}", name), std::string(help), std::string(kind), std::move(labels),
-                     value});
+  samples.push_back(
+      {fmt::format("redoubt_limits_{}", name), std::string(help), std::string(kind), std::move(labels), value});
 }
 
 void add_refused(Samples& samples, const std::array<uint64_t, kLimitKinds>& counts, const char* reason) {
@@ -38,7 +38,8 @@ void collect(const LimitsStats& stats, Samples& samples) {
   add(samples, "leases", "Of these, with a lease from the ledger.", static_cast<double>(stats.leases));
   add(samples, "ledger_reports_total", "Reports to the ledger.", count(stats.syncs));
   add(samples, "ledger_errors_total", "Reports that failed.", count(stats.failed_syncs));
-  add(samples, "ledger_age_seconds", "Since a report was recorded; an idle node reports every ten seconds or not at all.",
+  add(samples, "ledger_age_seconds",
+      "Since a report was recorded; an idle node reports every ten seconds or not at all.",
       static_cast<double>(stats.ledger_age_ns) * kSecond);
   add(samples, "ledger_failing_seconds", "Since the ledger takes no reports and nothing is admitted; 0: it takes them.",
       static_cast<double>(stats.failing_ns) * kSecond);

@@ -1,5 +1,5 @@
-// What limits count, in /metrics: names that begin with redoubt_limits_ (docs/limits.md). Labels are kinds of limits and
-// reasons; who was refused is in no metric.
+// What limits count, in /metrics: names that begin with redoubt_limits_ (docs/limits.md). Labels are kinds of limits
+// and reasons; who was refused is in no metric.
 #pragma once
 
 #include "governance/limits.h"
