@@ -243,7 +243,7 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(const std::unique_ptr<FrontDoor> door,
               FrontDoor::open(config, data.path(), bootstrap != nullptr ? bootstrap : "", clock, wall));
   REDOUBT_TRY(ModelHostOptions models, host_options(config));
-  REDOUBT_TRY(std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
+  REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
   const auto metrics = std::make_shared<ServerMetrics>();
   metrics->set_host(host.get());
   door->add_metrics(metrics->registry());
@@ -295,9 +295,10 @@ Status serve(const ServeFlags& flags) {
     }
     serving.join();
   }
-  // Answers that were cut are still being computed: those who compute go before what they count and reserve with.
+  // Answers that were cut are still being computed, and hold their model: those who compute end before what they count
+  // and reserve with, and before the models.
   server.reset();
-  host.reset();
+  for (const auto& model : host->loaded()) model->engine->stop();
   return loaded;
 }
 

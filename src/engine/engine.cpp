@@ -73,14 +73,7 @@ class BatchEngine final : public Engine {
               clock, mailbox_),
         thread_([this] { loop_.run(); }) {}
 
-  ~BatchEngine() override {
-    {
-      const std::lock_guard lock(mailbox_->mutex);
-      mailbox_->stopping = true;
-      mailbox_->wake.notify_one();
-    }
-    thread_.join();
-  }
+  ~BatchEngine() override { end(); }
 
   Result<std::shared_ptr<Generation>> submit(GenerationRequest request,
                                              std::shared_ptr<GenerationListener> listener) override;
@@ -90,8 +83,17 @@ class BatchEngine final : public Engine {
     const std::lock_guard lock(mailbox_->mutex);
     mailbox_->draining = true;
   }
+  void stop() override { end(); }
 
  private:
+  void end() {
+    {
+      const std::lock_guard lock(mailbox_->mutex);
+      mailbox_->draining = mailbox_->stopping = true;
+      mailbox_->wake.notify_one();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
   std::shared_ptr<const GrammarVocabulary> vocabulary();
   Status admit(Arrival arrival);
 

@@ -175,6 +175,9 @@ class Engine {
   virtual EngineStats stats() const = 0;
   virtual int64_t max_context() const = 0;
   virtual void drain() = 0;  // refuses new requests from now on; those running go on
+  // Ends for good: aborts what runs, tells its listeners, and returns when its thread has ended. By whoever still has
+  // need of what listeners use: one of them may hold the engine, and its thread cannot end itself.
+  virtual void stop() {}
 };
 
 }  // namespace redoubt

@@ -374,6 +374,19 @@ TEST(Engine, DestroyingItAbortsWhatRuns) {
   EXPECT_EQ(recorder->dones(), 1);
 }
 
+// As a server ends: a listener that holds the engine is told and let go while somebody else still holds it.
+TEST(Engine, StoppingItAbortsWhatRunsAndLetsItsListenersGo) {
+  Fixture fixture({}, {.max_position_embeddings = 100000});
+  auto recorder = std::make_shared<Recorder>();
+  fixture.engine->submit(request_of("long", 0), recorder).value();
+  ASSERT_TRUE(recorder->wait_events(3));
+  fixture.engine->stop();
+  EXPECT_EQ(recorder->dones(), 1);
+  EXPECT_EQ(recorder.use_count(), 1);
+  EXPECT_EQ(fixture.error_of(request_of("late", 5)).code, ErrorCode::overloaded);
+  fixture.engine->stop();  // a second time does nothing
+}
+
 TEST(Engine, ProgressIsCountedPerLayerAndIdleIsNoStall) {
   ManualClock clock;
   Tokenizer tokenizer = test::byte_tokenizer();
