@@ -41,15 +41,11 @@ Status permit_model(const HttpRequest& http, const std::string& name) {
 
 Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http) {
   std::vector<const ModelEntry*> permitted;
-  Status last = Error{ErrorCode::denied, "there are no models", {}};
   for (const ModelEntry& entry : context.models.entries()) {
-    if (Status may = permit_model(http, entry.name); may) {
-      permitted.push_back(&entry);
-    } else {
-      last = std::move(may);
-    }
+    if (permit_model(http, entry.name)) permitted.push_back(&entry);
   }
-  if (permitted.empty()) return std::move(last).error();
+  // Names none: who may not see them is not told which there are.
+  if (permitted.empty()) return Error{ErrorCode::denied, http.action + ": no model is permitted", {}};
   return permitted;
 }
 
