@@ -20,8 +20,9 @@ import time
 import unittest
 import urllib.error
 import urllib.request
-import xml.sax.saxutils
 import zipfile
+
+import unit_results
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get("REDOUBT_TEST_DATA", ROOT.parent / "shared/data"))
@@ -464,41 +465,6 @@ class Commands(unittest.TestCase):
         self.assertTrue({"processor", "cores", "memory", "memory bandwidth", "GPU", "database", "clock"} <= set(by_name))
 
 
-class Recorder(unittest.TextTestResult):
-    """Keeps what the closing count needs, in JUnit's form."""
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.cases = []
-
-    def startTest(self, test):
-        super().startTest(test)
-        self.began = time.monotonic()
-
-    def keep(self, test, inner=""):
-        self.cases.append(f'<testcase classname="cli" name="{test._testMethodName}" time="{time.monotonic() - self.began:.1f}">{inner}</testcase>')
-
-    def addSuccess(self, test):
-        super().addSuccess(test)
-        self.keep(test)
-
-    def addFailure(self, test, error):
-        super().addFailure(test, error)
-        self.keep(test, "<failure/>")
-
-    def addError(self, test, error):
-        super().addError(test, error)
-        self.keep(test, "<error/>")
-
-    def addSkip(self, test, reason):
-        super().addSkip(test, reason)
-        self.keep(test, f"<skipped message={xml.sax.saxutils.quoteattr(reason)}/>")
-
-
 if __name__ == "__main__":
     BINARY = str(pathlib.Path(sys.argv[1]).resolve())
-    names = [f"Commands.{name}" for name in sys.argv[2:]]
-    suite = unittest.defaultTestLoader.loadTestsFromNames(names, sys.modules[__name__]) if names else unittest.defaultTestLoader.loadTestsFromTestCase(Commands)
-    result = unittest.TextTestRunner(resultclass=Recorder, verbosity=2).run(suite)
-    if os.environ.get("REDOUBT_TEST_RESULTS"):
-        pathlib.Path(os.environ["REDOUBT_TEST_RESULTS"], "cli.xml").write_text("<testsuite>" + "".join(result.cases) + "</testsuite>")
-    sys.exit(not result.wasSuccessful())
+    sys.exit(not unit_results.run("cli", Commands, sys.argv[2:]))

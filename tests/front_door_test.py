@@ -23,8 +23,8 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.error
-import urllib.request
+
+import unit_results
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARY = MODEL = None
@@ -484,10 +484,7 @@ if __name__ == "__main__":
         print("front_door: SKIPPED: the command openssl is not here")
         sys.exit(77)
     BINARY, MODEL = (str(pathlib.Path(argument).resolve()) for argument in sys.argv[1:3])
-    names = [f"FrontDoor.{name}" for name in sys.argv[3:]]
-    loader = unittest.defaultTestLoader
-    suite = loader.loadTestsFromNames(names, sys.modules[__name__]) if names else loader.loadTestsFromTestCase(FrontDoor)
-    good = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+    good = unit_results.run("front_door", FrontDoor, sys.argv[3:])
     if not good:
         print("the server's log:\n" + FrontDoor.log[-5000:])
     sys.exit(not good)
