@@ -222,7 +222,7 @@ void add_fp8_blocks(std::string name, std::vector<int64_t> shape, TensorRows row
     for (float& scale : scales) scale = scale > 0 ? scale / kFp8Largest : 1.0f;
     return scales;
   };
-  OutputTensor weight{name, DType::f8_e4m3, shape, kFp8Block, {}, rows.verify};
+  OutputTensor weight{name, DType::f8_e4m3, shape, kFp8Block, {}, rows.verify, rows.release};
   weight.fill = [rows, scales_of, cols](int64_t begin, int64_t end, std::byte* out) {  // begin: a multiple of 128
     std::vector<float> values;
     for (int64_t first = begin; first < end; first += kFp8Block) {

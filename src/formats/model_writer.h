@@ -27,6 +27,7 @@ struct OutputTensor {
   int64_t quantum = 1;         // rows that are best computed together
   std::function<void(int64_t begin, int64_t end, std::byte* out)> fill;
   std::function<Status(ThreadPool* pool)> verify = {};  // of what fill reads, once, before it; empty: nothing to verify
+  std::function<void()> release = {};                   // what fill has read so far will hardly be read again
 
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
   int64_t rows() const;

@@ -28,7 +28,7 @@ int64_t OutputTensor::rows() const {
 }
 
 OutputTensor output_tensor(std::string name, DType dtype, std::vector<int64_t> shape, TensorRows rows) {
-  OutputTensor output{std::move(name), dtype, std::move(shape), rows.quantum, {}, rows.verify};
+  OutputTensor output{std::move(name), dtype, std::move(shape), rows.quantum, {}, rows.verify, rows.release};
   const int64_t cols = rows.cols;
   if (rows.raw && rows.dtype == dtype) {
     output.fill = [rows](int64_t begin, int64_t end, std::byte* out) { rows.raw(begin, end, out); };
@@ -117,6 +117,7 @@ Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress&
     const auto bytes = static_cast<size_t>((last - first) * stride);
     REDOUBT_CHECK(file.write(std::span(buffer).first(bytes)));
     progress.add(static_cast<int64_t>(bytes));
+    if (tensor.release) tensor.release();
   }
   return ok();
 }

@@ -31,8 +31,8 @@ bool is_packed_in_file(const TensorView& tensor) {
   const TensorRole role = role_of(name, tensor.shape);
   if (role == TensorRole::kept) return false;
   if (tensor.source != nullptr) return true;  // another program's matrix, with the order of its columns
-  return role != TensorRole::embedding && !name.ends_with(".kv_b_proj.weight") &&
-         !name.ends_with(".k_b_proj.weight") && !name.ends_with(".v_b_proj.weight");
+  return role != TensorRole::embedding && !name.ends_with(".kv_b_proj.weight") && !name.ends_with(".k_b_proj.weight") &&
+         !name.ends_with(".v_b_proj.weight");
 }
 
 // The bytes of one tensor as they will lie in the file, made row by row; threads fill different rows at once.
@@ -61,6 +61,7 @@ Rows packed_rows(const TensorView& tensor) {
               pack_group(tensor.dtype, from + (row - begin) * stride, stride, std::min(kPackedRows, last - row), cols,
                          out + (row - begin) * stride);
             }
+            if (tensor.source == nullptr) release_pages({from, static_cast<size_t>((last - begin) * stride)});
           }};
 }
 
@@ -72,7 +73,10 @@ Rows stored_rows(const TensorView& tensor) {
           .quantum = kTaskRows,
           .fill = [&tensor, stride](int64_t begin, int64_t end, std::byte* out) {
             if (tensor.source != nullptr) return tensor.source->read(begin, end, out);
-            std::memcpy(out, tensor.data.data() + begin * stride, static_cast<size_t>((end - begin) * stride));
+            const std::span from =
+                tensor.data.subspan(static_cast<size_t>(begin * stride), static_cast<size_t>((end - begin) * stride));
+            std::memcpy(out, from.data(), from.size());
+            release_pages(from);
           }};
 }
 
@@ -97,8 +101,7 @@ class PackedModelWriter {
   Result<ConvertReport> write() {
     REDOUBT_CHECK(file_.write(std::string(kPackedHeaderBytes, '\0')));
     REDOUBT_CHECK(add_files());
-    ConvertReport report{.tensors = static_cast<int64_t>(model_.tensors().size()),
-                         .bytes_in = model_.weights_bytes()};
+    ConvertReport report{.tensors = static_cast<int64_t>(model_.tensors().size()), .bytes_in = model_.weights_bytes()};
     for (const TensorView& tensor : model_.tensors()) {
       REDOUBT_CHECK(add_tensor(tensor));
       report.bytes_out += index_.tensors.back().bytes();
@@ -136,11 +139,14 @@ class PackedModelWriter {
   }
 
   Status add_tensor(const TensorView& tensor) {
-    if (tensor.name.size() > kMaxNameBytes) return invalid(fmt::format("tensor {}: the name is too long", shown(tensor.name)));
+    if (tensor.name.size() > kMaxNameBytes)
+      return invalid(fmt::format("tensor {}: the name is too long", shown(tensor.name)));
     REDOUBT_CHECK(model_.verify(tensor, options_.pool));
     const bool is_packed = is_packed_in_file(tensor);
     if (tensor.source != nullptr && !tensor.source->columns.empty()) {
-      if (!is_packed) return unsupported(fmt::format("tensor {}: its columns have an order of their own, and {} is not packed", shown(tensor.name), info(tensor.dtype).name));
+      if (!is_packed)
+        return unsupported(fmt::format("tensor {}: its columns have an order of their own, and {} is not packed",
+                                       shown(tensor.name), info(tensor.dtype).name));
       const std::vector<int32_t>& columns = tensor.source->columns;
       const std::string_view bytes(reinterpret_cast<const char*>(columns.data()), columns.size() * sizeof(int32_t));
       REDOUBT_CHECK(add({.name = std::string(tensor.name),
@@ -157,12 +163,13 @@ class PackedModelWriter {
                is_packed ? packed_rows(tensor) : stored_rows(tensor));
   }
 
-  // A window of rows at a time: filled by all threads, then hashed by all, then written. What is no whole chunk yet goes
-  // in front of the next window.
+  // A window of rows at a time: filled by all threads, then hashed by all, then written. What is no whole chunk yet
+  // goes in front of the next window.
   Status add(PackedFileTensor entry, const Rows& rows) {
     REDOUBT_CHECK(file_.pad_to(entry.alignment()));
     entry.offset = file_.position();
-    const int64_t step = std::max(rows.quantum, kWindowBytes / std::max<int64_t>(1, rows.row_bytes * rows.quantum) * rows.quantum);
+    const int64_t step =
+        std::max(rows.quantum, kWindowBytes / std::max<int64_t>(1, rows.row_bytes * rows.quantum) * rows.quantum);
     int64_t held = 0;
     for (int64_t first = 0; first < rows.rows; first += step) {
       const int64_t last = std::min(rows.rows, first + step), filled = held + (last - first) * rows.row_bytes;
@@ -186,8 +193,7 @@ class PackedModelWriter {
     entry.chunk_hashes.resize(known + static_cast<size_t>(chunks));
     parallel(chunks, [&](int64_t i) {
       const int64_t at = i * kPackedChunkBytes, size = std::min(kPackedChunkBytes, bytes - at);
-      entry.chunk_hashes[known + static_cast<size_t>(i)] =
-          chunk_hash({buffer_.data() + at, static_cast<size_t>(size)});
+      entry.chunk_hashes[known + static_cast<size_t>(i)] = chunk_hash({buffer_.data() + at, static_cast<size_t>(size)});
     });
     return file_.write(std::span<const std::byte>(buffer_).first(static_cast<size_t>(bytes)));
   }
@@ -229,8 +235,8 @@ Result<std::vector<int32_t>> read_columns(const PackedFile& file, const PackedFi
     if (is_order) seen[static_cast<size_t>(column)] = true;
   }
   if (!is_order) {
-    return corrupt(fmt::format("tensor {}: expected each of {} columns once in their order", shown(matrix.name),
-                               matrix.cols()));
+    return corrupt(
+        fmt::format("tensor {}: expected each of {} columns once in their order", shown(matrix.name), matrix.cols()));
   }
   return columns;
 }
@@ -255,10 +261,8 @@ Status load_packed(std::shared_ptr<const PackedFile> file, TensorTable& table) {
     const auto source = std::make_shared<RowSource>();
     REDOUBT_TRY(source->columns, read_columns(*file, entry));
     source->parts = {bytes};
-    source->read = [data = bytes.data(), dtype = entry.dtype, cols = entry.cols()](int64_t begin, int64_t end,
-                                                                                  std::byte* out) {
-      unpack_rows(dtype, data, begin, end, cols, out);
-    };
+    source->read = [data = bytes.data(), dtype = entry.dtype, cols = entry.cols()](
+                       int64_t begin, int64_t end, std::byte* out) { unpack_rows(dtype, data, begin, end, cols, out); };
     tensor.source = source;
     table.weights_bytes += tensor.stored_bytes();
   }

@@ -77,9 +77,7 @@ class PackedModel : public testing::Test {
     EXPECT_TRUE(write_gguf(path, metadata, tensors));
     return path;
   }
-  static std::string fmt_name(DType type) {
-    return "blk." + std::to_string(static_cast<int>(type)) + ".ffn_up.weight";
-  }
+  static std::string fmt_name(DType type) { return "blk." + std::to_string(static_cast<int>(type)) + ".ffn_up.weight"; }
   void change_byte(const fs::path& path, int64_t at) {
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     file.seekg(at);

@@ -1,5 +1,5 @@
-// The small files beside a model's weights (config.json, tokenizer.json, ...): in its directory, or inside a packed file
-// (docs/formats/packing.md), whose hashes are compared when they are read. Thread safety: const.
+// The small files beside a model's weights (config.json, tokenizer.json, ...): in its directory, or inside a packed
+// file (docs/formats/packing.md), whose hashes are compared when they are read. Thread safety: const.
 #pragma once
 
 #include <filesystem>
@@ -31,8 +31,8 @@ class SideFiles {
 };
 
 // Those that a model of its own takes along, whatever it becomes.
-constexpr std::string_view kModelSideFiles[] = {
-    "tokenizer.json",          "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
-    "special_tokens_map.json", "LICENSE"};
+constexpr std::string_view kModelSideFiles[] = {"tokenizer.json",          "tokenizer_config.json",
+                                                "generation_config.json",  "chat_template.jinja",
+                                                "special_tokens_map.json", "LICENSE"};
 
 }  // namespace redoubt

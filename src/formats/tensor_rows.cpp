@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/float_bits.h"
+#include "core/mapped_file.h"
 #include "formats/blocks.h"
 #include "formats/packing.h"
 #include "formats/quantized_matrix.h"
@@ -35,6 +36,11 @@ TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
   rows.rows = rows.cols == 0 ? 0 : tensor.elements() / rows.cols;
   if (tensor.packed != nullptr)
     rows.verify = [&model, &tensor](ThreadPool* pool) { return model.verify(tensor, pool); };
+  rows.release = [data = tensor.data, source = tensor.source] {
+    release_pages(data);
+    if (source == nullptr) return;
+    for (const std::span<const std::byte> part : source->parts) release_pages(part);
+  };
   const std::byte* data = tensor.data.data();
   const int64_t stride = row_bytes(tensor.dtype, rows.cols), cols = rows.cols;
   if (tensor.source == nullptr) {
@@ -103,6 +109,9 @@ TensorRows stacked_rows(std::vector<TensorRows> parts) {
       }
     };
   }
+  rows.release = [parts] {
+    for (const TensorRows& part : parts) part.release ? part.release() : void();
+  };
   if (rows.verify) {
     rows.verify = [parts](ThreadPool* pool) -> Status {
       for (const TensorRows& part : parts) REDOUBT_CHECK(part.verify(pool));
@@ -160,6 +169,7 @@ TensorRows k_b_rows(TensorRows kv_b, const ModelConfig& config) {
   rows.cols = nope;
   rows.quantum = lora;
   rows.verify = kv_b.verify;
+  rows.release = kv_b.release;
   rows.read = [=](int64_t begin, int64_t end, float* out) {
     std::vector<float> head(static_cast<size_t>(nope * lora));  // [nope, lora] of the head at hand
     int64_t loaded = -1;
@@ -188,6 +198,7 @@ TensorRows kv_b_rows(TensorRows k_b, TensorRows v_b, const ModelConfig& config) 
   rows.cols = lora;
   rows.quantum = nope + v;
   rows.verify = both(k_b.verify, v_b.verify);
+  rows.release = k_b.release;
   rows.read = [=](int64_t begin, int64_t end, float* out) {
     std::vector<float> head(static_cast<size_t>(nope * lora));  // [lora, nope] of the head at hand
     int64_t loaded = -1;

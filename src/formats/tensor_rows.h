@@ -23,7 +23,8 @@ struct TensorRows {
   // of FP8 blocks say nothing without their scales, and are not there where rows changed places.
   std::function<void(int64_t begin, int64_t end, std::byte* out)> raw;
   std::function<Status(ThreadPool* pool)>
-      verify;  // of the bytes, once, before the first read; empty: nothing to verify
+      verify;                     // of the bytes, once, before the first read; empty: nothing to verify
+  std::function<void()> release;  // gives the pages that were read back to the system; they may be read again
 };
 
 TensorRows rows_of(const Checkpoint& model, const TensorView& tensor);
