@@ -219,6 +219,8 @@ class Commands(unittest.TestCase):
             self.good("convert", packed, back)
             self.good("convert", model, direct)
             self.assertEqual(back.read_bytes(), direct.read_bytes(), model.name)
+        read = [json.loads(self.good("bench", "--model", one, "--prompt", 0, "--gen", 2, "--json"))["weights_bytes_per_token"] for one in (model, packed)]
+        self.assertGreaterEqual(read[1], read[0])  # rows that fill the last group are read too
         damaged = bytearray(packed.read_bytes())
         damaged[damaged.index(b"vocab_size")] ^= 1
         other = self.folder / "damaged"  # by its first bytes, whatever its name

@@ -28,7 +28,7 @@ int64_t layer_of(std::string_view name) {
 }
 
 void add(WeightCount& count, const TensorView& tensor) {
-  count.bytes += static_cast<double>(tensor.data.size());
+  count.bytes += static_cast<double>(tensor.stored_bytes());
   (info(tensor.dtype).block_elems > 1 ? count.integers : count.floats) += static_cast<double>(tensor.elements());
 }
 

@@ -27,11 +27,12 @@ std::string cache_identity(const Checkpoint& checkpoint) {
   const std::filesystem::path& path = checkpoint.path();
   std::error_code error;
   std::vector<std::filesystem::path> files;
-  // A split GGUF lies in several files beside each other.
+  // A split GGUF lies in several files beside each other; a packed file may have any name.
   const auto folder = std::filesystem::is_directory(path, error) ? path : std::filesystem::absolute(path).parent_path();
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string kind = at->path().extension().string();
-    if (kind == ".safetensors" || kind == ".json" || kind == ".gguf" || at->path() == path) files.push_back(at->path());
+    if (kind == ".safetensors" || kind == ".json" || kind == ".gguf" || at->path().filename() == path.filename())
+      files.push_back(at->path());
   }
   std::ranges::sort(files);
   add_text(hash, path.filename().string());
