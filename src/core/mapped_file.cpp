@@ -39,8 +39,8 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   void* address = ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_SHARED, file.fd, 0);
   if (address == MAP_FAILED) return cannot("map", path);
 #ifdef MADV_HUGEPAGE
-  // Where the file system caches files in huge pages (ext4 since Linux 6.16, XFS before), weights are then read without a
-  // miss in the translation buffer for every 4 KB; elsewhere the advice is refused and nothing is lost.
+  // Where the file system caches files in huge pages (ext4 since Linux 6.16, XFS before), weights are then read without
+  // a miss in the translation buffer for every 4 KB; elsewhere the advice is refused and nothing is lost.
   ::madvise(address, static_cast<size_t>(status.st_size), MADV_HUGEPAGE);
 #endif
   mapped.data_ = static_cast<const std::byte*>(address);
