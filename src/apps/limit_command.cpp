@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "apps/admin_commands.h"
-#include "apps/data_folder.h"
+#include "apps/identity_store.h"
 #include "server/admin_limits.h"
 
 namespace redoubt {
@@ -28,10 +28,7 @@ struct OwnLimits {
   std::unique_ptr<DatabaseLedger> ledger;
 
   Status open(const AdminFlags& flags) {
-    const std::filesystem::path file = data_folder_path(flags.data) / "redoubt.db";
-    if (flags.database.empty() && !std::filesystem::exists(file))
-      return not_found(file.string() + ": no server has used this data folder; name --data or --server");
-    REDOUBT_TRY(database, Database::open({.location = flags.database.empty() ? file.string() : flags.database}));
+    REDOUBT_TRY(database, open_own_database(flags.data, flags.database));
     REDOUBT_TRY(store, LimitStore::open(
                            *database, [](const LimitRules&) {}, clock, wall, 0));
     ledger = std::make_unique<DatabaseLedger>(*database, "command");
