@@ -15,12 +15,16 @@ constexpr int64_t kFreshNs = 1'000'000'000;  // how long an answer "there is non
 
 void LimitCounter::set_cap(int64_t cap) {
   const int64_t more = cap - std::exchange(cap_, cap);
-  if (more == 0 || number_ == 0) return;
+  if (more != 0) change_by(more);
+}
+
+void LimitCounter::change_by(int64_t more) {
+  answered_ns_ = reported_ns_ = 0;  // what the ledger said is no longer so
+  if (number_ == 0) return;
   free_ += more;
   if (free_ < 0) granted_ += std::exchange(free_, 0);  // less: this node gives up what nobody else could
   // The next report may get so much less, whoever has what was free meanwhile; and its outcome may stay unknown.
   mark_ = std::max<int64_t>(0, std::min(mark_ + std::min<int64_t>(0, more), granted_));
-  answered_ns_ = reported_ns_ = 0;  // what the ledger said is no longer so
 }
 
 int64_t LimitCounter::available(int64_t now_ns) const {
@@ -123,6 +127,7 @@ QuotaReport LimitCounter::report(int64_t now_ns) {
                      .close = closing_};
   sent_used_ = report.used;
   sent_mark_ = report.used + report.handed + report.least + report.ahead;
+  sent_cap_ = report.cap;
   sent_ns_ = reported_ns_ = now_ns;
   in_flight_ = true;
   wanted_ = 0;
@@ -142,6 +147,7 @@ void LimitCounter::recorded(QuotaAnswer answer, int64_t now_ns) {
   lease_ends_ns_ = sent_ns_ + kLeaseNs;
   answered_ns_ = now_ns;
   closing_ = false;
+  if (cap_ != sent_cap_) change_by(cap_ - sent_cap_);  // it was changed meanwhile: the answer is of the old one
 }
 
 void LimitCounter::failed() {

@@ -62,6 +62,7 @@ class LimitCounter {
 
  private:
   int64_t ahead() const;
+  void change_by(int64_t more);  // the cap, against the one that the lease was given by
 
   QuotaKey key_;
   LimitKind kind_;
@@ -81,7 +82,7 @@ class LimitCounter {
   int64_t touched_ns_ = 0, reported_ns_ = 0, answered_ns_ = 0;
 
   bool in_flight_ = false, is_unknown_ = false, closing_ = false, retires_ = false, last_failed_ = false;
-  int64_t sent_used_ = 0, sent_mark_ = 0, sent_ns_ = 0;
+  int64_t sent_cap_ = 0, sent_used_ = 0, sent_mark_ = 0, sent_ns_ = 0;
   uint64_t rounds_ = 0;
 };
 

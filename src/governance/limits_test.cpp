@@ -360,6 +360,32 @@ TEST_P(LimitsTest, ALimitLoweredIsNotExceededByAReportOfUnknownOutcome) {
   EXPECT_LE(a.available(kNowNs), unseen.mark);
 }
 
+// The answer to a report that was under way when the limit was lowered is of the old limit.
+TEST_P(LimitsTest, ALimitLoweredDuringAReportHoldsWhenItsAnswerComes) {
+  constexpr int64_t kNowMs = 1'800'000'000'000, kNowNs = kNowMs * 1'000'000;
+  DatabaseLedger ledger(*reader_, "a");
+  LimitCounter counter({"trial", 0}, LimitKind::tokens_per_day, "trial", {});
+  const auto report = [&] {
+    const QuotaReport made = counter.report(kNowNs);
+    return ledger.report({&made, 1}, kNowMs).value().front();
+  };
+  counter.set_cap(1000);
+  counter.want(450);
+  counter.recorded(report(), kNowNs);
+  counter.hand_out(450, kNowNs);
+  counter.settle(450, 450);
+  counter.want(400);
+  const QuotaAnswer of_the_old = report();
+  counter.set_cap(460);
+  counter.recorded(of_the_old, kNowNs);
+  ASSERT_GT(of_the_old.mark, 10);
+  EXPECT_LE(counter.available(kNowNs), 10);
+  EXPECT_LE(counter.remaining(), 10);
+  EXPECT_TRUE(counter.needs_report(kNowNs, 1'000'000'000));
+  counter.recorded(report(), kNowNs);
+  EXPECT_LE(counter.available(kNowNs), 10);
+}
+
 // Two nodes, faults of both kinds at random, restarts, changes of the limit, and time that goes on: in any sixty
 // seconds no more is used than the limit, and whatever was used is in the books at every moment: settled, or under a
 // mark that settles it if its node is dead. One thread plays all, on counters and ledger alone.
@@ -446,6 +472,10 @@ TEST_P(LimitsTest, TheLedgerHoldsUnderFaultsKillsAndTime) {
           }
           const auto answers = node.ledger->report({&report, 1}, now_ms);
           ASSERT_TRUE(answers) << answers.error().message;
+          if (below(20) == 0) {  // administration, while the answer is on its way
+            cap -= below(1 + cap / 4);
+            for (Trial& each : nodes) each.counter->set_cap(cap);
+          }
           fault == 1 ? counter.failed() : counter.recorded(answers->front(), now_ns);
           break;
         }
