@@ -1,6 +1,8 @@
 #include "formats/output_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,8 +17,18 @@ namespace {
 constexpr int64_t kChunkBytes = 1 << 20;   // computed by one thread at a time
 constexpr int64_t kBatchBytes = 32 << 20;  // computed, then written; more only if the threads need it
 
-Error cannot_write(const std::filesystem::path& path) {
-  return io_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
+Error cannot_write(const std::filesystem::path& path, int why = errno) {
+  return io_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(why)));
+}
+
+// So that the name outlives a power failure as the bytes do. Not every file system syncs folders (EINVAL).
+Status sync_folder_of(const std::filesystem::path& path) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return cannot_write(path);
+  const int why = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  return why == 0 || why == EINVAL ? ok() : Status(cannot_write(path, why));
 }
 
 }  // namespace
@@ -83,14 +95,14 @@ Status OutputFile::overwrite(int64_t offset, std::string_view text) {
 
 Status OutputFile::finish() {
   std::FILE* file = file_.release();
-  const bool flushed = std::fflush(file) == 0;
-  if (std::fclose(file) != 0 || !flushed || std::rename(partial_.c_str(), path_.c_str()) != 0) {
-    Error error = cannot_write(path_);
-    std::error_code ignored;
-    std::filesystem::remove(partial_, ignored);
-    return error;
-  }
-  return ok();
+  int why = 0;  // the first reason, if anything fails
+  if (std::fflush(file) != 0 || ::fsync(::fileno(file)) != 0) why = errno;
+  if (std::fclose(file) != 0 && why == 0) why = errno;
+  if (why == 0 && std::rename(partial_.c_str(), path_.c_str()) != 0) why = errno;
+  if (why == 0) return sync_folder_of(path_);
+  std::error_code ignored;
+  std::filesystem::remove(partial_, ignored);
+  return cannot_write(path_, why);
 }
 
 Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress& progress) {

@@ -24,7 +24,7 @@ class OutputFile {
   Status pad_to(int64_t alignment);
   int64_t position() const { return position_; }
   Status overwrite(int64_t offset, std::string_view text);  // what was written there; the end stays where it is
-  Status finish();                                          // flush, close, rename
+  Status finish();                                          // flush, sync, close, rename, sync the folder
 
  private:
   struct Close {
