@@ -233,5 +233,29 @@ TEST(HostileDirectory, WrongShardsAreNamed) {
   fs::remove_all(folder, ignored);
 }
 
+// Scales are looked up by row and column of a matrix: nothing else may have them.
+TEST(HostileDirectory, ScalesOfAnythingButAMatrixAreRefused) {
+  std::string name = (fs::temp_directory_path() / "redoubt_hostile_XXXXXX").string();
+  const fs::path folder = ::mkdtemp(name.data());
+  std::ofstream(folder / "config.json")
+      << R"({"model_type":"llama","vocab_size":8,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,
+             "num_attention_heads":2,"max_position_embeddings":16})";
+  const auto open = [&](const std::string& weight, const std::string& scale, int scale_bytes) {
+    std::ofstream(folder / "model.safetensors", std::ios::binary)
+        << safetensors(R"({"w":{"dtype":"F8_E4M3","shape":)" + weight +
+                           R"(,"data_offsets":[0,1024]},"w_scale_inv":{"dtype":"F32","shape":)" + scale +
+                           R"(,"data_offsets":[1024,)" + std::to_string(1024 + scale_bytes) + "]}}",
+                       1024 + static_cast<size_t>(scale_bytes));
+    const auto opened = Checkpoint::open(folder);
+    return opened ? "opened" : opened.error().message;
+  };
+  EXPECT_EQ(open("[4,256]", "[1,2]", 8), "opened");
+  EXPECT_THAT(open("[4,256]", "[]", 4), HasSubstr("'w_scale_inv': expected f32 [1, 2]"));
+  for (const char* weight : {"[2,2,256]", "[1,4,256]", "[1024]"})
+    EXPECT_THAT(open(weight, "[]", 4), HasSubstr("tensor 'w': its scales are for a matrix"));
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+}
+
 }  // namespace
 }  // namespace redoubt

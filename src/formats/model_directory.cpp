@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "formats/quantized_matrix.h"
 #include "formats/safetensors.h"
 #include "formats/shown.h"
 #include "formats/tensor_table.h"
@@ -88,11 +89,15 @@ Status load_safetensors(const fs::path& directory, TensorTable& table, std::vect
 Status check_fp8_scales(const TensorTable& table) {
   const auto blocks = [](int64_t n) { return n / 128 + (n % 128 != 0 ? 1 : 0); };
   for (const TensorView& tensor : table.tensors) {
-    if (tensor.dtype != DType::f8_e4m3 || tensor.shape.size() != 2) continue;
+    if (tensor.dtype != DType::f8_e4m3) continue;
     const TensorView* scale = table.find(std::string(tensor.name) + "_scale_inv");
     if (scale == nullptr) continue;
+    if (tensor.shape.size() != 2 || (tensor.source != nullptr && !tensor.source->columns.empty())) {
+      return unsupported(fmt::format("tensor {}: its scales are for a matrix with its columns in order, found [{}]",
+                                     shown(tensor.name), fmt::join(tensor.shape, ", ")));
+    }
     const std::vector<int64_t> expected{blocks(tensor.shape[0]), blocks(tensor.shape[1])};
-    if (scale->dtype != DType::f32 || scale->shape != expected) {
+    if (scale->dtype != DType::f32 || scale->shape != expected || scale->source != nullptr) {
       return corrupt(fmt::format("tensor {}: expected f32 [{}, {}], one for each 128 x 128 weights, found {} [{}]",
                                  shown(scale->name), expected[0], expected[1], info(scale->dtype).name,
                                  fmt::join(scale->shape, ", ")));

@@ -26,7 +26,8 @@ std::function<Status(ThreadPool*)> both(std::function<Status(ThreadPool*)> a, st
 }  // namespace
 
 const TensorView* fp8_scales(const Checkpoint& model, const TensorView& tensor) {
-  return tensor.dtype == DType::f8_e4m3 ? model.find(std::string(tensor.name) + "_scale_inv") : nullptr;
+  if (tensor.dtype != DType::f8_e4m3 || tensor.shape.size() != 2) return nullptr;
+  return model.find(std::string(tensor.name) + "_scale_inv");
 }
 
 TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {

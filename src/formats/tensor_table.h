@@ -36,7 +36,8 @@ Status load_packed(std::shared_ptr<const PackedFile> file, TensorTable& table);
 // The tensors of a GGUF file under their Hugging Face names, stacked experts as one slice each.
 Status load_gguf(const GgufFile& file, const ModelConfig& config, TensorTable& table);
 
-// A weight of FP8 blocks has one f32 scale for each 128 x 128 values, the last row and column of blocks cut short.
+// A weight of FP8 blocks is a matrix and has one f32 scale for each 128 x 128 values, the last row and column of blocks
+// cut short. No other tensor of that type has scales.
 Status check_fp8_scales(const TensorTable& table);
 
 // chat_template.jinja, else tokenizer_config.json's chat_template (a string, or of a list the one named "default"),
