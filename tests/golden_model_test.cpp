@@ -1,6 +1,7 @@
 // Every golden model against the published implementation's numbers: logits, greedy continuations, hidden states, MTP.
 // The models are those found in REDOUBT_TEST_DATA/golden/models; their number and shapes are not known here.
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -312,16 +313,17 @@ TEST_P(GoldenModel, SameBitsInAnyChunksBatchAndThreads) {
 
 // A packed file stands for its model, whether the kernels read its matrices as they lie there or want them as stored.
 TEST_P(GoldenModel, APackedFileOfItGivesTheSameBits) {
-  const auto packed = std::filesystem::path(testing::TempDir()) / (GetParam().filename().string() + ".redoubt-packed");
-  std::filesystem::remove(packed);
+  std::string name = (std::filesystem::temp_directory_path() / "redoubt_golden_XXXXXX").string();
+  ASSERT_NE(::mkdtemp(name.data()), nullptr);
+  const std::filesystem::path folder = name, packed = folder / (GetParam().filename().string() + ".redoubt-packed");
   const auto made = convert(GetParam(), packed);
   ASSERT_TRUE(made) << made.error().message;
   std::vector<std::string> tables = fast_tables();
   tables.emplace_back("reference");
   const auto tokens = at("tokens_0").as_ids();
-  for (const std::string& name : tables) {
-    SCOPED_TRACE(name);
-    Subject source = Subject::open(GetParam(), name), alone = Subject::open(packed, name);
+  for (const std::string& kernels : tables) {
+    SCOPED_TRACE(kernels);
+    Subject source = Subject::open(GetParam(), kernels), alone = Subject::open(packed, kernels);
     const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
       return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
     };
@@ -330,7 +332,7 @@ TEST_P(GoldenModel, APackedFileOfItGivesTheSameBits) {
     EXPECT_TRUE(same(source.decode(tokens[0], position), alone.decode(tokens[0], position)));
     EXPECT_TRUE(alone.model->damage());
   }
-  std::filesystem::remove(packed);
+  std::filesystem::remove_all(folder);
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenModel);

@@ -3,6 +3,7 @@
 // the same logits from both, and the fast tables stay within their tolerance.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <cmath>
 #include <cstring>
@@ -258,9 +259,15 @@ constexpr const char* kDeepSeek =
 "moe_intermediate_size":64,"first_k_dense_replace":1,"moe_layer_freq":1,"n_group":1,"topk_group":1,
 "norm_topk_prob":false,"routed_scaling_factor":1.0,"scoring_func":"softmax","topk_method":"greedy")";
 
+fs::path new_folder() {
+  std::string name = (fs::temp_directory_path() / "redoubt_quantised_XXXXXX").string();
+  EXPECT_NE(::mkdtemp(name.data()), nullptr);
+  return name;
+}
+
 // The same model twice: DIR/quantised and DIR/plain.
 fs::path write_models(const Scheme& scheme, bool deepseek) {
-  const fs::path directory = fs::path(testing::TempDir()) / ("quantised_" + scheme.name + (deepseek ? "_mla" : ""));
+  const fs::path directory = new_folder();
   FileWriter quantised, plain;
   MatrixWriter matrices(scheme, quantised, plain);
   std::mt19937 random(3);
@@ -436,7 +443,7 @@ TEST_P(QuantisedDirectory, IsInspectedAndConvertedToItsValues) {
 
 // What Checkpoint::open says of a directory with this quantization_config and these tensors.
 std::string refusal(const std::string& quantization, const std::function<void(FileWriter&)>& add) {
-  const fs::path directory = fs::path(testing::TempDir()) / "quantised_hostile";
+  const fs::path directory = new_folder();
   FileWriter file;
   add(file);
   file.write(directory, "{" + std::string(kDense) + ",\"quantization_config\":" + quantization + "}");
