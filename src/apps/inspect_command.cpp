@@ -20,7 +20,8 @@ struct InspectFlags {
 };
 
 Result<bool> is_packed_file(const std::filesystem::path& path) {
-  if (std::filesystem::is_directory(path)) return false;
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return false;
   return PackedFile::is_one(path);
 }
 
@@ -32,7 +33,8 @@ Status verify(const InspectFlags& flags) {
     files.emplace_back(flags.path);
   } else {
     for (const auto& place : packed_file_places(flags.path, data_folder_path("") / "packed")) {
-      if (std::filesystem::exists(place)) files.push_back(place);
+      std::error_code error;
+      if (std::filesystem::exists(place, error)) files.push_back(place);
     }
   }
   if (files.empty()) return not_found(flags.path + ": no packed weights are kept for it");
