@@ -24,10 +24,11 @@ constexpr int64_t kTaskRows = 128;                   // packed by one thread at 
 constexpr size_t kMaxNameBytes = UINT16_MAX;
 
 // Whether a model takes a matrix in the packed form only. Looked-up rows are wanted as stored, and MLA's kv_b is
-// multiplied with its rows too.
+// multiplied with its rows too. One row may be a norm or a bias of the shape [1, n], which is read as a vector.
 bool is_packed_in_file(const TensorView& tensor) {
   const std::string_view name = tensor.name;
-  if (tensor.shape.size() < 2 || tensor.elements() == 0 || !can_pack(tensor.dtype, tensor.shape.back())) return false;
+  if (tensor.shape.size() < 2 || tensor.elements() == 0 || tensor.elements() == tensor.shape.back()) return false;
+  if (!can_pack(tensor.dtype, tensor.shape.back())) return false;
   const TensorRole role = role_of(name, tensor.shape);
   if (role == TensorRole::kept) return false;
   if (tensor.source != nullptr) return true;  // another program's matrix, with the order of its columns

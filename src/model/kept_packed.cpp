@@ -32,7 +32,7 @@ class KeptPacked::Matrix final : public FirstUse {
     std::atomic<bool>& verified = verified_[static_cast<size_t>(i)];
     if (verified.load(std::memory_order_acquire)) return;
     populate_pages(chunk(i));
-    if (!has_its_hash(i)) source_.data != nullptr ? owner_.repair(*this, i) : owner_.note_damage(*this, i);
+    if (!has_its_hash(i)) owner_.has_source() ? owner_.repair(*this, i) : owner_.note_damage(*this, i);
     verified.store(true, std::memory_order_release);
   }
 

@@ -46,6 +46,7 @@ class KeptPacked {
 
  private:
   class Matrix;
+  bool has_source() const { return file_->index().kind == PackedKind::kept; }  // then every matrix's data is there
   void repair(const Matrix& matrix, int64_t chunk);
   void note_damage(const Matrix& matrix, int64_t chunk);
 

@@ -9,6 +9,7 @@
 
 #include "core/mapped_file.h"
 #include "formats/convert.h"
+#include "formats/model_writer.h"
 #include "formats/packed_file.h"
 #include "formats/synth.h"
 #include "kernels/kernel_table.h"
@@ -44,9 +45,9 @@ class KeptModel : public testing::Test {
     int64_t private_bytes = 0;
     Status damage = ok();
   };
-  Answer ask(PackedMode mode, bool waits_first = false) {
+  Answer ask(PackedMode mode, bool waits_first = false, const std::string& kernels = "auto") {
     const Checkpoint checkpoint = Checkpoint::open(model_).value();
-    ModelOptions options{.threads = 2};
+    ModelOptions options{.kernels = kernels, .threads = 2};
     options.packed = {.mode = mode, .folder = folder_ / "cache", .least_bytes = 0};
     auto model = Model::load(checkpoint, options).value();
     if (waits_first) model->wait_for_background();
@@ -66,9 +67,21 @@ class KeptModel : public testing::Test {
     file.seekp(at);
     file.put(byte);
   }
-  PackedFileIndex index() {
-    const MappedFile file = MappedFile::open(kept_).value();
+  static PackedFileIndex index_of(const fs::path& path) {
+    const MappedFile file = MappedFile::open(path).value();
     return parse_packed_file(file.bytes()).value();
+  }
+  PackedFileIndex index() { return index_of(kept_); }
+  // The same tensors under another index.
+  static void write_index(const fs::path& path, const PackedFileIndex& index) {
+    const int64_t end = index.tensors.back().offset + index.tensors.back().bytes();
+    fs::resize_file(path, static_cast<uintmax_t>(end));
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const std::string bytes = packed_file_index(index), header = packed_file_header(index, end, bytes);
+    file.seekp(end);
+    file << bytes;
+    file.seekp(0);
+    file << header;
   }
 
   fs::path folder_, model_, kept_;
@@ -198,6 +211,49 @@ TEST_F(KeptModel, AWholePackedFileIsMappedAndItsDamageNamed) {
   const auto refused = Model::load(checkpoint, {.threads = 2});
   ASSERT_FALSE(refused.has_value());
   EXPECT_NE(refused.error().message.find("model.norm.weight"), std::string::npos) << refused.error().message;
+}
+
+// A matrix may have a third dimension, as a file has it: rows are all but the last.
+TEST_F(KeptModel, APackedMatrixOfThreeDimensionsIsTheSameMatrix) {
+  const fs::path whole = folder_ / "whole.redoubt-packed";
+  ASSERT_TRUE(convert(model_, whole));
+  model_ = whole;
+  const std::vector<float> plain = ask(PackedMode::off, false, "reference").logits;
+  const std::vector<float> fast = ask(PackedMode::only_memory).logits;
+  for (const int64_t outer : {1, 4}) {
+    PackedFileIndex index = index_of(whole);
+    for (PackedFileTensor& tensor : index.tensors) {
+      if (tensor.form != PackedForm::packed) continue;
+      tensor.shape = {outer, tensor.rows() / outer, tensor.cols()};
+    }
+    write_index(whole, index);
+    EXPECT_EQ(ask(PackedMode::off, false, "reference").logits, plain);
+    EXPECT_EQ(ask(PackedMode::only_memory).logits, fast);
+  }
+}
+
+// Some programs write norms and biases as [1, n].
+TEST_F(KeptModel, VectorsOfOneRowAreLoadedFromWhatConvertWrote) {
+  const fs::path source = folder_ / "one_row", whole = folder_ / "one_row.redoubt-packed";
+  fs::create_directory(source);
+  fs::copy_file(folder_ / "config.json", source / "config.json");
+  const Checkpoint made = Checkpoint::open(model_).value();
+  std::vector<OutputTensor> tensors;
+  for (const TensorView& tensor : made.tensors()) {
+    std::vector<int64_t> shape = tensor.shape;
+    if (shape.size() == 1) shape.insert(shape.begin(), 1);
+    tensors.push_back(output_tensor(std::string(tensor.name), DType::bf16, shape, rows_of(made, tensor)));
+  }
+  ASSERT_TRUE(write_safetensors(source, tensors));
+  ASSERT_TRUE(convert(source, whole));
+  model_ = source;
+  const std::vector<float> expected = ask(PackedMode::only_memory).logits;
+  model_ = whole;
+  EXPECT_EQ(ask(PackedMode::only_memory).logits, expected);
+  const auto file = PackedFile::open(whole).value();
+  const PackedFileTensor* norm = file->find(PackedForm::stored, "model.norm.weight");
+  ASSERT_NE(norm, nullptr);
+  EXPECT_EQ(norm->shape, (std::vector<int64_t>{1, 256}));
 }
 
 TEST_F(KeptModel, WhatWasKeptIsNoModel) {

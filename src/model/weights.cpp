@@ -82,6 +82,7 @@ Result<Weight> WeightLoader::matrix(const std::string& name, int64_t rows, int64
 
 // Of FP8 blocks.
 Status WeightLoader::add_scales(const std::string& name, Weight& weight) {
+  if (weight.matrix.dtype != static_cast<int32_t>(DType::f8_e4m3)) return ok();
   if (checkpoint_.find(name + ".weight_scale_inv") == nullptr) return ok();
   const int64_t scale_rows = (weight.rows() + kScaleBlock - 1) / kScaleBlock;
   weight.matrix.scale_cols = (weight.cols() + kScaleBlock - 1) / kScaleBlock;
@@ -90,7 +91,7 @@ Status WeightLoader::add_scales(const std::string& name, Weight& weight) {
 }
 
 std::vector<float> WeightLoader::read_blocks(const TensorView& tensor) {
-  const int64_t rows = tensor.shape.front(), stride = row_bytes(tensor.dtype, tensor.shape.back());
+  const int64_t cols = tensor.shape.back(), rows = tensor.elements() / cols, stride = row_bytes(tensor.dtype, cols);
   std::vector<float> memory(static_cast<size_t>(rows * stride / 4 + 1));
   auto* bytes = reinterpret_cast<std::byte*>(memory.data());
   over_chunks(pool_, rows,
