@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "governance/database_ledger.h"
@@ -38,16 +39,26 @@ class FaultyLedger final : public QuotaLedger {
     const Fault fault = next ? next() : always.load();
     const Error gone{ErrorCode::unavailable, "the database is away", {}};
     if (fault == Fault::before) return gone;
+    const std::lock_guard lock(mutex_);
+    for (const QuotaReport& report : reports) {
+      if (report.key.counter == corrupt_) return Error{ErrorCode::corrupt_data, "a row that makes no sense", {}};
+    }
     auto answers = inner_.report(reports, now_ms);
     if (fault == Fault::after) return gone;
     return answers;
   }
   Result<bool> prune(int64_t now_ms) override { return inner_.prune(now_ms); }
+  void corrupt(std::string counter) {  // "": none
+    const std::lock_guard lock(mutex_);
+    corrupt_ = std::move(counter);
+  }
   std::atomic<Fault> always{Fault::none};
   std::function<Fault()> next;  // null: `always`
 
  private:
   QuotaLedger& inner_;
+  std::mutex mutex_;
+  std::string corrupt_;
 };
 
 // The machine's time, which a test may put forward.

@@ -107,11 +107,16 @@ class Limits::Impl {
   void prune(std::unique_lock<std::mutex>& lock);
   void give_back(std::unique_lock<std::mutex>& lock);
   void hurry(const std::shared_ptr<LimitCounter>& counter) { urgent_.push_back(counter); }
-  std::vector<std::shared_ptr<LimitCounter>> due(bool all);
-  void look_at_some(std::vector<std::shared_ptr<LimitCounter>>& counters);
-  Status report(std::unique_lock<std::mutex>& lock, const std::vector<std::shared_ptr<LimitCounter>>& counters,
-                bool all);
-  void fail(std::span<const std::shared_ptr<LimitCounter>> counters, const Error& error);
+  using Counters = std::vector<std::shared_ptr<LimitCounter>>;
+  using SomeCounters = std::span<const std::shared_ptr<LimitCounter>>;
+  Counters due(bool all);
+  void look_at_some(Counters& counters);
+  Status report(std::unique_lock<std::mutex>& lock, Counters counters, bool all);
+  Status report_some(std::unique_lock<std::mutex>& lock, SomeCounters some);
+  Result<std::vector<QuotaAnswer>> ask_ledger(std::unique_lock<std::mutex>& lock, std::span<const QuotaReport> reports);
+  void record(SomeCounters counters, std::vector<QuotaAnswer> answers);
+  void fail(SomeCounters counters, const Error& error);
+  void tell(std::unique_lock<std::mutex>& lock);
 
   QuotaLedger& ledger_;
   const LimitsOptions options_;
@@ -138,11 +143,15 @@ class Limits::Impl {
   std::vector<Watched> watched_;
   size_t watched_limit_ = 64;  // beyond it those that ended are swept out
   LimitsStats stats_;
-  int64_t failed_ns_ = 0;   // when the ledger last failed; 0: it answers
-  int64_t failing_ns_ = 0;  // when it began to
-  int64_t answered_ns_;     // when it last recorded a report; at first, the start
-  int64_t prune_ns_;        // when the ledger is pruned next
-  std::string told_error_;  // of the ledger, logged last
+  int64_t leases_ = 0;                   // counters with one
+  int64_t failed_ns_ = 0;                // when the ledger last failed; 0: it answers
+  int64_t failing_ns_ = 0;               // when it began to
+  int64_t answered_ns_;                  // when it last recorded a report; at first, the start
+  int64_t prune_ns_;                     // when the ledger is pruned next
+  std::string error_;                    // why the ledger is away
+  std::map<QuotaKey, std::string> bad_;  // counters that cannot be recorded, and why
+  std::string told_error_, told_bad_;    // in the log, last
+  std::chrono::steady_clock::time_point tell_again_{};
   uint64_t syncs_wanted_ = 0, syncs_done_ = 0;
   Status last_sync_ = ok();
   std::thread thread_;

@@ -14,6 +14,7 @@ constexpr auto kTick = std::chrono::milliseconds(50);  // the thread looks at le
 
 constexpr size_t kLeastLook = 256, kTurnTicks = 16;  // counters looked at in one tick; ticks of a turn over all
 constexpr int64_t kPruneNs = 60'000'000'000, kPruneOnNs = 500'000'000;  // between two; where there is more
+constexpr auto kTellPause = std::chrono::seconds(3);                    // between two lines of the log
 constexpr auto kLastWord = std::chrono::seconds(3);
 // Streams are told so long before their lease ends: one report may hold the thread for as long as the database's time
 // limit, and others may have the quota kLeaseMarginMs after the lease.
@@ -55,7 +56,7 @@ LimitsStats Limits::Impl::stats() const {
   LimitsStats stats = stats_;
   const int64_t now_ns = clock_.now_ns();
   stats.counters = static_cast<int64_t>(counters_.size());
-  stats.leases = std::ranges::count_if(counters_, [](const auto& one) { return one.second->has_lease(); });
+  stats.leases = leases_;
   stats.ledger_age_ns = now_ns - answered_ns_;
   stats.failing_ns = failed_ns_ == 0 ? 0 : now_ns - failing_ns_;
   return stats;
@@ -158,8 +159,8 @@ void Limits::Impl::find_lost(std::vector<std::function<void()>>& answers) {
 
 // ---- The thread
 
-std::vector<std::shared_ptr<LimitCounter>> Limits::Impl::due(bool all) {
-  std::vector<std::shared_ptr<LimitCounter>> counters;
+Limits::Impl::Counters Limits::Impl::due(bool all) {
+  Counters counters;
   if (all) {
     urgent_.clear();
     for (const auto& [key, counter] : counters_) {
@@ -181,7 +182,7 @@ std::vector<std::shared_ptr<LimitCounter>> Limits::Impl::due(bool all) {
 }
 
 // The next few in the order of their keys; all of them about once a second.
-void Limits::Impl::look_at_some(std::vector<std::shared_ptr<LimitCounter>>& counters) {
+void Limits::Impl::look_at_some(Counters& counters) {
   const int64_t now_ns = clock_.now_ns(), sync_ns = options_.sync_ms * 1'000'000;
   const size_t urgent = counters.size();
   auto at = looked_at_ ? counters_.upper_bound(*looked_at_) : counters_.begin();
@@ -199,51 +200,115 @@ void Limits::Impl::look_at_some(std::vector<std::shared_ptr<LimitCounter>>& coun
   if (at == counters_.end()) looked_at_.reset();
 }
 
-// Speaks to the ledger without the lock. What it does not come to because a report failed is found again.
-Status Limits::Impl::report(std::unique_lock<std::mutex>& lock,
-                            const std::vector<std::shared_ptr<LimitCounter>>& counters, bool all) {
-  for (size_t at = 0; at < counters.size(); at += kMostReports) {
-    const std::span<const std::shared_ptr<LimitCounter>> some(counters.data() + at,
-                                                              std::min(kMostReports, counters.size() - at));
-    std::vector<QuotaReport> reports;
-    for (const auto& counter : some) reports.push_back(counter->report(clock_.now_ns()));
-    const int64_t now_ms = wall_.now_ms();
-    lock.unlock();
-    Result<std::vector<QuotaAnswer>> answers = ledger_.report(reports, now_ms);
-    lock.lock();
-    ++stats_.syncs;
-    if (!answers) {
-      fail(some, answers.error());
-      return answers.error();
-    }
-    const int64_t now_ns = answered_ns_ = clock_.now_ns();
-    for (size_t i = 0; i < some.size(); ++i) some[i]->recorded(std::move((*answers)[i]), now_ns);
-    if (std::exchange(failed_ns_, 0) != 0) {
-      log::info("limits: the database takes what was used again");
-      told_error_.clear();
-    }
-    changed_.notify_all();
-    if (!all && !urgent_.empty()) break;  // somebody waits; the rest is found again
+// What it does not come to because the ledger is away or somebody waits is found again.
+Status Limits::Impl::report(std::unique_lock<std::mutex>& lock, Counters counters, bool all) {
+  // The bad ones each alone, at the end: no other one fails with them.
+  const auto first_bad = std::ranges::stable_partition(counters, [](const auto& one) { return !one->is_bad(); });
+  const auto good = static_cast<size_t>(first_bad.begin() - counters.begin());
+  Status status = ok();
+  for (size_t at = 0, many = 0; at < counters.size(); at += many) {
+    many = at < good ? std::min(kMostReports, good - at) : 1;
+    const Status done = report_some(lock, std::span(counters).subspan(at, many));
+    if (!done) status = done;
+    if (!done && done.error().code == ErrorCode::unavailable) break;
+    if (!all && !urgent_.empty()) break;
   }
-  return ok();
+  return status;
+}
+
+Status Limits::Impl::report_some(std::unique_lock<std::mutex>& lock, SomeCounters some) {
+  std::vector<QuotaReport> reports;
+  for (const auto& counter : some) reports.push_back(counter->report(clock_.now_ns()));
+  Result<std::vector<QuotaAnswer>> answers = ask_ledger(lock, reports);
+  if (answers) return record(some, *std::move(answers)), ok();
+  const Error& error = answers.error();
+  if (error.code == ErrorCode::unavailable || some.size() == 1) return fail(some, error), error;
+  // One of them cannot be recorded, and so none was: each alone tells which.
+  Status status = ok();
+  for (size_t i = 0; i < some.size(); ++i) {
+    Result<std::vector<QuotaAnswer>> answer = ask_ledger(lock, {&reports[i], 1});
+    if (answer) {
+      record(some.subspan(i, 1), *std::move(answer));
+      continue;
+    }
+    status = answer.error();
+    const bool is_away = status.error().code == ErrorCode::unavailable;
+    fail(is_away ? some.subspan(i) : some.subspan(i, 1), status.error());
+    if (is_away) break;
+  }
+  return status;
+}
+
+// Without the lock.
+Result<std::vector<QuotaAnswer>> Limits::Impl::ask_ledger(std::unique_lock<std::mutex>& lock,
+                                                          std::span<const QuotaReport> reports) {
+  const int64_t now_ms = wall_.now_ms();
+  lock.unlock();
+  Result<std::vector<QuotaAnswer>> answers = ledger_.report(reports, now_ms);
+  lock.lock();
+  ++stats_.syncs;
+  return answers;
+}
+
+void Limits::Impl::record(SomeCounters counters, std::vector<QuotaAnswer> answers) {
+  const int64_t now_ns = answered_ns_ = clock_.now_ns();
+  for (size_t i = 0; i < counters.size(); ++i) {
+    LimitCounter& counter = *counters[i];
+    if (counter.is_bad()) bad_.erase(counter.key());
+    leases_ -= counter.has_lease() ? 1 : 0;
+    counter.recorded(std::move(answers[i]), now_ns);
+    leases_ += counter.has_lease() ? 1 : 0;
+  }
+  failed_ns_ = 0;
+  changed_.notify_all();
 }
 
 // Of another error than `unavailable` (a row that makes no sense), only the counters in question are closed.
-void Limits::Impl::fail(std::span<const std::shared_ptr<LimitCounter>> counters, const Error& error) {
+void Limits::Impl::fail(SomeCounters counters, const Error& error) {
   ++stats_.failed_syncs;
+  const bool is_away = error.code == ErrorCode::unavailable;
   for (const auto& counter : counters) {
-    counter->failed();
+    is_away ? counter->failed() : counter->failed_alone();
+    if (!is_away) bad_[counter->key()] = error.message;
     hurry(counter);
   }
-  if (error.message != told_error_) {
-    log::warn("limits: what was used cannot be written to the database, nothing is admitted: {}", error.message);
-    told_error_ = error.message;
-  }
-  if (error.code == ErrorCode::unavailable) {
+  if (is_away) {
     const int64_t now_ns = clock_.now_ns();
     if (std::exchange(failed_ns_, now_ns) == 0) failing_ns_ = now_ns;
+    error_ = error.message;
+  } else {
+    failed_ns_ = 0;  // it answers
   }
   changed_.notify_all();
+}
+
+// Says how things are if they are no longer as was said last; not more often than every few seconds, and without the
+// lock, because whoever reads the log may be slow.
+void Limits::Impl::tell(std::unique_lock<std::mutex>& lock) {
+  const auto now = std::chrono::steady_clock::now();
+  const std::string error = failed_ns_ == 0 ? std::string() : error_;
+  const std::string bad = bad_.empty() ? std::string() : bad_.begin()->first.counter + ": " + bad_.begin()->second;
+  if (now < tell_again_ || (error == told_error_ && bad == told_bad_)) return;
+  tell_again_ = now + kTellPause;
+  const std::string error_before = std::exchange(told_error_, error), bad_before = std::exchange(told_bad_, bad);
+  const size_t bad_ones = bad_.size();
+  lock.unlock();
+  if (error != error_before) {
+    if (error.empty()) {
+      log::info("limits: the database takes what was used again");
+    } else {
+      log::warn("limits: what was used cannot be written to the database, nothing is admitted: {}", error);
+    }
+  }
+  if (bad != bad_before) {
+    if (bad.empty()) {
+      log::info("limits: no limit is closed any more because of what the database has of it");
+    } else {
+      log::warn("limits: closed, because what was used of them cannot be recorded: {} limits, the first is {}",
+                bad_ones, bad);
+    }
+  }
+  lock.lock();
 }
 
 // Beside the reports, about once a minute; of no haste, so that an error is no outage.
@@ -291,6 +356,7 @@ void Limits::Impl::run() {
     } else {
       prune(lock);
     }
+    tell(lock);
     extend_waiting(answers);
     if (failed_ns_ != 0) find_lost(answers);
     if (answers.empty()) continue;

@@ -302,6 +302,44 @@ TEST_P(LimitsTest, WithoutTheDatabaseNothingIsAdmitted) {
   }
 }
 
+// A counter that cannot be recorded closes itself alone, whatever it is reported together with, and opens again.
+TEST_P(LimitsTest, ARowThatMakesNoSenseClosesItsOwnLimitAlone) {
+  LimitRule rule = of_tenant(LimitKind::tokens_per_day, 100'000);
+  rule.subject = "*";
+  const auto n = node("a", rules_of({rule}), {.wait_ms = 2000, .sync_ms = 20});
+  std::vector<Principal> callers;
+  for (int i = 0; i < 100; ++i) callers.push_back(person("u", "t" + std::to_string(i)));  // more than one batch
+  const Principal &good = callers[60], &bad = callers[50];
+  for (const Principal& who : callers) admitted(n->limits, request(who, 50, 50)).settle({50, 30, 0});
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(n->limits.stats().leases, 100);
+  n->faulty.corrupt("tokens_per_day tenant t50");
+  int64_t used = 80;
+  for (int round = 0; round < 3; ++round) {
+    for (const Principal& who : callers) {
+      auto answer = n->limits.reserve(request(who, 50, 50));
+      if (auto* reservation = std::get_if<Reservation>(&answer)) {
+        reservation->settle({50, 30, 0});
+      } else {
+        EXPECT_EQ(&who, &bad);
+      }
+    }
+    used += 80;
+    EXPECT_FALSE(n->limits.sync());
+    EXPECT_EQ(settled("tokens_per_day tenant t60"), settled("tokens_per_day tenant t99"));
+    EXPECT_EQ(settled("tokens_per_day tenant t99"), used);
+    EXPECT_EQ(n->limits.stats().failing_ns, 0);
+    EXPECT_EQ(refused(n->limits, request(bad, 50, 50)).why, LimitRefusal::Why::unavailable);
+  }
+  n->faulty.corrupt("");
+  ASSERT_TRUE(n->limits.sync());
+  admitted(n->limits, request(bad, 50, 50)).settle({50, 30, 0});
+  admitted(n->limits, request(good, 50, 50)).settle({50, 30, 0});
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("tokens_per_day tenant t60"), used + 80);
+  EXPECT_GE(settled("tokens_per_day tenant t50"), 160);
+}
+
 // What was settled while the limits' thread was telling others is in its last word too.
 TEST_P(LimitsTest, WhatIsSettledJustBeforeTheEndIsRecorded) {
   auto n = node("a", rules_of({of_tenant(LimitKind::tokens_per_day, 1000)}));

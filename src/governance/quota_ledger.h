@@ -56,7 +56,8 @@ struct QuotaAnswer {
 class QuotaLedger {
  public:
   virtual ~QuotaLedger() = default;
-  // All reports in one transaction, answered in their order. Errors: unavailable (whether it was done is unknown).
+  // All reports in one transaction, answered in their order. Errors: unavailable (whether it was done is
+  // unknown); another: one of them cannot be recorded, none was.
   virtual Result<std::vector<QuotaAnswer>> report(std::span<const QuotaReport> reports, int64_t now_ms) = 0;
   // Lets go of some of what nobody needs any more. Whether there is more of it.
   virtual Result<bool> prune(int64_t now_ms) { return now_ms < 0; }
