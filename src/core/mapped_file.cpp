@@ -61,23 +61,26 @@ void release_pages(std::span<const std::byte> bytes) {
 
 namespace {
 
-// Whole pages around `bytes`.
-void advise(std::span<const std::byte> bytes, int advice) {
+// Whole pages around `bytes`. 0, or the reason.
+int advise(std::span<const std::byte> bytes, int advice) {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+  if (begin >= end) return 0;
+  return ::madvise(reinterpret_cast<void*>(begin), end - begin, advice) == 0 ? 0 : errno;
 }
 
 }  // namespace
 
 void prefetch_pages(std::span<const std::byte> bytes) { advise(bytes, MADV_WILLNEED); }
 
-void populate_pages(std::span<const std::byte> bytes) {
+bool populate_pages(std::span<const std::byte> bytes) {
 #ifdef MADV_POPULATE_READ
-  advise(bytes, MADV_POPULATE_READ);
+  const int why = advise(bytes, MADV_POPULATE_READ);
+  return why != EFAULT && why != EHWPOISON && why != EIO;
 #else
   static_cast<void>(bytes);
+  return true;
 #endif
 }
 

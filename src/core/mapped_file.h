@@ -45,7 +45,8 @@ void release_pages(std::span<const std::byte> bytes);
 // Starts reading them from the file; returns at once.
 void prefetch_pages(std::span<const std::byte> bytes);
 // Maps them now, all at once: cheaper than a fault for every few pages. Where the system cannot, they come by faults.
-void populate_pages(std::span<const std::byte> bytes);
+// False: they cannot be had (the disk fails, the file has shrunk), and to touch them raises SIGBUS.
+bool populate_pages(std::span<const std::byte> bytes);
 
 // Reads a whole (small) file; refuses one larger than `max_bytes`.
 Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes = size_t{256} << 20);

@@ -4,10 +4,14 @@
 
 #include "formats/blocks.h"
 #include "formats/model_plan.h"
+#include "formats/packed_file.h"
 #include "formats/packed_model.h"
 #include "formats/safetensors.h"
 
 namespace redoubt {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 bool is_float(DType type) { return type == DType::f32 || type == DType::f16 || type == DType::bf16; }
@@ -16,6 +20,18 @@ bool is_float(DType type) { return type == DType::f32 || type == DType::f16 || t
 DType exact_type(DType stored, Container target) {
   if (target == Container::gguf) return info(stored).ggml_type >= 0 ? stored : DType::f32;
   return safetensors_dtype_name(stored).empty() ? DType::f32 : stored;
+}
+
+// The program's own file of that name would be made again whenever its model changes.
+Status check_is_no_kept_name(const fs::path& out) {
+  std::error_code error;
+  const fs::path folder = out.has_parent_path() ? out.parent_path() : ".", file = folder / out.stem();
+  const bool is_of_folder =
+      fs::exists(folder / "config.json", error) && kept_packed_path(folder).filename() == out.filename();
+  const bool is_of_file = fs::is_regular_file(file, error) && kept_packed_path(file).filename() == out.filename();
+  if (!is_of_folder && !is_of_file) return ok();
+  return invalid(fmt::format("{}: expected another name: the packed weights of {} are kept under this one",
+                             out.string(), (is_of_file ? file : folder).string()));
 }
 
 }  // namespace
@@ -32,6 +48,7 @@ Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesy
                    "type");
   }
   REDOUBT_CHECK(check_output_is_new(out, target));
+  if (target == Container::packed) REDOUBT_CHECK(check_is_no_kept_name(out));
   REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
   if (target == Container::packed) {
     return write_packed_model(model, out, {.pool = options.pool, .progress = options.progress});

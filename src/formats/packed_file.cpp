@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kMagic = "RDBTPACK";
 constexpr uint32_t kVersion = 2;
+constexpr size_t kKindAt = 64;  // in the header
 constexpr int kMaxRank = 8;
 constexpr uint64_t kMaxExtent = uint64_t{1} << 40, kMaxElements = uint64_t{1} << 48;  // bytes stay far below 2^63
 
@@ -258,8 +259,7 @@ Status PackedFile::verify(const PackedFileTensor& tensor, ThreadPool* pool) cons
   const int64_t chunks = tensor.chunks();
   std::atomic<int64_t> first{chunks};  // that does not have its hash
   const auto check = [&](int64_t i, int) {
-    populate_pages(tensor.chunk(bytes(), i));
-    if (tensor.has_its_hash(bytes(), i)) return;
+    if (populate_pages(tensor.chunk(bytes(), i)) && tensor.has_its_hash(bytes(), i)) return;
     int64_t known = first.load();
     while (i < known && !first.compare_exchange_weak(known, i)) {
     }
@@ -272,6 +272,20 @@ Status PackedFile::verify(const PackedFileTensor& tensor, ThreadPool* pool) cons
   }
   if (first.load() < chunks) return damage(tensor, first.load());
   return ok();
+}
+
+std::filesystem::path kept_packed_path(const std::filesystem::path& model) {
+  std::error_code error;
+  if (std::filesystem::is_directory(model, error)) return model / fmt::format("weights{}", kPackedExtension);
+  return model.string() + std::string(kPackedExtension);
+}
+
+bool is_whole_packed_file(const std::filesystem::path& path) {
+  const Result<MappedFile> file = MappedFile::open(path);
+  if (!file || !begins_as_packed_file(file->bytes()) || file->bytes().size() < kPackedHeaderBytes) return false;
+  uint64_t kind = 0;
+  std::memcpy(&kind, file->bytes().data() + kKindAt, sizeof kind);
+  return kind == static_cast<uint64_t>(PackedKind::whole);
 }
 
 Result<int64_t> verify_packed_file(const std::filesystem::path& path, ThreadPool* pool) {

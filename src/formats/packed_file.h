@@ -98,6 +98,13 @@ class PackedFile {
   std::unordered_map<std::string_view, size_t> by_name_[4];  // one for each form
 };
 
+// Where the packed form of a model may be kept beside it: MODEL.redoubt-packed, or weights.redoubt-packed in a
+// directory.
+std::filesystem::path kept_packed_path(const std::filesystem::path& model);
+
+// Whether a file begins as a model of its own does, however damaged the rest of it is.
+bool is_whole_packed_file(const std::filesystem::path& path);
+
 // Verifies every chunk of a packed file and counts them. Errors: the file's own, or the first chunk without its hash.
 Result<int64_t> verify_packed_file(const std::filesystem::path& path, ThreadPool* pool = nullptr);
 

@@ -150,7 +150,8 @@ TEST_F(PackedModel, GoldenModelsLeadBackAsFromTheSource) {
     SCOPED_TRACE(here.filename().string());
     converted(entry.path(), here / "direct.gguf");
     for (const fs::path& source : {entry.path(), here / "direct.gguf"}) {
-      const fs::path packed = here / (source.filename().string() + ".redoubt-packed");
+      const std::string name = (source == entry.path() ? source.filename() : source.stem()).string();
+      const fs::path packed = here / (name + ".redoubt-packed");
       converted(source, packed);
       ASSERT_TRUE(verify_packed_file(packed));
       expect_same_model(Checkpoint::open(source).value(), Checkpoint::open(packed).value());
@@ -195,6 +196,15 @@ TEST_F(PackedModel, OtherFilesAndOutputsAreRefusedInOneSentence) {
   const auto truncated = Checkpoint::open(packed);
   ASSERT_FALSE(truncated);
   EXPECT_NE(truncated.error().message.find("every.redoubt-packed"), std::string::npos);
+  // Names where the program keeps files of its own.
+  fs::create_directory(folder_ / "directory");
+  std::ofstream(folder_ / "directory/config.json") << "{}";
+  for (const char* name : {"every.gguf.redoubt-packed", "directory/weights.redoubt-packed"}) {
+    const auto kept = convert(source, folder_ / name);
+    ASSERT_FALSE(kept) << name;
+    EXPECT_NE(kept.error().message.find("expected another name"), std::string::npos) << kept.error().message;
+    EXPECT_FALSE(fs::exists(folder_ / name));
+  }
   // A name without an ending, and --to.
   ASSERT_TRUE(convert(source, folder_ / "plain", {.to = Container::packed}));
   EXPECT_TRUE(Checkpoint::open(folder_ / "plain"));

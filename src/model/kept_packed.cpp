@@ -13,6 +13,22 @@
 #include "formats/packing.h"
 
 namespace redoubt {
+namespace {
+
+// Puts memory with these bytes, then zeros, in place of a chunk's mapped pages: whole pages at once, so that who reads
+// a chunk beside this one sees no half of it. Behind a matrix, up to the next page, there is filling or the index,
+// which was copied; or, in a model of its own, tensors that are worth as little as the page.
+void replace(std::span<const std::byte> chunk, std::span<const std::byte> bytes) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t size = (chunk.size() + page - 1) / page * page;
+  void* fresh = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REDOUBT_ASSERT(fresh != MAP_FAILED);
+  if (!bytes.empty()) std::memcpy(fresh, bytes.data(), bytes.size());
+  void* place = const_cast<std::byte*>(chunk.data());
+  REDOUBT_ASSERT(::mremap(fresh, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place);
+}
+
+}  // namespace
 
 class KeptPacked::Matrix final : public FirstUse {
  public:
@@ -26,13 +42,13 @@ class KeptPacked::Matrix final : public FirstUse {
   std::span<const std::byte> chunk(int64_t i) const { return entry_.chunk(owner_.file_->bytes(), i); }
   const PackedFileTensor& entry() const { return entry_; }
   const WeightMatrix& source() const { return source_; }
-  bool has_its_hash(int64_t i) const { return entry_.has_its_hash(owner_.file_->bytes(), i); }
+  // Can be read, and has its hash.
+  bool is_intact(int64_t i) const { return populate_pages(chunk(i)) && entry_.has_its_hash(owner_.file_->bytes(), i); }
 
   void verify(int64_t i) {
     std::atomic<bool>& verified = verified_[static_cast<size_t>(i)];
     if (verified.load(std::memory_order_acquire)) return;
-    populate_pages(chunk(i));
-    if (!has_its_hash(i)) owner_.has_source() ? owner_.repair(*this, i) : owner_.note_damage(*this, i);
+    if (!is_intact(i)) owner_.has_source() ? owner_.repair(*this, i) : owner_.note_damage(*this, i);
     verified.store(true, std::memory_order_release);
   }
 
@@ -105,10 +121,9 @@ void KeptPacked::start(std::function<void(int64_t damaged)> over) {
   });
 }
 
-// Whole pages are replaced at once, so that who reads a chunk beside this one sees no half of it.
 void KeptPacked::repair(const Matrix& matrix, int64_t chunk) {
   const std::lock_guard lock(repairing_);
-  if (matrix.has_its_hash(chunk)) return;  // another thread was faster
+  if (matrix.is_intact(chunk)) return;  // another thread was faster
   const PackedFileTensor& m = matrix.entry();
   const WeightMatrix& source = matrix.source();
   const int64_t group_bytes = packed_group_bytes(m.dtype, m.cols()), begin = chunk * kPackedChunkBytes;
@@ -120,22 +135,15 @@ void KeptPacked::repair(const Matrix& matrix, int64_t chunk) {
     pack_group(m.dtype, reinterpret_cast<const std::byte*>(source.data) + row * source.row_bytes, source.row_bytes,
                std::min(kPackedRows, m.rows() - row), m.cols(), groups.data() + (g - first) * group_bytes);
   }
-  // Behind a matrix, up to the next page, there is filling or the index, which was copied.
-  void* fresh = ::mmap(nullptr, kPackedChunkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  REDOUBT_ASSERT(fresh != MAP_FAILED);
-  std::memcpy(fresh, groups.data() + (begin - first * group_bytes), static_cast<size_t>(size));
-  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t here = (static_cast<size_t>(size) + page - 1) / page * page;
-  void* place = const_cast<std::byte*>(matrix.chunk(chunk).data());
-  REDOUBT_ASSERT(::mremap(fresh, here, here, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place);
-  if (here < static_cast<size_t>(kPackedChunkBytes)) {
-    ::munmap(static_cast<std::byte*>(fresh) + here, static_cast<size_t>(kPackedChunkBytes) - here);
-  }
+  replace(matrix.chunk(chunk),
+          std::span(groups).subspan(static_cast<size_t>(begin - first * group_bytes), static_cast<size_t>(size)));
   damaged_.fetch_add(1);
 }
 
 void KeptPacked::note_damage(const Matrix& matrix, int64_t chunk) {
   const std::lock_guard lock(noting_);
+  // The step goes on, and must not touch what cannot be read.
+  if (!populate_pages(matrix.chunk(chunk))) replace(matrix.chunk(chunk), {});
   if (loss_.has_value()) return;
   loss_ = file_->damage(matrix.entry(), chunk);
   log::error("{}; the model answers no more", loss_->message);

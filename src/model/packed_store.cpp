@@ -26,12 +26,7 @@ int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / mult
 std::vector<fs::path> packed_file_places(const fs::path& model, const fs::path& folder) {
   std::error_code error;
   const fs::path whole = fs::weakly_canonical(model, error);
-  std::vector<fs::path> places;
-  if (fs::is_directory(model, error)) {
-    places.push_back(model / fmt::format("weights{}", kPackedExtension));
-  } else {
-    places.push_back(model.string() + std::string(kPackedExtension));
-  }
+  std::vector<fs::path> places{kept_packed_path(model)};
   if (!folder.empty()) {
     const std::string text = whole.string();
     const uint64_t hash = chunk_hash(std::as_bytes(std::span(text)));
@@ -68,6 +63,11 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& opti
     kept_ = std::make_unique<KeptPacked>(file);
   } else if (options.mode == PackedMode::automatic && total_ >= options.least_bytes) {
     places_ = packed_file_places(checkpoint.path(), options.folder);
+    std::erase_if(places_, [](const fs::path& place) {
+      const bool is_whole = is_whole_packed_file(place);
+      if (is_whole) log::warn("{}: is a model of its own: nothing is kept here", place.string());
+      return is_whole;
+    });
     source_ = checkpoint.source_key();
     open_kept();
     if (kept_ == nullptr) start_writing();

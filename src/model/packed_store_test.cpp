@@ -256,6 +256,46 @@ TEST_F(KeptModel, VectorsOfOneRowAreLoadedFromWhatConvertWrote) {
   EXPECT_EQ(norm->shape, (std::vector<int64_t>{1, 256}));
 }
 
+TEST_F(KeptModel, AModelOfItsOwnIsNeverReplaced) {
+  const Answer memory = ask(PackedMode::only_memory);
+  const fs::path whole = folder_ / "whole.redoubt-packed", other = packed_file_places(model_, folder_ / "cache").at(1);
+  EXPECT_FALSE(convert(model_, kept_));
+  ASSERT_TRUE(convert(model_, whole));
+  fs::rename(whole, kept_);
+  for (const bool damaged : {false, true}) {  // whatever else is wrong with it
+    if (damaged) fs::resize_file(kept_, fs::file_size(kept_) - 1);
+    const auto size = fs::file_size(kept_);
+    fs::remove(other);
+    EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+    EXPECT_TRUE(is_whole_packed_file(kept_));
+    EXPECT_EQ(fs::file_size(kept_), size);
+    EXPECT_TRUE(verify_packed_file(other).has_value());
+    EXPECT_EQ(ask(PackedMode::automatic).private_bytes, 0);
+    EXPECT_FALSE(PackedWriter::create(kept_, Checkpoint::open(model_).value().source_key(), 0).has_value());
+  }
+}
+
+// A page that the system cannot bring is damage; the step does not touch it.
+TEST_F(KeptModel, ChunksThatCannotBeReadAreDamage) {
+  const fs::path whole = folder_ / "whole.redoubt-packed";
+  ASSERT_TRUE(convert(model_, whole));
+  const auto file = PackedFile::open(whole).value();
+  const std::string name = "model.layers.1.mlp.down_proj";
+  const PackedFileTensor& matrix = *file->find(PackedForm::packed, name + ".weight");
+  KeptPacked kept(file);
+  const KeptPacked::Bound bound =
+      kept.bind(name, {.rows = matrix.rows(), .cols = matrix.cols(), .dtype = static_cast<int32_t>(matrix.dtype)});
+  ASSERT_NE(bound.first_use, nullptr);
+  fs::resize_file(whole, static_cast<uintmax_t>(matrix.offset));
+  if (populate_pages(file->bytes_of(matrix))) GTEST_SKIP() << "this system cannot tell without a signal";
+  EXPECT_FALSE(file->verify(matrix));
+  ThreadPool pool(2);
+  bound.first_use->make_ready(pool);
+  ASSERT_FALSE(kept.damage());
+  EXPECT_NE(kept.damage().error().message.find(name), std::string::npos);
+  EXPECT_EQ(bound.data[0], std::byte{0});
+}
+
 TEST_F(KeptModel, WhatWasKeptIsNoModel) {
   ask(PackedMode::automatic);
   const auto refused = Checkpoint::open(kept_);

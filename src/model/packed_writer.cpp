@@ -23,6 +23,10 @@ Error failed(const std::filesystem::path& path, int reason) {
   return io_error(fmt::format("{}: {}", path.string(), std::strerror(reason)));
 }
 
+Error whole_there(const std::filesystem::path& path) {
+  return invalid(path.string() + ": is a model of its own and is not replaced");
+}
+
 Status write_at(int fd, const std::filesystem::path& path, std::span<const std::byte> bytes, int64_t offset) {
   while (!bytes.empty()) {
     const ssize_t wrote = ::pwrite(fd, bytes.data(), bytes.size(), offset);
@@ -38,6 +42,7 @@ Status write_at(int fd, const std::filesystem::path& path, std::span<const std::
 
 Result<std::unique_ptr<PackedWriter>> PackedWriter::create(const std::filesystem::path& path, const SourceKey& source,
                                                            int64_t bytes) {
+  if (is_whole_packed_file(path)) return whole_there(path);
   const std::string partial = path.string() + ".partial";
   const int fd = ::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return failed(partial, errno);
@@ -132,6 +137,7 @@ Status PackedWriter::complete() {
   const std::string index = packed_file_index(index_), header = packed_file_header(index_, end_, index);
   REDOUBT_CHECK(write_at(fd_, partial_, std::as_bytes(std::span(index)), end_));
   REDOUBT_CHECK(write_at(fd_, partial_, std::as_bytes(std::span(header)), 0));
+  if (is_whole_packed_file(path_)) return whole_there(path_);  // made meanwhile
   if (::rename(partial_.c_str(), path_.c_str()) != 0) return failed(path_, errno);
   log::info("{}: the packed weights are kept here for the next start", path_.string());
   return ok();

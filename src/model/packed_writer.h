@@ -28,7 +28,7 @@ struct PackedPart {
 class PackedWriter {
  public:
   // A new version of `path`, of about `bytes`. Errors: the folder cannot be written, another process is writing the
-  // same file, the disk has no room.
+  // same file, the disk has no room; invalid_argument where a model of its own has that name, which is never replaced.
   static Result<std::unique_ptr<PackedWriter>> create(const std::filesystem::path& path, const SourceKey& source,
                                                       int64_t bytes);
   ~PackedWriter();  // after finish(), waits until all is written; before it, gives up
