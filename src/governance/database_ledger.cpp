@@ -31,7 +31,7 @@ CREATE TABLE quota_window (
 CREATE TABLE quota_nodes (node TEXT PRIMARY KEY, seen_ms BIGINT NOT NULL)
 )sql"}}};
 
-constexpr int64_t kMostPruned = 64;  // counters in one transaction
+constexpr int64_t kMostPicked = 64, kMostPruned = 8;  // counters: looked for at a time, in one transaction
 constexpr int64_t kNodeKeptMs = 86'400'000;
 
 int64_t to_second(int64_t ms) { return (ms + 999) / 1000 * 1000; }  // up: it must not leave the window too early
@@ -184,6 +184,16 @@ struct KeptFrom {
   int64_t day = 0, month = 0;
 };
 
+// SQL that is true of the counters whose kind this program knows; those of a newer one are its own to prune.
+std::string is_of_known_kind(std::string_view column) {
+  std::string sql;
+  for (int i = 0; i < kLimitKinds; ++i) {
+    const std::string_view name = kind_name(static_cast<LimitKind>(i));
+    sql += fmt::format("{}substr({}, 1, {}) = '{} '", i == 0 ? "(" : " OR ", column, name.size() + 1, name);
+  }
+  return sql + ")";
+}
+
 }  // namespace
 
 Status prepare_quota_tables(Database& database, const WallClock& clock) {
@@ -276,6 +286,7 @@ Result<std::vector<QuotaAnswer>> DatabaseLedger::report(std::span<const QuotaRep
 
 Result<std::vector<QuotaKey>> DatabaseLedger::prunable(int64_t now_ms) const {
   const KeptFrom kept(now_ms);
+  const std::string known = is_of_known_kind("counter");
   return database_.read([&](Transaction& tx) -> Result<std::vector<QuotaKey>> {
     std::set<QuotaKey> keys;
     const auto add = [&](const auto& rows) {
@@ -283,24 +294,27 @@ Result<std::vector<QuotaKey>> DatabaseLedger::prunable(int64_t now_ms) const {
     };
     REDOUBT_TRY(const auto ended, tx.rows<std::string, int64_t>(
                                       "SELECT counter, period FROM quota_leases WHERE ends_ms <= ? AND process <> ? "
-                                      "LIMIT ?",
-                                      now_ms - kLeaseMarginMs, process_, kMostPruned));
+                                      "AND " +
+                                          known + " LIMIT ?",
+                                      now_ms - kLeaseMarginMs, process_, kMostPicked));
     add(ended);
     REDOUBT_TRY(const auto minutes,
                 tx.rows<std::string, int64_t>(
-                    "SELECT DISTINCT counter, CAST(0 AS BIGINT) FROM quota_window WHERE second_ms <= ? LIMIT ?",
-                    now_ms - kMinuteMs, kMostPruned));
+                    "SELECT DISTINCT counter, CAST(0 AS BIGINT) FROM quota_window WHERE second_ms <= ? AND " + known +
+                        " LIMIT ?",
+                    now_ms - kMinuteMs, kMostPicked));
     add(minutes);
     REDOUBT_TRY(const auto counters,
                 tx.rows<std::string, int64_t>(
                     "SELECT c.counter, c.period FROM quota_counters c WHERE ((c.period = 0 AND NOT EXISTS (SELECT 1 "
                     "FROM quota_window w WHERE w.counter = c.counter)) OR (c.period >= ? AND c.period < ?) OR "
                     "(c.period > 0 AND c.period < ? AND c.period < ?)) AND NOT EXISTS (SELECT 1 FROM quota_leases l "
-                    "WHERE l.counter = c.counter AND l.period = c.period) LIMIT ?",
-                    KeptFrom::kFirstDay, kept.day, KeptFrom::kFirstDay, kept.month, kMostPruned));
+                    "WHERE l.counter = c.counter AND l.period = c.period) AND " +
+                        is_of_known_kind("c.counter") + " LIMIT ?",
+                    KeptFrom::kFirstDay, kept.day, KeptFrom::kFirstDay, kept.month, kMostPicked));
     add(counters);
     std::vector<QuotaKey> some(keys.begin(), keys.end());  // in the order in which reports lock them
-    some.resize(std::min(some.size(), static_cast<size_t>(kMostPruned)));
+    some.resize(std::min(some.size(), static_cast<size_t>(kMostPicked)));
     return some;
   });
 }
@@ -320,13 +334,21 @@ Status DatabaseLedger::prune_one(Transaction& tx, const QuotaKey& key, int64_t n
 }
 
 Result<bool> DatabaseLedger::prune(int64_t now_ms) {
-  REDOUBT_TRY(const std::vector<QuotaKey> keys, prunable(now_ms));
+  if (picked_.empty()) {
+    REDOUBT_TRY(picked_, prunable(now_ms));
+    may_be_more_ = picked_.size() >= static_cast<size_t>(kMostPicked);
+    return !picked_.empty();
+  }
+  // Gone from the list whatever comes of it, so that one that cannot be pruned does not keep the others.
+  const auto end = picked_.begin() + std::min<ptrdiff_t>(kMostPruned, std::ssize(picked_));
+  const std::vector<QuotaKey> keys(picked_.begin(), end);
+  picked_.erase(picked_.begin(), end);
   REDOUBT_CHECK(database_.write_row_locks([&](Transaction& tx) -> Status {
     REDOUBT_CHECK(tx.execute("DELETE FROM quota_nodes WHERE seen_ms < ?", now_ms - kNodeKeptMs));
     for (const QuotaKey& key : keys) REDOUBT_CHECK(prune_one(tx, key, now_ms));
     return ok();
   }));
-  return keys.size() >= static_cast<size_t>(kMostPruned);
+  return may_be_more_ || !picked_.empty();
 }
 
 // ---- Administration

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/clock.h"
 #include "governance/quota_ledger.h"
@@ -28,7 +29,8 @@ class DatabaseLedger final : public QuotaLedger {
 
   Result<std::vector<QuotaAnswer>> report(std::span<const QuotaReport> reports, int64_t now_ms) override;
 
-  // At most 64 counters in one transaction: leases that ended are settled, also those of counters that nobody asks
+  // One small step: looks for at most 64 counters, or prunes eight of those found, so that reports need not wait for it
+  // long. One caller at a time. Leases that ended are settled, also those of counters that nobody asks
   // about any more; minutes that are over go, days after two months, months after a year, nodes after a day.
   Result<bool> prune(int64_t now_ms) override;
 
@@ -43,6 +45,8 @@ class DatabaseLedger final : public QuotaLedger {
 
   Database& database_;
   const std::string node_, process_;
+  std::vector<QuotaKey> picked_;  // to be pruned
+  bool may_be_more_ = false;      // than were picked
 };
 
 }  // namespace redoubt

@@ -87,6 +87,30 @@ TEST_P(LedgerPruning, MinutesGoWhenTheyAreOverAndDaysAndMonthsWhenTheyAreOld) {
   EXPECT_EQ(rows("quota_counters"), 0);
 }
 
+TEST_P(LedgerPruning, CountersOfANewerProgramsKindsStayAndKeepNothingElse) {
+  DatabaseLedger ledger(*database_, "node"), other(*database_, "other");
+  const int64_t day = periods_at("UTC", kNowMs).day.id;
+  for (int i = 0; i < 100; ++i)
+    use(ledger, {"a_newer_kind key k" + std::to_string(i), day}, LimitWindow::day, 5, kNowMs);
+  use(ledger, {"tokens_per_day key k1", day}, LimitWindow::day, 5, kNowMs);
+  prune_all(other, kNowMs + 64 * kDayMs);
+  EXPECT_EQ(rows("quota_counters"), 100);
+  EXPECT_EQ(rows("quota_leases"), 100);
+  EXPECT_EQ(settled("tokens_per_day", kNowMs), 0);
+}
+
+TEST_P(LedgerPruning, AStepIsSmall) {
+  DatabaseLedger ledger(*database_, "node"), other(*database_, "other");
+  for (int i = 0; i < 20; ++i)
+    use(ledger, {"concurrent_streams key k" + std::to_string(i), 0}, LimitWindow::level, 1, kNowMs);
+  const int64_t now_ms = kNowMs + kMinuteMs;
+  for (const int64_t left : {20, 12, 4, 0}) {
+    EXPECT_EQ(other.prune(now_ms).value(), left > 0);
+    EXPECT_EQ(rows("quota_counters"), left);
+  }
+  EXPECT_FALSE(other.prune(now_ms).value());
+}
+
 TEST_P(LedgerPruning, ItsOwnLeasesAreLeftAlone) {
   DatabaseLedger ledger(*database_, "node");
   use(ledger, {"tokens_per_minute key k1", 0}, LimitWindow::minute, 5, kNowMs);

@@ -13,7 +13,7 @@ constexpr size_t kMostReports = 64;                    // in one transaction
 constexpr auto kTick = std::chrono::milliseconds(50);  // the thread looks at least so often
 
 constexpr size_t kLeastLook = 256, kTurnTicks = 16;  // counters looked at in one tick; ticks of a turn over all
-constexpr int64_t kPruneNs = 60'000'000'000, kPruneOnNs = 500'000'000;  // between two; where there is more
+constexpr int64_t kPruneNs = 60'000'000'000, kPruneOnNs = 100'000'000;  // between two; where there is more
 constexpr auto kTellPause = std::chrono::seconds(3);                    // between two lines of the log
 constexpr auto kLastWord = std::chrono::seconds(3);
 // Streams are told so long before their lease ends: one report may hold the thread for as long as the database's time
@@ -311,15 +311,14 @@ void Limits::Impl::tell(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-// Beside the reports, about once a minute; of no haste, so that an error is no outage.
+// Between reports, about once a minute in small steps; of no haste, so that an error is no outage.
 void Limits::Impl::prune(std::unique_lock<std::mutex>& lock) {
-  const int64_t now_ns = clock_.now_ns();
-  if (failed_ns_ != 0 || now_ns < prune_ns_) return;
+  if (failed_ns_ != 0 || clock_.now_ns() < prune_ns_) return;
   const int64_t now_ms = wall_.now_ms();
   lock.unlock();
   const Result<bool> more = ledger_.prune(now_ms);
   lock.lock();
-  prune_ns_ = now_ns + (more && *more ? kPruneOnNs : kPruneNs);
+  prune_ns_ = clock_.now_ns() + (more && *more ? kPruneOnNs : kPruneNs);
 }
 
 // The last word: what was used is recorded and leases go back, unless the ledger stays away.
