@@ -19,8 +19,7 @@
 namespace redoubt {
 namespace {
 
-constexpr int64_t kWindowBytes = int64_t{32} << 20;  // packed and hashed, then written
-constexpr int64_t kTaskRows = 128;                   // packed by one thread at a time: whole groups
+constexpr int64_t kTaskRows = 128;  // packed by one thread at a time: whole groups
 constexpr size_t kMaxNameBytes = UINT16_MAX;
 
 // Whether a model takes a matrix in the packed form only. Looked-up rows are wanted as stored, and MLA's kv_b is
@@ -92,8 +91,8 @@ Rows rows_of_text(std::string_view text) {
 
 class PackedModelWriter {
  public:
-  PackedModelWriter(const Checkpoint& model, OutputFile file, const WriteOptions& options)
-      : model_(model), file_(std::move(file)), options_(options), progress_{options} {
+  PackedModelWriter(const Checkpoint& model, OutputFile file, const WriteOptions& options, int64_t window_bytes)
+      : model_(model), file_(std::move(file)), options_(options), window_bytes_(window_bytes), progress_{options} {
     index_.kind = PackedKind::whole;
     index_.source = model.source_key();
     for (const TensorView& tensor : model.tensors()) progress_.total_bytes += tensor.stored_bytes();
@@ -114,6 +113,7 @@ class PackedModelWriter {
     REDOUBT_CHECK(file_.write(index));
     REDOUBT_CHECK(file_.overwrite(0, header));
     REDOUBT_CHECK(file_.finish());
+    note_left_out(report);
     return report;
   }
 
@@ -123,6 +123,25 @@ class PackedModelWriter {
     REDOUBT_CHECK(copy_file("config.json"));
     for (const std::string_view name : kModelSideFiles) REDOUBT_CHECK(copy_file(name));
     return copy_file("README.md");  // names the licence
+  }
+
+  // Files beside the weights of a directory that do not travel.
+  void note_left_out(ConvertReport& report) const {
+    std::error_code error;
+    if (!std::filesystem::is_directory(model_.path(), error)) return;
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(model_.path(), error)) {
+      const std::string name = entry.path().filename().string();
+      const bool is_weights = name.ends_with(".safetensors") || name == "model.safetensors.index.json";
+      if (entry.is_regular_file(error) && !is_weights && !name.ends_with(kPackedExtension) &&
+          std::ranges::none_of(index_.tensors, [&](const PackedFileTensor& tensor) {
+            return tensor.form == PackedForm::file && tensor.name == name;
+          })) {
+        names.push_back(shown(name));
+      }
+    }
+    std::ranges::sort(names);
+    if (!names.empty()) report.notes.push_back(fmt::format("Left out: {}.", fmt::join(names, ", ")));
   }
 
   Status copy_file(std::string_view name) {
@@ -170,7 +189,7 @@ class PackedModelWriter {
     REDOUBT_CHECK(file_.pad_to(entry.alignment()));
     entry.offset = file_.position();
     const int64_t step =
-        std::max(rows.quantum, kWindowBytes / std::max<int64_t>(1, rows.row_bytes * rows.quantum) * rows.quantum);
+        std::max(rows.quantum, window_bytes_ / std::max<int64_t>(1, rows.row_bytes * rows.quantum) * rows.quantum);
     int64_t held = 0;
     for (int64_t first = 0; first < rows.rows; first += step) {
       const int64_t last = std::min(rows.rows, first + step), filled = held + (last - first) * rows.row_bytes;
@@ -217,6 +236,7 @@ class PackedModelWriter {
   const Checkpoint& model_;
   OutputFile file_;
   const WriteOptions& options_;
+  const int64_t window_bytes_;  // packed and hashed, then written
   WriteProgress progress_;
   PackedFileIndex index_;
   std::vector<std::byte> buffer_;
@@ -245,9 +265,9 @@ Result<std::vector<int32_t>> read_columns(const PackedFile& file, const PackedFi
 }  // namespace
 
 Result<ConvertReport> write_packed_model(const Checkpoint& model, const std::filesystem::path& out,
-                                         const WriteOptions& options) {
+                                         const WriteOptions& options, int64_t window_bytes) {
   REDOUBT_TRY(OutputFile file, OutputFile::create(out));
-  return PackedModelWriter(model, std::move(file), options).write();
+  return PackedModelWriter(model, std::move(file), options, window_bytes).write();
 }
 
 Status load_packed(std::shared_ptr<const PackedFile> file, TensorTable& table) {

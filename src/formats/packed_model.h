@@ -11,9 +11,12 @@
 
 namespace redoubt {
 
-// Packs and hashes on all threads of the pool, a piece at a time; the pages of the source are given back behind it.
-// Errors: io; corrupt_data where the source is a packed file that is damaged.
+constexpr int64_t kPackedWindowBytes = int64_t{32} << 20;
+
+// Packs and hashes on all threads of the pool, a window of about so many bytes at a time, which the file does not show;
+// the pages of the source are given back behind it. Errors: io; corrupt_data where the source is a packed file that is
+// damaged.
 Result<ConvertReport> write_packed_model(const Checkpoint& model, const std::filesystem::path& out,
-                                         const WriteOptions& options);
+                                         const WriteOptions& options, int64_t window_bytes = kPackedWindowBytes);
 
 }  // namespace redoubt

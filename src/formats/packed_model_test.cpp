@@ -139,6 +139,57 @@ TEST_F(PackedModel, HoldsEveryTypeToTheBit) {
   EXPECT_EQ(text_of(folder_ / "again.redoubt-packed"), text_of(packed));
 }
 
+// Rows of 594 bytes: windows and chunks end inside each other's rows.
+TEST_F(PackedModel, TheWindowItIsWrittenByIsNotSeen) {
+  const GgufMetadata metadata{{"general.architecture", std::string("llama")},
+                              {"llama.embedding_length", uint32_t{1056}},
+                              {"llama.feed_forward_length", uint32_t{5001}},
+                              {"llama.block_count", uint32_t{1}},
+                              {"llama.attention.head_count", uint32_t{8}},
+                              {"llama.context_length", uint32_t{128}},
+                              {"llama.vocab_size", uint32_t{40}},
+                              {"llama.attention.layer_norm_rms_epsilon", 1e-5f}};
+  OutputTensor matrix{.name = "blk.0.ffn_up.weight", .dtype = DType::q4_0, .shape = {5001, 1056}};
+  matrix.fill = [](int64_t begin, int64_t end, std::byte* out) {
+    for (int64_t row = begin; row < end; ++row) {
+      std::mt19937 generator(static_cast<uint32_t>(row));
+      for (int64_t i = 0; i < row_bytes(DType::q4_0, 1056); ++i) *out++ = static_cast<std::byte>(generator());
+    }
+  };
+  OutputTensor embedding = matrix;  // stored
+  embedding.name = "token_embd.weight";
+  const fs::path source = folder_ / "wide.gguf";
+  ASSERT_TRUE(write_gguf(source, metadata, std::vector{matrix, embedding}));
+  const Checkpoint model = Checkpoint::open(source).value();
+  ThreadPool pool(2);
+  ASSERT_TRUE(write_packed_model(model, folder_ / "wide", {.pool = &pool}));
+  const std::string expected = text_of(folder_ / "wide");
+  for (const int64_t window : {int64_t{1}, int64_t{300'000}, int64_t{2'500'000}}) {
+    ASSERT_TRUE(write_packed_model(model, folder_ / "windows", {.pool = &pool}, window));
+    EXPECT_TRUE(text_of(folder_ / "windows") == expected) << window;
+  }
+  const Checkpoint packed = Checkpoint::open(folder_ / "wide").value();
+  EXPECT_EQ(packed.tensors()[0].packed->form, PackedForm::packed);
+  EXPECT_EQ(packed.tensors()[0].packed->chunks(), 3);
+  EXPECT_EQ(packed.tensors()[1].packed->form, PackedForm::stored);
+  expect_same_model(model, packed);
+}
+
+TEST_F(PackedModel, FilesThatDoNotTravelAreNamed) {
+  const fs::path data = test::test_data();
+  if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/models";
+  const fs::path source = folder_ / "model";
+  fs::copy(data / "golden/models/qwen2", source);
+  fs::remove(source / "golden.npz");
+  std::ofstream(source / "README.md") << "license: mit";
+  std::ofstream(source / "LICENSE") << "MIT";
+  EXPECT_TRUE(convert(source, folder_ / "all.redoubt-packed")->notes.empty());
+  std::ofstream(source / "vocab.json") << "{}";
+  std::ofstream(source / "pytorch_model.bin") << "x";
+  const auto report = convert(source, folder_ / "some.redoubt-packed");
+  EXPECT_EQ(report->notes, std::vector<std::string>{"Left out: 'pytorch_model.bin', 'vocab.json'."});
+}
+
 // Whatever a golden model becomes of its packed form, it becomes of itself, byte for byte.
 TEST_F(PackedModel, GoldenModelsLeadBackAsFromTheSource) {
   const fs::path data = test::test_data();
