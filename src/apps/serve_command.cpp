@@ -260,6 +260,7 @@ Status serve(const ServeFlags& flags) {
   health->default_loading = true;
   for (Route& route : health_routes(health_state_of(*host, health), clock)) routes.push_back(std::move(route));
   for (Route& route : openapi_routes(routes, std::string(kVersion))) routes.push_back(std::move(route));
+  count_requests(context, routes);
   HttpOptions http = http_options(config);
   http.gate = door->gate();
   if (!door->administered()) http.admin.reset();

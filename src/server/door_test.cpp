@@ -63,6 +63,7 @@ class Door : public Routes {
     for (Route& route : health_routes([] { return HealthState(); }, people.clock_)) all.push_back(std::move(route));
     add_admin_identity_routes(*people.directory_, people.wall_, all);
     for (Route& route : openapi_routes(all, "0")) all.push_back(std::move(route));
+    count_requests(context, all);
     return all;
   }
   // The same, each telling the secret.

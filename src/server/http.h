@@ -82,6 +82,7 @@ struct Route {
   bool streams = false;          // may answer text/event-stream or NDJSON
   bool quick = false;            // never waits: has a thread of its own, so that health is told and metrics are
                                  // read while every worker is busy loading
+  bool counted = false;          // count_requests put the counting of RateClass::request before the handler
   Handler handler;
 };
 

@@ -253,7 +253,7 @@ void add_ollama_routes(ServerContext& context, std::vector<Route>& routes) {
        [&context](const HttpRequest& http, const Json& body, const auto& writer) {
          return answer(context, http, OllamaEndpoint::generate, body, writer);
        });
-  post("/api/show", "A model's details", read_models_rule(), ollama_model_schema(),
+  post("/api/show", "A model's details", describe_model_rule(), ollama_model_schema(),
        object_schema({"details", "model_info"}), false,
        [&context](const HttpRequest& http, const Json& body, const auto& writer) {
          return show(context, http, body, *writer);

@@ -76,6 +76,29 @@ TEST_F(LimitedRoutes, TokenizingCountsAsARequestAndUsesNoTokens) {
   EXPECT_EQ(node.limits.stats().open, 0);
 }
 
+// It would load the model, so that who is beyond every limit could make the server load and unload by turns.
+TEST_F(LimitedRoutes, AModelIsNotLoadedForWhoIsBeyondTheLimit) {
+  set(LimitKind::requests_per_minute, 1);
+  EXPECT_EQ(post("/api/show", {{"model", "tiny"}})->status(), 200);
+  EXPECT_EQ(post("/api/show", {{"model", "tiny"}})->status(), 429);
+  EXPECT_EQ(call("GET", "/api/tags")->status(), 200) << "a list loads nothing";
+}
+
+TEST_F(LimitedRoutes, ARouteOfAnotherTableCountsToo) {
+  set(LimitKind::requests_per_minute, 2);
+  int answered = 0;
+  routes.push_back({.method = "POST", .path = "/side", .rule = tokenize_rule(), .handler = [&](auto, auto writer) {
+                      ++answered;
+                      writer->send(200, "application/json", "{}");
+                    }});
+  count_requests(context, routes);
+  count_requests(context, routes);  // none counts twice for that
+  EXPECT_EQ(post("/side", Json::object())->status(), 200);
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}})->status(), 200);
+  EXPECT_EQ(post("/side", Json::object())->status(), 429);
+  EXPECT_EQ(answered, 1);
+}
+
 TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
   set(LimitKind::tokens_per_day, 100'000);
   engine->scripts = {{"Hello", FinishReason::error}};

@@ -55,6 +55,7 @@ class RouteCallers : public Routes {
     all.push_back(metrics_route(metrics));
     for (Route& route : health_routes([] { return HealthState(); }, clock)) all.push_back(std::move(route));
     all.push_back(openapi_routes(all, "0").front());  // the other one is the admin listener's
+    count_requests(context, all);
     for (Route& route : all) route.handler = telling_handler(route, [this] { ++answered; });
     return all;
   }
@@ -145,6 +146,12 @@ TEST_F(RouteCallers, ARouteWithoutARuleCannotBeRegistered) {
   EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = RouteRule{}}), "");
   EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = RouteRule{.action = "x", .resource = "Model"}}), "");
   EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = read_server_rule()}), "");
+  RouteRule uncounted = read_server_rule();
+  uncounted.rate.reset();
+  EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = uncounted}),
+            "route GET /side: its rule names no rate class");
+  EXPECT_EQ(refused({.method = "GET", .path = "/side", .rule = describe_model_rule()}),
+            "route GET /side: its requests are not counted");
   RouteRule client_admin = admin_rule("manage_keys");
   client_admin.listener = RouteListener::client;
   EXPECT_NE(refused({.method = "GET", .path = "/side", .rule = client_admin}), "");

@@ -20,6 +20,8 @@ Status check_rule(const Route& route) {
   };
   if (!route.rule) return wrong("has no rule");
   const RouteRule& rule = *route.rule;
+  if (!rule.rate) return wrong("its rule names no rate class");
+  if (rule.rate == RateClass::request && !route.counted) return wrong("its requests are not counted");
   if (rule.strangers) {
     const bool status = std::find(std::begin(kOpenPaths), std::end(kOpenPaths), route.path) != std::end(kOpenPaths);
     if (!status || route.method != "GET") return wrong("may not answer strangers");
@@ -35,20 +37,35 @@ Status check_rule(const Route& route) {
 
 }  // namespace
 
-RouteRule status_rule() { return {.strangers = true, .listener = RouteListener::both}; }
+RouteRule status_rule() { return {.strangers = true, .rate = RateClass::none, .listener = RouteListener::both}; }
 RouteRule generate_rule() {
   return {.action = "generate", .resource = "Model", .scope = "generate", .rate = RateClass::generate};
 }
 RouteRule tokenize_rule() {
   return {.action = "tokenize", .resource = "Model", .scope = "generate", .rate = RateClass::request};
 }
-RouteRule read_models_rule() { return {.action = "read_models", .resource = "Model", .scope = "models"}; }
-RouteRule read_server_rule() { return {.action = "read_models", .resource = "Route", .scope = "models"}; }
+RouteRule read_models_rule() {
+  return {.action = "read_models", .resource = "Model", .scope = "models", .rate = RateClass::none};
+}
+RouteRule describe_model_rule() {
+  return {.action = "read_models", .resource = "Model", .scope = "models", .rate = RateClass::request};
+}
+RouteRule read_server_rule() {
+  return {.action = "read_models", .resource = "Route", .scope = "models", .rate = RateClass::none};
+}
 RouteRule read_metrics_rule() {
-  return {.action = "read_metrics", .resource = "Route", .scope = "metrics", .listener = RouteListener::both};
+  return {.action = "read_metrics",
+          .resource = "Route",
+          .scope = "metrics",
+          .rate = RateClass::none,
+          .listener = RouteListener::both};
 }
 RouteRule admin_rule(std::string action) {
-  return {.action = std::move(action), .resource = "Route", .scope = "admin", .listener = RouteListener::admin};
+  return {.action = std::move(action),
+          .resource = "Route",
+          .scope = "admin",
+          .rate = RateClass::none,
+          .listener = RouteListener::admin};
 }
 
 Status check_rules(const std::vector<Route>& routes) {

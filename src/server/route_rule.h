@@ -7,6 +7,7 @@
 // connection (HttpExchange), so a handler that forgets to ask answers nobody.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ struct Route;
 // The sockets a route is reached through: the one clients use, the one for administration, or both.
 enum class RouteListener : uint8_t { client, admin, both };
 
-// How a call counts against a caller's limits (docs/limits.md). Counted by make_routes and by the request's limits.
+// How a call counts against a caller's limits (docs/limits.md). Counted by count_requests (server/routes.h) and by the
+// request's limits.
 enum class RateClass : uint8_t {
   none,      // not at all: status, lists, administration
   request,   // as one of requests_per_minute: work without an answer
@@ -31,7 +33,7 @@ struct RouteRule {
   std::string action;      // what the caller does, as policies name it: "generate"
   std::string resource;    // kind of what it is done to: "Model" (named by the body) or "Route" (the route itself)
   std::string scope;       // a key that is narrowed to scopes must have this one
-  RateClass rate = RateClass::none;
+  std::optional<RateClass> rate;
   RouteListener listener = RouteListener::client;
 };
 
@@ -40,12 +42,13 @@ RouteRule status_rule();                   // /livez, /readyz, /health
 RouteRule generate_rule();                 // answers of a model
 RouteRule tokenize_rule();                 // prompts and tokens of a model, nothing computed
 RouteRule read_models_rule();              // models by name, each by its own permit: lists hold those permitted
+RouteRule describe_model_rule();           // what a model is: it is loaded for that, so it counts
 RouteRule read_server_rule();              // the server's version and its routes
 RouteRule read_metrics_rule();             // counters
 RouteRule admin_rule(std::string action);  // on the admin listener, scope "admin"
 
-// Every route has a rule that says everything, only status routes answer strangers, no two routes have one method and
-// path. Errors: invalid_argument, names the route.
+// Every route has a rule that says everything, what counts as a request is counted, only status routes answer
+// strangers, no two routes have one method and path. Errors: invalid_argument, names the route.
 Status check_rules(const std::vector<Route>& routes);
 
 }  // namespace redoubt

@@ -86,11 +86,15 @@ std::vector<Route> make_routes(ServerContext& context) {
                     .summary = "The server's version",
                     .response_schema = object_schema({"version"}),
                     .handler = [&context](auto, auto writer) { send_version(context, *writer); }});
-  for (Route& route : routes) {
-    if (route.rule->rate == RateClass::request)
-      route.handler = counted(context, error_style(route.path), std::move(route.handler));
-  }
   return routes;
+}
+
+void count_requests(ServerContext& context, std::vector<Route>& routes) {
+  for (Route& route : routes) {
+    if (!route.rule || route.rule->rate != RateClass::request || route.counted) continue;
+    route.handler = counted(context, error_style(route.path), std::move(route.handler));
+    route.counted = true;
+  }
 }
 
 }  // namespace redoubt

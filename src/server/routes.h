@@ -34,6 +34,9 @@ struct ServerContext {
 };
 
 std::vector<Route> make_routes(ServerContext& context);
+// Last, over the whole table, wherever a route came from: those of RateClass::request take one from the caller's limits
+// before they do anything. A server refuses a table in which one does not.
+void count_requests(ServerContext& context, std::vector<Route>& routes);
 
 // Each protocol's part of the table.
 void add_chat_routes(ServerContext& context, std::vector<Route>& routes);

@@ -308,6 +308,7 @@ class Routes : public testing::Test {
     engine = fake.get();
     host.model->engine = std::move(fake);
     routes = make_routes(context);
+    count_requests(context, routes);
     std::filesystem::remove_all(folder);
   }
 
