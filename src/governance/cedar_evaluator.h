@@ -10,8 +10,6 @@
 
 namespace redoubt::cedar {
 
-// What is asked. All borrowed. `near` holds what belongs to this request (its principal, its resource), `far` what all
-// requests share; an entity is looked for in that order. Either may be null.
 // The attributes of a value, as `.`, `has` and the index read them.
 struct Fields {
   const RecordValue* record = nullptr;  // null: empty
@@ -21,6 +19,8 @@ struct Fields {
   const Value* find(std::string_view key) const { return record != nullptr ? record->find(key) : nullptr; }
 };
 
+// What is asked. All borrowed. `near` holds what belongs to this request (its principal, its resource), `far` what all
+// requests share; an entity is looked for in that order. Either may be null.
 struct Request {
   EntityName principal, action, resource;
   const RecordValue* context = nullptr;  // null: empty

@@ -49,7 +49,7 @@ Directory::~Directory() {
 }
 
 Status Directory::load(Transaction& tx) {
-  REDOUBT_TRY(std::shared_ptr<const DirectorySnapshot> next, read_directory(tx, *snapshot_.load()));
+  REDOUBT_TRY(std::shared_ptr<const DirectorySnapshot> next, read_directory(tx, *snapshot_.load(), wall_.now_s()));
   snapshot_.store(std::move(next));
   ++version_;
   return ok();
@@ -72,13 +72,11 @@ Status Directory::check_hash() {
 Status Directory::change(const std::function<Status(Transaction&, const DirectorySnapshot&)>& body) {
   REDOUBT_CHECK(database_.write([&](Transaction& tx) -> Status {
     // What the laws are judged by is read in the same transaction: another node may have changed it a moment ago.
-    REDOUBT_TRY(const std::shared_ptr<DirectorySnapshot> there, read_directory(tx, *snapshot_.load()));
+    REDOUBT_TRY(const std::shared_ptr<DirectorySnapshot> there, read_directory(tx, *snapshot_.load(), wall_.now_s()));
     REDOUBT_CHECK(body(tx, *there));
     return bump(tx, kDirectoryTopic);
   }));
-  // It is done; if it cannot be read back now, the background does that.
-  if (const Status read = refresh(); !read)
-    log::warn("identity: a change is not read back yet: {}", read.error().message);
+  refresher_.read_back();
   return ok();
 }
 
@@ -103,6 +101,7 @@ Status Directory::flush_uses() {
     }));
     for (const auto& [id, used] : some) flushed_[id] = used;
   }
+  std::erase_if(flushed_, [&](const auto& entry) { return !there->keys.contains(entry.first); });
   return ok();
 }
 

@@ -21,13 +21,13 @@ Result<const KeyRecord*> find_key(const DirectorySnapshot& there, const std::str
   return found->second.get();
 }
 
-// Ended keys do not count: they stay for the records.
-Status room_for_a_key(const DirectorySnapshot& there, int64_t now_s, int64_t max_keys) {
+// Ended keys do not count: they stay for the records. `ending`: how many end as the new one is made.
+Status room_for_a_key(const DirectorySnapshot& there, int64_t now_s, int64_t max_keys, int64_t ending = 0) {
   const auto going_on = std::ranges::count_if(there.keys, [&](const auto& entry) {
     const KeyRecord& key = *entry.second;
     return !key.revoked_at_s && (key.expires_at_s == 0 || now_s < key.expires_at_s);
   });
-  if (going_on < max_keys) return ok();
+  if (going_on - ending < max_keys) return ok();
   return conflict(fmt::format("there are {} keys, which is the limit", max_keys));
 }
 
@@ -92,7 +92,8 @@ Result<NewKey> Directory::rotate_key(const Actor& actor, const std::string& id, 
       return conflict("key: it is revoked, expired or replaced already");
     const PrincipalRecord& owner = there.principals.at(old->principal);
     REDOUBT_CHECK(may_make_key(actor, owner, old->scopes));
-    REDOUBT_CHECK(room_for_a_key(there, now_s, options_.max_keys));
+    // One that leaked can be replaced at the limit too.
+    REDOUBT_CHECK(room_for_a_key(there, now_s, options_.max_keys, overlap_s == 0 ? 1 : 0));
     REDOUBT_TRY(made, insert_key(tx, actor,
                                  {.principal = old->principal,
                                   .name = old->name,
@@ -164,7 +165,7 @@ Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap
   if (!bootstrap.empty() && (bootstrap.size() < kMinKeyBytes || bootstrap.size() > kMaxKeyBytes))
     return invalid(fmt::format("REDOUBT_BOOTSTRAP_KEY: expected {} to {} characters", kMinKeyBytes, kMaxKeyBytes));
   FirstKeys first;
-  REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
+  REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot&) -> Status {
     first = {};
     const int64_t now_s = wall_.now_s();
     REDOUBT_TRY(const int64_t fresh, tx.execute("INSERT INTO identity_facts (name, value) VALUES ('first_start', ?) "
@@ -184,9 +185,10 @@ Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap
       }
     }
     if (bootstrap.empty()) return ok();
-    const Digest256 hash = key_hash(hash_, bootstrap);
-    const auto same = there.keys_by_hash.find(hash);
-    if (same != there.keys_by_hash.end()) return ok();  // as at the last start, even if it was revoked since
+    // As at the last start, even if it was revoked since: of the table, which keeps what the snapshot no longer holds.
+    REDOUBT_TRY(const auto same, tx.row<std::string>("SELECT id FROM api_keys WHERE hash = ?",
+                                                     std::span<const uint8_t>(key_hash(hash_, bootstrap))));
+    if (same) return ok();
     REDOUBT_CHECK(tx.execute("DELETE FROM api_keys WHERE id = ?", kBootstrapKey));
     REDOUBT_CHECK(
         insert_key(tx, nullptr, {.principal = std::string(kFirstUser), .name = "REDOUBT_BOOTSTRAP_KEY"}, bootstrap));

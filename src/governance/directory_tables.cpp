@@ -115,12 +115,14 @@ Status read_principals(Transaction& tx, DirectorySnapshot& all) {
   return ok();
 }
 
-Status read_keys(Transaction& tx, const DirectorySnapshot& before, DirectorySnapshot& all) {
+Status read_keys(Transaction& tx, const DirectorySnapshot& before, int64_t ended_after_s, DirectorySnapshot& all) {
   REDOUBT_TRY(const auto keys,
               tx.rows<std::string, std::string, std::string, Blob, std::string, int64_t, std::string, int64_t,
                       std::optional<int64_t>, std::string, int64_t>(
                   "SELECT id, principal, name, hash, scopes, created_at_s, created_by, expires_at_s, revoked_at_s, "
-                  "replaced_by, last_used_at_s FROM api_keys"));
+                  "replaced_by, last_used_at_s FROM api_keys WHERE (revoked_at_s IS NULL OR revoked_at_s > ?) "
+                  "AND (expires_at_s = 0 OR expires_at_s > ?)",
+                  ended_after_s, ended_after_s));
   for (const auto& [id, principal, name, hash, scopes, created, by, expires, revoked, replaced, used] : keys) {
     if (!all.principals.contains(principal)) continue;  // its owner is gone
     auto record = std::make_shared<KeyRecord>();
@@ -158,11 +160,12 @@ Status read_keys(Transaction& tx, const DirectorySnapshot& before, DirectorySnap
 
 std::span<const Migration> directory_migrations() { return kMigrations; }
 
-Result<std::shared_ptr<DirectorySnapshot>> read_directory(Transaction& tx, const DirectorySnapshot& before) {
+Result<std::shared_ptr<DirectorySnapshot>> read_directory(Transaction& tx, const DirectorySnapshot& before,
+                                                          int64_t now_s) {
   auto all = std::make_shared<DirectorySnapshot>();
   REDOUBT_CHECK(read_tenants(tx, *all));
   REDOUBT_CHECK(read_principals(tx, *all));
-  REDOUBT_CHECK(read_keys(tx, before, *all));
+  REDOUBT_CHECK(read_keys(tx, before, now_s - kEndedKeyS, *all));
   return all;
 }
 

@@ -294,6 +294,43 @@ TEST_P(DirectoryTest, TheLimitOfKeysCountsThoseThatGoOn) {
   EXPECT_TRUE(directory_->create_key(security_, {.principal = "first"}));
 }
 
+TEST_P(DirectoryTest, AKeyThatLeakedIsReplacedAtTheLimitToo) {
+  directory_ = open_directory(*database_, {.period_ms = 0, .max_keys = 3});  // two are there
+  const auto leaked = directory_->create_key(security_, {.principal = "first"});
+  ASSERT_TRUE(leaked);
+  EXPECT_EQ(code(directory_->rotate_key(security_, leaked->id, 1)), ErrorCode::conflict) << "both would go on";
+  const auto next = directory_->rotate_key(security_, leaked->id, 0);
+  ASSERT_TRUE(next) << next.error().message;
+  EXPECT_FALSE(key(leaked->id)->valid_at(wall_.now_s()));
+  EXPECT_TRUE(key(next->id)->valid_at(wall_.now_s()));
+}
+
+TEST_P(DirectoryTest, AKeyThatEndedLongAgoIsNoLongerReadAndStaysEnded) {
+  constexpr int64_t kDayMs = 86'400'000;
+  const std::string bootstrap = "bootstrap-key-number-one";
+  ASSERT_TRUE(directory_->first_start(bootstrap));
+  ASSERT_TRUE(directory_->revoke_key(security_, "bootstrap"));
+  auto made = directory_->create_key(security_, {.principal = "first"});
+  ASSERT_TRUE(made);
+  for (int day = 0; day < 200; ++day) {  // a job that rotates daily
+    directory_->note_use(*key(made->id));
+    EXPECT_TRUE(directory_->flush_uses());
+    made = directory_->rotate_key(security_, made->id, 3600);
+    ASSERT_TRUE(made) << made.error().message;
+    wall_.advance_ms(kDayMs);
+  }
+  ASSERT_TRUE(directory_->create_tenant(system_, "t", {}));
+  EXPECT_LE(directory_->snapshot()->keys.size(), 2u + 1 + 90);
+  EXPECT_GE(directory_->snapshot()->keys.size(), 2u + 1 + 89);
+  EXPECT_TRUE(key(made->id)->valid_at(wall_.now_s()));
+  EXPECT_EQ(key("bootstrap"), nullptr);
+  const auto rows = database_->read([](Transaction& tx) { return tx.row<int64_t>("SELECT COUNT(*) FROM api_keys"); });
+  EXPECT_EQ(std::get<0>(**rows), 2 + 1 + 201) << "records keep them";
+  // Revoked means revoked, also once nothing in memory knows of it.
+  ASSERT_TRUE(directory_->first_start(bootstrap));
+  EXPECT_EQ(key("bootstrap"), nullptr);
+}
+
 TEST_P(DirectoryTest, ChangesOfTwoNodesAtOnceAllHappenOrAreRefused) {
   const auto other_database = files_.open();
   const auto other = open_directory(*other_database);
