@@ -6,10 +6,28 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 namespace redoubt {
+namespace {
+
+// Whoever asks is_held holds the lock for a moment: a server that starts just then waits that out.
+constexpr auto kTryAgain = std::chrono::milliseconds(10);
+constexpr int kTries = 50;
+
+bool lock_soon(int fd) {
+  for (int i = 0; i < kTries; ++i) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK && errno != EINTR) return false;
+    std::this_thread::sleep_for(kTryAgain);
+  }
+  return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+}  // namespace
 
 std::filesystem::path data_folder_path(const std::string& given) {
   if (!given.empty()) return given;
@@ -27,7 +45,7 @@ Result<DataFolder> DataFolder::open(const std::filesystem::path& path) {
   const std::string lock = (path / "lock").string();
   const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return io_error(fmt::format("{}: {}", lock, std::strerror(errno)));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_soon(fd)) {
     const int reason = errno;
     close(fd);
     if (reason == EWOULDBLOCK) return io_error(path.string() + ": another redoubt holds this data folder");

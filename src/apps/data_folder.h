@@ -14,7 +14,8 @@ std::filesystem::path data_folder_path(const std::string& given);
 
 class DataFolder {
  public:
-  // Makes the folder (0700) if it is not there and locks it; the lock ends with the process, however it ends.
+  // Makes the folder (0700) if it is not there and locks it; the lock ends with the process, however it ends. One that
+  // another process holds is refused after half a second.
   static Result<DataFolder> open(const std::filesystem::path& path);
   static bool is_held(const std::filesystem::path& path);  // by a process, this one perhaps
   DataFolder(DataFolder&& other) noexcept

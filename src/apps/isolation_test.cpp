@@ -1,9 +1,14 @@
 #include "apps/isolation.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "apps/data_folder.h"
 
@@ -58,6 +63,52 @@ TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
   }
   std::filesystem::rename(data / "kept", data / "listeners");
   EXPECT_FALSE(read_listeners(data)) << "of a server that was killed";
+  std::filesystem::remove_all(data);
+}
+
+TEST(Isolation, AFileThatSaysNoListenersIsNone) {
+  const std::filesystem::path data =
+      std::filesystem::temp_directory_path() / ("redoubt-no-listeners-" + std::to_string(getpid()));
+  std::filesystem::remove_all(data);
+  const auto held = DataFolder::open(data);
+  ASSERT_TRUE(held);
+  const auto read = [&](const std::string& text) {
+    std::ofstream(data / "listeners") << text;
+    return read_listeners(data);
+  };
+  EXPECT_TRUE(read(R"({"clients":"http://h:1","administration":""})"));
+  EXPECT_TRUE(read(R"({"clients":"http://h:1"})"));
+  for (const char* text : {R"({})", R"({"clients":""})", R"({"clients":7})", R"({"clients":"h:1"})",
+                           R"({"clients":"http://h:1","administration":"h:2"})", R"(["clients"])", R"({"clients":)"}) {
+    const auto found = read(text);
+    EXPECT_FALSE(found) << text;
+    EXPECT_EQ(where(isolation_of({}, found), "clients"), "127.0.0.1:8000") << text;
+  }
+  std::filesystem::remove_all(data);
+}
+
+// Whoever asks if a server runs holds its lock for a moment.
+TEST(DataFolder, IsOpenedThoughSomebodyLooksIfItIsHeld) {
+  const std::filesystem::path data =
+      std::filesystem::temp_directory_path() / ("redoubt-looked-at-" + std::to_string(getpid()));
+  std::filesystem::remove_all(data);
+  std::filesystem::create_directories(data);
+  const int looking = ::open((data / "lock").c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_GE(looking, 0);
+  ASSERT_EQ(flock(looking, LOCK_SH | LOCK_NB), 0);
+  std::thread looks([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    close(looking);
+  });
+  {
+    const auto held = DataFolder::open(data);
+    EXPECT_TRUE(held) << (held ? "" : held.error().message);
+    EXPECT_TRUE(DataFolder::is_held(data));
+    const auto second = DataFolder::open(data);
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().message.find("another redoubt holds"), std::string::npos);
+  }
+  looks.join();
   std::filesystem::remove_all(data);
 }
 

@@ -35,7 +35,11 @@ std::optional<Listeners> read_listeners(const std::filesystem::path& data) {
     const auto found = json->find(name);
     return found != json->end() && found->is_string() ? found->get<std::string>() : std::string();
   };
-  return Listeners{.clients = field("clients"), .administration = field("administration")};
+  Listeners listeners{.clients = field("clients"), .administration = field("administration")};
+  const auto is_url = [](const std::string& text) { return text.find("://") != std::string::npos; };
+  if (!is_url(listeners.clients)) return std::nullopt;
+  if (!listeners.administration.empty() && !is_url(listeners.administration)) return std::nullopt;
+  return listeners;
 }
 
 }  // namespace redoubt

@@ -28,7 +28,7 @@ class ListenersFile {
   std::filesystem::path path_;
 };
 
-// Nothing, if no server runs in that data folder.
+// Nothing, if no server runs in that data folder, or what the file says is no listeners.
 std::optional<Listeners> read_listeners(const std::filesystem::path& data);
 
 }  // namespace redoubt
