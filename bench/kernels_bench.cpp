@@ -160,7 +160,7 @@ class Bench {
                   .scales = *dtype == DType::f8_e4m3 ? scales.data() : nullptr,
                   .scale_cols = (flags_.cols + kScaleBlock - 1) / kScaleBlock,
                   .decode = decoder_for(table_, *dtype)};
-      if (packs) store.add(kernels, w);
+      if (packs) store.add(kernels, {}, w);
     }
     const bool packed = weights[0].packed.data != nullptr;
     for (const int64_t tokens : flags_.tokens) {

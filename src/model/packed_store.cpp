@@ -46,18 +46,23 @@ void PackedStore::release() {
   data_ = nullptr;
 }
 
+Status PackedStore::reserve(int64_t bytes) {
+  capacity_ = round_up(bytes, kHugePage);
+  void* address = ::mmap(nullptr, static_cast<size_t>(capacity_), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) return io_error(fmt::format("cannot reserve {} bytes for packed weights", capacity_));
+  data_ = static_cast<std::byte*>(address);
+  ::madvise(data_, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
+  return ok();
+}
+
 Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& options,
                          std::function<void(int64_t done, int64_t total)> progress) {
   options_ = options;
   progress_ = std::move(progress);
   total_ = checkpoint.weights_bytes();
   // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
-  capacity_ = round_up(2 * total_ + kHugePage, kHugePage);
-  void* address = ::mmap(nullptr, static_cast<size_t>(capacity_), PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) return io_error(fmt::format("cannot reserve {} bytes for packed weights", capacity_));
-  data_ = static_cast<std::byte*>(address);
-  ::madvise(data_, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
+  REDOUBT_CHECK(reserve(2 * total_ + kHugePage));
   if (const auto file = checkpoint.packed_file()) {  // nothing else is kept of a model that is packed already
     is_whole_ = true;
     kept_ = std::make_unique<KeptPacked>(file);

@@ -36,6 +36,8 @@ class PackedStore {
   // taken as matrices are added.
   Status open(const Checkpoint& checkpoint, const PackedOptions& options,
               std::function<void(int64_t done, int64_t total)> progress);
+  // Instead, where there is no checkpoint: address space for so many bytes.
+  Status reserve(int64_t bytes);
 
   // Sets weight.packed and weight.input from weight.matrix. No-op for a type that the kernels have no packed form for.
   // A matrix without a name is not kept: one whose source cannot be read again.
