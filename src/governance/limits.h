@@ -45,6 +45,7 @@ struct LimitRequest {
   int64_t max_tokens = 0;  // of each choice's answer; 0: until the context ends
   int choices = 1;
   bool may_think = true;
+  bool is_request_alone = false;  // work without an answer: meets requests_per_minute and no other kind
 };
 
 // For the headers x-ratelimit-{limit,remaining,reset}-{requests,tokens}: the tightest limit a minute of each kind.

@@ -111,6 +111,7 @@ std::optional<LimitRefusal> Limits::Impl::find_counters(std::vector<LimitIndex::
   const CalendarPeriods& periods = periods_of(tenant.time_zone, wall_.now_ms());
   for (LimitIndex::Met& met : limits) {
     const LimitRule& rule = *met.rule;
+    if (request.is_request_alone && rule.kind != LimitKind::requests_per_minute) continue;
     if (rule.kind == LimitKind::context_tokens) {
       const int64_t room = rule.amount - request.prompt_tokens;
       if (room < std::max<int64_t>(1, request.max_tokens))

@@ -5,6 +5,40 @@
 #include <cmath>
 
 namespace redoubt {
+namespace {
+
+// Stops at the wanted field.
+class FieldReader final : public nlohmann::json_sax<Json> {
+ public:
+  explicit FieldReader(std::string_view key) : key_(key) {}
+  std::string found;
+
+  bool null() override { return go_on(); }
+  bool boolean(bool) override { return go_on(); }
+  bool number_integer(int64_t) override { return go_on(); }
+  bool number_unsigned(uint64_t) override { return go_on(); }
+  bool number_float(double, const std::string&) override { return go_on(); }
+  bool string(std::string& value) override {
+    if (is_next_) found = value;
+    return go_on();
+  }
+  bool binary(Json::binary_t&) override { return go_on(); }
+  bool start_object(size_t) override { return ++depth_, go_on(); }
+  bool end_object() override { return --depth_, true; }
+  bool start_array(size_t) override { return ++depth_, go_on(); }
+  bool end_array() override { return --depth_, true; }
+  bool key(std::string& name) override { return is_next_ = depth_ == 1 && name == key_, true; }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
+
+ private:
+  bool go_on() const { return !is_next_; }  // the field's value, whatever it is, is the end
+
+  std::string_view key_;
+  int depth_ = 0;
+  bool is_next_ = false;
+};
+
+}  // namespace
 
 std::string_view json_type(const Json& value) {
   switch (value.type()) {
@@ -21,6 +55,12 @@ std::string_view json_type(const Json& value) {
     default:
       return "a number";
   }
+}
+
+std::string string_in_body(std::string_view body, std::string_view key) {
+  FieldReader reader(key);
+  Json::sax_parse(body.begin(), body.end(), &reader);
+  return std::move(reader.found);
 }
 
 Error wrong_type(std::string_view param, std::string_view expected, const Json& found) {

@@ -6,6 +6,7 @@
 
 #include "engine/engine_fixture.h"
 #include "governance/limits_fixture.h"
+#include "server/json_fields.h"
 #include "server/limit_metrics.h"
 #include "server/routes_fixture.h"
 
@@ -97,6 +98,33 @@ TEST_F(LimitedRoutes, ARouteOfAnotherTableCountsToo) {
   EXPECT_EQ(post("/tokenize", {{"prompt", "a"}})->status(), 200);
   EXPECT_EQ(post("/side", Json::object())->status(), 429);
   EXPECT_EQ(answered, 1);
+}
+
+TEST_F(LimitedRoutes, WhoHasNoTokensLeftMayTokenize) {
+  set(LimitKind::tokens_per_day, 0);
+  set(LimitKind::context_tokens, 0);
+  set(LimitKind::concurrent_streams, 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 400) << "the context is the first";
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}})->status(), 200);
+}
+
+TEST_F(LimitedRoutes, TokenizingCountsForItsModel) {
+  const std::string served = context.models.entries().front().name;
+  rules.rules.push_back({LimitScope::tenant, "*", LimitKind::requests_per_minute, served, 2});
+  rules.rules.push_back({LimitScope::tenant, "*", LimitKind::requests_per_minute, served + "-other", 0});
+  node.limits.set_rules(rules);
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}})->status(), 200);
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", served}})->status(), 200);
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", served}})->status(), 429);
+}
+
+TEST(JsonFields, AStringIsFoundBeforeTheBodyIsRead) {
+  EXPECT_EQ(string_in_body(R"({"a":{"model":"no"},"b":["model"],"model":"r1","rest)", "model"), "r1");
+  EXPECT_EQ(string_in_body(R"({"model":{"model":"no"}})", "model"), "");
+  EXPECT_EQ(string_in_body(R"({"model":7,"x":"no"})", "model"), "");
+  EXPECT_EQ(string_in_body(R"([{"model":"no"}])", "model"), "");
+  EXPECT_EQ(string_in_body(R"({"model":)", "model"), "");
+  EXPECT_EQ(string_in_body("", "model"), "");
 }
 
 TEST_F(LimitedRoutes, WhatFailsIsRefunded) {

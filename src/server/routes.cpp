@@ -1,5 +1,7 @@
 #include "server/routes.h"
 
+#include <algorithm>
+
 #include "governance/limits.h"
 #include "governance/permit.h"
 #include "server/json_fields.h"
@@ -9,14 +11,25 @@
 namespace redoubt {
 namespace {
 
+// The model that work on the body will ask for; "" if there is no such model, so that nobody makes up names to count
+// by.
+std::string model_in_body(const ServerContext& context, const std::string& body) {
+  const auto& entries = context.models.entries();
+  if (entries.empty()) return {};
+  const std::string name = entries.size() == 1 ? std::string() : string_in_body(body, "model");
+  if (name.empty()) return entries.front().name;
+  const auto at = std::ranges::find(entries, name, &ModelEntry::name);
+  return at == entries.end() ? std::string() : at->name;
+}
+
 // A handler that is called once a request was taken from the caller's limits (RateClass::request).
 Handler counted(ServerContext& context, ErrorStyle style, Handler handler) {
   return [&context, style, handler = std::move(handler)](std::shared_ptr<const HttpRequest> request,
                                                          std::shared_ptr<ResponseWriter> writer) {
     if (context.limits != nullptr && request->permit != nullptr) {
-      // It answers no tokens: one is what the reservation must have, and none is what it is settled to.
-      auto taken = context.limits->reserve(
-          {.principal = &request->permit->principal(), .model = {}, .max_tokens = 1, .may_think = false});
+      auto taken = context.limits->reserve({.principal = &request->permit->principal(),
+                                            .model = model_in_body(context, request->body),
+                                            .is_request_alone = true});
       if (const auto* refusal = std::get_if<LimitRefusal>(&taken))
         return send_styled_error(*writer, limit_error(*refusal), style);
       std::get<Reservation>(taken).settle({});
