@@ -204,8 +204,9 @@ void Limits::Impl::look_at_some(Counters& counters) {
 // What it does not come to because the ledger is away or somebody waits is found again.
 Status Limits::Impl::report(std::unique_lock<std::mutex>& lock, Counters counters, bool all) {
   // The bad ones each alone, at the end: no other one fails with them.
-  const auto first_bad = std::ranges::stable_partition(counters, [](const auto& one) { return !one->is_bad(); });
-  const auto good = static_cast<size_t>(first_bad.begin() - counters.begin());
+  const auto first_bad =
+      std::stable_partition(counters.begin(), counters.end(), [](const auto& one) { return !one->is_bad(); });
+  const auto good = static_cast<size_t>(first_bad - counters.begin());
   Status status = ok();
   for (size_t at = 0, many = 0; at < counters.size(); at += many) {
     many = at < good ? std::min(kMostReports, good - at) : 1;
