@@ -14,6 +14,7 @@
 #include "kernels/kernel_table.h"
 #include "model/model.h"
 #include "npz.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -313,9 +314,8 @@ TEST_P(GoldenModel, SameBitsInAnyChunksBatchAndThreads) {
 
 // A packed file stands for its model, whether the kernels read its matrices as they lie there or want them as stored.
 TEST_P(GoldenModel, APackedFileOfItGivesTheSameBits) {
-  std::string name = (std::filesystem::temp_directory_path() / "redoubt_golden_XXXXXX").string();
-  ASSERT_NE(::mkdtemp(name.data()), nullptr);
-  const std::filesystem::path folder = name, packed = folder / (GetParam().filename().string() + ".redoubt-packed");
+  const test::TemporaryFolder folder;
+  const std::filesystem::path packed = folder / (GetParam().filename().string() + ".redoubt-packed");
   const auto made = convert(GetParam(), packed);
   ASSERT_TRUE(made) << made.error().message;
   std::vector<std::string> tables = fast_tables();
@@ -332,7 +332,6 @@ TEST_P(GoldenModel, APackedFileOfItGivesTheSameBits) {
     EXPECT_TRUE(same(source.decode(tokens[0], position), alone.decode(tokens[0], position)));
     EXPECT_TRUE(alone.model->damage());
   }
-  std::filesystem::remove_all(folder);
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenModel);

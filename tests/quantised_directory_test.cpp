@@ -17,6 +17,7 @@
 #include "formats/inspect.h"
 #include "kernels/kernel_table.h"
 #include "model/model.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -259,15 +260,8 @@ constexpr const char* kDeepSeek =
 "moe_intermediate_size":64,"first_k_dense_replace":1,"moe_layer_freq":1,"n_group":1,"topk_group":1,
 "norm_topk_prob":false,"routed_scaling_factor":1.0,"scoring_func":"softmax","topk_method":"greedy")";
 
-fs::path new_folder() {
-  std::string name = (fs::temp_directory_path() / "redoubt_quantised_XXXXXX").string();
-  EXPECT_NE(::mkdtemp(name.data()), nullptr);
-  return name;
-}
-
 // The same model twice: DIR/quantised and DIR/plain.
-fs::path write_models(const Scheme& scheme, bool deepseek) {
-  const fs::path directory = new_folder();
+void write_models(const Scheme& scheme, bool deepseek, const test::TemporaryFolder& directory) {
   FileWriter quantised, plain;
   MatrixWriter matrices(scheme, quantised, plain);
   std::mt19937 random(3);
@@ -316,7 +310,6 @@ fs::path write_models(const Scheme& scheme, bool deepseek) {
   const std::string config = deepseek ? kDeepSeek : kDense;
   quantised.write(directory / "quantised", "{" + config + ",\"quantization_config\":" + scheme.config + "}");
   plain.write(directory / "plain", "{" + config + "}");
-  return directory;
 }
 
 std::vector<float> logits_of(const fs::path& path, const std::string& kernels) {
@@ -386,7 +379,8 @@ class QuantisedDirectory : public testing::TestWithParam<std::tuple<Scheme, bool
 
 TEST_P(QuantisedDirectory, ComputesWhatItsValuesSay) {
   const auto& [scheme, deepseek] = GetParam();
-  const fs::path directory = write_models(scheme, deepseek);
+  const test::TemporaryFolder directory;
+  write_models(scheme, deepseek, directory);
   const std::vector<float> expected = logits_of(directory / "plain", "reference");
   EXPECT_LT(deviation(logits_of(directory / "quantised", "reference"), expected), 1e-5f);
   for (const KernelTable* table : kernel_tables()) {
@@ -394,13 +388,14 @@ TEST_P(QuantisedDirectory, ComputesWhatItsValuesSay) {
     const float found = deviation(logits_of(directory / "quantised", std::string(table->name)), expected);
     EXPECT_LT(found, deepseek ? 6e-2f : 2e-2f) << table->name;
   }
-  fs::remove_all(directory);
 }
 
 // Blocks, and the order of their columns, travel in a packed file.
 TEST_P(QuantisedDirectory, APackedFileOfItGivesTheSameBits) {
   const auto& [scheme, deepseek] = GetParam();
-  const fs::path directory = write_models(scheme, deepseek), packed = directory / "model.redoubt-packed";
+  const test::TemporaryFolder directory;
+  write_models(scheme, deepseek, directory);
+  const fs::path packed = directory / "model.redoubt-packed";
   const auto made = convert(directory / "quantised", packed);
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(inspect(packed)->quantization, inspect(directory / "quantised")->quantization);
@@ -410,13 +405,13 @@ TEST_P(QuantisedDirectory, APackedFileOfItGivesTheSameBits) {
     const std::string name(table->name);
     EXPECT_EQ(logits_of(packed, name), logits_of(directory / "quantised", name)) << name;
   }
-  fs::remove_all(directory);
 }
 
 // Nearly the stored size in memory is nearly the stored size of the blocks: inspect counts both.
 TEST_P(QuantisedDirectory, IsInspectedAndConvertedToItsValues) {
   const auto& [scheme, deepseek] = GetParam();
-  const fs::path directory = write_models(scheme, deepseek);
+  const test::TemporaryFolder directory;
+  write_models(scheme, deepseek, directory);
   const auto summary = inspect(directory / "quantised"), plain = inspect(directory / "plain");
   ASSERT_TRUE(summary) << summary.error().message;
   EXPECT_FALSE(summary->quantization.empty());
@@ -438,17 +433,15 @@ TEST_P(QuantisedDirectory, IsInspectedAndConvertedToItsValues) {
       ASSERT_EQ(found, expected) << tensor.name << " " << i;
     }
   }
-  fs::remove_all(directory);
 }
 
 // What Checkpoint::open says of a directory with this quantization_config and these tensors.
 std::string refusal(const std::string& quantization, const std::function<void(FileWriter&)>& add) {
-  const fs::path directory = new_folder();
+  const test::TemporaryFolder directory;
   FileWriter file;
   add(file);
-  file.write(directory, "{" + std::string(kDense) + ",\"quantization_config\":" + quantization + "}");
-  const auto opened = Checkpoint::open(directory);
-  fs::remove_all(directory);
+  file.write(directory.path(), "{" + std::string(kDense) + ",\"quantization_config\":" + quantization + "}");
+  const auto opened = Checkpoint::open(directory.path());
   if (opened) return "opened";
   EXPECT_EQ(opened.error().message.find('\n'), std::string::npos);
   return opened.error().message;

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "storage/database.h"
+#include "temporary_folder.h"
 
 namespace redoubt::test {
 
@@ -158,9 +159,6 @@ class TestDatabase {
   explicit TestDatabase(DatabaseKind kind, int timeout_ms = 2000) : kind_(kind) {
     options_.timeout_ms = timeout_ms;
     if (kind == DatabaseKind::sqlite) {
-      std::string name = (std::filesystem::temp_directory_path() / "redoubt_db_XXXXXX").string();
-      if (mkdtemp(name.data()) == nullptr) return;
-      folder_ = name;
       options_.location = (folder_ / "redoubt.db").string();
     } else if (PostgresServer* server = postgres_server()) {
       static std::atomic<int> next{0};
@@ -171,16 +169,12 @@ class TestDatabase {
       if (std::system(command.c_str()) != 0) options_.location.clear();
     }
   }
-  ~TestDatabase() {
-    std::error_code error;
-    if (!folder_.empty()) std::filesystem::remove_all(folder_, error);
-  }
   bool available() const { return !options_.location.empty(); }
   static std::string why_not() { return postgres_absence(); }
   const DatabaseOptions& options() const { return options_; }
   DatabaseKind kind() const { return kind_; }
-  const std::filesystem::path& folder() const { return folder_; }  // of the SQLite file
-  const std::string& name() const { return name_; }                // of the PostgreSQL database
+  const std::filesystem::path& folder() const { return folder_.path(); }  // of the SQLite file
+  const std::string& name() const { return name_; }                       // of the PostgreSQL database
 
   // A connection pool of its own: two of them are two nodes.
   std::unique_ptr<Database> open() const {
@@ -192,7 +186,7 @@ class TestDatabase {
  private:
   DatabaseKind kind_;
   DatabaseOptions options_;
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   std::string name_;
 };
 

@@ -11,6 +11,7 @@
 #include "governance/api_keys.h"
 #include "server/admin_call.h"
 #include "server/http_test_client.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -18,25 +19,18 @@ namespace {
 class IdentityCommands : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "redoubt_data_XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    data_ = name;
     auto store = open_identity_store(data_, "", clock_, wall_, {.period_ms = 0});
     ASSERT_TRUE(store) << store.error().message;
     store_ = std::move(store).value();
     first_ = store_.directory->first_start("").value();
-  }
-  void TearDown() override {
-    store_.directory.reset();
-    store_.database.reset();
-    std::filesystem::remove_all(data_);
   }
   std::string file(const std::filesystem::path& path) const {
     std::ifstream in(path);
     return {std::istreambuf_iterator<char>(in), {}};
   }
 
-  std::filesystem::path data_;
+  test::TemporaryFolder folder_;
+  const std::filesystem::path data_ = folder_.path();
   SteadyClock clock_;
   SystemWallClock wall_;
   IdentityStore store_;

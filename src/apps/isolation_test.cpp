@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "apps/data_folder.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -38,9 +39,8 @@ TEST(Isolation, PeersAreShownWithWhereTheyLeadAndWithoutTheirSecrets) {
 }
 
 TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
-  const std::filesystem::path data =
-      std::filesystem::temp_directory_path() / ("redoubt-listeners-" + std::to_string(getpid()));
-  std::filesystem::remove_all(data);
+  const test::TemporaryFolder folder;
+  const std::filesystem::path& data = folder.path();
   EXPECT_EQ(where(isolation_of({}, read_listeners(data)), "administration"),
             "127.0.0.1:8001 or, if taken, any free one");
   {
@@ -63,13 +63,11 @@ TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
   }
   std::filesystem::rename(data / "kept", data / "listeners");
   EXPECT_FALSE(read_listeners(data)) << "of a server that was killed";
-  std::filesystem::remove_all(data);
 }
 
 TEST(Isolation, AFileThatSaysNoListenersIsNone) {
-  const std::filesystem::path data =
-      std::filesystem::temp_directory_path() / ("redoubt-no-listeners-" + std::to_string(getpid()));
-  std::filesystem::remove_all(data);
+  const test::TemporaryFolder folder;
+  const std::filesystem::path& data = folder.path();
   const auto held = DataFolder::open(data);
   ASSERT_TRUE(held);
   const auto read = [&](const std::string& text) {
@@ -84,15 +82,12 @@ TEST(Isolation, AFileThatSaysNoListenersIsNone) {
     EXPECT_FALSE(found) << text;
     EXPECT_EQ(where(isolation_of({}, found), "clients"), "127.0.0.1:8000") << text;
   }
-  std::filesystem::remove_all(data);
 }
 
 // Whoever asks if a server runs holds its lock for a moment.
 TEST(DataFolder, IsOpenedThoughSomebodyLooksIfItIsHeld) {
-  const std::filesystem::path data =
-      std::filesystem::temp_directory_path() / ("redoubt-looked-at-" + std::to_string(getpid()));
-  std::filesystem::remove_all(data);
-  std::filesystem::create_directories(data);
+  const test::TemporaryFolder folder;
+  const std::filesystem::path& data = folder.path();
   const int looking = ::open((data / "lock").c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_GE(looking, 0);
   ASSERT_EQ(flock(looking, LOCK_SH | LOCK_NB), 0);
@@ -109,7 +104,6 @@ TEST(DataFolder, IsOpenedThoughSomebodyLooksIfItIsHeld) {
     EXPECT_NE(second.error().message.find("another redoubt holds"), std::string::npos);
   }
   looks.join();
-  std::filesystem::remove_all(data);
 }
 
 }  // namespace

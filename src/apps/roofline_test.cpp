@@ -7,23 +7,12 @@
 #include <fstream>
 
 #include "formats/synth.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Folder {
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "redoubt_roofline_XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  fs::path path;
-};
 
 constexpr Ceilings kMachine{.read_bandwidth_bytes_per_s = 1e9, .int8_ops_per_s = 4e9, .bf16_flops_per_s = 2e9};
 
@@ -35,11 +24,11 @@ constexpr double kLayerWeights = 2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32, kNorms
 constexpr double kKeyFlops = 2 * 2 * (16 + 16) * 2;  // multiply-adds x heads x (key and value) x layers
 
 TEST(Roofline, CountsTheWeightsOfADenseModel) {
-  Folder folder;
-  std::ofstream(folder.path / "config.json") << kDense;
-  ASSERT_TRUE(synthesize(folder.path / "config.json", folder.path / "a.gguf", {.type = DType::q8_0}));
-  ASSERT_TRUE(synthesize(folder.path / "config.json", folder.path / "b", {.type = DType::bf16}));
-  const auto integers = Checkpoint::open(folder.path / "a.gguf"), floats = Checkpoint::open(folder.path / "b");
+  test::TemporaryFolder folder;
+  std::ofstream(folder / "config.json") << kDense;
+  ASSERT_TRUE(synthesize(folder / "config.json", folder / "a.gguf", {.type = DType::q8_0}));
+  ASSERT_TRUE(synthesize(folder / "config.json", folder / "b", {.type = DType::bf16}));
+  const auto integers = Checkpoint::open(folder / "a.gguf"), floats = Checkpoint::open(folder / "b");
   ASSERT_TRUE(integers && floats);
 
   const WeightTraffic a = weight_traffic(*integers), b = weight_traffic(*floats);

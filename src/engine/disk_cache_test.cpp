@@ -12,6 +12,7 @@
 #include "engine/fake_model.h"
 #include "engine/recorder.h"
 #include "engine_load_trial.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -21,16 +22,8 @@ using test::Recorder;
 
 constexpr int64_t kBlock = 200;
 
-// A directory of its own for each test, gone afterwards.
 class DiskCacheTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "redoubt_disk_cache_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    options_.directory = std::filesystem::path(name) / "cache";
-  }
-  void TearDown() override { std::filesystem::remove_all(options_.directory.parent_path()); }
-
   std::unique_ptr<DiskCache> open() { return DiskCache::open(options_).value(); }
   std::vector<std::filesystem::path> files() const {
     std::vector<std::filesystem::path> all;
@@ -39,7 +32,8 @@ class DiskCacheTest : public testing::Test {
     std::ranges::sort(all);
     return all;
   }
-  DiskCacheOptions options_;
+  test::TemporaryFolder folder_;
+  DiskCacheOptions options_{.directory = folder_ / "cache"};
 };
 
 std::vector<std::byte> block_of(int seed) { return std::vector<std::byte>(kBlock, static_cast<std::byte>(seed)); }

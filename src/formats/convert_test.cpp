@@ -15,27 +15,12 @@
 #include "formats/quantize.h"
 #include "formats/tensor_rows.h"
 #include "npz.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
 
 namespace fs = std::filesystem;
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "redoubt_convert_XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  fs::path operator/(std::string_view name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
 
 std::vector<fs::path> golden_models() {
   std::vector<fs::path> models;
@@ -74,7 +59,7 @@ TEST(Convert, GoldenModelsReturnToTheBit) {
   const auto models = golden_models();
   SKIP_WITHOUT_MODELS(models);
   for (const fs::path& path : models) {
-    TemporaryFolder folder;
+    test::TemporaryFolder folder;
     expect_converted(path, folder / "model.gguf");
     expect_converted(folder / "model.gguf", folder / "back");
     const Checkpoint before = opened(path), after = opened(folder / "back");
@@ -140,7 +125,7 @@ TEST(Convert, GgufSaysTheSameOfTheModel) {
   SKIP_WITHOUT_MODELS(models);
   for (const fs::path& path : models) {
     SCOPED_TRACE(path);
-    TemporaryFolder folder;
+    test::TemporaryFolder folder;
     expect_converted(path, folder / "model.gguf");
     const Checkpoint before = opened(path), after = opened(folder / "model.gguf");
     ModelConfig want = before.config();
@@ -194,7 +179,7 @@ void write_split(const GgufFile& whole, const fs::path& folder, int count) {
 TEST(Convert, SplitSetsOpenAsOne) {
   const auto models = golden_models();
   SKIP_WITHOUT_MODELS(models);
-  TemporaryFolder folder;
+  test::TemporaryFolder folder;
   expect_converted(models.front(), folder / "whole.gguf");
   const Checkpoint whole = opened(folder / "whole.gguf");
   write_split(*whole.gguf(), folder / "", 3);
@@ -253,7 +238,7 @@ TEST(Convert, OldStyleDeepseekFilesLoad) {
       plan->tensors.push_back(output_tensor("blk." + std::to_string(layer) + ".attn_kv_b.weight", kv_b->dtype,
                                             kv_b->shape, rows_of(model, *kv_b)));
     }
-    TemporaryFolder folder;
+    test::TemporaryFolder folder;
     ASSERT_TRUE(write_gguf(folder / "old.gguf", metadata, plan->tensors));
     const Checkpoint old = opened(folder / "old.gguf");
     EXPECT_EQ(old.config().qk_nope_head_dim, c.qk_nope_head_dim);
@@ -287,7 +272,7 @@ TEST(Quantize, EveryTypeStaysWithinItsError) {
   for (const fs::path& path : models) {
     const Checkpoint before = opened(path);
     for (const auto& [type, bound] : types) {
-      TemporaryFolder folder;
+      test::TemporaryFolder folder;
       const fs::path out = folder / (type == DType::f8_e4m3 ? "directory" : "model.gguf");
       int64_t last = 0;
       const auto report =
@@ -297,7 +282,7 @@ TEST(Quantize, EveryTypeStaysWithinItsError) {
                                }});
       ASSERT_TRUE(report) << path << " " << info(type).name << ": " << report.error().message;
       EXPECT_EQ(last, report->bytes_out);
-      TemporaryFolder second;
+      test::TemporaryFolder second;
       if (type != DType::f8_e4m3) expect_converted(out, second / "back");
       const Checkpoint after = opened(type == DType::f8_e4m3 ? out : second / "back");
       for (const TensorView& tensor : before.tensors()) {
@@ -317,7 +302,7 @@ TEST(Quantize, EveryTypeStaysWithinItsError) {
 TEST(Quantize, RefusesWhatTheContainerCannotHold) {
   const auto models = golden_models();
   SKIP_WITHOUT_MODELS(models);
-  TemporaryFolder folder;
+  test::TemporaryFolder folder;
   EXPECT_FALSE(quantize(models.front(), folder / "a", {.type = DType::q4_k}));
   EXPECT_FALSE(quantize(models.front(), folder / "a.gguf", {.type = DType::f8_e4m3}));
   EXPECT_FALSE(convert(models.front(), models.front()));

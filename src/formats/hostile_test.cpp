@@ -10,6 +10,7 @@
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
 #include "formats/safetensors.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -205,8 +206,7 @@ TEST(HostileConfig, IsRefusedByField) {
 
 // A directory whose index sends a tensor to the wrong shard, and one whose shard is missing.
 TEST(HostileDirectory, WrongShardsAreNamed) {
-  std::string name = (fs::temp_directory_path() / "redoubt_hostile_XXXXXX").string();
-  const fs::path folder = ::mkdtemp(name.data());
+  const test::TemporaryFolder folder;
   const auto write = [&](const char* file, const std::string& text) {
     std::ofstream(folder / file, std::ios::binary) << text;
   };
@@ -217,26 +217,23 @@ TEST(HostileDirectory, WrongShardsAreNamed) {
   write("a.safetensors", shard);
   write("b.safetensors", shard);
   write("model.safetensors.index.json", R"({"weight_map":{"t":"a.safetensors","u":"b.safetensors"}})");
-  auto opened = Checkpoint::open(folder);
+  auto opened = Checkpoint::open(folder.path());
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message,
               HasSubstr("b.safetensors: expected tensor 'u', which the index places there, found none"));
   write("model.safetensors.index.json", R"({"weight_map":{"t":"a.safetensors","u":"c.safetensors"}})");
-  opened = Checkpoint::open(folder);
+  opened = Checkpoint::open(folder.path());
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message, HasSubstr("c.safetensors"));
   fs::remove(folder / "model.safetensors.index.json");
-  opened = Checkpoint::open(folder);  // both shards, each with t
+  opened = Checkpoint::open(folder.path());  // both shards, each with t
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message, HasSubstr("b.safetensors: tensor 't': found twice"));
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);
 }
 
 // Scales are looked up by row and column of a matrix: nothing else may have them.
 TEST(HostileDirectory, ScalesOfAnythingButAMatrixAreRefused) {
-  std::string name = (fs::temp_directory_path() / "redoubt_hostile_XXXXXX").string();
-  const fs::path folder = ::mkdtemp(name.data());
+  const test::TemporaryFolder folder;
   std::ofstream(folder / "config.json")
       << R"({"model_type":"llama","vocab_size":8,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,
              "num_attention_heads":2,"max_position_embeddings":16})";
@@ -246,15 +243,13 @@ TEST(HostileDirectory, ScalesOfAnythingButAMatrixAreRefused) {
                            R"(,"data_offsets":[0,1024]},"w_scale_inv":{"dtype":"F32","shape":)" + scale +
                            R"(,"data_offsets":[1024,)" + std::to_string(1024 + scale_bytes) + "]}}",
                        1024 + static_cast<size_t>(scale_bytes));
-    const auto opened = Checkpoint::open(folder);
+    const auto opened = Checkpoint::open(folder.path());
     return opened ? "opened" : opened.error().message;
   };
   EXPECT_EQ(open("[4,256]", "[1,2]", 8), "opened");
   EXPECT_THAT(open("[4,256]", "[]", 4), HasSubstr("'w_scale_inv': expected f32 [1, 2]"));
   for (const char* weight : {"[2,2,256]", "[1,4,256]", "[1024]"})
     EXPECT_THAT(open(weight, "[]", 4), HasSubstr("tensor 'w': its scales are for a matrix"));
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);
 }
 
 }  // namespace

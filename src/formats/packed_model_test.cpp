@@ -17,6 +17,7 @@
 #include "formats/quantized_matrix.h"
 #include "formats/tensor_rows.h"
 #include "npz.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -25,13 +26,6 @@ namespace fs = std::filesystem;
 
 class PackedModel : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "redoubt_whole_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   static void converted(const fs::path& in, const fs::path& out) {
     ThreadPool pool(2);
     const auto report = convert(in, out, {.pool = &pool});
@@ -86,7 +80,7 @@ class PackedModel : public testing::Test {
     file.put(byte);
   }
 
-  fs::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 std::vector<std::byte> stored_bytes(const Checkpoint& model, const TensorView& tensor) {

@@ -16,30 +16,19 @@
 #include "formats/synth.h"
 #include "formats/tokenizer_keys.h"
 #include "npz.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct Folder {
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "redoubt_tools_XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  fs::path path;
-};
-
 TEST(Npy, IsReadBack) {
-  Folder folder;
+  test::TemporaryFolder folder;
   const std::vector<float> values{1, 2, 3, -4.5f, 0, 6};
   const int64_t shape[] = {2, 3};
-  ASSERT_TRUE(write_npy(folder.path / "a.npy", values, shape));
-  const test::NpyArray array = test::read_npy(folder.path / "a.npy");
+  ASSERT_TRUE(write_npy(folder / "a.npy", values, shape));
+  const test::NpyArray array = test::read_npy(folder / "a.npy");
   EXPECT_EQ(array.dtype, "<f4");
   EXPECT_EQ(array.shape, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(array.as<float>(), values);
@@ -51,17 +40,17 @@ TEST(Synth, HasTheShapesOfGoldenModels) {
   if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/models";
   for (const auto& entry : fs::directory_iterator(data / "golden/models")) {
     SCOPED_TRACE(entry.path());
-    Folder folder;
+    test::TemporaryFolder folder;
     ThreadPool pool(2);
     const fs::path config = entry.path() / "config.json";
     for (const auto& [name, type] : std::vector<std::pair<std::string, DType>>{
              {"a", DType::bf16}, {"b", DType::f8_e4m3}, {"a.gguf", DType::q4_k}, {"b.gguf", DType::bf16}}) {
-      const auto made = synthesize(config, folder.path / name, {.type = type, .pool = &pool});
+      const auto made = synthesize(config, folder / name, {.type = type, .pool = &pool});
       ASSERT_TRUE(made) << made.error().message;
     }
-    ASSERT_TRUE(synthesize(config, folder.path / "again", {.type = DType::bf16}));
-    const auto golden = Checkpoint::open(entry.path()), a = Checkpoint::open(folder.path / "a"),
-               again = Checkpoint::open(folder.path / "again");
+    ASSERT_TRUE(synthesize(config, folder / "again", {.type = DType::bf16}));
+    const auto golden = Checkpoint::open(entry.path()), a = Checkpoint::open(folder / "a"),
+               again = Checkpoint::open(folder / "again");
     ASSERT_TRUE(golden && a && again);
     std::set<std::string> want, got;
     for (const TensorView& tensor : golden->tensors()) {
@@ -79,7 +68,7 @@ TEST(Synth, HasTheShapesOfGoldenModels) {
     }
     EXPECT_EQ(want, got);
     for (const char* name : {"b", "a.gguf", "b.gguf"}) {
-      const auto model = Checkpoint::open(folder.path / name);
+      const auto model = Checkpoint::open(folder / name);
       ASSERT_TRUE(model) << model.error().message;
       EXPECT_EQ(model->config().num_nextn_predict_layers, golden->config().num_nextn_predict_layers) << name;
       EXPECT_EQ(model->config().num_hidden_layers, golden->config().num_hidden_layers) << name;
@@ -94,18 +83,18 @@ TEST(Synth, CarriesTheTokenizerBesideTheConfiguration) {
   if (data.empty()) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/models";
   const fs::path vocabulary = data / "tokenizers/qwen3";
   if (!fs::exists(vocabulary)) GTEST_SKIP() << "NO TEST DATA: " << vocabulary;
-  Folder folder;
-  const fs::path config = folder.path / "config.json";
+  test::TemporaryFolder folder;
+  const fs::path config = folder / "config.json";
   std::ofstream(config) << R"({"model_type":"qwen2","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":2,
     "num_key_value_heads":1,"intermediate_size":64,"vocab_size":151936,"max_position_embeddings":128,
     "rms_norm_eps":1e-6,"rope_theta":10000,"tie_word_embeddings":false})";
-  const auto without = synthesize(config, folder.path / "without.gguf", {.type = DType::q4_0});
+  const auto without = synthesize(config, folder / "without.gguf", {.type = DType::q4_0});
   ASSERT_TRUE(without) << without.error().message;
   EXPECT_EQ(without->notes.size(), 1u);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) fs::copy(vocabulary / name, folder.path / name);
-  ASSERT_TRUE(synthesize(config, folder.path / "with.gguf", {.type = DType::q4_0}));
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) fs::copy(vocabulary / name, folder / name);
+  ASSERT_TRUE(synthesize(config, folder / "with.gguf", {.type = DType::q4_0}));
 
-  const auto bare = GgufFile::open(folder.path / "without.gguf"), full = GgufFile::open(folder.path / "with.gguf");
+  const auto bare = GgufFile::open(folder / "without.gguf"), full = GgufFile::open(folder / "with.gguf");
   ASSERT_TRUE(bare && full);
   EXPECT_EQ(bare->string("tokenizer.ggml.model"), "no_vocab");
   EXPECT_EQ(full->string("tokenizer.ggml.model"), "gpt2");
@@ -132,7 +121,7 @@ TEST(TokenizerKeys, VocabulariesReturn) {
   for (const auto& entry : fs::directory_iterator(data / "vocab")) {
     if (entry.path().extension() != ".gguf") continue;
     SCOPED_TRACE(entry.path());
-    Folder folder;
+    test::TemporaryFolder folder;
     const auto file = GgufFile::open(entry.path());
     ASSERT_TRUE(file);
     std::vector<std::string> notes;
@@ -164,15 +153,15 @@ TEST(TokenizerKeys, VocabulariesReturn) {
 TEST(Convert, RealGgufToDirectoryAndBack) {
   const char* path = std::getenv("REDOUBT_REAL_MODEL");
   if (path == nullptr) GTEST_SKIP() << "NO REAL MODEL: set REDOUBT_REAL_MODEL to the .gguf file";
-  Folder folder;
+  test::TemporaryFolder folder;
   ThreadPool pool(2);
-  const auto there = convert(path, folder.path / "directory", {.type = DType::bf16, .pool = &pool});
+  const auto there = convert(path, folder / "directory", {.type = DType::bf16, .pool = &pool});
   ASSERT_TRUE(there) << there.error().message;
   for (const std::string& note : there->notes) std::printf("%s\n", note.c_str());
-  EXPECT_TRUE(fs::exists(folder.path / "directory/tokenizer.json"));
-  const auto back = convert(folder.path / "directory", folder.path / "again.gguf", {.pool = &pool});
+  EXPECT_TRUE(fs::exists(folder / "directory/tokenizer.json"));
+  const auto back = convert(folder / "directory", folder / "again.gguf", {.pool = &pool});
   ASSERT_TRUE(back) << back.error().message;
-  const auto before = Checkpoint::open(path), after = Checkpoint::open(folder.path / "again.gguf");
+  const auto before = Checkpoint::open(path), after = Checkpoint::open(folder / "again.gguf");
   ASSERT_TRUE(before && after);
   EXPECT_EQ(before->tensors().size(), after->tensors().size());
   EXPECT_EQ(before->chat_template(), after->chat_template());

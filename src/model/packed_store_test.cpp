@@ -13,6 +13,7 @@
 #include "formats/packed_file.h"
 #include "formats/synth.h"
 #include "kernels/kernel_table.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -22,9 +23,6 @@ namespace fs = std::filesystem;
 class KeptModel : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "redoubt_packed_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
     std::ofstream(folder_ / "config.json")
         << R"({"architectures":["Qwen2ForCausalLM"],"model_type":"qwen2","hidden_size":256,"intermediate_size":512,
                "num_attention_heads":4,"num_key_value_heads":2,"num_hidden_layers":2,"vocab_size":2048,
@@ -38,7 +36,6 @@ class KeptModel : public testing::Test {
       GTEST_SKIP() << "the kernels of this machine have no packed form";
     }
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   struct Answer {
     std::vector<float> logits;
@@ -84,7 +81,8 @@ class KeptModel : public testing::Test {
     file << header;
   }
 
-  fs::path folder_, model_, kept_;
+  test::TemporaryFolder folder_;
+  fs::path model_, kept_;
 };
 
 TEST_F(KeptModel, IsWrittenOnceThenMapped) {
