@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/json.h"
+#include "core/mapped_file.h"
 #include "formats/chunk_hash.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
@@ -61,6 +62,12 @@ std::string name_of(const fs::path& path) {
 
 int64_t TensorView::stored_bytes() const {
   return source != nullptr ? source->stored_bytes() : static_cast<int64_t>(data.size());
+}
+
+void TensorView::release_pages() const {
+  redoubt::release_pages(data);
+  if (source == nullptr) return;
+  for (const std::span<const std::byte> part : source->parts) redoubt::release_pages(part);
 }
 
 Checkpoint::Checkpoint(std::unique_ptr<State> state) : state_(std::move(state)) {}

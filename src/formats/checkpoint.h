@@ -47,6 +47,7 @@ struct TensorView {
     return n;
   }
   int64_t stored_bytes() const;  // in the file
+  void release_pages() const;    // its mapped bytes will hardly be read again (core/mapped_file.h)
 };
 
 // What tells one version of a checkpoint's files from another without reading all of them.

@@ -75,6 +75,12 @@ std::string_view name_of(GgufType type) {
   return kNames[static_cast<size_t>(type)];
 }
 
+int64_t GgufTensor::bytes() const {
+  int64_t rows = 1;
+  for (size_t i = 1; i < dims.size(); ++i) rows *= dims[i];
+  return rows * row_bytes(dtype, dims[0]);
+}
+
 Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string_view file) {
   return from_parts(read_gguf(bytes), file);
 }
@@ -87,12 +93,9 @@ Status GgufFile::attach(std::string_view tensor, std::span<const std::byte> data
   const auto it = tensor_index_.find(tensor);
   if (it == tensor_index_.end()) return corrupt(fmt::format("{}: tensor {}: found none", file_, shown(tensor)));
   GgufTensor& to = tensors_[it->second];
-  int64_t rows = 1;
-  for (size_t i = 1; i < to.dims.size(); ++i) rows *= to.dims[i];
-  const int64_t expected = rows * row_bytes(to.dtype, to.dims[0]);
-  if (static_cast<int64_t>(data.size()) != expected) {
+  if (static_cast<int64_t>(data.size()) != to.bytes()) {
     return corrupt(
-        fmt::format("{}: tensor {}: expected {} bytes, found {}", file_, shown(tensor), expected, data.size()));
+        fmt::format("{}: tensor {}: expected {} bytes, found {}", file_, shown(tensor), to.bytes(), data.size()));
   }
   to.data = data;
   return ok();

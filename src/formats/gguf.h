@@ -36,6 +36,8 @@ struct GgufTensor {
   DType dtype = DType::f32;
   std::vector<int64_t> dims;  // the file's order: fastest-varying first, the reverse of Hugging Face; 1 to 4, each >= 1
   std::span<const std::byte> data;
+
+  int64_t bytes() const;  // of the data, also where there is none
 };
 
 struct GgufParts;  // formats/gguf_reader.h

@@ -91,10 +91,8 @@ std::string gguf_head(const GgufFile& file) {
   }
   int64_t offset = 0;
   for (const GgufTensor& tensor : file.tensors()) {
-    int64_t rows = 1;
-    for (size_t i = 1; i < tensor.dims.size(); ++i) rows *= tensor.dims[i];
     head.tensor(tensor.name, tensor.dims, tensor.dtype, offset);
-    offset = aligned_to(offset + rows * row_bytes(tensor.dtype, tensor.dims[0]), file.alignment());
+    offset = aligned_to(offset + tensor.bytes(), file.alignment());
   }
   return head.text();
 }

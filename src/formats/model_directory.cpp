@@ -28,8 +28,8 @@ Result<std::vector<Shard>> shards_without_index(const fs::path& directory) {
   std::vector<Shard> shards;
   std::error_code error;
   if (fs::exists(directory / "model.safetensors", error)) return std::vector<Shard>{{"model.safetensors", {}}};
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (entry.path().extension() == ".safetensors") shards.push_back({entry.path().filename().string(), {}});
+  for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
+    if (at->path().extension() == ".safetensors") shards.push_back({at->path().filename().string(), {}});
   }
   if (shards.empty()) return not_found("expected a .safetensors file, found none");
   std::ranges::sort(shards, {}, &Shard::file);

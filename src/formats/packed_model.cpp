@@ -105,7 +105,7 @@ class PackedModelWriter {
     for (const TensorView& tensor : model_.tensors()) {
       REDOUBT_CHECK(add_tensor(tensor));
       report.bytes_out += index_.tensors.back().bytes();
-      release(tensor);
+      tensor.release_pages();
       progress_.add(tensor.stored_bytes());
     }
     const int64_t end = file_.position();
@@ -130,10 +130,10 @@ class PackedModelWriter {
     std::error_code error;
     if (!std::filesystem::is_directory(model_.path(), error)) return;
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(model_.path(), error)) {
-      const std::string name = entry.path().filename().string();
+    for (std::filesystem::directory_iterator at(model_.path(), error), end; !error && at != end; at.increment(error)) {
+      const std::string name = at->path().filename().string();
       const bool is_weights = name.ends_with(".safetensors") || name == "model.safetensors.index.json";
-      if (entry.is_regular_file(error) && !is_weights && !name.ends_with(kPackedExtension) &&
+      if (at->is_regular_file(error) && !is_weights && !name.ends_with(kPackedExtension) &&
           std::ranges::none_of(index_.tensors, [&](const PackedFileTensor& tensor) {
             return tensor.form == PackedForm::file && tensor.name == name;
           })) {
@@ -225,12 +225,6 @@ class PackedModelWriter {
     } else {
       for (int64_t i = 0; i < count; ++i) body(i);
     }
-  }
-
-  static void release(const TensorView& tensor) {
-    release_pages(tensor.data);
-    if (tensor.source == nullptr) return;
-    for (const std::span<const std::byte> part : tensor.source->parts) release_pages(part);
   }
 
   const Checkpoint& model_;

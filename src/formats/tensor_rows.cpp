@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/float_bits.h"
-#include "core/mapped_file.h"
 #include "formats/blocks.h"
 #include "formats/packing.h"
 #include "formats/quantized_matrix.h"
@@ -37,11 +36,7 @@ TensorRows rows_of(const Checkpoint& model, const TensorView& tensor) {
   rows.rows = rows.cols == 0 ? 0 : tensor.elements() / rows.cols;
   if (tensor.packed != nullptr)
     rows.verify = [&model, &tensor](ThreadPool* pool) { return model.verify(tensor, pool); };
-  rows.release = [data = tensor.data, source = tensor.source] {
-    release_pages(data);
-    if (source == nullptr) return;
-    for (const std::span<const std::byte> part : source->parts) release_pages(part);
-  };
+  rows.release = [&tensor] { tensor.release_pages(); };
   const std::byte* data = tensor.data.data();
   const int64_t stride = row_bytes(tensor.dtype, rows.cols), cols = rows.cols;
   if (tensor.source == nullptr) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "core/mapped_file.h"
 #include "formats/blocks.h"
 #include "formats/quantized_matrix.h"
 
@@ -96,7 +95,7 @@ std::vector<float> WeightLoader::read_blocks(const TensorView& tensor) {
   auto* bytes = reinterpret_cast<std::byte*>(memory.data());
   over_chunks(pool_, rows,
               [&](int64_t begin, int64_t end) { tensor.source->read(begin, end, bytes + begin * stride); });
-  for (const auto& part : tensor.source->parts) release_pages(part);
+  tensor.release_pages();
   return memory;
 }
 
