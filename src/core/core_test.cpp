@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -72,11 +71,7 @@ TEST(Utf8, IncompleteCharactersAreHeldBack) {
 }
 
 TEST(Sha256, GivesThePublishedDigests) {
-  const auto hex = [](std::string_view text) {
-    std::string out;
-    for (const uint8_t byte : Sha256().add(text).finish()) out += fmt::format("{:02x}", byte);
-    return out;
-  };
+  const auto hex = [](std::string_view text) { return hex_text(Sha256().add(text).finish()); };
   EXPECT_EQ(hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(hex(std::string(55, 'a')), "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318");

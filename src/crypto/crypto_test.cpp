@@ -1,8 +1,8 @@
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "core/sha256.h"
 #include "crypto/base64url.h"
 #include "crypto/keyed_hash.h"
 #include "crypto/random.h"
@@ -49,10 +49,8 @@ TEST(Random, TokensAreLongAndDiffer) {
 TEST(KeyedHash, AgreesWithAnotherImplementation) {
   std::array<uint8_t, 32> key{};
   for (size_t i = 0; i < key.size(); ++i) key[i] = static_cast<uint8_t>(i);
-  const Digest256 digest = KeyedHash(key).hash("use", "text");
-  std::string hex;
-  for (const uint8_t byte : digest) hex += fmt::format("{:02x}", byte);
-  EXPECT_EQ(hex, "ff7f273759ddab6872012adbe708fe3b3d5246af69cce1264c624d6b3f822144");
+  EXPECT_EQ(hex_text(KeyedHash(key).hash("use", "text")),
+            "ff7f273759ddab6872012adbe708fe3b3d5246af69cce1264c624d6b3f822144");
 }
 
 TEST(KeyedHash, DependsOnKeyUseAndText) {

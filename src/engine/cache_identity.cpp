@@ -42,7 +42,7 @@ std::string cache_identity(const Checkpoint& checkpoint) {
     hash.add_number(static_cast<uint64_t>(tensor.dtype));
     for (const int64_t extent : tensor.shape) hash.add_number(static_cast<uint64_t>(extent));
   }
-  return hex_of(hash.finish());
+  return hex_text(hash.finish());
 }
 
 }  // namespace redoubt

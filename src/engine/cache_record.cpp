@@ -30,16 +30,6 @@ std::vector<CacheKey> cache_keys(std::string_view identity, std::string_view spa
   return keys;
 }
 
-std::string hex_of(const CacheKey& key) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string hex;
-  for (const uint8_t byte : key) {
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 15];
-  }
-  return hex;
-}
-
 // magic 8, key 32, block bytes 8, checksum of the block 8, checksum of all before 8.
 std::vector<std::byte> cache_record_head(const CacheKey& key, std::span<const std::byte> block) {
   std::vector<std::byte> head(kCacheRecordHead);

@@ -23,8 +23,6 @@ using CacheKey = Sha256Digest;
 // Of all full blocks of `tokens`, in order. identity: see above.
 std::vector<CacheKey> cache_keys(std::string_view identity, std::string_view space, std::span<const int32_t> tokens);
 
-std::string hex_of(const CacheKey& key);
-
 constexpr int64_t kCacheRecordHead = 64;  // bytes before the block
 
 // The head of the record of `block`. Sealing would change the block's bytes and the head's last field, nothing else.

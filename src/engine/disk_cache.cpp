@@ -175,8 +175,10 @@ class FileCache final : public DiskCache {
     std::function<void()> on_written;
   };
 
-  std::string folder_of(const CacheKey& key) const { return (options_.directory / hex_of(key).substr(0, 2)).string(); }
-  std::string path_of(const CacheKey& key) const { return folder_of(key) + "/" + hex_of(key) + ".kv"; }
+  std::string folder_of(const CacheKey& key) const {
+    return (options_.directory / hex_text(key).substr(0, 2)).string();
+  }
+  std::string path_of(const CacheKey& key) const { return folder_of(key) + "/" + hex_text(key) + ".kv"; }
   std::shared_ptr<ReadState> next_reading();
   void run();
   void read_one(ReadState& reading);

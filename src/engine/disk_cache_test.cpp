@@ -119,7 +119,7 @@ TEST_F(DiskCacheTest, ADamagedRecordEndsTheReadingAndIsRemoved) {
       const auto cache = open();
       for (int i = 0; i < 4; ++i) cache->write(keys[static_cast<size_t>(i)], block_of(i), nullptr);
     }
-    const auto path = options_.directory / hex_of(keys[2]).substr(0, 2) / (hex_of(keys[2]) + ".kv");
+    const auto path = options_.directory / hex_text(keys[2]).substr(0, 2) / (hex_text(keys[2]) + ".kv");
     ASSERT_TRUE(std::filesystem::exists(path));
     if (cut_off) {
       std::filesystem::resize_file(path, 100);

@@ -125,11 +125,11 @@ TEST(TokenizerKeys, VocabulariesReturn) {
     const auto file = GgufFile::open(entry.path());
     ASSERT_TRUE(file);
     std::vector<std::string> notes;
-    ASSERT_TRUE(write_tokenizer_files(*file, folder.path, notes));
+    ASSERT_TRUE(write_tokenizer_files(*file, folder.path(), notes));
     EXPECT_TRUE(notes.empty()) << notes.front();
     GgufMetadata metadata;
     const auto tokens = *file->strings("tokenizer.ggml.tokens");
-    ASSERT_TRUE(add_tokenizer_keys(SideFiles::in_directory(folder.path), static_cast<int64_t>(tokens.size()), {},
+    ASSERT_TRUE(add_tokenizer_keys(SideFiles::in_directory(folder.path()), static_cast<int64_t>(tokens.size()), {},
                                    metadata, notes));
     std::map<std::string, GgufMetadataValue> keys(metadata.begin(), metadata.end());
     EXPECT_EQ(std::get<std::string>(keys["tokenizer.ggml.pre"]),
