@@ -308,10 +308,10 @@ Result<std::vector<QuotaKey>> DatabaseLedger::prunable(int64_t now_ms) const {
                 tx.rows<std::string, int64_t>(
                     "SELECT c.counter, c.period FROM quota_counters c WHERE ((c.period = 0 AND NOT EXISTS (SELECT 1 "
                     "FROM quota_window w WHERE w.counter = c.counter)) OR (c.period >= ? AND c.period < ?) OR "
-                    "(c.period > 0 AND c.period < ? AND c.period < ?)) AND NOT EXISTS (SELECT 1 FROM quota_leases l "
+                    "(c.period > 0 AND c.period < ?)) AND NOT EXISTS (SELECT 1 FROM quota_leases l "
                     "WHERE l.counter = c.counter AND l.period = c.period) AND " +
                         is_of_known_kind("c.counter") + " LIMIT ?",
-                    KeptFrom::kFirstDay, kept.day, KeptFrom::kFirstDay, kept.month, kMostPicked));
+                    KeptFrom::kFirstDay, kept.day, kept.month, kMostPicked));
     add(counters);
     std::vector<QuotaKey> some(keys.begin(), keys.end());  // in the order in which reports lock them
     some.resize(std::min(some.size(), static_cast<size_t>(kMostPicked)));
@@ -319,7 +319,7 @@ Result<std::vector<QuotaKey>> DatabaseLedger::prunable(int64_t now_ms) const {
   });
 }
 
-Status DatabaseLedger::prune_one(Transaction& tx, const QuotaKey& key, int64_t now_ms) const {
+Status DatabaseLedger::prune_one(Transaction& tx, const QuotaKey& key, bool is_past, int64_t now_ms) const {
   const auto kind = kind_of(std::string_view(key.counter).substr(0, key.counter.find(' ')));
   if (!kind) return ok();  // of a newer program
   Counter counter(tx, key, window_of(*kind));
@@ -328,7 +328,7 @@ Status DatabaseLedger::prune_one(Transaction& tx, const QuotaKey& key, int64_t n
   REDOUBT_TRY(const OtherLeases leases, counter.settle_ended(node_, process_, now_ms));
   std::vector<std::pair<int64_t, int64_t>> in_window;
   REDOUBT_CHECK(counter.settled(now_ms, in_window));
-  const bool is_over = key.period == 0 ? in_window.empty() : KeptFrom(now_ms).is_over(key.period);
+  const bool is_over = key.period == 0 ? in_window.empty() : is_past;
   if (is_over && !leases.any) return counter.drop();
   return counter.save();
 }
@@ -343,9 +343,10 @@ Result<bool> DatabaseLedger::prune(int64_t now_ms) {
   const auto end = picked_.begin() + std::min<ptrdiff_t>(kMostPruned, std::ssize(picked_));
   const std::vector<QuotaKey> keys(picked_.begin(), end);
   picked_.erase(picked_.begin(), end);
+  const KeptFrom kept(now_ms);
   REDOUBT_CHECK(database_.write_row_locks([&](Transaction& tx) -> Status {
     REDOUBT_CHECK(tx.execute("DELETE FROM quota_nodes WHERE seen_ms < ?", now_ms - kNodeKeptMs));
-    for (const QuotaKey& key : keys) REDOUBT_CHECK(prune_one(tx, key, now_ms));
+    for (const QuotaKey& key : keys) REDOUBT_CHECK(prune_one(tx, key, kept.is_over(key.period), now_ms));
     return ok();
   }));
   return may_be_more_ || !picked_.empty();

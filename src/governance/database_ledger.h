@@ -41,7 +41,7 @@ class DatabaseLedger final : public QuotaLedger {
   Result<QuotaAnswer> report_one(Transaction& tx, const QuotaReport& report, int64_t nodes, int64_t now_ms) const;
   Result<int64_t> count_nodes(Transaction& tx, int64_t now_ms) const;
   Result<std::vector<QuotaKey>> prunable(int64_t now_ms) const;
-  Status prune_one(Transaction& tx, const QuotaKey& key, int64_t now_ms) const;
+  Status prune_one(Transaction& tx, const QuotaKey& key, bool is_past, int64_t now_ms) const;
 
   Database& database_;
   const std::string node_, process_;

@@ -23,10 +23,8 @@ Result<const KeyRecord*> find_key(const DirectorySnapshot& there, const std::str
 
 // Ended keys do not count: they stay for the records. `ending`: how many end as the new one is made.
 Status room_for_a_key(const DirectorySnapshot& there, int64_t now_s, int64_t max_keys, int64_t ending = 0) {
-  const auto going_on = std::ranges::count_if(there.keys, [&](const auto& entry) {
-    const KeyRecord& key = *entry.second;
-    return !key.revoked_at_s && (key.expires_at_s == 0 || now_s < key.expires_at_s);
-  });
+  const auto going_on =
+      std::ranges::count_if(there.keys, [&](const auto& entry) { return entry.second->goes_on_at(now_s); });
   if (going_on - ending < max_keys) return ok();
   return conflict(fmt::format("there are {} keys, which is the limit", max_keys));
 }
@@ -88,7 +86,7 @@ Result<NewKey> Directory::rotate_key(const Actor& actor, const std::string& id, 
   REDOUBT_CHECK(change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
     REDOUBT_TRY(const KeyRecord* const old, find_key(there, id));
     const int64_t now_s = wall_.now_s();
-    if (old->revoked_at_s || (old->expires_at_s != 0 && old->expires_at_s <= now_s) || !old->replaced_by.empty())
+    if (!old->goes_on_at(now_s) || !old->replaced_by.empty())
       return conflict("key: it is revoked, expired or replaced already");
     const PrincipalRecord& owner = there.principals.at(old->principal);
     REDOUBT_CHECK(may_make_key(actor, owner, old->scopes));

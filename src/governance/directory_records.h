@@ -67,7 +67,8 @@ struct KeyRecord {
   std::shared_ptr<std::atomic<int64_t>> last_used_at_s;
   PrincipalPtr who;  // what a request with this key is from; null if revoked, or its principal or tenant is disabled
 
-  bool valid_at(int64_t now_s) const { return who != nullptr && (expires_at_s == 0 || now_s < expires_at_s); }
+  bool goes_on_at(int64_t now_s) const { return !revoked_at_s && (expires_at_s == 0 || now_s < expires_at_s); }
+  bool valid_at(int64_t now_s) const { return who != nullptr && goes_on_at(now_s); }  // its owner may come in with it
 };
 using KeyPtr = std::shared_ptr<const KeyRecord>;
 

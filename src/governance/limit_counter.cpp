@@ -136,7 +136,7 @@ QuotaReport LimitCounter::report(int64_t now_ns) {
 }
 
 void LimitCounter::recorded(QuotaAnswer answer, int64_t now_ns) {
-  in_flight_ = is_unknown_ = last_failed_ = is_bad_ = false;
+  in_flight_ = is_unknown_ = last_failed_ = false;
   ++rounds_;
   used_ -= sent_used_;
   number_ = answer.number;
@@ -156,11 +156,6 @@ void LimitCounter::failed() {
   ++rounds_;
   mark_ = closing_ ? 0 : std::min(mark_, sent_mark_);
   closing_ = false;
-}
-
-void LimitCounter::failed_alone() {
-  failed();
-  is_bad_ = true;
 }
 
 }  // namespace redoubt

@@ -54,8 +54,6 @@ class LimitCounter {
   QuotaReport report(int64_t now_ns);
   void recorded(QuotaAnswer answer, int64_t now_ns);
   void failed();
-  void failed_alone();  // the ledger answers, and cannot record this one
-  bool is_bad() const { return is_bad_; }
   void retire() { retires_ = true; }  // the node stops: the next report gives the lease back if nothing is under way
   bool is_reported() const { return used_ == 0 && !is_unknown_; }  // the ledger knows all
   bool is_forgettable() const;
@@ -84,8 +82,7 @@ class LimitCounter {
   int64_t largest_ = 0, taken_ = 0;
   int64_t touched_ns_ = 0, reported_ns_ = 0, answered_ns_ = 0;
 
-  bool in_flight_ = false, is_unknown_ = false, closing_ = false, retires_ = false, last_failed_ = false,
-       is_bad_ = false;
+  bool in_flight_ = false, is_unknown_ = false, closing_ = false, retires_ = false, last_failed_ = false;
   int64_t sent_cap_ = 0, sent_used_ = 0, sent_mark_ = 0, sent_ns_ = 0;
   uint64_t rounds_ = 0;
 };

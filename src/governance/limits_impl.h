@@ -143,7 +143,6 @@ class Limits::Impl {
   std::vector<Watched> watched_;
   size_t watched_limit_ = 64;  // beyond it those that ended are swept out
   LimitsStats stats_;
-  int64_t leases_ = 0;                   // counters with one
   int64_t failed_ns_ = 0;                // when the ledger last failed; 0: it answers
   int64_t failing_ns_ = 0;               // when it began to
   int64_t answered_ns_;                  // when it last recorded a report; at first, the start

@@ -56,7 +56,6 @@ LimitsStats Limits::Impl::stats() const {
   LimitsStats stats = stats_;
   const int64_t now_ns = clock_.now_ns();
   stats.counters = static_cast<int64_t>(counters_.size());
-  stats.leases = leases_;
   stats.ledger_age_ns = now_ns - answered_ns_;
   stats.failing_ns = failed_ns_ == 0 ? 0 : now_ns - failing_ns_;
   return stats;
@@ -204,8 +203,8 @@ void Limits::Impl::look_at_some(Counters& counters) {
 // What it does not come to because the ledger is away or somebody waits is found again.
 Status Limits::Impl::report(std::unique_lock<std::mutex>& lock, Counters counters, bool all) {
   // The bad ones each alone, at the end: no other one fails with them.
-  const auto first_bad =
-      std::stable_partition(counters.begin(), counters.end(), [](const auto& one) { return !one->is_bad(); });
+  const auto first_bad = std::stable_partition(counters.begin(), counters.end(),
+                                               [&](const auto& one) { return !bad_.contains(one->key()); });
   const auto good = static_cast<size_t>(first_bad - counters.begin());
   Status status = ok();
   for (size_t at = 0, many = 0; at < counters.size(); at += many) {
@@ -256,10 +255,10 @@ void Limits::Impl::record(SomeCounters counters, std::vector<QuotaAnswer> answer
   const int64_t now_ns = answered_ns_ = clock_.now_ns();
   for (size_t i = 0; i < counters.size(); ++i) {
     LimitCounter& counter = *counters[i];
-    if (counter.is_bad()) bad_.erase(counter.key());
-    leases_ -= counter.has_lease() ? 1 : 0;
+    bad_.erase(counter.key());
+    stats_.leases -= counter.has_lease() ? 1 : 0;
     counter.recorded(std::move(answers[i]), now_ns);
-    leases_ += counter.has_lease() ? 1 : 0;
+    stats_.leases += counter.has_lease() ? 1 : 0;
   }
   failed_ns_ = 0;
   changed_.notify_all();
@@ -270,7 +269,7 @@ void Limits::Impl::fail(SomeCounters counters, const Error& error) {
   ++stats_.failed_syncs;
   const bool is_away = error.code == ErrorCode::unavailable;
   for (const auto& counter : counters) {
-    is_away ? counter->failed() : counter->failed_alone();
+    counter->failed();
     if (!is_away) bad_[counter->key()] = error.message;
     hurry(counter);
   }

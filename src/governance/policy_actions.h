@@ -18,12 +18,6 @@ struct ActionEntry {
 std::span<const ActionEntry> action_table();
 const ActionEntry* find_action(std::string_view name);
 
-// What needs a policy of its own, and the groups of the three separated administrators.
-inline constexpr std::string_view kShapeGroup = "shape";
-inline constexpr std::string_view kSystemGroup = "administer_system";
-inline constexpr std::string_view kSecurityGroup = "administer_security";
-inline constexpr std::string_view kAuditGroup = "administer_audit";
-
 // "Redoubt::Action", "Redoubt::User", ...: `kind` is the part after the ::.
 std::string_view entity_type(std::string_view kind);  // empty if there is no such type
 std::span<const std::string_view> entity_types();     // all, with "Redoubt::"

@@ -40,7 +40,7 @@ PolicyContext policy_context(const AccessQuestion& question, int64_t now_ms) {
 }
 
 Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion& question) const {
-  if (fresh_ && !fresh_()) return Verdict::forbidden;
+  if (is_stale()) return Verdict::forbidden;
   const Decision decision =
       engine_->decide(AuthorizationRequest(principal, question.action, question.resource_kind, question.resource_id,
                                            policy_context(question, clock_.now_ms())));
@@ -48,7 +48,7 @@ Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion
 }
 
 Status PolicyAuthority::still_valid(const Principal&) const {
-  if (fresh_ && !fresh_()) return unavailable("who may do what is older than its bound: a revocation may be missed");
+  if (is_stale()) return unavailable("who may do what is older than its bound: a revocation may be missed");
   return ok();
 }
 
@@ -59,7 +59,7 @@ PrincipalPtr PolicyAuthority::current(const PrincipalPtr& principal) const {
 uint64_t PolicyAuthority::version() const {
   const uint64_t principals = principals_.version ? principals_.version() : 0;
   // Also when what is known is too old to decide by, and when it is young again.
-  const uint64_t stale = fresh_ && !fresh_() ? 1 : 0;
+  const uint64_t stale = is_stale() ? 1 : 0;
   return engine_->version() * 0x9E3779B97F4A7C15u ^ (principals * 2 + stale);
 }
 

@@ -34,6 +34,8 @@ class PolicyAuthority final : public Authority {
   uint64_t version() const override;
 
  private:
+  bool is_stale() const { return fresh_ && !fresh_(); }
+
   std::shared_ptr<const PolicyEngine> engine_;
   PrincipalCheck principals_;
   const WallClock& clock_;

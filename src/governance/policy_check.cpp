@@ -109,8 +109,7 @@ std::vector<std::string> policy_warnings(const PolicySet& set) {
       add(set.place_of_node(i), name_warning(*node.value.entity));
     }
     if (node.op == cedar::Op::is) add(set.place_of_node(i), type_warning(node.value.string()));
-    const bool from_text = node.op == cedar::Op::make_ip || node.op == cedar::Op::make_decimal ||
-                           node.op == cedar::Op::make_datetime || node.op == cedar::Op::make_duration;
+    const bool from_text = cedar::kind_made_by(node.op).has_value();
     // What could be read from a constant was folded away.
     if (from_text && set.program().nodes[set.program().children[node.first]].op == cedar::Op::constant) {
       add(set.place_of_node(i), "the text is not one of this type: the policy fails wherever this is evaluated");

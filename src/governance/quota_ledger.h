@@ -60,7 +60,7 @@ class QuotaLedger {
   // unknown); another: one of them cannot be recorded, none was.
   virtual Result<std::vector<QuotaAnswer>> report(std::span<const QuotaReport> reports, int64_t now_ms) = 0;
   // Lets go of some of what nobody needs any more. Whether there is more of it.
-  virtual Result<bool> prune(int64_t now_ms) { return now_ms < 0; }
+  virtual Result<bool> prune(int64_t now_ms) = 0;
 };
 
 }  // namespace redoubt
