@@ -11,7 +11,7 @@ namespace {
 class FieldReader final : public nlohmann::json_sax<Json> {
  public:
   explicit FieldReader(std::string_view key) : key_(key) {}
-  std::string found;
+  std::optional<std::string> found;
 
   bool null() override { return go_on(); }
   bool boolean(bool) override { return go_on(); }
@@ -57,10 +57,14 @@ std::string_view json_type(const Json& value) {
   }
 }
 
-std::string string_in_body(std::string_view body, std::string_view key) {
+std::optional<std::string> find_string_in_body(std::string_view body, std::string_view key) {
   FieldReader reader(key);
   Json::sax_parse(body.begin(), body.end(), &reader);
   return std::move(reader.found);
+}
+
+std::string string_in_body(std::string_view body, std::string_view key) {
+  return find_string_in_body(body, key).value_or("");
 }
 
 Error wrong_type(std::string_view param, std::string_view expected, const Json& found) {

@@ -45,9 +45,10 @@ class JsonFields {
 std::string_view json_type(const Json& value);  // "a string", "a number", ...
 // The body of a request: JSON and an object, or invalid_argument.
 Result<Json> parse_json_body(std::string_view body);
-// The string at `key` of the object that a body is, "" if there is none; read no further than it. For who must know it
-// before the body is worked on: the rest may be no JSON.
-std::string string_in_body(std::string_view body, std::string_view key);
+// The string at `key` of the object that a body is; read no further than it. For who must know it before the body is
+// worked on: the rest may be no JSON. nullopt: the field is absent or no string.
+std::optional<std::string> find_string_in_body(std::string_view body, std::string_view key);
+std::string string_in_body(std::string_view body, std::string_view key);  // the same, "" if there is none
 Error wrong_type(std::string_view param, std::string_view expected, const Json& found);
 
 }  // namespace redoubt

@@ -55,12 +55,9 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                       const std::string name = id == request->path_params.end() ? "" : id->second;
                       if (const Status may = permit_model(*request, name); !may)
                         return send_error(*writer, request_error(may.error()));
-                      for (const ModelEntry& entry : context.models.entries()) {
-                        if (entry.name == name) {
-                          return send_json(*writer, model_object(entry, context.models.loaded(), started));
-                        }
-                      }
-                      send_error(*writer, model_not_found(name));
+                      const ModelEntry* entry = find_entry(context, name);
+                      if (entry == nullptr) return send_error(*writer, model_not_found(name));
+                      send_json(*writer, model_object(*entry, context.models.loaded(), started));
                     }});
   routes.push_back({.method = "POST",
                     .path = "/v1/embeddings",

@@ -107,17 +107,10 @@ std::string whole_answer(OllamaEndpoint endpoint, const std::string& model, cons
   return out;
 }
 
-// "name:latest" is what clients make of "name".
 Result<std::shared_ptr<LoadedModel>> acquire_ollama(ServerContext& context, const HttpRequest& http,
                                                     const std::string& name) {
-  constexpr std::string_view kLatest = ":latest";
-  if (name.ends_with(kLatest)) {
-    const std::string bare = name.substr(0, name.size() - kLatest.size());
-    for (const ModelEntry& entry : context.models.entries()) {
-      if (entry.name == bare) return acquire_model(context, http, bare);
-    }
-  }
-  return acquire_model(context, http, name);
+  const ModelEntry* entry = find_ollama_entry(context, name);
+  return acquire_model(context, http, entry == nullptr ? name : entry->name);
 }
 
 Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint endpoint, const Json& body,

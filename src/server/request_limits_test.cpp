@@ -118,6 +118,21 @@ TEST_F(LimitedRoutes, TokenizingCountsForItsModel) {
   EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", served}})->status(), 429);
 }
 
+// Whatever a client of Ollama writes for the model that is loaded for it.
+TEST_F(LimitedRoutes, EverySpellingOfAModelMeetsItsLimit) {
+  rules.rules.push_back({LimitScope::tenant, "*", LimitKind::requests_per_minute, "tiny", 0});
+  node.limits.set_rules(rules);
+  for (const Json& body :
+       {Json{{"model", "tiny"}}, Json{{"model", "tiny:latest"}}, Json{{"name", "tiny"}}, Json{{"name", "tiny:latest"}},
+        Json{{"model", nullptr}, {"name", "tiny:latest"}}, Json{{"model", ""}, {"name", "other"}}, Json::object()}) {
+    EXPECT_EQ(post("/api/show", body)->status(), 429) << body;
+  }
+  for (const char* name : {"other", "gone", "gone:latest", ":latest"})
+    EXPECT_EQ(post("/api/show", {{"model", name}})->status(), 404) << name;
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", "tiny"}})->status(), 429);
+  EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", "tiny:latest"}})->status(), 404) << "another model's name";
+}
+
 TEST(JsonFields, AStringIsFoundBeforeTheBodyIsRead) {
   EXPECT_EQ(string_in_body(R"({"a":{"model":"no"},"b":["model"],"model":"r1","rest)", "model"), "r1");
   EXPECT_EQ(string_in_body(R"({"model":{"model":"no"}})", "model"), "");
@@ -125,6 +140,8 @@ TEST(JsonFields, AStringIsFoundBeforeTheBodyIsRead) {
   EXPECT_EQ(string_in_body(R"([{"model":"no"}])", "model"), "");
   EXPECT_EQ(string_in_body(R"({"model":)", "model"), "");
   EXPECT_EQ(string_in_body("", "model"), "");
+  EXPECT_EQ(find_string_in_body(R"({"model":""})", "model"), "");
+  EXPECT_EQ(find_string_in_body(R"({"model":null})", "model"), std::nullopt);
 }
 
 TEST_F(LimitedRoutes, WhatFailsIsRefunded) {

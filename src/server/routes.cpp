@@ -1,6 +1,7 @@
 #include "server/routes.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "governance/limits.h"
 #include "governance/permit.h"
@@ -11,15 +12,20 @@
 namespace redoubt {
 namespace {
 
-// The model that work on the body will ask for; "" if there is no such model, so that nobody makes up names to count
-// by.
-std::string model_in_body(const ServerContext& context, const std::string& body) {
-  const auto& entries = context.models.entries();
-  if (entries.empty()) return {};
-  const std::string name = entries.size() == 1 ? std::string() : string_in_body(body, "model");
-  if (name.empty()) return entries.front().name;
-  const auto at = std::ranges::find(entries, name, &ModelEntry::name);
-  return at == entries.end() ? std::string() : at->name;
+// As /api/show reads it.
+const ModelEntry* ollama_entry_in_body(const ServerContext& context, const std::string& body) {
+  const auto model = find_string_in_body(body, "model");
+  return find_ollama_entry(context, model ? *model : string_in_body(body, "name"));
+}
+
+// The model that work on the body will ask for, in the route's protocol; "" if there is no such model, so that nobody
+// makes up names to count by. Where there is but one, the body is not read.
+std::string model_in_body(const ServerContext& context, ErrorStyle style, const std::string& body) {
+  const bool is_one = context.models.entries().size() == 1;
+  const ModelEntry* entry = is_one                        ? find_entry(context, "")
+                            : style == ErrorStyle::ollama ? ollama_entry_in_body(context, body)
+                                                          : find_entry(context, string_in_body(body, "model"));
+  return entry == nullptr ? std::string() : entry->name;
 }
 
 // A handler that is called once a request was taken from the caller's limits (RateClass::request).
@@ -28,7 +34,7 @@ Handler counted(ServerContext& context, ErrorStyle style, Handler handler) {
                                                          std::shared_ptr<ResponseWriter> writer) {
     if (context.limits != nullptr && request->permit != nullptr) {
       auto taken = context.limits->reserve({.principal = &request->permit->principal(),
-                                            .model = model_in_body(context, request->body),
+                                            .model = model_in_body(context, style, request->body),
                                             .is_request_alone = true});
       if (const auto* refusal = std::get_if<LimitRefusal>(&taken))
         return send_styled_error(*writer, limit_error(*refusal), style);
@@ -43,6 +49,21 @@ void send_version(const ServerContext& context, ResponseWriter& writer) {
 }
 
 }  // namespace
+
+const ModelEntry* find_entry(const ServerContext& context, const std::string& name) {
+  const auto& entries = context.models.entries();
+  const auto at = name.empty() ? entries.begin() : std::ranges::find(entries, name, &ModelEntry::name);
+  return at == entries.end() ? nullptr : &*at;
+}
+
+const ModelEntry* find_ollama_entry(const ServerContext& context, const std::string& name) {
+  constexpr std::string_view kLatest = ":latest";
+  if (name.size() > kLatest.size() && name.ends_with(kLatest)) {
+    const ModelEntry* bare = find_entry(context, name.substr(0, name.size() - kLatest.size()));
+    if (bare != nullptr) return bare;
+  }
+  return find_entry(context, name);
+}
 
 Status permit_model(const HttpRequest& http, const std::string& name) {
   if (http.permit == nullptr) return Error{ErrorCode::denied, "the request has no permit", {}};
@@ -64,9 +85,8 @@ Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& con
 
 Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
                                                    const std::string& name) {
-  const std::string resolved =
-      name.empty() && !context.models.entries().empty() ? context.models.entries().front().name : name;
-  REDOUBT_CHECK(permit_model(http, resolved));
+  const ModelEntry* entry = find_entry(context, name);
+  REDOUBT_CHECK(permit_model(http, entry == nullptr ? name : entry->name));
   auto model = context.models.acquire(name);
   if (!model && model.error().code == ErrorCode::not_found) {
     return Error{ErrorCode::not_found, model_not_found(name).message, "model"};

@@ -47,6 +47,10 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes);
 void add_responses_routes(ServerContext& context, std::vector<Route>& routes);
 void add_ollama_routes(ServerContext& context, std::vector<Route>& routes);
 
+// The configured model of that name; "" is the first. nullptr: there is none.
+const ModelEntry* find_entry(const ServerContext& context, const std::string& name);
+// The same for Ollama's clients, who make "name:latest" of "name".
+const ModelEntry* find_ollama_entry(const ServerContext& context, const std::string& name);
 // May the caller do the route's action to the model? Errors: denied.
 Status permit_model(const HttpRequest& http, const std::string& name);
 // The configured models that it may be done to. Errors: denied, if to none.
