@@ -45,8 +45,7 @@ Result<std::string> fetch_keys(const OidcProvider& provider) {
 Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, const std::filesystem::path& data,
                                                    const std::string& bootstrap, const Clock& clock,
                                                    const WallClock& wall) {
-  std::unique_ptr<FrontDoor> door(
-      new FrontDoor(fmt::format("http{}://{}:{}", config.tls ? "s" : "", config.host, config.port), data, wall));
+  std::unique_ptr<FrontDoor> door(new FrontDoor(config.base_url(config.host, config.port), data, wall));
   if (config.auth == "off") {
     door->gate_ = make_open_gate();
   } else if (!config.api_key_file.empty()) {

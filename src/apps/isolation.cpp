@@ -1,7 +1,5 @@
 #include "apps/isolation.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -54,16 +52,17 @@ std::vector<IsolationEntry> isolation_of(const ServeConfig& config, const std::o
   std::vector<IsolationEntry> entries;
   const bool off = config.auth == "off";
   entries.push_back({"listener", "clients",
-                     running ? address_of(running->clients) : fmt::format("{}:{}", config.host, config.port),
+                     address_of(running ? running->clients : config.base_url(config.host, config.port)),
                      transport_of(config, config.host) + (off ? ", auth: off" : ", keys asked for"),
                      off ? "auth: off: whoever reaches it may use every model; leave the word out" : ""});
   if (!off && config.api_key_file.empty()) {
-    const std::string port = config.admin_port  ? std::to_string(*config.admin_port)
-                             : config.port == 0 ? std::string("0")
-                                                : fmt::format("{} or, if taken, any free one", config.port + 1);
+    const bool is_sure = config.admin_port || config.port == 0;
+    const std::string configured =
+        address_of(
+            config.base_url(config.admin_host, config.admin_port.value_or(config.port == 0 ? 0 : config.port + 1))) +
+        (is_sure ? "" : " or, if taken, any free one");
     entries.push_back({"listener", "administration",
-                       running && !running->administration.empty() ? address_of(running->administration)
-                                                                   : fmt::format("{}:{}", config.admin_host, port),
+                       running && !running->administration.empty() ? address_of(running->administration) : configured,
                        transport_of(config, config.admin_host) + ", administrators' keys asked for", ""});
   }
   if (config.database.find("://") != std::string::npos)

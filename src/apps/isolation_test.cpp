@@ -38,6 +38,15 @@ TEST(Isolation, PeersAreShownWithWhereTheyLeadAndWithoutTheirSecrets) {
   EXPECT_EQ(shown("postgresql://h/r?sslmode=require"), "postgresql://h/r");
 }
 
+TEST(Isolation, AListenersAddressIsWrittenAsInItsUrl) {
+  ServeConfig config;
+  config.host = config.admin_host = "::1";
+  EXPECT_EQ(where(isolation_of(config), "clients"), "[::1]:8000");
+  EXPECT_EQ(where(isolation_of(config), "administration"), "[::1]:8001 or, if taken, any free one");
+  config.admin_port = 9;
+  EXPECT_EQ(where(isolation_of(config), "administration"), "[::1]:9");
+}
+
 TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
   const test::TemporaryFolder folder;
   const std::filesystem::path& data = folder.path();

@@ -212,11 +212,6 @@ class IdleWatch {
   std::thread watcher_;
 };
 
-std::string url(const ServeConfig& config, const std::string& host, uint16_t port) {
-  const bool v6 = host.find(':') != std::string::npos;
-  return fmt::format("{}://{}{}{}:{}", config.tls ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "", port);
-}
-
 void describe(const LoadedModel& loaded) {
   const ModelConfig& config = loaded.checkpoint.config();
   const int64_t blocks = loaded.engine->stats().cache_blocks_total;
@@ -269,8 +264,8 @@ Status serve(const ServeFlags& flags) {
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
   fmt::print("redoubt {}\n", kVersion);
   const Listeners listeners{
-      .clients = url(config, config.host, server->port()),
-      .administration = server->admin_port() == 0 ? "" : url(config, config.admin_host, server->admin_port())};
+      .clients = config.base_url(config.host, server->port()),
+      .administration = server->admin_port() == 0 ? "" : config.base_url(config.admin_host, server->admin_port())};
   if (!listeners.administration.empty()) fmt::print("admin    {}\n", listeners.administration);
   // Before anything else can fail or end the process: they are made once, and known to nobody until they are told.
   REDOUBT_TRY(

@@ -239,6 +239,11 @@ Status ServeConfig::validate() const {
   return ok();
 }
 
+std::string ServeConfig::base_url(const std::string& host_of, int64_t port_of) const {
+  const bool v6 = host_of.find(':') != std::string::npos;
+  return fmt::format("{}://{}{}{}:{}", tls ? "https" : "http", v6 ? "[" : "", host_of, v6 ? "]" : "", port_of);
+}
+
 Result<std::optional<ToolSyntax>> parse_tool_syntax(std::string_view name) {
   if (name == "auto") return std::optional<ToolSyntax>();
   std::string known = "auto";

@@ -58,6 +58,7 @@ struct ServeConfig {
   std::string reasoning_field = "both";  // both, reasoning_content, reasoning
 
   Status validate() const;
+  std::string base_url(const std::string& host_of, int64_t port_of) const;  // of a listener: "https://[::1]:8000"
 };
 
 // An unknown key, a wrong type and a value out of range are errors that name the key and its line.

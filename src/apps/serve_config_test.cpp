@@ -72,6 +72,15 @@ TEST(ServeConfig, AModelIsNeededAndNamesDiffer) {
   EXPECT_FALSE(config.validate());
 }
 
+TEST(ServeConfig, ABaseUrlHasBracketsAroundIPv6) {
+  ServeConfig config;
+  EXPECT_EQ(config.base_url(config.host, config.port), "http://127.0.0.1:8000");
+  EXPECT_EQ(config.base_url("::1", 9), "http://[::1]:9");
+  config.tls.emplace();
+  EXPECT_EQ(config.base_url("::1", 65535), "https://[::1]:65535");
+  EXPECT_EQ(config.base_url("localhost", 0), "https://localhost:0");
+}
+
 TEST(ApiKeys, AreLinesOfAPrivateFile) {
   const auto path = std::filesystem::temp_directory_path() / "redoubt_api_keys_test";
   std::ofstream(path) << "# of the chat page\n0123456789abcdef0123\n\nfedcba9876543210\r\n";
