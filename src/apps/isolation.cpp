@@ -9,11 +9,6 @@
 namespace redoubt {
 namespace {
 
-bool is_loopback(const std::string& host) {
-  const auto address = IpAddress::parse(host);
-  return host == "localhost" || (address && address->loopback());
-}
-
 // Without the user and password of a URL; of what follows "?" only where it leads (libpq: ?host=/run/postgresql).
 std::string without_secrets(const std::string& url) {
   const size_t scheme = url.find("://");
@@ -42,7 +37,7 @@ std::string transport_of(const ServeConfig& config, const std::string& host) {
     constexpr const char* kClients[] = {"", ", client certificates asked for", ", client certificates required"};
     return std::string("TLS 1.3") + kClients[static_cast<int>(config.tls->clients)];
   }
-  if (is_loopback(host)) return "plain, loopback only";
+  if (const auto loopback = is_loopback_host(host); loopback && *loopback) return "plain, loopback only";
   return config.behind_tls_proxy ? "plain, behind a proxy that ends TLS" : "plain: the server refuses to start";
 }
 
@@ -56,11 +51,9 @@ std::vector<IsolationEntry> isolation_of(const ServeConfig& config, const std::o
                      transport_of(config, config.host) + (off ? ", auth: off" : ", keys asked for"),
                      off ? "auth: off: whoever reaches it may use every model; leave the word out" : ""});
   if (!off && config.api_key_file.empty()) {
-    const bool is_sure = config.admin_port || config.port == 0;
-    const std::string configured =
-        address_of(
-            config.base_url(config.admin_host, config.admin_port.value_or(config.port == 0 ? 0 : config.port + 1))) +
-        (is_sure ? "" : " or, if taken, any free one");
+    const int64_t port = config.first_admin_port();
+    const std::string configured = address_of(config.base_url(config.admin_host, port)) +
+                                   (config.admin_port || port == 0 ? "" : " or, if taken, any free one");
     entries.push_back({"listener", "administration",
                        running && !running->administration.empty() ? address_of(running->administration) : configured,
                        transport_of(config, config.admin_host) + ", administrators' keys asked for", ""});

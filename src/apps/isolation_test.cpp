@@ -47,6 +47,12 @@ TEST(Isolation, AListenersAddressIsWrittenAsInItsUrl) {
   EXPECT_EQ(where(isolation_of(config), "administration"), "[::1]:9");
 }
 
+TEST(Isolation, TheLastPortHasNoneAfterIt) {
+  ServeConfig config;
+  config.port = 65535;
+  EXPECT_EQ(where(isolation_of(config), "administration"), "127.0.0.1:0");
+}
+
 TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
   const test::TemporaryFolder folder;
   const std::filesystem::path& data = folder.path();

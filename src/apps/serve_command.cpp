@@ -120,9 +120,8 @@ HttpOptions http_options(const ServeConfig& config) {
   options.behind_tls_proxy = config.behind_tls_proxy;
   options.trusted_proxies = config.trusted_proxies;
   options.proxy_protocol = config.proxy_protocol;
-  const int64_t beside = config.port == 0 ? 0 : (config.port + 1) % 65536;
   options.admin = AdminListener{.host = config.admin_host,
-                                .port = static_cast<uint16_t>(config.admin_port.value_or(beside)),
+                                .port = static_cast<uint16_t>(config.first_admin_port()),
                                 .or_any_port = !config.admin_port};
   return options;
 }

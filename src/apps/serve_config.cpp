@@ -239,6 +239,8 @@ Status ServeConfig::validate() const {
   return ok();
 }
 
+int64_t ServeConfig::first_admin_port() const { return admin_port.value_or(port == 0 ? 0 : (port + 1) % 65536); }
+
 std::string ServeConfig::base_url(const std::string& host_of, int64_t port_of) const {
   const bool v6 = host_of.find(':') != std::string::npos;
   return fmt::format("{}://{}{}{}:{}", tls ? "https" : "http", v6 ? "[" : "", host_of, v6 ? "]" : "", port_of);

@@ -58,6 +58,7 @@ struct ServeConfig {
   std::string reasoning_field = "both";  // both, reasoning_content, reasoning
 
   Status validate() const;
+  int64_t first_admin_port() const;  // `admin_port`, or the one after `port`; 0: any free one
   std::string base_url(const std::string& host_of, int64_t port_of) const;  // of a listener: "https://[::1]:8000"
 };
 

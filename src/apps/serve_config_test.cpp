@@ -72,6 +72,17 @@ TEST(ServeConfig, AModelIsNeededAndNamesDiffer) {
   EXPECT_FALSE(config.validate());
 }
 
+TEST(ServeConfig, AdministrationIsBesideTheClientsPort) {
+  ServeConfig config;
+  EXPECT_EQ(config.first_admin_port(), 8001);
+  for (const int64_t any : {0, 65535}) {
+    config.port = any;
+    EXPECT_EQ(config.first_admin_port(), 0) << any;
+  }
+  config.admin_port = 9;
+  EXPECT_EQ(config.first_admin_port(), 9);
+}
+
 TEST(ServeConfig, ABaseUrlHasBracketsAroundIPv6) {
   ServeConfig config;
   EXPECT_EQ(config.base_url(config.host, config.port), "http://127.0.0.1:8000");

@@ -53,6 +53,13 @@ bool IpAddress::loopback() const {
   return std::all_of(bytes.begin(), bytes.end() - 1, [](uint8_t b) { return b == 0; }) && bytes.back() == 1;
 }
 
+Result<bool> is_loopback_host(const std::string& host) {
+  if (host == "localhost") return true;
+  const auto address = IpAddress::parse(host);
+  if (!address) return invalid("host: expected an IP address or localhost, found " + host, "host");
+  return address->loopback();
+}
+
 Result<TrustedProxies> TrustedProxies::parse(const std::vector<std::string>& entries) {
   TrustedProxies result;
   for (const std::string& entry : entries) {

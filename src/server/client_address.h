@@ -1,4 +1,4 @@
-// Where a request comes from: the peer of its connection, unless that is a proxy we trust to say better.
+// Addresses, and where a request comes from: the peer of its connection, unless that is a proxy we trust to say better.
 #pragma once
 
 #include <array>
@@ -23,6 +23,9 @@ struct IpAddress {
   std::string text() const;
   bool loopback() const;
 };
+
+// Of an address to listen on, or "localhost". Errors: invalid_argument for what is neither.
+Result<bool> is_loopback_host(const std::string& host);
 
 // Addresses and ranges ("10.0.0.0/8", "fd00::/8", "192.0.2.7").
 class TrustedProxies {

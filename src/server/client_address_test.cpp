@@ -18,6 +18,20 @@ TEST(IpAddress, ReadsWhatItWritesAndNothingElse) {
   EXPECT_FALSE(IpAddress::parse("0.0.0.0")->loopback());
 }
 
+TEST(LoopbackHost, IsAnAddressOfThisMachineOrLocalhost) {
+  for (const char* yes : {"localhost", "127.0.0.1", "127.9.9.9", "::1"}) {
+    const auto found = is_loopback_host(yes);
+    ASSERT_TRUE(found) << yes;
+    EXPECT_TRUE(*found) << yes;
+  }
+  for (const char* no : {"0.0.0.0", "::", "192.0.2.7"}) {
+    const auto found = is_loopback_host(no);
+    ASSERT_TRUE(found) << no;
+    EXPECT_FALSE(*found) << no;
+  }
+  for (const char* neither : {"", "bank.example", "[::1]"}) EXPECT_FALSE(is_loopback_host(neither)) << neither;
+}
+
 TEST(TrustedProxies, AreAddressesAndRanges) {
   const auto trusted = TrustedProxies::parse({"10.0.0.0/8", "192.0.2.7", "fd00::/8"});
   ASSERT_TRUE(trusted);

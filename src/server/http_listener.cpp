@@ -29,13 +29,6 @@ std::string peer_text(const Socket& socket) {
 
 }  // namespace
 
-Result<bool> is_loopback_host(const std::string& host) {
-  if (host == "localhost") return true;
-  const auto address = IpAddress::parse(host);
-  if (!address) return invalid("host: expected an IP address or localhost, found " + host, "host");
-  return address->loopback();
-}
-
 Status HttpListener::open(const std::string& host, uint16_t port) {
   error_code ec;
   const auto address = asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, ec);

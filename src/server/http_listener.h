@@ -30,7 +30,4 @@ class HttpListener {
   uint16_t port_ = 0;
 };
 
-// Errors: invalid_argument for what is no address.
-Result<bool> is_loopback_host(const std::string& host);
-
 }  // namespace redoubt

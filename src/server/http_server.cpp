@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "server/api_error.h"
+#include "server/client_address.h"
 #include "server/gate.h"
 #include "server/http_connection.h"
 #include "server/http_listener.h"
