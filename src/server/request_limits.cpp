@@ -94,12 +94,10 @@ std::string RequestLimits::limit_of(size_t prompt) const {
 }
 
 ApiError limits_unavailable(const std::string& limit) {
-  return {.status = 503,
-          .message = limit + ": the limits' database could not be reached, so the answer ends here",
-          .type = "unavailable_error",
-          .param = "",
-          .code = "limits_unavailable",
-          .headers = {{"Retry-After", "1"}}};
+  return limit_error({.why = LimitRefusal::Why::unavailable,
+                      .limit = limit,
+                      .message = limit + ": the limits' database could not be reached, so the answer ends here",
+                      .retry_after_s = 1});
 }
 
 }  // namespace redoubt

@@ -247,6 +247,17 @@ TEST_F(LimitedRoutes, AnAnswerThatCannotBeExtendedWithoutTheDatabaseEndsWithAnEr
   node.faulty.always = test::FaultyLedger::Fault::none;
 }
 
+TEST(RequestLimits, TheErrorInTheMiddleOfAnAnswerIsThatOfARefusal) {
+  const ApiError error = limits_unavailable("tokens_per_day of tenant north");
+  EXPECT_EQ(error.status, 503);
+  EXPECT_EQ(error.type, "unavailable_error");
+  EXPECT_EQ(error.code, "limits_unavailable");
+  EXPECT_EQ(error.param, "");
+  EXPECT_EQ(error.message,
+            "tokens_per_day of tenant north: the limits' database could not be reached, so the answer ends here");
+  EXPECT_THAT(error.headers, testing::ElementsAre(testing::Pair("Retry-After", "1")));
+}
+
 TEST_F(LimitedRoutes, BoundsReachTheEngine) {
   set(LimitKind::context_tokens, 200);
   set(LimitKind::thinking_tokens_per_request, 7);
