@@ -47,9 +47,8 @@ class Loop final : public HttpLoop {
 
 std::vector<Route> routes_of(const std::vector<Route>& all, RouteListener listener) {
   std::vector<Route> result;
-  std::copy_if(all.begin(), all.end(), std::back_inserter(result), [&](const Route& route) {
-    return route.rule && (route.rule->listener == listener || route.rule->listener == RouteListener::both);
-  });
+  std::copy_if(all.begin(), all.end(), std::back_inserter(result),
+               [&](const Route& route) { return route.rule && route.rule->on(listener); });
   return result;
 }
 

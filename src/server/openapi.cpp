@@ -179,10 +179,8 @@ std::vector<Route> openapi_routes(const std::vector<Route>& routes, const std::s
   for (Route& document : documents) {
     // Of the other listener's routes it tells nothing.
     std::vector<Route> here;
-    std::ranges::copy_if(all, std::back_inserter(here), [&](const Route& route) {
-      return !route.rule || route.rule->listener == RouteListener::both ||
-             route.rule->listener == document.rule->listener;
-    });
+    std::ranges::copy_if(all, std::back_inserter(here),
+                         [&](const Route& route) { return !route.rule || route.rule->on(document.rule->listener); });
     document.handler = [text = std::make_shared<const std::string>(dump_json(openapi_document(here, version)))](
                            auto, auto writer) { writer->send(200, "application/json", *text); };
   }

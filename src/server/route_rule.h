@@ -35,6 +35,8 @@ struct RouteRule {
   std::string scope;       // a key that is narrowed to scopes must have this one
   std::optional<RateClass> rate;
   RouteListener listener = RouteListener::client;
+
+  bool on(RouteListener socket) const { return listener == socket || listener == RouteListener::both; }
 };
 
 // The rules in use, each named once. Admin routes: admin_rule("manage_keys").
