@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "server/json_fields.h"
 #include "server/routes_errors.h"
 
 namespace redoubt {
@@ -14,6 +15,13 @@ Status check_fields(const Json& body, const std::vector<std::string>& names) {
       return invalid(fmt::format("{}: there is no such field here", name.substr(0, 64)), name.substr(0, 64));
   }
   return ok();
+}
+
+AdminAnswer with_body(std::function<Result<Json>(const HttpRequest&, const Json& body)> answer) {
+  return [answer = std::move(answer)](const HttpRequest& request) -> Result<Json> {
+    REDOUBT_TRY(const Json body, parse_json_body(request.body));
+    return answer(request, body);
+  };
 }
 
 Handler answering(AdminAnswer answer) {

@@ -16,5 +16,7 @@ Status check_fields(const Json& body, const std::vector<std::string>& names);
 
 using AdminAnswer = std::function<Result<Json>(const HttpRequest&)>;
 Handler answering(AdminAnswer answer);
+// One that takes a JSON object. Errors also: invalid_argument, if the body is none.
+AdminAnswer with_body(std::function<Result<Json>(const HttpRequest&, const Json& body)> answer);
 
 }  // namespace redoubt

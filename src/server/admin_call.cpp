@@ -38,10 +38,7 @@ std::vector<Json> parameters_of(const std::string& path) {
 
 }  // namespace
 
-std::string AdminCall::param(std::string_view name) const {
-  const auto found = params.find(std::string(name));
-  return found == params.end() ? std::string() : found->second;
-}
+std::string AdminCall::param(std::string_view name) const { return path_param(params, std::string(name)); }
 
 std::string AdminCall::query_value(std::string_view name) const {
   for (const auto& [key, value] : query) {

@@ -1,14 +1,10 @@
 #include "server/admin_limits.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <functional>
 
 #include "server/admin_answer.h"
 #include "server/json_fields.h"
-#include "server/routes.h"
-#include "server/routes_errors.h"
+#include "server/router.h"
 #include "server/routes_schemas.h"
 
 namespace redoubt {
@@ -26,11 +22,6 @@ Json shown(const std::string& tenant, const TenantSetting& setting) {
 }
 Json shown(const std::string& model, const ModelPrice& price) {
   return {{"model", model}, {"prompt", price.prompt}, {"answer", price.answer}};
-}
-
-std::string param(const HttpRequest& request, const std::string& name) {
-  const auto at = request.path_params.find(name);
-  return at == request.path_params.end() ? "" : at->second;
 }
 
 }  // namespace
@@ -115,21 +106,17 @@ void add_limit_routes(const LimitAdministration& limits, std::vector<Route>& rou
   };
   add("GET", "/admin/v1/limits", "Limits, tenants' settings, prices",
       [limits](const HttpRequest&) { return limits.list(); });
-  add("PUT", "/admin/v1/limits", "Set or lift a limit", [limits](const HttpRequest& request) -> Result<Json> {
-    REDOUBT_TRY(const Json body, parse_json_body(request.body));
-    return limits.set(body);
-  });
+  add("PUT", "/admin/v1/limits", "Set or lift a limit",
+      with_body([limits](const HttpRequest&, const Json& body) { return limits.set(body); }));
   add("PUT", "/admin/v1/limits/tenants/{id}", "A tenant's time zone and share of the machine",
-      [limits](const HttpRequest& request) -> Result<Json> {
-        REDOUBT_TRY(const Json body, parse_json_body(request.body));
-        return limits.set_tenant(param(request, "id"), body);
-      },
+      with_body([limits](const HttpRequest& request, const Json& body) {
+        return limits.set_tenant(path_param(request.path_params, "id"), body);
+      }),
       {path_parameter("id")});
   add("PUT", "/admin/v1/limits/prices/{id}", "A model's price",
-      [limits](const HttpRequest& request) -> Result<Json> {
-        REDOUBT_TRY(const Json body, parse_json_body(request.body));
-        return limits.set_price(param(request, "id"), body);
-      },
+      with_body([limits](const HttpRequest& request, const Json& body) {
+        return limits.set_price(path_param(request.path_params, "id"), body);
+      }),
       {path_parameter("id")});
   add("GET", "/admin/v1/limits/usage", "What is settled and reserved", [limits](const HttpRequest& request) {
     const auto at = std::ranges::find(request.query, "counter", &std::pair<std::string, std::string>::first);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
 
 #include "governance/permit.h"
 #include "governance/policy_check.h"
@@ -11,8 +10,7 @@
 #include "governance/policy_matrix.h"
 #include "server/admin_answer.h"
 #include "server/json_fields.h"
-#include "server/routes.h"
-#include "server/routes_errors.h"
+#include "server/router.h"
 #include "server/routes_schemas.h"
 
 namespace redoubt {
@@ -20,13 +18,6 @@ namespace {
 
 constexpr int kHistory = 100;              // versions listed
 constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
-
-AdminAnswer with_body(std::function<Result<Json>(const HttpRequest&, const Json&)> answer) {
-  return [answer = std::move(answer)](const HttpRequest& request) -> Result<Json> {
-    REDOUBT_TRY(const Json body, parse_json_body(request.body));
-    return answer(request, body);
-  };
-}
 
 Json shown(const PolicyVersion& version, bool whole) {
   Json json = {{"version", version.version},
@@ -55,8 +46,7 @@ Status add_changes(const std::shared_ptr<const PolicySnapshot>& before,
 }
 
 Result<Json> one_version(PolicyStore& store, const HttpRequest& request) {
-  const auto id = request.path_params.find("id");
-  const std::string text = id == request.path_params.end() ? "" : id->second;
+  const std::string text = path_param(request.path_params, "id");
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size()) return not_found("policies: a version is a number");

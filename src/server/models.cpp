@@ -1,4 +1,5 @@
 // GET /v1/models, GET /v1/models/{id}; and what is refused because the loaded models generate, not embed.
+#include "server/router.h"
 #include "server/routes.h"
 #include "server/routes_schemas.h"
 
@@ -51,8 +52,7 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                     .response_schema = object_schema({"id", "object", "created", "owned_by"}),
                     .parameters = {path_parameter("id")},
                     .handler = [&context, started](auto request, auto writer) {
-                      const auto id = request->path_params.find("id");
-                      const std::string name = id == request->path_params.end() ? "" : id->second;
+                      const std::string name = path_param(request->path_params, "id");
                       if (const Status may = permit_model(*request, name); !may)
                         return send_error(*writer, request_error(may.error()));
                       const ModelEntry* entry = find_entry(context, name);

@@ -40,6 +40,11 @@ bool match_path(std::string_view pattern, std::string_view path, std::map<std::s
   return path.empty();
 }
 
+std::string path_param(const std::map<std::string, std::string>& params, const std::string& name) {
+  const auto found = params.find(name);
+  return found == params.end() ? std::string() : found->second;
+}
+
 Router::Router(std::vector<Route> routes) : routes_(std::move(routes)) {
   std::stable_sort(routes_.begin(), routes_.end(),
                    [](const Route& a, const Route& b) { return literal_length(a.path) > literal_length(b.path); });

@@ -31,6 +31,9 @@ class Router {
   std::vector<Route> routes_;  // the most literal first
 };
 
+// Of a match's parameters; "" if there is none of that name.
+std::string path_param(const std::map<std::string, std::string>& params, const std::string& name);
+
 // The template's parameters if it matches. Exposed for tests.
 bool match_path(std::string_view pattern, std::string_view path, std::map<std::string, std::string>& params);
 
