@@ -40,6 +40,11 @@ inline Status print_record(const AdminFlags& flags, const Json& record) {
   return write_stdout(flags.json ? dump_json(record) + "\n" : record_text(record));
 }
 
+// As a table of these fields.
+inline Status print_records(const AdminFlags& flags, const Json& records, const std::vector<std::string>& columns) {
+  return write_stdout(flags.json ? json_lines(records) : table_text(records, columns));
+}
+
 // One call, and its answer printed.
 inline Status ask_and_print(const AdminFlags& flags, const std::string& method, const std::string& path,
                             const Json& body = Json::object()) {
@@ -48,12 +53,12 @@ inline Status ask_and_print(const AdminFlags& flags, const std::string& method, 
   return print_record(flags, record);
 }
 
-// A whole list, printed: as a table of these fields.
+// A whole list, printed.
 inline Status print_list(const AdminFlags& flags, const std::string& path, const AdminQuery& query,
                          const std::vector<std::string>& columns) {
   REDOUBT_TRY(const auto target, open_admin_target(flags));
   REDOUBT_TRY(const Json records, target->list(path, query));
-  return write_stdout(flags.json ? json_lines(records) : table_text(records, columns));
+  return print_records(flags, records, columns);
 }
 
 }  // namespace redoubt

@@ -75,8 +75,7 @@ Result<Json> everything(const LimitFlags& flags) {
 
 Status list(const LimitFlags& flags) {
   REDOUBT_TRY(const Json all, everything(flags));
-  return write_stdout(flags.admin.json ? json_lines(all["limits"])
-                                       : table_text(all["limits"], {"scope", "subject", "kind", "model", "amount"}));
+  return print_records(flags.admin, all["limits"], {"scope", "subject", "kind", "model", "amount"});
 }
 
 Status show(const LimitFlags& flags) {
@@ -92,8 +91,7 @@ Status usage(const LimitFlags& flags) {
   if (!flags.counter.empty()) query.emplace_back("counter", flags.counter);
   REDOUBT_TRY(const Json found, ask(flags.admin, "GET", std::string(kLimits) + "/usage", Json::object(), query,
                                     [&](const LimitAdministration& limits) { return limits.usage(flags.counter); }));
-  return write_stdout(flags.admin.json ? json_lines(found["usage"])
-                                       : table_text(found["usage"], {"counter", "period", "settled", "reserved"}));
+  return print_records(flags.admin, found["usage"], {"counter", "period", "settled", "reserved"});
 }
 
 Status tenant(const LimitFlags& flags) {
