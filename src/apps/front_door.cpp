@@ -12,6 +12,7 @@
 #include "server/admin_limits.h"
 #include "server/admin_policies.h"
 #include "server/identity_gate.h"
+#include "server/limit_metrics.h"
 #include "server/peer_client.h"
 
 namespace redoubt {
@@ -116,6 +117,7 @@ void FrontDoor::add_metrics(MetricsRegistry& registry) const {
                          static_cast<double>(jwks_->age_s(i))});
     }
   });
+  add_limit_metrics(*limits_.limits, registry);
 }
 
 Result<std::string> FrontDoor::tell_first_keys(Audience audience, const std::string& base_url) {

@@ -39,7 +39,8 @@ class FrontDoor {
   bool administered() const { return store_.directory != nullptr; }
   Limits* limits() const { return limits_.limits.get(); }  // null where there is no directory
   void add_routes(std::vector<Route>& routes);             // of administration
-  void add_metrics(MetricsRegistry& registry) const;       // who came in and who did not; it outlives the registry
+  // Who came in and who did not, and what limits did; it outlives the registry.
+  void add_metrics(MetricsRegistry& registry) const;
   // What to print of the keys that a first start made, with a ready-made curl; once.
   Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
 

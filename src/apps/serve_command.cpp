@@ -28,7 +28,6 @@
 #include "engine/model_host.h"
 #include "server/health.h"
 #include "server/http.h"
-#include "server/limit_metrics.h"
 #include "server/metrics.h"
 #include "server/openapi.h"
 #include "server/routes.h"
@@ -243,7 +242,6 @@ Status serve(const ServeFlags& flags) {
   door->add_metrics(metrics->registry());
   ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};
   context.limits = door->limits();
-  if (context.limits != nullptr) add_limit_metrics(*context.limits, metrics->registry());
   context.options.force_think = config.force_think;
   REDOUBT_TRY(context.options.tool_syntax, parse_tool_syntax(config.tool_syntax));
   REDOUBT_TRY(context.options.reasoning_field, parse_reasoning_field(config.reasoning_field));
