@@ -160,6 +160,7 @@ struct EngineStats {
   uint64_t steps = 0, layers_done = 0;
   int64_t last_progress_ns = 0;  // clock time when the last layer ended or the engine was last idle
   bool has_work = false;
+  bool is_damaged = false;  // weights were: every request ends with an error until the model is loaded anew
 };
 
 class Engine {

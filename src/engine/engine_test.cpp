@@ -37,6 +37,7 @@ TEST(Engine, DamagedWeightsEndEveryAnswerWithTheirError) {
   };
   GenerationRequest request = request_of("hello", 30);
   request.n = 2;
+  EXPECT_FALSE(fixture.engine->stats().is_damaged);
   const auto recorder = fixture.run(request);
   for (const auto& [choice, answer] : recorder->answers()) {
     EXPECT_EQ(answer.finish, FinishReason::error);
@@ -45,6 +46,7 @@ TEST(Engine, DamagedWeightsEndEveryAnswerWithTheirError) {
   EXPECT_EQ(steps, 5);
   EXPECT_EQ(fixture.engine->stats().finished_error, 2u);
   EXPECT_EQ(fixture.engine->stats().cache_blocks_held, 0);
+  EXPECT_TRUE(fixture.engine->stats().is_damaged);
   EXPECT_EQ(fixture.error_of(request_of("again", 3)).code, ErrorCode::corrupt_data);
 }
 

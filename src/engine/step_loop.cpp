@@ -346,6 +346,7 @@ EngineStats StepLoop::stats() {
   published_.layers_done = model_.layers_done();
   EngineStats stats = published_;
   stats.has_work = stats.has_work || has_mail;
+  stats.is_damaged = !model_.damage().has_value();
   // A layer ended since somebody last looked, or there is nothing to do: no reason for worry as of now.
   if (stats.layers_done != seen_layers_ || !stats.has_work) published_.last_progress_ns = clock_.now_ns();
   seen_layers_ = stats.layers_done;

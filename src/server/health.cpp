@@ -38,10 +38,11 @@ HealthVerdict judge_health(const HealthState& state, int64_t now_ns, const Healt
     verdict.ready = false;
   };
   for (const HealthState::Model& model : state.models) {
+    // Strangers read this: which models there are is not theirs to know. A restart mends no file, so it stays alive.
+    if (model.stats.is_damaged) not_ready("weights were found damaged");
     if (!model.stats.has_work) continue;
     const int64_t stalled_ns = now_ns - model.stats.last_progress_ns;
     const auto reason = [&] {
-      // Strangers read this: which models there are is not theirs to know.
       return fmt::format("work waits and no layer has ended for {} s", stalled_ns / kNsPerSecond);
     };
     if (stalled_ns >= limits.ready_stall_s * kNsPerSecond) not_ready(reason());

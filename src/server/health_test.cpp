@@ -48,6 +48,18 @@ TEST(Health, ALongPrefillAndAnIdleEngineAreNoStall) {
   EXPECT_TRUE(judge_health(state, clock.now_ns()).ready);
 }
 
+TEST(Health, DamagedWeightsAreNotReadyButAlive) {
+  ManualClock clock;
+  HealthState state = working_since(clock);
+  state.models[0].stats.has_work = false;
+  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready);
+  state.models[0].stats.is_damaged = true;
+  const HealthVerdict verdict = judge_health(state, clock.now_ns());
+  EXPECT_FALSE(verdict.ready);
+  EXPECT_TRUE(verdict.live);
+  EXPECT_EQ(verdict.ready_reason, "weights were found damaged");
+}
+
 TEST(Health, DrainingAndLoadingAreNotReadyButAlive) {
   HealthState state;
   state.draining = true;
