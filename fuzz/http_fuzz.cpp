@@ -1,5 +1,6 @@
 // What we parse of a request ourselves: the target, header rules, the presented key, CORS names, route templates, PROXY
 // headers, and whom a request is from.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>

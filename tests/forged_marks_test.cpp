@@ -2,6 +2,7 @@
 // template shows, stays text. Templates and tokenizers are those found in REDOUBT_TEST_DATA.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>

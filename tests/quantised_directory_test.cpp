@@ -5,12 +5,14 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <numeric>
 #include <random>
+#include <sstream>
 
 #include "formats/checkpoint.h"
 #include "formats/convert.h"

@@ -120,9 +120,33 @@ def one_file_sees_beast():
             yield f"{path}: a header that includes boost/beast gives it to everyone"
 
 
+# What some standard libraries bring along with other headers, and newer ones do not.
+NAMED_HEADERS = {
+    "algorithm": r"\bstd::(ranges::)?(all_of|any_of|binary_search|clamp|copy|copy_if|copy_n|count|count_if|equal|fill|fill_n|find|find_if"
+                 r"|generate|is_sorted|lower_bound|max|max_element|min|min_element|minmax|mismatch|none_of|nth_element|partial_sort"
+                 r"|partition|remove_if|replace|reverse|rotate|search|shuffle|sort|stable_partition|stable_sort|transform|unique"
+                 r"|upper_bound)\s*[(<]",
+    "numeric": r"\bstd::(accumulate|gcd|iota|lcm|reduce)\s*[(<]",
+    "sstream": r"\bstd::[io]?stringstream\b",
+}
+
+
+def standard_headers_are_named():
+    for path in sources(".h", ".cpp"):
+        text = re.sub(r"//.*", "", path.read_text())
+        seen = {target for _, _, target in includes(path)}
+        if path.suffix == ".cpp" and path.with_suffix(".h").exists():
+            seen |= {target for _, _, target in includes(path.with_suffix(".h"))}
+        for header, use in NAMED_HEADERS.items():
+            found = re.search(use, text)
+            if found and header not in seen:
+                yield f"{name(path)}: uses {found[0].rstrip('(<')} without <{header}>"
+
+
 def main():
     rules = [no_upward_include, every_folder_says_what_it_answers, files_are_short, no_unowned_marker, no_leftover_print,
-             headers_are_guarded_and_used, every_source_is_built, one_file_sees_beast]
+             headers_are_guarded_and_used, every_source_is_built, one_file_sees_beast,
+             standard_headers_are_named]
     findings = [(rule.__name__, finding) for rule in rules for finding in rule()]
     for rule, finding in findings:
         print(f"{rule}: {finding}")

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "apps/admin_target.h"
 #include "apps/first_keys.h"

@@ -1,4 +1,5 @@
 // redoubt render: the exact prompt that a chat template makes of a context.
+#include <algorithm>
 #include <memory>
 
 #include "apps/command.h"

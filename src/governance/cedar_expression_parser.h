@@ -1,6 +1,7 @@
 // Reads one expression, from the token it is given to the token after it.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <string_view>

@@ -1,5 +1,7 @@
 #include "ops/attention_work.h"
 
+#include <algorithm>
+
 #include "ops/attention_rows.h"
 
 namespace redoubt {

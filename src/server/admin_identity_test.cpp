@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "governance/directory_fixture.h"
 #include "governance/permit.h"
 #include "governance/policy_actions.h"

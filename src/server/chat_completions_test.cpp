@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <thread>
 
 #include "server/routes_fixture.h"

@@ -3,6 +3,7 @@
 // Comments begin with #; a rule goes on over line ends inside parentheses, after `|` or `::=`, and wherever the next
 // line does not begin a rule. Errors: invalid_argument with the line.
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
