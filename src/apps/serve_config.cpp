@@ -217,6 +217,34 @@ Status read_limits(const YAML::Node& map, HttpLimits& limits) {
        small("slow_reader_timeout_s", limits.slow_reader_timeout_s)});
 }
 
+// Where there is no directory, what only it reads would be ignored in silence: each such setting is refused by name.
+Status check_without_directory(const ServeConfig& config) {
+  const bool off = config.auth == "off";
+  if (!off && config.api_key_file.empty()) return ok();
+  const std::string_view word = off ? "auth: off" : "api_key_file";
+  const ClientCertificates clients = config.tls ? config.tls->clients : ClientCertificates::none;
+  const struct {
+    bool given;
+    std::string_view key, why;
+  } unread[] = {
+      {off && !config.api_key_file.empty(), "api_key_file", "asks nobody for a key"},
+      {!config.policies.empty(), "policies", "consults no policy"},
+      {!config.database.empty(), "database", "keeps nothing in a database"},
+      {!config.oidc.empty(), "oidc", "takes no tokens"},
+      // Required ones are still verified before a key is asked for; requested ones would be nobody's.
+      {clients == ClientCertificates::request || (off && clients != ClientCertificates::none),
+       "tls: client_certificates", "ties no certificate to anybody"},
+      {config.admin_port.has_value(), "admin_port", "leaves nothing to administer"},
+      {config.admin_host != ServeConfig().admin_host, "admin_host", "leaves nothing to administer"},
+  };
+  for (const auto& setting : unread) {
+    if (setting.given)
+      return invalid(fmt::format("{}: excluded by {}, which {}; leave one of them out", setting.key, word, setting.why),
+                     off ? "--auth" : "--api-key-file");
+  }
+  return ok();
+}
+
 }  // namespace
 
 Status ServeConfig::validate() const {
@@ -231,8 +259,7 @@ Status ServeConfig::validate() const {
   if (max_queue < 1 || max_sequences < 1 || max_batch_tokens < 1) {
     return invalid("max_queue, max_sequences, max_batch_tokens: expected at least 1");
   }
-  if (auth == "off" && !api_key_file.empty())
-    return invalid("auth: off and an API key file exclude one another", "--auth");
+  REDOUBT_CHECK(check_without_directory(*this));
   REDOUBT_CHECK(parse_tool_syntax(tool_syntax));
   REDOUBT_CHECK(parse_reasoning_field(reasoning_field));
   if (speculation_depth > 1024) return invalid("speculation_depth: at most 1024");

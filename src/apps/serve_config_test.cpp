@@ -72,6 +72,31 @@ TEST(ServeConfig, AModelIsNeededAndNamesDiffer) {
   EXPECT_FALSE(config.validate());
 }
 
+TEST(ServeConfig, WhatOnlyADirectoryReadsIsRefusedByNameWhereThereIsNone) {
+  const auto refused = [](const std::string& yaml) {
+    const auto config = parse_serve_config("models: [{path: /m}]\n" + yaml, "/");
+    if (!config) return "unread: " + config.error().message;
+    const Status valid = config->validate();
+    return valid ? std::string() : valid.error().message;
+  };
+  const std::string tls = "tls: {certificate: a, key: b, client_ca: c, client_certificates: ";
+  const std::string oidc = "oidc: [{name: corp, issuer: \"https://i\", audiences: [r], jwks_file: keys.json}]";
+  for (const std::string& word : {std::string("auth: off"), std::string("api_key_file: keys")}) {
+    EXPECT_EQ(refused(word), "");
+    for (const std::string& setting :
+         {std::string("policies: p.cedar"), std::string("database: postgresql://db/r"), oidc, tls + "request}",
+          std::string("admin_port: 9"), std::string("admin_host: ::1")}) {
+      EXPECT_EQ(refused(setting), "") << "fine where there is a directory";
+      const std::string message = refused(word + "\n" + setting);
+      EXPECT_EQ(message.find(setting.substr(0, setting.find(':')) + ": "), 0u) << message;
+      EXPECT_NE(message.find("excluded by " + word.substr(0, word.find(": k"))), std::string::npos) << message;
+    }
+  }
+  EXPECT_NE(refused("auth: off\napi_key_file: keys").find("api_key_file: excluded by auth: off"), std::string::npos);
+  EXPECT_NE(refused("auth: off\n" + tls + "require}").find("client_certificates"), std::string::npos);
+  EXPECT_EQ(refused("api_key_file: keys\n" + tls + "require}"), "") << "still verified before a key is asked for";
+}
+
 TEST(ServeConfig, AdministrationIsBesideTheClientsPort) {
   ServeConfig config;
   EXPECT_EQ(config.first_admin_port(), 8001);

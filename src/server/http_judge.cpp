@@ -11,6 +11,12 @@
 namespace redoubt {
 namespace {
 
+// What a page of another origin may read of an answer (governance/limits.h: rate_headers).
+constexpr std::string_view kExposedHeaders =
+    "x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    "x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
+
 std::string lower_case(std::string_view text) {
   std::string result(text);
   for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -75,7 +81,7 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
   if (origin_ok) {
     setup.headers = {{"Access-Control-Allow-Origin", std::string(origin)},
                      {"Vary", "Origin"},
-                     {"Access-Control-Expose-Headers", "x-request-id, retry-after"}};
+                     {"Access-Control-Expose-Headers", std::string(kExposedHeaders)}};
   }
   Router::Match match = door.router.find(request->method, request->path);
   if (request->method == "OPTIONS" && origin_ok && !request->header("access-control-request-method").empty() &&

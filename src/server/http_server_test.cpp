@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "governance/limits.h"
 #include "server/http_test_client.h"
 
 namespace redoubt {
@@ -281,6 +282,13 @@ TEST(HttpServer, CorsIsClosedUnlessTheOriginIsConfigured) {
   EXPECT_EQ(bad.find("Access-Control"), std::string::npos);
   const std::string answer = server.ask(get("/hello", "X-Api-Key: k\r\nOrigin: https://chat.example\r\n"));
   EXPECT_NE(answer.find("Access-Control-Allow-Origin: https://chat.example\r\n"), std::string::npos);
+  const size_t exposed = answer.find("Access-Control-Expose-Headers: ");
+  ASSERT_NE(exposed, std::string::npos);
+  const std::string names = ", " + answer.substr(exposed + 31, answer.find("\r\n", exposed) - exposed - 31) + ",";
+  HeaderList readable = rate_headers({.requests = RateState{}, .tokens = RateState{}});
+  ASSERT_EQ(readable.size(), 6u);
+  readable.insert(readable.end(), {{"x-request-id", ""}, {"retry-after", ""}});
+  for (const auto& [name, value] : readable) EXPECT_NE(names.find(" " + name + ","), std::string::npos) << name;
 }
 
 TEST(HttpServer, StreamsAreChunkedEventStreams) {
