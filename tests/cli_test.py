@@ -465,6 +465,38 @@ class Commands(unittest.TestCase):
         self.assertFalse(by_name["port"]["good"])
         self.assertTrue(by_name["port"]["remedy"])
         self.assertTrue({"processor", "cores", "memory", "memory bandwidth", "GPU", "database", "clock"} <= set(by_name))
+        self.assertTrue(by_name["database"]["good"])
+
+    def test_doctor_opens_the_database(self):
+        def database(config):
+            (self.folder / "doctor.yaml").write_text(config)
+            findings = json.loads(self.good("doctor", "--json", "--config", self.folder / "doctor.yaml", "--data", self.folder / "doctor"))["findings"]
+            return next(finding for finding in findings if finding["what"] == "database")
+        away = database("database: postgresql://ann:secret@127.0.0.1:1/redoubt")
+        self.assertFalse(away["good"])
+        self.assertIn("PostgreSQL", away["remedy"])
+        self.assertNotIn("secret", json.dumps(away))
+        self.assertTrue(database("port: 0")["good"])
+        self.assertFalse((self.folder / "doctor" / "redoubt.db").exists(), "it is looked for and not made")
+        (self.folder / "doctor").mkdir(exist_ok=True)
+        (self.folder / "doctor" / "redoubt.db").write_text("no database" * 1000)
+        self.assertFalse(database("port: 0")["good"])
+
+    def test_doctor_tells_what_a_running_server_does(self):
+        data = self.folder / "open"
+        server = subprocess.Popen([BINARY, "serve", "--model", self.a_model(), "--auth", "off", "--port", "0", "--data", data, "--cache-bytes", "16M"], stdout=subprocess.PIPE, text=True)
+        try:
+            url = next(line.split()[1] for line in server.stdout if line.startswith("address"))
+            listeners = [entry for entry in json.loads(self.good("doctor", "--isolation", "--data", data, "--json"))["isolation"]]
+            self.assertEqual([entry["name"] for entry in listeners], ["clients"])
+            self.assertEqual("http://" + listeners[0]["where"] + "/v1", url)
+            self.assertIn("auth: off", listeners[0]["how"])
+            keys = next(finding for finding in json.loads(self.good("doctor", "--data", data, "--json"))["findings"] if finding["what"] == "keys")
+            self.assertFalse(keys["good"])
+        finally:
+            server.terminate()
+            server.stdout.close()
+            self.assertEqual(server.wait(60), 0)
 
 
 if __name__ == "__main__":

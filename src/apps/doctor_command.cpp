@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "apps/ceilings.h"
 #include "apps/command.h"
 #include "apps/data_folder.h"
+#include "apps/identity_store.h"
 #include "apps/isolation.h"
 #include "apps/listeners_file.h"
 #include "apps/machine.h"
@@ -104,8 +106,7 @@ Finding check_clock() {
           synchronised ? "" : "timestamps may be wrong: enable systemd-timesyncd or chrony"};
 }
 
-Finding check_data(const std::string& given) {
-  const std::filesystem::path folder = data_folder_path(given);
+Finding check_data(const std::filesystem::path& folder) {
   std::error_code ignored;
   const auto space =
       std::filesystem::space(std::filesystem::exists(folder, ignored) ? folder : std::filesystem::path("/"), ignored);
@@ -115,19 +116,34 @@ Finding check_data(const std::string& given) {
           opened.has_value(), opened ? "" : opened.error().message + "; stop it, or choose another folder with --data"};
 }
 
-Finding check_database() {
-  return {"database", "a SQLite file in the data folder, unless the configuration names PostgreSQL", true, ""};
-}
-
 Result<ServeConfig> configured(const DoctorFlags& flags) {
   if (flags.config.empty()) return ServeConfig{};
   return read_serve_config(flags.config);
 }
 
+std::filesystem::path data_of(const DoctorFlags& flags, const ServeConfig& config) {
+  return data_folder_path(flags.data.empty() ? config.data : flags.data);
+}
+
+// Opened as the server does; a SQLite file that is not there yet is not made.
+Finding check_database(const ServeConfig& config, const std::filesystem::path& data, const std::string& auth) {
+  if (auth == "off" || !config.api_key_file.empty()) return {"database", "none is used", true, ""};
+  if (const auto opened = open_present_database(data, config.database); opened) {
+    return {"database", fmt::format("{}: opened", (*opened)->name()), true, ""};
+  } else if (opened.error().code == ErrorCode::not_found) {
+    return {"database", "a SQLite file in the data folder, made at the first start", true, ""};
+  } else {
+    return {"database", opened.error().message, false,
+            config.database.empty()
+                ? "while it cannot be opened nobody comes in; look at the file's rights and its disk"
+                : "while it cannot be opened nobody comes in; start PostgreSQL, or mend `database`"};
+  }
+}
+
 Status tell_isolation(const DoctorFlags& flags) {
   REDOUBT_TRY(const ServeConfig config, configured(flags));
-  const std::string& data = flags.data.empty() ? config.data : flags.data;
-  const std::vector<IsolationEntry> entries = isolation_of(config, read_listeners(data_folder_path(data)));
+  const std::optional<Listeners> running = read_listeners(data_of(flags, config));
+  const std::vector<IsolationEntry> entries = running ? running->isolation : isolation_of(config);
   std::string text;
   Json list = Json::array();
   bool peers = false;
@@ -145,8 +161,8 @@ Status tell_isolation(const DoctorFlags& flags) {
   return write_stdout(flags.json ? dump_json(Json{{"isolation", list}}) + "\n" : text);
 }
 
-Finding check_auth(const ServeConfig& config) {
-  const bool off = config.auth == "off";
+Finding check_auth(const std::string& auth) {
+  const bool off = auth == "off";
   return {"keys", off ? "auth: off: nobody is asked for a key" : "asked for", !off,
           off ? "leave the word out, unless nobody else can reach this machine's loopback" : ""};
 }
@@ -157,8 +173,11 @@ Status doctor(const DoctorFlags& flags) {
   ThreadPool pool(ThreadPool::usable_cores());
   std::vector<Finding> findings{check_cpu(), check_cores(pool), check_memory()};
   for (Finding& finding : check_ceilings(pool)) findings.push_back(std::move(finding));
-  findings.insert(findings.end(), {check_gpu(), check_port(flags.port), check_auth(config), check_database(),
-                                   check_clock(), check_data(flags.data)});
+  const std::filesystem::path data = data_of(flags, config);
+  const std::optional<Listeners> running = read_listeners(data);
+  const std::string& auth = running ? running->auth : config.auth;
+  findings.insert(findings.end(), {check_gpu(), check_port(flags.port), check_auth(auth),
+                                   check_database(config, data, auth), check_clock(), check_data(data)});
   if (flags.json) {
     Json list = Json::array();
     for (const Finding& f : findings) {

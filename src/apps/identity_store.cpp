@@ -16,7 +16,10 @@ Result<std::unique_ptr<Database>> open_database(const std::filesystem::path& dat
 }
 
 Result<std::unique_ptr<Database>> open_own_database(const std::string& data, const std::string& url) {
-  const std::filesystem::path folder = data_folder_path(data);
+  return open_present_database(data_folder_path(data), url);
+}
+
+Result<std::unique_ptr<Database>> open_present_database(const std::filesystem::path& folder, const std::string& url) {
   if (url.empty() && !std::filesystem::exists(folder / kDatabaseFile))
     return not_found(folder.string() + ": no server has used this data folder; name --data, --database or --server");
   return open_database(folder, url);

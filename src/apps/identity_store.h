@@ -20,7 +20,9 @@ struct IdentityStore {
 
 // Where state lasts: PostgreSQL at `url`, or, if that is "", the file redoubt.db of the folder.
 Result<std::unique_ptr<Database>> open_database(const std::filesystem::path& data, const std::string& url);
-// The same for commands beside a server, which make no database. Errors: not_found, if the folder has none.
+// The same without making one. Errors: not_found, if the folder has none.
+Result<std::unique_ptr<Database>> open_present_database(const std::filesystem::path& folder, const std::string& url);
+// The same for commands beside a server.
 Result<std::unique_ptr<Database>> open_own_database(const std::string& data, const std::string& url);
 
 // `url`: of PostgreSQL; "": the file redoubt.db of the folder. The hash key is the folder's hash.key in either case.

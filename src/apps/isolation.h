@@ -3,7 +3,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "apps/listeners_file.h"
@@ -11,15 +10,7 @@
 
 namespace redoubt {
 
-struct IsolationEntry {
-  std::string what;  // "listener", "peer"
-  std::string name;  // "clients", "administration", "database", "oidc corp"
-  std::string where;
-  std::string how;     // TLS, who is asked for what
-  std::string remedy;  // empty: nothing to do
-};
-
-// `running`: where the server that holds the data folder listens, if one does.
+// `running`: where a server of that configuration listens, once it does.
 std::vector<IsolationEntry> isolation_of(const ServeConfig& config,
                                          const std::optional<Listeners>& running = std::nullopt);
 

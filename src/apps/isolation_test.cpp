@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "apps/data_folder.h"
+#include "core/mapped_file.h"
 #include "temporary_folder.h"
 
 namespace redoubt {
@@ -62,17 +63,26 @@ TEST(Isolation, ARunningServersPortsAreTheTrueOnes) {
     const auto held = DataFolder::open(data);
     ASSERT_TRUE(held);
     EXPECT_FALSE(read_listeners(data));
-    const auto file =
-        ListenersFile::write(data, {.clients = "http://127.0.0.1:8000", .administration = "https://[::1]:39121"});
+    Listeners listeners{
+        .clients = "http://127.0.0.1:8000", .administration = "https://[::1]:39121", .auth = "keys", .isolation = {}};
+    ServeConfig config;
+    config.database = "postgresql://ann:secret@db.bank/redoubt";
+    listeners.isolation = isolation_of(config, listeners);
+    const auto file = ListenersFile::write(data, listeners);
     ASSERT_TRUE(file);
-    const auto entries = isolation_of({}, read_listeners(data));
-    EXPECT_EQ(where(entries, "clients"), "127.0.0.1:8000");
-    EXPECT_EQ(where(entries, "administration"), "[::1]:39121");
+    const auto found = read_listeners(data);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->auth, "keys");
+    EXPECT_EQ(where(found->isolation, "clients"), "127.0.0.1:8000");
+    EXPECT_EQ(where(found->isolation, "administration"), "[::1]:39121");
+    EXPECT_EQ(where(found->isolation, "database"), "postgresql://db.bank/redoubt");
+    EXPECT_EQ(read_text_file(data / "listeners", 1 << 20)->find("secret"), std::string::npos);
   }
   EXPECT_FALSE(std::filesystem::exists(data / "listeners"));
   {
     const auto held = DataFolder::open(data);
-    auto file = ListenersFile::write(data, {.clients = "http://127.0.0.1:8000", .administration = ""});
+    auto file = ListenersFile::write(
+        data, {.clients = "http://127.0.0.1:8000", .administration = "", .auth = "off", .isolation = {}});
     ASSERT_TRUE(file);
     std::filesystem::copy_file(data / "listeners", data / "kept");
   }
@@ -89,10 +99,15 @@ TEST(Isolation, AFileThatSaysNoListenersIsNone) {
     std::ofstream(data / "listeners") << text;
     return read_listeners(data);
   };
-  EXPECT_TRUE(read(R"({"clients":"http://h:1","administration":""})"));
-  EXPECT_TRUE(read(R"({"clients":"http://h:1"})"));
-  for (const char* text : {R"({})", R"({"clients":""})", R"({"clients":7})", R"({"clients":"h:1"})",
-                           R"({"clients":"http://h:1","administration":"h:2"})", R"(["clients"])", R"({"clients":)"}) {
+  EXPECT_TRUE(read(R"({"clients":"http://h:1","administration":"","auth":"off","isolation":[]})"));
+  EXPECT_TRUE(read(R"({"clients":"http://h:1","auth":"keys","isolation":[{"what":"listener"}]})"));
+  for (const char* text :
+       {R"({})", R"({"clients":"","auth":"off","isolation":[]})", R"({"clients":7,"auth":"off","isolation":[]})",
+        R"({"clients":"h:1","auth":"off","isolation":[]})",
+        R"({"clients":"http://h:1","administration":"h:2","auth":"off","isolation":[]})", R"(["clients"])",
+        R"({"clients":)", R"({"clients":"http://h:1","isolation":[]})", R"({"clients":"http://h:1","auth":"off"})",
+        R"({"clients":"http://h:1","auth":"perhaps","isolation":[]})",
+        R"({"clients":"http://h:1","auth":"off","isolation":[7]})"}) {
     const auto found = read(text);
     EXPECT_FALSE(found) << text;
     EXPECT_EQ(where(isolation_of({}, found), "clients"), "127.0.0.1:8000") << text;

@@ -9,13 +9,25 @@ namespace redoubt {
 namespace {
 
 constexpr const char* kName = "listeners";
-constexpr size_t kMaxBytes = 4096;
+constexpr size_t kMaxBytes = 1 << 20;
+
+std::string text_of(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
 
 }  // namespace
 
 Result<ListenersFile> ListenersFile::write(const std::filesystem::path& data, const Listeners& listeners) {
   const std::filesystem::path path = data / kName;
-  const Json json{{"clients", listeners.clients}, {"administration", listeners.administration}};
+  Json isolation = Json::array();
+  for (const IsolationEntry& e : listeners.isolation) {
+    isolation.push_back({{"what", e.what}, {"name", e.name}, {"where", e.where}, {"how", e.how}, {"remedy", e.remedy}});
+  }
+  const Json json{{"clients", listeners.clients},
+                  {"administration", listeners.administration},
+                  {"auth", listeners.auth},
+                  {"isolation", std::move(isolation)}};
   REDOUBT_CHECK(write_private_file(path, dump_json(json) + "\n", IfThere::replace));
   return ListenersFile(path);
 }
@@ -31,14 +43,21 @@ std::optional<Listeners> read_listeners(const std::filesystem::path& data) {
   const auto text = read_text_file(data / kName, kMaxBytes);
   const auto json = text ? parse_json(*text) : Result<Json>(text.error());
   if (!json || !json->is_object()) return std::nullopt;
-  const auto field = [&](const char* name) {
-    const auto found = json->find(name);
-    return found != json->end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
-  Listeners listeners{.clients = field("clients"), .administration = field("administration")};
+  Listeners listeners{.clients = text_of(*json, "clients"),
+                      .administration = text_of(*json, "administration"),
+                      .auth = text_of(*json, "auth"),
+                      .isolation = {}};
   const auto is_url = [](const std::string& text) { return text.find("://") != std::string::npos; };
   if (!is_url(listeners.clients)) return std::nullopt;
   if (!listeners.administration.empty() && !is_url(listeners.administration)) return std::nullopt;
+  if (listeners.auth != "keys" && listeners.auth != "off") return std::nullopt;
+  const auto entries = json->find("isolation");
+  if (entries == json->end() || !entries->is_array()) return std::nullopt;
+  for (const Json& entry : *entries) {
+    if (!entry.is_object()) return std::nullopt;
+    listeners.isolation.push_back({text_of(entry, "what"), text_of(entry, "name"), text_of(entry, "where"),
+                                   text_of(entry, "how"), text_of(entry, "remedy")});
+  }
   return listeners;
 }
 

@@ -1,18 +1,29 @@
-// Where a running server listens, told to commands on the same machine: DATA/listeners, while it runs. A port that was
-// taken, or 0, becomes another one at start, so the configuration alone does not tell.
+// What a running server opens, told to commands on the same machine: DATA/listeners, while it runs. Flags, and a port
+// that was taken or is 0, make it another thing than its configuration says.
 #pragma once
 
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/result.h"
 
 namespace redoubt {
 
+struct IsolationEntry {
+  std::string what;  // "listener", "peer"
+  std::string name;  // "clients", "administration", "database", "oidc corp"
+  std::string where;
+  std::string how;     // TLS, who is asked for what
+  std::string remedy;  // empty: nothing to do
+};
+
 struct Listeners {
-  std::string clients, administration;  // "http://127.0.0.1:8000"; "": there is none
+  std::string clients, administration;    // "http://127.0.0.1:8000"; "": there is none
+  std::string auth;                       // ServeConfig::auth
+  std::vector<IsolationEntry> isolation;  // isolation_of() what it runs with: no secrets
 };
 
 // Writes the file, and removes it when it goes.

@@ -18,6 +18,7 @@
 #include "apps/command.h"
 #include "apps/data_folder.h"
 #include "apps/front_door.h"
+#include "apps/isolation.h"
 #include "apps/listeners_file.h"
 #include "apps/model_flags.h"
 #include "apps/serve_config.h"
@@ -260,9 +261,12 @@ Status serve(const ServeFlags& flags) {
   if (config.auth == "off")
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());
   fmt::print("redoubt {}\n", kVersion);
-  const Listeners listeners{
+  Listeners listeners{
       .clients = config.base_url(config.host, server->port()),
-      .administration = server->admin_port() == 0 ? "" : config.base_url(config.admin_host, server->admin_port())};
+      .administration = server->admin_port() == 0 ? "" : config.base_url(config.admin_host, server->admin_port()),
+      .auth = config.auth,
+      .isolation = {}};
+  listeners.isolation = isolation_of(config, listeners);
   if (!listeners.administration.empty()) fmt::print("admin    {}\n", listeners.administration);
   // Before anything else can fail or end the process: they are made once, and known to nobody until they are told.
   REDOUBT_TRY(
