@@ -75,8 +75,7 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_));
   REDOUBT_TRY(std::string node, node_name(data_));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
-  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_,
-                             [policies = policies_.get()] { return policies->age_ns() <= kMaxPolicyAgeNs; });
+  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_, [this] { return policies_fresh(); });
   return ok();
 }
 
@@ -119,6 +118,15 @@ void FrontDoor::add_metrics(MetricsRegistry& registry) const {
   });
   add_limit_metrics(*limits_.limits, registry);
 }
+
+void FrontDoor::add_health(HealthState& state) const {
+  if (!administered()) return;
+  state.directory_stale = !identity_->fresh();
+  state.policies_stale = !policies_fresh();
+  state.ledger_away = limits_.limits->stats().failing_ns > 0;
+}
+
+bool FrontDoor::policies_fresh() const { return policies_->age_ns() <= kMaxPolicyAgeNs; }
 
 Result<std::string> FrontDoor::tell_first_keys(Audience audience, const std::string& base_url) {
   return redoubt::tell_first_keys(std::exchange(first_keys_, {}), audience, data_, base_url);

@@ -22,6 +22,7 @@
 #include "governance/oidc.h"
 #include "governance/policy_store.h"
 #include "server/gate.h"
+#include "server/health.h"
 #include "server/metrics_registry.h"
 
 namespace redoubt {
@@ -41,6 +42,7 @@ class FrontDoor {
   void add_routes(std::vector<Route>& routes);             // of administration
   // Who came in and who did not, and what limits did; it outlives the registry.
   void add_metrics(MetricsRegistry& registry) const;
+  void add_health(HealthState& state) const;  // is anybody admitted?
   // What to print of the keys that a first start made, with a ready-made curl; once.
   Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
 
@@ -48,6 +50,7 @@ class FrontDoor {
   FrontDoor(std::string base_url, const std::filesystem::path& data, const WallClock& wall)
       : base_url_(std::move(base_url)), data_(data), wall_(wall) {}
   Status open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock);
+  bool policies_fresh() const;  // young enough to decide by
 
   const std::string base_url_;  // as configured
   const std::filesystem::path data_;

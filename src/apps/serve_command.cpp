@@ -187,15 +187,19 @@ class StopSignals {
   std::thread waiter_;  // last: it uses the rest
 };
 
-// Unloads models that nobody asked for in a while.
-class IdleWatch {
+// Unloads models that nobody asked for in a while, and looks at the health, so that the log tells of it though nobody
+// asks.
+class Watch {
  public:
-  explicit IdleWatch(ModelHost& host)
-      : watcher_([this, &host] {
+  Watch(ModelHost& host, Health& health)
+      : watcher_([this, &host, &health] {
           std::unique_lock lock(mutex_);
-          while (!ended_.wait_for(lock, std::chrono::seconds(5), [this] { return end_; })) host.unload_idle();
+          while (!ended_.wait_for(lock, std::chrono::seconds(5), [this] { return end_; })) {
+            host.unload_idle();
+            health.look();
+          }
         }) {}
-  ~IdleWatch() {
+  ~Watch() {
     {
       const std::lock_guard lock(mutex_);
       end_ = true;
@@ -249,9 +253,17 @@ Status serve(const ServeFlags& flags) {
   std::vector<Route> routes = make_routes(context);
   door->add_routes(routes);
   routes.push_back(metrics_route(metrics));
-  const auto health = std::make_shared<HealthFlags>();
-  health->default_loading = true;
-  for (Route& route : health_routes(health_state_of(*host, health), clock)) routes.push_back(std::move(route));
+  const auto flags_of_health = std::make_shared<HealthFlags>();
+  flags_of_health->default_loading = true;
+  const auto health = std::make_shared<Health>(
+      [usual = health_state_of(*host, flags_of_health), &door] {
+        HealthState state = usual();
+        door->add_health(state);
+        return state;
+      },
+      clock);
+  add_health_metrics(health, metrics->registry());
+  for (Route& route : health_routes(health)) routes.push_back(std::move(route));
   for (Route& route : openapi_routes(routes, std::string(kVersion))) routes.push_back(std::move(route));
   count_requests(context, routes);
   HttpOptions http = http_options(config);
@@ -279,10 +291,10 @@ Status serve(const ServeFlags& flags) {
   std::fflush(stdout);
   Status loaded = ok();
   {
-    const StopSignals stop(*server, *host, *health, static_cast<int>(config.drain_s));
-    const IdleWatch idle(*host);
+    const StopSignals stop(*server, *host, *flags_of_health, static_cast<int>(config.drain_s));
+    const Watch watch(*host, *health);
     if (auto model = host->acquire(""); model) {
-      health->default_loading = false;
+      flags_of_health->default_loading = false;
       describe(**model);
       fmt::print("address  {}/v1\n", listeners.clients);
       std::fflush(stdout);

@@ -60,7 +60,8 @@ class Door : public Routes {
   std::vector<Route> all_routes() {
     std::vector<Route> all = make_routes(context);
     all.push_back(metrics_route(std::make_shared<ServerMetrics>()));
-    for (Route& route : health_routes([] { return HealthState(); }, people.clock_)) all.push_back(std::move(route));
+    const auto health = std::make_shared<Health>([] { return HealthState(); }, people.clock_);
+    for (Route& route : health_routes(health)) all.push_back(std::move(route));
     add_admin_identity_routes(*people.directory_, people.wall_, all);
     for (Route& route : openapi_routes(all, "0")) all.push_back(std::move(route));
     count_requests(context, all);

@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <utility>
+
+#include "core/log.h"
+
 namespace redoubt {
 namespace {
 
@@ -21,57 +26,93 @@ Route health_route(std::string path, std::string summary, Handler handler) {
   return route;
 }
 
-void answer(ResponseWriter& writer, bool good, const std::string& reason) {
+void answer(ResponseWriter& writer, bool good) {
   if (good) return writer.send(200, "application/json", R"({"status":"ok"})");
-  Json body;
-  body["status"] = "unavailable";
-  body["error"] = Json{{"message", reason}, {"type", "unavailable_error"}, {"param", nullptr}, {"code", 503}};
-  writer.send(503, "application/json", dump_json(body), {{"Retry-After", "1"}});
+  writer.send(503, "application/json", R"({"status":"unavailable"})", {{"Retry-After", "1"}});
 }
+
+// The program says these two itself: every start and every stop has them.
+bool is_ordinary(HealthCause cause) { return cause == HealthCause::draining || cause == HealthCause::loading; }
 
 }  // namespace
 
+std::string_view cause_name(HealthCause cause) {
+  constexpr std::array<std::string_view, kHealthCauses> kNames = {
+      "damaged_weights", "stalled", "draining", "loading", "directory_stale", "policies_stale", "ledger_away"};
+  return kNames.at(static_cast<size_t>(cause));
+}
+
 HealthVerdict judge_health(const HealthState& state, int64_t now_ns, const HealthLimits& limits) {
   HealthVerdict verdict;
-  const auto not_ready = [&](std::string reason) {
-    if (verdict.ready) verdict.ready_reason = std::move(reason);
-    verdict.ready = false;
+  const auto red_if = [&](bool red, HealthCause cause, std::string reason) {
+    if (red) verdict.causes.emplace(cause, std::move(reason));
   };
   for (const HealthState::Model& model : state.models) {
-    // Strangers read this: which models there are is not theirs to know. A restart mends no file, so it stays alive.
-    if (model.stats.is_damaged) not_ready("weights were found damaged");
+    // A restart mends no file, so it stays alive.
+    red_if(model.stats.is_damaged, HealthCause::damaged_weights, model.name + ": weights were found damaged");
     if (!model.stats.has_work) continue;
     const int64_t stalled_ns = now_ns - model.stats.last_progress_ns;
-    const auto reason = [&] {
-      return fmt::format("work waits and no layer has ended for {} s", stalled_ns / kNsPerSecond);
-    };
-    if (stalled_ns >= limits.ready_stall_s * kNsPerSecond) not_ready(reason());
-    if (stalled_ns >= limits.live_stall_s * kNsPerSecond && verdict.live) {
-      verdict.live = false;
-      verdict.live_reason = reason();
-    }
+    red_if(stalled_ns >= limits.ready_stall_s * kNsPerSecond, HealthCause::stalled,
+           fmt::format("{}: work waits and no layer has ended for {} s", model.name, stalled_ns / kNsPerSecond));
+    if (stalled_ns >= limits.live_stall_s * kNsPerSecond) verdict.live = false;
   }
-  if (state.draining) not_ready("the server is draining: it ends what it began and takes no more");
-  if (state.default_loading) not_ready("the default model is loading");
+  red_if(state.draining, HealthCause::draining, "the server is draining: it ends what it began and takes no more");
+  red_if(state.default_loading, HealthCause::loading, "the default model is loading");
+  red_if(state.directory_stale, HealthCause::directory_stale,
+         "users and keys cannot be read from the database, and nobody is admitted");
+  red_if(state.policies_stale, HealthCause::policies_stale,
+         "policies cannot be read from the database, and nobody is admitted");
+  red_if(state.ledger_away, HealthCause::ledger_away,
+         "what was used cannot be recorded in the database, and nothing that meets a limit is admitted");
   return verdict;
 }
 
-std::vector<Route> health_routes(std::function<HealthState()> state, const Clock& clock, HealthLimits limits) {
-  const auto verdict = [state = std::move(state), &clock, limits] {
-    const HealthState now = state();  // before the clock is read: progress is never in its future
-    return judge_health(now, clock.now_ns(), limits);
+Health::Health(std::function<HealthState()> state, const Clock& clock, HealthLimits limits)
+    : state_(std::move(state)), clock_(clock), limits_(limits) {}
+
+HealthVerdict Health::look() {
+  const HealthState now = state_();  // before the clock is read: progress is never in its future
+  HealthVerdict verdict = judge_health(now, clock_.now_ns(), limits_);
+  tell(verdict);
+  return verdict;
+}
+
+void Health::tell(const HealthVerdict& verdict) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [cause, reason] : verdict.causes) {
+    if (!is_ordinary(cause) && told_.emplace(cause, reason).second) log::error("not ready: {}", reason);
+  }
+  std::erase_if(told_, [&](const auto& told) {
+    const bool gone = !verdict.causes.contains(told.first);
+    if (gone) log::info("no longer so: {}", told.second);
+    return gone;
+  });
+}
+
+std::vector<Route> health_routes(std::shared_ptr<Health> health) {
+  const Handler live = [health](std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter> writer) {
+    answer(*writer, health->look().live);
   };
-  const Handler live = [verdict](std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter> writer) {
-    const HealthVerdict v = verdict();
-    answer(*writer, v.live, v.live_reason);
-  };
-  const Handler ready = [verdict](std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter> writer) {
-    const HealthVerdict v = verdict();
-    answer(*writer, v.ready && v.live, v.live ? v.ready_reason : v.live_reason);
+  const Handler ready = [health](std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter> writer) {
+    answer(*writer, health->look().ready());
   };
   return {health_route("/livez", "Alive: 503 asks for a restart", live),
           health_route("/readyz", "Ready for requests", ready),
           health_route("/health", "The same as /readyz, under the name other servers have", ready)};
+}
+
+void add_health_metrics(std::shared_ptr<Health> health, MetricsRegistry& registry) {
+  registry.add_collector([health = std::move(health)](std::vector<MetricsRegistry::Sample>& samples) {
+    const HealthVerdict verdict = health->look();
+    for (int i = 0; i < kHealthCauses; ++i) {
+      const auto cause = static_cast<HealthCause>(i);
+      samples.push_back({"redoubt_health_red",
+                         "1: that keeps the server from being ready",
+                         "gauge",
+                         {{"cause", std::string(cause_name(cause))}},
+                         verdict.causes.contains(cause) ? 1.0 : 0.0});
+    }
+  });
 }
 
 std::function<HealthState()> health_state_of(const ModelHost& host, std::shared_ptr<const HealthFlags> flags) {

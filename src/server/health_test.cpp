@@ -1,6 +1,14 @@
 #include "server/health.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <sstream>
+#include <string>
+#include <utility>
 
 namespace redoubt {
 namespace {
@@ -21,18 +29,18 @@ TEST(Health, AStallTurnsReadinessRedAfterTenSecondsAndLivenessAfterSixty) {
   clock.advance_ns(5 * kSecond);
   const HealthState state = working_since(clock);
   clock.advance_ns(10 * kSecond - 1);
-  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready);
+  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready());
   clock.advance_ns(1);
   HealthVerdict verdict = judge_health(state, clock.now_ns());
-  EXPECT_FALSE(verdict.ready);
+  EXPECT_FALSE(verdict.ready());
   EXPECT_TRUE(verdict.live);
-  EXPECT_EQ(verdict.ready_reason, "work waits and no layer has ended for 10 s");
+  EXPECT_EQ(verdict.causes.at(HealthCause::stalled), "r1: work waits and no layer has ended for 10 s");
   clock.advance_ns(50 * kSecond - 1);
   EXPECT_TRUE(judge_health(state, clock.now_ns()).live);
   clock.advance_ns(1);
   verdict = judge_health(state, clock.now_ns());
   EXPECT_FALSE(verdict.live);
-  EXPECT_EQ(verdict.live_reason, "work waits and no layer has ended for 60 s");
+  EXPECT_EQ(verdict.causes.at(HealthCause::stalled), "r1: work waits and no layer has ended for 60 s");
 }
 
 TEST(Health, ALongPrefillAndAnIdleEngineAreNoStall) {
@@ -40,38 +48,54 @@ TEST(Health, ALongPrefillAndAnIdleEngineAreNoStall) {
   HealthState state = working_since(clock);
   for (int layer = 0; layer < 100; ++layer) {  // 900 s of prefill, a layer every 9 s
     clock.advance_ns(9 * kSecond);
-    EXPECT_TRUE(judge_health(state, clock.now_ns()).ready);
+    EXPECT_TRUE(judge_health(state, clock.now_ns()).ready());
     state.models[0].stats.last_progress_ns = clock.now_ns();
   }
   state.models[0].stats.has_work = false;
   clock.advance_ns(3600 * kSecond);
-  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready);
+  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready());
 }
 
 TEST(Health, DamagedWeightsAreNotReadyButAlive) {
   ManualClock clock;
   HealthState state = working_since(clock);
   state.models[0].stats.has_work = false;
-  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready);
+  EXPECT_TRUE(judge_health(state, clock.now_ns()).ready());
   state.models[0].stats.is_damaged = true;
   const HealthVerdict verdict = judge_health(state, clock.now_ns());
-  EXPECT_FALSE(verdict.ready);
+  EXPECT_FALSE(verdict.ready());
   EXPECT_TRUE(verdict.live);
-  EXPECT_EQ(verdict.ready_reason, "weights were found damaged");
+  EXPECT_EQ(verdict.causes.at(HealthCause::damaged_weights), "r1: weights were found damaged");
 }
 
 TEST(Health, DrainingAndLoadingAreNotReadyButAlive) {
   HealthState state;
   state.draining = true;
   HealthVerdict verdict = judge_health(state, 0);
-  EXPECT_FALSE(verdict.ready);
+  EXPECT_FALSE(verdict.ready());
   EXPECT_TRUE(verdict.live);
-  EXPECT_NE(verdict.ready_reason.find("draining"), std::string::npos);
+  EXPECT_TRUE(verdict.causes.contains(HealthCause::draining));
   state = {};
   state.default_loading = true;
   verdict = judge_health(state, 0);
-  EXPECT_FALSE(verdict.ready);
-  EXPECT_EQ(verdict.ready_reason, "the default model is loading");
+  EXPECT_FALSE(verdict.ready());
+  EXPECT_EQ(verdict.causes.at(HealthCause::loading), "the default model is loading");
+}
+
+TEST(Health, AFrontDoorThatAdmitsNobodyIsNotReadyUntilItDoes) {
+  const std::pair<bool HealthState::*, HealthCause> parts[] = {
+      {&HealthState::directory_stale, HealthCause::directory_stale},
+      {&HealthState::policies_stale, HealthCause::policies_stale},
+      {&HealthState::ledger_away, HealthCause::ledger_away}};
+  for (const auto& [part, cause] : parts) {
+    HealthState state;
+    state.*part = true;
+    const HealthVerdict verdict = judge_health(state, 0);
+    EXPECT_TRUE(verdict.live) << "a restart brings no database back";
+    ASSERT_EQ(verdict.causes.size(), 1u);
+    EXPECT_TRUE(verdict.causes.contains(cause)) << cause_name(cause);
+  }
+  EXPECT_TRUE(judge_health({}, 0).ready());
 }
 
 class Recorder final : public ResponseWriter {
@@ -86,10 +110,11 @@ class Recorder final : public ResponseWriter {
   std::string body;
 };
 
-TEST(Health, RoutesAreOpenAndSayWhyNot) {
+TEST(Health, RoutesAreOpenAndTellTheStatusAlone) {
   ManualClock clock;
-  const HealthState state = working_since(clock);
-  const std::vector<Route> routes = health_routes([&] { return state; }, clock);
+  HealthState state = working_since(clock);
+  const auto health = std::make_shared<Health>([&] { return state; }, clock);
+  const std::vector<Route> routes = health_routes(health);
   const auto ask = [&](std::string_view path) {
     const auto recorder = std::make_shared<Recorder>();
     for (const Route& route : routes) {
@@ -102,9 +127,72 @@ TEST(Health, RoutesAreOpenAndSayWhyNot) {
   clock.advance_ns(20 * kSecond);
   EXPECT_EQ(ask("/livez")->status, 200);
   EXPECT_EQ(ask("/readyz")->status, 503);
-  EXPECT_NE(ask("/health")->body.find("no layer has ended for 20 s"), std::string::npos);
+  EXPECT_EQ(ask("/readyz")->body, R"({"status":"unavailable"})");
+  EXPECT_EQ(ask("/health")->body, R"({"status":"unavailable"})");
   clock.advance_ns(60 * kSecond);
   EXPECT_EQ(ask("/livez")->status, 503);
+  EXPECT_EQ(ask("/livez")->body, R"({"status":"unavailable"})");
+}
+
+// What the log says while it lives.
+class LogLines {
+ public:
+  LogLines() : before_(spdlog::default_logger()) {
+    spdlog::set_default_logger(
+        std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_)));
+  }
+  ~LogLines() { spdlog::set_default_logger(before_); }
+  size_t count(std::string_view part) const {
+    const std::string text = text_.str();
+    size_t found = 0;
+    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+    return found;
+  }
+
+ private:
+  std::ostringstream text_;
+  std::shared_ptr<spdlog::logger> before_;
+};
+
+TEST(Health, TheLogAndAMetricTellWhyAndTheLogOnce) {
+  const LogLines log;
+  ManualClock clock;
+  HealthState state = working_since(clock);
+  const auto health = std::make_shared<Health>([&] { return state; }, clock);
+  MetricsRegistry registry;
+  add_health_metrics(health, registry);
+  const auto red = [&](std::string_view cause) {
+    const std::string text = registry.text();
+    for (const char* value : {"0", "1"}) {
+      if (text.find(fmt::format("redoubt_health_red{{cause=\"{}\"}} {}\n", cause, value)) != std::string::npos)
+        return std::string_view(value) == "1";
+    }
+    ADD_FAILURE() << cause << " is not in " << text;
+    return false;
+  };
+  EXPECT_FALSE(red("stalled"));
+  EXPECT_EQ(log.count("not ready"), 0u);
+  for (int second = 0; second < 30; ++second) {
+    clock.advance_ns(kSecond);
+    health->look();
+  }
+  EXPECT_TRUE(red("stalled"));
+  EXPECT_FALSE(red("ledger_away"));
+  EXPECT_EQ(log.count("not ready: r1: work waits and no layer has ended for 10 s"), 1u);
+  EXPECT_EQ(log.count("not ready"), 1u);
+  state.ledger_away = true;
+  health->look();
+  EXPECT_EQ(log.count("not ready"), 2u);
+  state = HealthState();
+  health->look();
+  health->look();
+  EXPECT_EQ(log.count("no longer so"), 2u);
+  state.ledger_away = true;
+  EXPECT_TRUE(red("ledger_away"));
+  EXPECT_EQ(log.count("not ready"), 3u) << "each time anew";
+  state.draining = state.default_loading = true;
+  health->look();
+  EXPECT_EQ(log.count("not ready"), 3u) << "the program says these itself";
 }
 
 }  // namespace

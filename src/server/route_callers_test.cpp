@@ -53,7 +53,8 @@ class RouteCallers : public Routes {
     const auto metrics = std::make_shared<ServerMetrics>();
     std::vector<Route> all = make_routes(context);
     all.push_back(metrics_route(metrics));
-    for (Route& route : health_routes([] { return HealthState(); }, clock)) all.push_back(std::move(route));
+    for (Route& route : health_routes(std::make_shared<Health>([] { return HealthState(); }, clock)))
+      all.push_back(std::move(route));
     all.push_back(openapi_routes(all, "0").front());  // the other one is the admin listener's
     count_requests(context, all);
     for (Route& route : all) route.handler = telling_handler(route, [this] { ++answered; });
