@@ -1,4 +1,5 @@
 """Nothing leaves: start, load, chat and stop inside a network namespace whose only way out is counted, and stays at zero.
+Nor is a prompt or an answer left anywhere: not in files, the log, errors or metrics, and there is no core dump.
 
     tests/isolation_test.py BINARY MODEL
 
@@ -9,7 +10,9 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +22,7 @@ import urllib.error
 import urllib.request
 
 KEY = "isolation-key-0123456789abcdef"
+CANARY = "canary-of-the-isolation-test"
 LEFT = pathlib.Path("/sys/class/net/out0/statistics/tx_packets")
 
 
@@ -77,10 +81,65 @@ def prepare():
     return left(), ipv6
 
 
-def ask(url, body=None):
+def ask(url, body=None, as_administrator=None):
     request = urllib.request.Request(url, data=json.dumps(body).encode() if body else None,
-                                     headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"})
+                                     headers={"Authorization": f"Bearer {as_administrator or KEY}", "Content-Type": "application/json"})
     return urllib.request.urlopen(request, timeout=60).read().decode()
+
+
+def refusal(url, path, body):
+    """The body of an error: JSON, or text as it is."""
+    data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data=data, headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            raise AssertionError(f"{path} {body}: {answer.status}")
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+def check_errors(url):
+    """What is wrong with a request is told without its prompt."""
+    say = {"role": "user", "content": CANARY}
+    for path, body in (("/v1/chat/completions", {"messages": [say], "max_tokens": "many"}),
+                       ("/v1/chat/completions", {"messages": [say], "temperature": -1}),
+                       ("/v1/chat/completions", {"messages": [{"role": "user", "content": {CANARY: CANARY}}]}),
+                       ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": 7}, {"type": "text", "text": CANARY}]}]}),
+                       ("/v1/chat/completions", {"messages": CANARY}),
+                       ("/v1/chat/completions", {"messages": [say], "model": "no-such-model"}),
+                       ("/v1/chat/completions", {"messages": [say], "response_format": {"type": "json_schema"}}),
+                       ("/v1/completions", {"prompt": CANARY * 4000, "max_tokens": 8}),
+                       ("/v1/completions", {"prompt": {"text": CANARY}}),
+                       ("/v1/completions", {"prompt": [CANARY, 7]}),
+                       ("/v1/completions", {"prompt": CANARY, "n": 10**6}),
+                       ("/v1/completions", '{"prompt": "' + CANARY),
+                       ("/v1/completions", '{"prompt": "' + CANARY + '" "max_tokens": 8}'),
+                       ("/v1/responses", {"input": CANARY, "max_output_tokens": -1}),
+                       ("/v1/messages", {"messages": [say]}),
+                       ("/api/chat", {"model": "no-such-model", "messages": [say]}),
+                       ("/tokenize", {"content": [CANARY]})):
+        told = refusal(url, path, body)
+        assert "error" in told, told
+        assert CANARY not in told, f"{path}: {told}"
+
+
+def check_core(binary, model):
+    """A server that dies of a signal leaves none, though a process that forbids nothing does."""
+    with tempfile.TemporaryDirectory() as folder:
+        def dies(command, ready):
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": KEY},
+                                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)))
+            next(line for line in process.stdout if line.startswith(ready))
+            os.kill(process.pid, signal.SIGSEGV)
+            status = os.waitpid(process.pid, 0)[1]
+            process.returncode = status
+            process.stdout.close()
+            assert os.WIFSIGNALED(status), status
+            return os.WCOREDUMP(status)
+        can = dies([sys.executable, "-uc", "import time; print('ready'); time.sleep(60)"], "ready")
+        dumped = dies([binary, "serve", "--model", model, "--port", "0", "--data", folder + "/data", "--cache-bytes", "64M"], "address")
+        assert not dumped, "the server left a core"
+        return "no core of a server that died" if can else "no core of a server that died (nor of anything else here)"
 
 
 def serve_and_chat(binary, model, host):
@@ -91,13 +150,21 @@ def serve_and_chat(binary, model, host):
         try:
             url = next(match.group(1) for match in (re.match(r"address +(\S+)/v1", line) for line in server.stdout) if match)
             assert "data" in ask(url + "/v1/models")
-            chat = {"messages": [{"role": "user", "content": "canary-of-the-isolation-test"}], "max_tokens": 8}
+            appointed = run(binary, "user", "appoint", "--system", "sam", "--security", "sue", "--audit", "ann", "--data", folder + "/data", "--json")
+            administrator = json.loads(appointed)["system"]["key"]
+            time.sleep(0.6)  # within half a second the server knows them
+            chat = {"messages": [{"role": "user", "content": CANARY}], "max_tokens": 8}
             try:
                 assert "choices" in ask(url + "/v1/chat/completions", chat)
                 assert "[DONE]" in ask(url + "/v1/chat/completions", {**chat, "stream": True})
             except urllib.error.HTTPError as error:  # a model without a template
                 assert error.code == 400, error
-            assert "choices" in ask(url + "/v1/completions", {"prompt": "canary-of-the-isolation-test", "max_tokens": 8})
+            answer = json.loads(ask(url + "/v1/completions", {"prompt": CANARY, "max_tokens": 32, "ignore_eos": True, "temperature": 0}))["choices"][0]["text"]
+            assert len(answer) >= 16, answer
+            check_errors(url)
+            metrics = ask(url + "/metrics", as_administrator=administrator)
+            assert "vllm:prompt_tokens_total" in metrics
+            assert CANARY not in metrics and answer not in metrics, "metrics tell what was said"
             sockets = run("ss", "-tunp").splitlines() if shutil.which("ss") else []
             beyond = [line for line in sockets if f"pid={server.pid}," in line and "127.0.0.1" not in line and "[::1]" not in line]
             assert not beyond, beyond
@@ -108,7 +175,8 @@ def serve_and_chat(binary, model, host):
         log.close()
         for path in pathlib.Path(folder).rglob("*"):
             if path.is_file():
-                assert b"canary-of-the-isolation-test" not in path.read_bytes(), f"{path} holds the prompt"
+                assert CANARY.encode() not in path.read_bytes(), f"{path} holds the prompt"
+                assert answer.encode() not in path.read_bytes(), f"{path} holds the answer"
 
 
 def main():
@@ -121,10 +189,11 @@ def main():
     seen.setblocking(False)
     for host in ("127.0.0.1", "::1") if ipv6 else ("127.0.0.1",):
         serve_and_chat(binary, model, host)
+    cores = check_core(binary, model)
     packets = left() - before
     time.sleep(0.1)
     assert packets == 0, f"{packets} packets left, the first of them {seen.recv(2048).hex()}"
-    print(f"isolation: start, load, chat and stop: no packet left over {'IPv4 or IPv6' if ipv6 else 'IPv4; there is no IPv6 here'}, no file holds the prompt")
+    print(f"isolation: start, load, chat and stop: no packet left over {'IPv4 or IPv6' if ipv6 else 'IPv4; there is no IPv6 here'}, no file, error or metric holds prompt or answer, {cores}")
 
 
 if __name__ == "__main__":

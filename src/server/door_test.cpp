@@ -2,11 +2,17 @@
 // and what happens to a stream when its key, its user or its policy goes.
 #include <atomic>
 #include <chrono>
+#include <set>
+#include <utility>
 
 #include "governance/default_policies.h"
 #include "governance/directory_fixture.h"
+#include "governance/limit_service.h"
 #include "governance/policy.h"
+#include "governance/policy_store.h"
 #include "server/admin_call.h"
+#include "server/admin_limits.h"
+#include "server/admin_policies.h"
 #include "server/health.h"
 #include "server/http_test_client.h"
 #include "server/identity_gate.h"
@@ -14,6 +20,7 @@
 #include "server/openapi.h"
 #include "server/routes_fixture.h"
 #include "server/telling_handler.h"
+#include "token_signer.h"
 
 namespace redoubt {
 namespace {
@@ -23,6 +30,7 @@ class People final : public test::DirectoryFixture {
   People() { SetUp(); }
   void TestBody() override {}
   using DirectoryFixture::clock_;
+  using DirectoryFixture::database_;
   using DirectoryFixture::directory_;
   using DirectoryFixture::first_;
   using DirectoryFixture::wall_;
@@ -39,12 +47,44 @@ class People final : public test::DirectoryFixture {
   }
 };
 
+// The gate behind a listener that verified a client certificate: here its subject is in a header.
+class CertificateGate final : public Gate {
+ public:
+  explicit CertificateGate(std::shared_ptr<Gate> behind) : behind_(std::move(behind)) {}
+  std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
+    HttpRequest shown = head;
+    const std::string subject(head.header("x-subject"));
+    if (!subject.empty()) shown.tls_peer = TlsPeer{.subject = subject, .names = {}, .expires_at_s = INT64_MAX};
+    return behind_->enter(shown, route);
+  }
+
+ private:
+  const std::shared_ptr<Gate> behind_;
+};
+
+struct Caller {
+  std::string name;
+  std::string key;      // or a token
+  std::string subject;  // of a verified client certificate
+  bool known = true;
+  std::vector<std::string> scopes{};
+};
+
 class Door : public Routes {
  protected:
   void SetUp() override {
     Routes::SetUp();
+    oidc = OidcVerifier::create({{.name = "corp",
+                                  .issuer = "https://idp.example",
+                                  .audiences = {"redoubt"},
+                                  .jwks_url = "https://idp.example/keys",
+                                  .admit_unknown = true}})
+               .value();
+    oidc->set_keys(0, JwkSet::parse(signer.jwks()).value());
+    policy_store = PolicyStore::open(*people.database_, {}, people.clock_, people.wall_, 0).value();
+    limits = LimitService::open(*people.database_, "door", people.clock_, people.wall_).value();
     // So many wrong keys from one address would lock it out, which is another test's matter.
-    identity = std::make_unique<Identity>(*people.directory_, nullptr, people.clock_, people.wall_,
+    identity = std::make_unique<Identity>(*people.directory_, oidc.get(), people.clock_, people.wall_,
                                           IdentityOptions{.lockout = {.failures = 1 << 30}});
     auto made = PolicyEngine::with_text(std::string(default_policy_text()));
     ASSERT_TRUE(made) << made.error().message;
@@ -60,9 +100,11 @@ class Door : public Routes {
   std::vector<Route> all_routes() {
     std::vector<Route> all = make_routes(context);
     all.push_back(metrics_route(std::make_shared<ServerMetrics>()));
-    const auto health = std::make_shared<Health>([] { return HealthState(); }, people.clock_);
-    for (Route& route : health_routes(health)) all.push_back(std::move(route));
+    for (Route& route : health_routes(std::make_shared<Health>([] { return HealthState(); }, people.clock_)))
+      all.push_back(std::move(route));
     add_admin_identity_routes(*people.directory_, people.wall_, all);
+    add_policy_routes(*policy_store, all);
+    add_limit_routes({*limits.store, *limits.ledger, people.wall_}, all);
     for (Route& route : openapi_routes(all, "0")) all.push_back(std::move(route));
     count_requests(context, all);
     return all;
@@ -73,12 +115,14 @@ class Door : public Routes {
     for (Route& route : all) route.handler = telling_handler(route);
     return all;
   }
-  static std::string ask_at(uint16_t port, const Route& route, const std::string& key) {
+  static std::string ask_at(uint16_t port, const Route& route, const std::string& key,
+                            const std::string& subject = "") {
     std::string path = route.path;
     for (size_t open; (open = path.find('{')) != std::string::npos;) path.replace(open, path.find('}') - open + 1, "x");
     RawClient client(port);
     client.send(route.method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" +
                 (key.empty() ? "" : "Authorization: Bearer " + key + "\r\n") +
+                (subject.empty() ? "" : "X-Subject: " + subject + "\r\n") +
                 (route.method == "GET" ? "\r\n" : "Content-Length: 2\r\n\r\n{}"));
     return client.read_all(10000);
   }
@@ -92,7 +136,74 @@ class Door : public Routes {
     return model ? !on_route.forbidden() && allowed("Model", "tiny").allowed : on_route.allowed;
   }
 
+  std::string token(const std::string& subject, int64_t lasts_s = 600) const {
+    const int64_t now_s = people.wall_.now_s();
+    return signer.token({{"iss", "https://idp.example"},
+                         {"aud", "redoubt"},
+                         {"sub", subject},
+                         {"iat", now_s - 1000},
+                         {"exp", now_s + lasts_s}});
+  }
+
+  // Who was answered where: "alice" and "admin PUT /admin/v1/limits".
+  using Answered = std::set<std::pair<std::string, std::string>>;
+  // Every route × caller × listener, each answered as the rule, the scopes and the policies say.
+  Answered ask_all(const std::vector<Caller>& callers) {
+    const std::vector<Route> all = telling_routes();
+    HttpOptions with_certificates = options();
+    with_certificates.gate = std::make_shared<CertificateGate>(gate);
+    RunningServer server(all, with_certificates);
+    Answered answered;
+    for (const Caller& caller : callers) {
+      SCOPED_TRACE(caller.name);
+      PrincipalPtr who;
+      if (caller.known) {
+        const ClientCertificate certificate{.subject = caller.subject, .names = {}, .expires_at_s = INT64_MAX};
+        auto known = identity->authenticate({.bearer = caller.key,
+                                             .certificate = caller.subject.empty() ? nullptr : &certificate,
+                                             .source_address = "127.0.0.1"});
+        if (!known) {
+          ADD_FAILURE() << known.error().message;
+          continue;
+        }
+        who = *known;
+      }
+      for (const Route& route : all) {
+        SCOPED_TRACE(route_id(route));
+        const bool scoped = caller.scopes.empty() || route.rule->action == caller.scopes[0];
+        for (const bool admin : {false, true}) {
+          const RouteListener listener = route.rule->listener;
+          const bool here = listener == RouteListener::both || (listener == RouteListener::admin) == admin;
+          const int expected = route.rule->strangers        ? 200
+                               : !caller.known              ? 401
+                               : !here                      ? 404
+                               : !scoped                    ? 403
+                               : engine_permits(who, route) ? 200
+                                                            : 403;
+          const std::string answer =
+              ask_at(admin ? server.server->admin_port() : server.port(), route, caller.key, caller.subject);
+          const int status = status_of(answer);
+          EXPECT_EQ(status, expected) << (admin ? "admin " : "client ") << answer;
+          EXPECT_EQ(answer.find(kSecret) != std::string::npos, expected == 200) << answer;
+          if (status == 200) answered.emplace(caller.name, (admin ? "admin " : "client ") + route_id(route));
+        }
+      }
+    }
+    return answered;
+  }
+  static std::set<std::string> of(const Answered& answered, const std::string& name) {
+    std::set<std::string> routes;
+    for (const auto& [who, route] : answered) {
+      if (who == name) routes.insert(route);
+    }
+    return routes;
+  }
+
   People people;
+  test::TokenSigner signer{SignatureAlgorithm::es256};
+  std::unique_ptr<OidcVerifier> oidc;
+  std::unique_ptr<PolicyStore> policy_store;
+  LimitService limits;
   std::unique_ptr<Identity> identity;
   std::shared_ptr<PolicyEngine> policies;
   std::shared_ptr<Gate> gate;
@@ -117,61 +228,81 @@ TEST_F(Door, PoliciesThatAreTooOldPermitNothing) {
 TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
   people.user("alice");
   people.user("gone");
+  people.user("carl", {.identities = {{{"mtls", "", "CN=carl,O=Bank"}}}});
+  people.user("dora", {.identities = {{{"oidc", "https://idp.example", "dora"}}}});
+  ASSERT_TRUE(
+      people.directory_->create_principal(nullptr, {.id = "nightly",
+                                                    .kind = PrincipalKind::service,
+                                                    .fields = {.identities = {{{"mtls", "", "CN=nightly,O=Bank"}}}}}));
+  ASSERT_TRUE(people.directory_->create_principal(nullptr, {.id = "idle", .fields = {.roles = {{}}}}));
   const auto appointed = people.directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"});
   ASSERT_TRUE(appointed) << appointed.error().message;
-  struct Caller {
-    std::string name, key;
-    bool known = true;
-    std::vector<std::string> scopes;
-  };
-  std::vector<Caller> callers = {{"stranger", "", false},
-                                 {"wrong key", "rk_aaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", false},
-                                 {"expired key", people.key_of("alice", {}, 1), false},
-                                 {"revoked key", people.key_of("alice"), false},
-                                 {"key of a disabled user", people.key_of("gone"), false},
-                                 {"user", people.key_of("alice")},
-                                 {"narrowed key", people.key_of("alice", {"tokenize"}), true, {"tokenize"}}};
-  callers.push_back({"system administrator", appointed->system.text});
-  callers.push_back({"security administrator", appointed->security.text});
-  callers.push_back({"audit administrator", appointed->audit.text});
+  std::vector<Caller> callers = {{"stranger", "", "", false},
+                                 {"wrong key", "rk_aaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "", false},
+                                 {"expired key", people.key_of("alice", {}, 1), "", false},
+                                 {"revoked key", people.key_of("alice"), "", false},
+                                 {"key of a disabled user", people.key_of("gone"), "", false},
+                                 {"user", people.key_of("alice"), ""},
+                                 {"user without a role", people.key_of("idle"), ""},
+                                 {"narrowed key", people.key_of("alice", {"tokenize"}), "", true, {"tokenize"}},
+                                 {"service", people.key_of("nightly"), ""},
+                                 {"appointing key that is used up", people.first_.appointing, "", false},
+                                 {"certificate of a user", "", "CN=carl,O=Bank"},
+                                 {"certificate of a service", "", "CN=nightly,O=Bank"},
+                                 {"certificate of nobody", "", "CN=carl,O=Bakery", false},
+                                 {"wrong key with a certificate",
+                                  "rk_aaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "CN=carl,O=Bank", false},
+                                 {"token", token("erik"), ""},
+                                 {"token of a user", token("dora"), ""},
+                                 {"token that is over", token("erik", -100), "", false},
+                                 {"token that another signed",
+                                  test::TokenSigner(SignatureAlgorithm::es256)
+                                      .token({{"iss", "https://idp.example"},
+                                              {"aud", "redoubt"},
+                                              {"sub", "erik"},
+                                              {"exp", people.wall_.now_s() + 600}}),
+                                  "", false}};
+  callers.push_back({"system administrator", appointed->system.text, ""});
+  callers.push_back({"security administrator", appointed->security.text, ""});
+  callers.push_back({"audit administrator", appointed->audit.text, ""});
   people.wall_.advance_ms(2000);
   ASSERT_TRUE(people.directory_->revoke_key(nullptr, callers[3].key.substr(3, 8)));
   ASSERT_TRUE(people.directory_->change_principal(nullptr, "gone", {.disabled = true}));
 
-  const std::vector<Route> all = telling_routes();
-  RunningServer server(all, options());
-  std::map<std::string, int> answers;
-  for (const Route& route : all) {
-    SCOPED_TRACE(route.method + " " + route.path);
-    for (const Caller& caller : callers) {
-      SCOPED_TRACE(caller.name);
-      const bool scoped = caller.scopes.empty() || route.rule->action == caller.scopes[0];
-      PrincipalPtr who;
-      if (caller.known) {
-        auto known = identity->authenticate({.bearer = caller.key, .source_address = "127.0.0.1"});
-        ASSERT_TRUE(known) << known.error().message;
-        who = *known;
-      }
-      for (const bool admin : {false, true}) {
-        const RouteListener listener = route.rule->listener;
-        const bool here = listener == RouteListener::both || (listener == RouteListener::admin) == admin;
-        const int expected = route.rule->strangers        ? 200
-                             : !caller.known              ? 401
-                             : !here                      ? 404
-                             : !scoped                    ? 403
-                             : engine_permits(who, route) ? 200
-                                                          : 403;
-        const std::string answer = ask_at(admin ? server.server->admin_port() : server.port(), route, caller.key);
-        const int status = status_of(answer);
-        EXPECT_EQ(status, expected) << (admin ? "admin " : "client ") << answer;
-        EXPECT_EQ(answer.find(kSecret) != std::string::npos, expected == 200) << answer;
-        if (status == 200) ++answers[caller.name];
-      }
-    }
+  const Answered answered = ask_all(callers);
+  const std::set<std::string> status = of(answered, "stranger"), user = of(answered, "user");
+  EXPECT_EQ(status.size(), 6u) << "three status routes on two listeners";
+  EXPECT_GT(user.size(), 20u);
+  EXPECT_TRUE(user.contains("client POST /v1/chat/completions"));
+  for (const char* name : {"service", "certificate of a user", "certificate of a service", "token", "token of a user"})
+    EXPECT_EQ(of(answered, name), user) << name;
+  for (const Caller& caller : callers) {
+    if (caller.known) continue;
+    EXPECT_EQ(of(answered, caller.name), status) << caller.name;
   }
-  EXPECT_EQ(answers["stranger"], 6) << "three status routes on two listeners";
-  EXPECT_GT(answers["user"], 20);
-  EXPECT_LT(answers["narrowed key"], answers["user"]);
+  EXPECT_LT(of(answered, "user without a role").size(), user.size());
+  EXPECT_LT(of(answered, "narrowed key").size(), user.size());
+  // Written down beside the policies, which the matrix above asks: whose part of administration is whose.
+  const auto who = [&](const std::string& route) {
+    std::set<std::string> names;
+    for (const auto& [name, answer] : answered) {
+      if (answer == route) names.insert(name);
+    }
+    return names;
+  };
+  const std::string system = "system administrator", security = "security administrator";
+  EXPECT_EQ(who("admin PUT /admin/v1/policies"), std::set<std::string>{security});
+  EXPECT_EQ(who("admin PUT /admin/v1/limits"), std::set<std::string>{security});
+  EXPECT_EQ(who("admin POST /admin/v1/users"), std::set<std::string>{system});
+  EXPECT_EQ(who("admin POST /admin/v1/administrators"), std::set<std::string>{});
+  EXPECT_TRUE(who("admin GET /admin/v1/policies").contains("audit administrator"));
+}
+
+TEST_F(Door, TheAppointingKeyAppointsAndNothingElse) {
+  const Answered answered = ask_all({{"stranger", "", "", false}, {"appointing key", people.first_.appointing, ""}});
+  std::set<std::string> more = of(answered, "appointing key");
+  for (const std::string& route : of(answered, "stranger")) more.erase(route);
+  EXPECT_EQ(more, std::set<std::string>{"admin POST /admin/v1/administrators"});
 }
 
 TEST_F(Door, ListsHoldTheModelsThatTheCallerIsPermitted) {
