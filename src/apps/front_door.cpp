@@ -47,7 +47,11 @@ Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, co
                                                    const std::string& bootstrap, const Clock& clock,
                                                    const WallClock& wall) {
   std::unique_ptr<FrontDoor> door(new FrontDoor(config.base_url(config.host, config.port), data, wall));
-  if (config.auth == "off") {
+  const bool off = config.auth == "off";
+  if (!bootstrap.empty() && (off || !config.api_key_file.empty()))
+    return invalid(fmt::format("REDOUBT_BOOTSTRAP_KEY: excluded by {}, which would leave it unread; unset one of them",
+                               off ? "auth: off" : "api_key_file"));
+  if (off) {
     door->gate_ = make_open_gate();
   } else if (!config.api_key_file.empty()) {
     REDOUBT_TRY(std::vector<std::string> keys, read_api_keys(config.api_key_file));
