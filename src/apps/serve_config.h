@@ -40,7 +40,7 @@ struct ServeConfig {
   int64_t threads = 0;                 // 0: the usable cores
   int64_t context = 0;                 // tokens; 0: the model's
   int64_t cache_bytes = 0;             // 0: half of the memory left after the weights
-  int64_t max_queue = 256;             // requests that wait
+  int64_t max_queue = 4096;            // requests that wait
   int64_t max_sequences = 256;         // that run at once
   int64_t max_batch_tokens = 512;      // of one step
   bool prefix_cache = true;

@@ -127,7 +127,7 @@ struct EngineOptions {
   int64_t max_context = 0;                // 0: the model's, if the cache has room
   int64_t cache_bytes = 0;                // 0: half of the memory left
   int64_t mapped_weights_bytes = 0;       // weights mapped from files: memory that looks free and is not
-  int64_t max_queue = 256;                // waiting requests; more: overloaded
+  int64_t max_queue = 4096;               // waiting requests; more: overloaded
   int64_t max_batch_tokens = 512;         // of one step
   int64_t max_sequences = 256;            // running
   double contended_step_seconds = 0.1;    // a step lasts no longer while another tenant waits
