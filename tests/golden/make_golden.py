@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Makes the repository's own golden set: tiny random models with the numbers of the published implementation.
 
-    python3 -m venv venv && venv/bin/pip install torch==2.9.0 transformers==5.0.0 tokenizers numpy safetensors
-    venv/bin/python tests/golden/make_golden.py tests/golden/models
+    python3 -m venv venv && venv/bin/pip install torch==2.9.0 transformers==5.0.0 tokenizers==0.22.2 numpy==2.3.5 safetensors==0.7.0
+    venv/bin/python tests/golden/make_golden.py tests/golden/models [NAME...]
 
 Each model is a Hugging Face directory (BF16 weights, exact in float32) with golden.npz: tokens_i, logits_i, greedy_i
 for i = 0.., hidden_0, and for DeepSeek-V3 mtp_tokens and mtp_logits. All arithmetic in float32. The tokenizer is a small
-byte-level BPE with DeepSeek's pre-tokenizer and added tokens, so that the directories can be served.
+byte-level BPE with DeepSeek's pre-tokenizer and added tokens, so that the directories can be served. In deepseek_v3_fp8 the
+matrices of the layers are E4M3 blocks of 128 x 128 with weight_scale_inv, as in DeepSeek's releases.
 """
 import json
 import pathlib
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, DeepseekV3Config, LlamaConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, LlamaConfig, Qwen2Config
 
 VOCAB = 512
 ADDED = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"]
@@ -79,8 +80,8 @@ def save(folder, config, state, tied):
     folder.mkdir(parents=True, exist_ok=True)
     if tied:
         state.pop("lm_head.weight", None)
-    keep_f32 = lambda n: n.endswith("e_score_correction_bias")
-    save_file({n: (v if keep_f32(n) else v.to(torch.bfloat16)) for n, v in state.items()},
+    keep = lambda n, v: v.dtype == torch.float8_e4m3fn or n.endswith(("e_score_correction_bias", "_scale_inv"))
+    save_file({n: (v if keep(n, v) else v.to(torch.bfloat16)) for n, v in state.items()},
               str(folder / "model.safetensors"), {"format": "pt"})
     text = config.to_dict()
     for key in ("dtype", "_name_or_path", "id2label", "label2id", "problem_type"):
@@ -121,6 +122,50 @@ def rounded(model, rng_seed):
         p.data = value.to(torch.bfloat16).to(torch.float32)
 
 
+BLOCK = 128
+
+
+def to_fp8_blocks(weight):
+    """E4M3 codes and, for each block of 128 x 128, the float32 by which they are multiplied."""
+    rows, cols = ((n + BLOCK - 1) // BLOCK for n in weight.shape)
+    codes, scales = torch.empty(weight.shape, dtype=torch.float8_e4m3fn), torch.empty(rows, cols)
+    for i in range(rows):
+        for j in range(cols):
+            part = (slice(i * BLOCK, (i + 1) * BLOCK), slice(j * BLOCK, (j + 1) * BLOCK))
+            scales[i, j] = weight[part].abs().max() / 448
+            codes[part] = (weight[part] / scales[i, j]).to(torch.float8_e4m3fn)
+    return codes, scales
+
+
+def from_fp8_blocks(codes, scales):
+    wide = scales.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
+    return codes.float() * wide[: codes.shape[0], : codes.shape[1]]
+
+
+def is_fp8(name):
+    return "layers." in name and name.endswith("proj.weight")  # not the router, as in the releases
+
+
+def quantise(model):
+    """Gives the model the weights that its FP8 blocks hold; returns the blocks under the names of released checkpoints."""
+    state = hf_name_state(model)
+    blocks = {}
+    for name in filter(is_fp8, list(state)):
+        blocks[name], blocks[name + "_scale_inv"] = to_fp8_blocks(state[name])
+        state[name] = from_fp8_blocks(blocks[name], blocks[name + "_scale_inv"])
+    for name, p in model.named_parameters():
+        if name.endswith("mlp.experts.gate_up_proj"):
+            base = name[: -len("gate_up_proj")]
+            p.data = torch.stack([torch.cat([state[f"{base}{e}.gate_proj.weight"], state[f"{base}{e}.up_proj.weight"]])
+                                  for e in range(p.shape[0])])
+        elif name.endswith("mlp.experts.down_proj"):
+            base = name[: -len("down_proj")]
+            p.data = torch.stack([state[f"{base}{e}.down_proj.weight"] for e in range(p.shape[0])])
+        else:
+            p.data = state[name]
+    return blocks
+
+
 @torch.no_grad()
 def mtp(model, config, rng):
     """The MTP module by the equations of the V3 report, around transformers' own decoder layer."""
@@ -152,7 +197,7 @@ def mtp(model, config, rng):
     return state, {"mtp_tokens": tokens.numpy(), "mtp_logits": logits[0].numpy()}
 
 
-def main(out):
+def main(out, names):
     torch.manual_seed(0)
     configs = {
         "deepseek_v3": DeepseekV3Config(
@@ -173,12 +218,31 @@ def main(out):
             rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                           "original_max_position_embeddings": 128},
             bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
+        # As V2-Lite: no query compression, softmax router without groups.
+        "deepseek_v2": DeepseekV2Config(
+            vocab_size=VOCAB, hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=4, n_shared_experts=2, n_routed_experts=8, num_experts_per_tok=3,
+            q_lora_rank=None, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, first_k_dense_replace=1,
+            topk_method="greedy", norm_topk_prob=False, routed_scaling_factor=1.0, max_position_embeddings=1024, rope_theta=10000.0,
+            bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
+        "deepseek_v3_fp8": DeepseekV3Config(
+            vocab_size=VOCAB, hidden_size=160, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=4, n_shared_experts=1, n_routed_experts=4, n_group=2, topk_group=1,
+            num_experts_per_tok=2, q_lora_rank=136, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8,
+            v_head_dim=16, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=2.5,
+            max_position_embeddings=1024, rope_theta=10000.0, num_nextn_predict_layers=0,
+            bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
     }
     for seed, (name, config) in enumerate(configs.items()):
+        if names and name not in names:
+            continue
         model = AutoModelForCausalLM.from_config(config).float().eval()
         rounded(model, seed)
         rng = np.random.default_rng(seed)
-        numbers, state = golden(model, rng), hf_name_state(model)
+        blocks = quantise(model) if name.endswith("_fp8") else {}
+        if blocks:
+            config.quantization_config = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [BLOCK, BLOCK]}
+        numbers, state = golden(model, rng), {**hf_name_state(model), **blocks}
         if name == "deepseek_v3":
             extra, mtp_numbers = mtp(model, config, rng)
             state.update(extra)
@@ -189,4 +253,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), sys.argv[2:])
