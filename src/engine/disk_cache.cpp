@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -308,11 +309,14 @@ void FileCache::read_one(ReadState& reading) {
   if (!stopped) reading.on_ready();
 }
 
-// The last block first: what comes before it is needed by more prompts, and goes later.
+// The last block first: what comes before it is needed by more prompts, and goes later. The time is the clock's own: the
+// kernel's for "now" stands still for some milliseconds, in which another file may have been written.
 void FileCache::mark_used(const ReadState& reading) {
   for (size_t i = reading.num_read; i > 0; --i) {
     const CacheKey& key = reading.keys[i - 1];
-    ::utimensat(AT_FDCWD, path_of(key).c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+    timespec times[2] = {{0, UTIME_OMIT}, {}};
+    ::clock_gettime(CLOCK_REALTIME, &times[1]);
+    ::utimensat(AT_FDCWD, path_of(key).c_str(), times, AT_SYMLINK_NOFOLLOW);
     const std::lock_guard lock(signal_->mutex);
     if (const auto at = index_.find(key); at != index_.end()) used_.splice(used_.begin(), used_, at->second.used_at);
   }
