@@ -309,8 +309,8 @@ void FileCache::read_one(ReadState& reading) {
   if (!stopped) reading.on_ready();
 }
 
-// The last block first: what comes before it is needed by more prompts, and goes later. The time is the clock's own: the
-// kernel's for "now" stands still for some milliseconds, in which another file may have been written.
+// The last block first: what comes before it is needed by more prompts, and goes later. The time is the clock's own:
+// the kernel's for "now" stands still for some milliseconds, in which another file may have been written.
 void FileCache::mark_used(const ReadState& reading) {
   for (size_t i = reading.num_read; i > 0; --i) {
     const CacheKey& key = reading.keys[i - 1];
