@@ -95,7 +95,9 @@ Json operation(const Route& route) {
   }
   responses["431"] = error_response("The header is too large", schema);
   responses["501"] = error_response("Understood, and not served here", schema);
-  responses["503"] = error_response("Overloaded, loading or draining; Retry-After says when to come back", "AnyError");
+  responses["503"] =
+      strangers ? Json{{"description", "Not so, and no more is told"}, {"content", json_content(route.response_schema)}}
+                : error_response("Overloaded, loading or draining; Retry-After says when to come back", "AnyError");
   responses["default"] = error_response("Any other error", "AnyError");
   result["responses"] = std::move(responses);
   if (strangers) {

@@ -20,6 +20,7 @@ TEST(OpenApi, DescribesEveryRouteWithItsParametersErrorsAndSecurity) {
   live.method = "GET";
   live.path = "/livez";
   live.rule = status_rule();
+  live.response_schema = Json{{"type", "object"}, {"required", Json::array({"status"})}};
   const Json document = openapi_document({chat, model, live}, "0.1.0");
   EXPECT_EQ(document["openapi"], "3.1.0");
   ASSERT_EQ(document["paths"].size(), 3u);
@@ -32,6 +33,8 @@ TEST(OpenApi, DescribesEveryRouteWithItsParametersErrorsAndSecurity) {
   EXPECT_EQ(get["parameters"][0]["name"], "id");
   EXPECT_EQ(get["parameters"][0]["required"], true);
   EXPECT_EQ(document["paths"]["/livez"]["get"]["security"], Json::array());
+  const Json& not_live = document["paths"]["/livez"]["get"]["responses"]["503"]["content"]["application/json"];
+  EXPECT_EQ(not_live["schema"], live.response_schema) << "a status, and no error that tells why";
 }
 
 TEST(Router, TheMoreLiteralTemplateWinsAndATrailingParameterTakesTheRest) {
