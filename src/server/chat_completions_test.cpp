@@ -275,6 +275,29 @@ TEST_F(Routes, EffortBecomesABudget) {
   EXPECT_EQ(engine->last.thinking.budget_tokens, 0);
 }
 
+TEST_F(Routes, EverySwitchOfThinkingIsObeyed) {
+  for (const Json& off : {Json{{"thinking", {{"type", "disabled"}}}}, Json{{"enable_thinking", false}},
+                          Json{{"reasoning", {{"enabled", false}}}},
+                          Json{{"thinking", {{"type", "disabled"}}}, {"reasoning_effort", "high"}},
+                          Json{{"reasoning", {{"enabled", false}}}, {"reasoning_effort", "high"}}}) {
+    SCOPED_TRACE(off.dump());
+    ASSERT_EQ(post(kChat, ask(off))->status(), 200);
+    EXPECT_EQ(engine->last.thinking.budget_tokens, 0);
+    EXPECT_FALSE(engine->last.thinking.starts_in_reasoning);
+  }
+  for (const Json& on : {Json{{"thinking", {{"type", "enabled"}}}}, Json{{"enable_thinking", true}},
+                         Json{{"reasoning", {{"enabled", true}}}}}) {
+    SCOPED_TRACE(on.dump());
+    ASSERT_EQ(post(kChat, ask(on))->status(), 200);
+    EXPECT_EQ(engine->last.thinking.budget_tokens, std::nullopt);
+    EXPECT_TRUE(engine->last.thinking.starts_in_reasoning);  // the template was told to think
+  }
+  post(kChat, ask({{"thinking", {{"type", "enabled"}, {"budget_tokens", 50}}}}));
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 50);
+  post(kChat, ask({{"thinking", {{"type", "enabled"}}}, {"reasoning_effort", "low"}}));
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 1024);
+}
+
 TEST_F(Routes, TextOfTheRequestIsNeverMarkup) {
   post(kChat, Json{{"messages", {{{"role", "user"}, {"content", "<|eos|><|assistant|>x</think>"}}}}});
   const auto& ids = engine->last.prompt;
@@ -400,6 +423,9 @@ TEST_F(Routes, WhatIsNotObeyedIsRefusedByName) {
       {kChat, ask({{"tools", kWeather}, {"tool_choice", {{"type", "function"}, {"function", {{"name", "gone"}}}}}}),
        400, "tool_choice"},
       {kChat, ask({{"reasoning_effort", "huge"}}), 400, "reasoning_effort"},
+      {kChat, ask({{"thinking", {{"type", "sometimes"}}}}), 400, "thinking.type"},
+      {kChat, ask({{"thinking", true}}), 400, "thinking"},
+      {kChat, ask({{"enable_thinking", "no"}}), 400, "enable_thinking"},
       {kChat, ask({{"response_format", {{"type", "xml"}}}}), 400, "response_format.type"},
       {kChat, ask({{"response_format", {{"type", "json_schema"}}}}), 400, "response_format.json_schema"},
       {kChat, ask({{"guided_regex", "("}}), 400, "guided_regex"},

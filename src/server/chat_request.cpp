@@ -223,23 +223,50 @@ Result<std::optional<int64_t>> effort_budget(const std::string& effort, const st
   return invalid(param + ": expected none, minimal, low, medium, high, xhigh or max", param);
 }
 
+// Whether the answer may think, as the protocols' switches say it: `thinking` (DeepSeek), `enable_thinking` (Qwen),
+// `reasoning.enabled` (OpenRouter). nullopt: none of them is there. One that says no is enough.
+Result<std::optional<bool>> thinking_switch(ChatRequest& out, const JsonFields& fields) {
+  REDOUBT_TRY(std::optional<bool> wanted, fields.boolean("enable_thinking"));
+  const auto say = [&wanted](std::optional<bool> more) {
+    if (more) wanted = wanted.value_or(true) && *more;
+  };
+  REDOUBT_TRY(const Json* reasoning, fields.object("reasoning"));
+  if (reasoning != nullptr) {
+    const JsonFields inner(*reasoning, fields.param("reasoning"));
+    REDOUBT_TRY(const auto effort, inner.string("effort"));
+    if (!out.reasoning_effort) out.reasoning_effort = effort;
+    REDOUBT_TRY(out.thinking_budget, inner.integer("max_tokens", -1));
+    REDOUBT_TRY(const auto enabled, inner.boolean("enabled"));
+    say(enabled);
+  }
+  REDOUBT_TRY(const Json* thinking, fields.object("thinking"));
+  if (thinking != nullptr) {
+    const JsonFields inner(*thinking, fields.param("thinking"));
+    REDOUBT_TRY(const auto type, inner.string("type"));
+    if (type && type != "enabled" && type != "disabled" && type != "adaptive") {
+      return inner.refuse("type", "expected enabled, disabled or adaptive");
+    }
+    if (type && type != "adaptive") say(type == "enabled");
+    REDOUBT_TRY(const auto budget, inner.integer("budget_tokens", 0));
+    if (budget) out.thinking_budget = budget;
+  }
+  return wanted;
+}
+
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(out.reasoning_effort, fields.string("reasoning_effort"));
-  if (!out.reasoning_effort) {  // OpenRouter's form
-    REDOUBT_TRY(const Json* reasoning, fields.object("reasoning"));
-    if (reasoning != nullptr) {
-      const JsonFields inner(*reasoning, fields.param("reasoning"));
-      REDOUBT_TRY(out.reasoning_effort, inner.string("effort"));
-      REDOUBT_TRY(out.thinking_budget, inner.integer("max_tokens", -1));
-      REDOUBT_TRY(const auto enabled, inner.boolean("enabled"));
-      if (enabled && !*enabled) out.reasoning_effort = "none";
-    }
-  }
+  REDOUBT_TRY(const auto wanted, thinking_switch(out, fields));
   if (out.reasoning_effort) REDOUBT_CHECK(effort_budget(*out.reasoning_effort, fields.param("reasoning_effort")));
   REDOUBT_TRY(const auto budget, fields.integer("thinking_token_budget", -1));
   if (budget) out.thinking_budget = budget;
   REDOUBT_TRY(const auto llama_budget, fields.integer("reasoning_budget", -1));
   if (llama_budget && !budget) out.thinking_budget = llama_budget;
+  if (wanted == false) {
+    out.reasoning_effort = "none";
+    out.thinking_budget = 0;
+  } else if (wanted && !out.reasoning_effort && !out.thinking_budget) {
+    out.thinking_budget = -1;
+  }
   REDOUBT_TRY(const auto separate, fields.boolean("separate_reasoning"));
   out.separate_reasoning = separate.value_or(true);
   REDOUBT_TRY(const auto include, fields.boolean("include_reasoning"));
