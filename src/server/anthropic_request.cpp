@@ -176,6 +176,21 @@ Status parse_tools(ChatRequest& out, const JsonFields& fields) {
   return ok();
 }
 
+// A format as `output_config.format` has it, and the older `output_format`.
+Status parse_format(ChatRequest& out, const JsonFields& fields, std::string_view key) {
+  REDOUBT_TRY(const Json* format, fields.object(key));
+  if (format == nullptr) return ok();
+  if (out.generation.grammar.kind != GrammarSpec::Kind::none) {
+    return fields.refuse(key, "expected one structure, found another one in " + out.generation.grammar.param);
+  }
+  const JsonFields shape(*format, fields.param(key));
+  REDOUBT_TRY(const auto type, shape.string("type"));
+  REDOUBT_TRY(const Json* schema, shape.object("schema"));
+  if (type != "json_schema" || schema == nullptr) return shape.refuse("type", "expected json_schema and a schema");
+  out.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")};
+  return ok();
+}
+
 Status parse_thinking(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(const Json* thinking, fields.object("thinking"));
   if (thinking != nullptr) {
@@ -197,16 +212,7 @@ Status parse_thinking(ChatRequest& out, const JsonFields& fields) {
     REDOUBT_CHECK(effort_budget(*effort, inner.param("effort")));
     if (!out.thinking_budget) out.reasoning_effort = effort;
   }
-  REDOUBT_TRY(const Json* format, inner.object("format"));
-  if (format != nullptr) {
-    const JsonFields shape(*format, inner.param("format"));
-    REDOUBT_TRY(const auto type, shape.string("type"));
-    REDOUBT_TRY(const Json* schema, shape.object("schema"));
-    if (type != "json_schema" || schema == nullptr) return shape.refuse("type", "expected json_schema and a schema");
-    out.generation.grammar = {
-        .kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")};
-  }
-  return ok();
+  return parse_format(out, inner, "format");
 }
 
 }  // namespace
@@ -230,6 +236,7 @@ Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max
   REDOUBT_CHECK(parse_messages(out, fields));
   REDOUBT_CHECK(parse_tools(out, fields));
   REDOUBT_CHECK(parse_thinking(out, fields));
+  REDOUBT_CHECK(parse_format(out, fields, "output_format"));
   REDOUBT_CHECK(fields.refuse_unless_empty("mcp_servers", "is not supported"));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   out.stream = stream.value_or(false);

@@ -322,6 +322,8 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_CHECK(fields.refuse_unless_empty("function_call", "is not supported; use tool_choice"));
   REDOUBT_CHECK(fields.refuse_unless_empty("audio", "only text is supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("prediction", "is not supported"));
+  REDOUBT_TRY(const auto verbosity, fields.string("verbosity"));
+  if (verbosity && *verbosity != "medium") return fields.refuse("verbosity", "only medium is supported");
   REDOUBT_CHECK(fields.refuse_unless_empty("web_search_options", "is not supported"));
   if (const Json* modalities = fields.find("modalities"); modalities && *modalities != Json::array({"text"})) {
     return fields.refuse("modalities", "only text is supported");

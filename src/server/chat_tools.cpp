@@ -74,7 +74,7 @@ Result<GrammarPtr> forced_call_grammar(const ChatRequest& request) {
   }
   auto compiled = grammar_from_json_schema(schema);
   if (!compiled) {
-    return invalid(fmt::format("{}: {}", request.tools_param, compiled.error().message), request.tools_param);
+    return grammar_error(compiled.error(), request.tools_param);
   }
   return compiled;
 }
@@ -95,7 +95,7 @@ Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax synt
     auto compiled = grammar_from_json_schema(arguments_schema(function));
     if (!compiled) {
       const std::string param = fmt::format("{}[{}]", request.tools_param, i);
-      return invalid(fmt::format("{}: strict: {}", param, compiled.error().message), param);
+      return grammar_error(std::move(compiled.error()).within("strict"), param);
     }
     tools.back().arguments = std::move(*compiled);
   }

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <chrono>
 #include <random>
+#include <set>
 
 namespace redoubt {
 namespace {
@@ -76,7 +77,10 @@ Status parse_structured_outputs(GenerationFields& out, const JsonFields& fields)
     REDOUBT_CHECK(parse_text_grammar(out, inner, "regex", GrammarSpec::Kind::regex));
     REDOUBT_CHECK(parse_choice(out, inner, "choice"));
     REDOUBT_CHECK(parse_text_grammar(out, inner, "grammar", GrammarSpec::Kind::gbnf));
-    REDOUBT_CHECK(inner.refuse_unless_empty("structural_tag", "is not supported"));
+    static const std::set<std::string_view> kKnown = {"json", "json_object", "regex", "choice", "grammar"};
+    for (const auto& [key, value] : object->items()) {
+      if (!kKnown.contains(key)) REDOUBT_CHECK(inner.refuse_unless_empty(key, "is not supported"));
+    }
   }
   REDOUBT_CHECK(parse_schema(out, fields, "guided_json"));
   REDOUBT_CHECK(parse_text_grammar(out, fields, "guided_regex", GrammarSpec::Kind::regex));
@@ -153,7 +157,19 @@ Status parse_stop_ids(GenerationFields& out, const JsonFields& fields) {
 
 // Fields of other servers that would change the answer, and do not here.
 Status refuse_foreign(const JsonFields& fields) {
-  REDOUBT_CHECK(fields.refuse_unless_empty("lora", "adapters are not supported"));
+  for (const char* key : {"lora", "lora_request", "adapter"}) {
+    REDOUBT_CHECK(fields.refuse_unless_empty(key, "adapters are not supported"));
+  }
+  for (const char* key :
+       {"stop_regex", "no_repeat_ngram_size", "samplers", "dynatemp_range", "guided_whitespace_pattern"}) {
+    REDOUBT_CHECK(fields.refuse_unless_empty(key, "is not supported"));
+  }
+  REDOUBT_CHECK(fields.refuse_unless_empty("n_probs", "is not supported; use logprobs"));
+  if (fields.find("truncate_prompt_tokens") != nullptr) {
+    return fields.refuse("truncate_prompt_tokens", "a prompt is never cut");
+  }
+  REDOUBT_TRY(const auto do_sample, fields.boolean("do_sample"));
+  if (!do_sample.value_or(true)) return fields.refuse("do_sample", "is not supported; send temperature 0");
   REDOUBT_CHECK(fields.refuse_unless_empty("return_progress", "is not supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("timings_per_token", "is not supported; timings come with the last chunk"));
   REDOUBT_CHECK(fields.refuse_unless_empty("use_beam_search", "is not supported"));
@@ -177,6 +193,15 @@ Status refuse_foreign(const JsonFields& fields) {
   REDOUBT_TRY(const auto best_of, fields.integer("best_of"));
   REDOUBT_TRY(const auto n, fields.integer("n"));
   if (best_of && *best_of != n.value_or(1)) return fields.refuse("best_of", "is not supported");
+  return ok();
+}
+
+// What is taken and not used; of a wrong type it is the client's mistake all the same.
+Status check_unused(const JsonFields& fields) {
+  REDOUBT_CHECK(fields.string("user"));
+  REDOUBT_CHECK(fields.object("metadata"));
+  REDOUBT_CHECK(fields.boolean("store"));
+  REDOUBT_CHECK(fields.string("service_tier"));
   return ok();
 }
 
@@ -270,7 +295,14 @@ Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
   REDOUBT_CHECK(parse_response_format(out, fields));
   REDOUBT_CHECK(parse_structured_outputs(out, fields));
   REDOUBT_CHECK(refuse_foreign(fields));
+  REDOUBT_CHECK(check_unused(fields));
   return out;
+}
+
+Error grammar_error(const Error& error, const std::string& param) {
+  const bool is_unsupported = error.code == ErrorCode::unsupported;
+  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument, param + ": " + error.message,
+          is_unsupported && !error.param.empty() ? param + "." + error.param : param};
 }
 
 Result<GrammarPtr> compile_grammar(const GrammarSpec& spec) {
@@ -291,7 +323,7 @@ Result<GrammarPtr> compile_grammar(const GrammarSpec& spec) {
     }
     return GrammarPtr();
   }();
-  if (!compiled) return invalid(spec.param + ": " + compiled.error().message, spec.param);
+  if (!compiled) return grammar_error(compiled.error(), spec.param);
   return compiled;
 }
 

@@ -20,6 +20,8 @@ struct GrammarSpec {
   std::vector<std::string> choices;
   std::string param;
 };
+// What is wrong with the structure at `param`. What is understood and not enforced: unsupported, with the keyword.
+Error grammar_error(const Error& error, const std::string& param);
 // nullptr for none. A feature that is not enforced is the request's fault (400), named in the message.
 Result<GrammarPtr> compile_grammar(const GrammarSpec& spec);
 

@@ -50,6 +50,13 @@ Status parse_think(ChatRequest& chat, const JsonFields& fields) {
   return ok();
 }
 
+// How long the model stays loaded after this request: taken, but `unload_idle` of the configuration decides for all.
+Status check_keep_alive(const JsonFields& fields) {
+  const Json* time = fields.find("keep_alive");
+  if (time == nullptr || time->is_number() || time->is_string()) return ok();
+  return wrong_type("keep_alive", "a number of seconds or a string such as \"5m\"", *time);
+}
+
 Status refuse_images(const JsonFields& fields) {
   return fields.refuse_unless_empty("images", "only text is supported");
 }
@@ -66,6 +73,9 @@ Status parse_messages(ChatRequest& chat, const Json& list) {
     message.erase("images");
     message.erase("thinking");
     if (thinking) message["reasoning_content"] = *thinking;
+    REDOUBT_TRY(const auto tool_name, fields.string("tool_name"));
+    message.erase("tool_name");
+    if (tool_name && fields.find("name") == nullptr) message["name"] = *tool_name;
     if (fields.find("content") == nullptr) message["content"] = "";
     messages.push_back(std::move(message));
   }
@@ -90,6 +100,9 @@ Result<OllamaRequest> parse_ollama_request(const Json& body, OllamaEndpoint endp
   REDOUBT_CHECK(fields.refuse_unless_empty("template", "a request may not bring its own template"));
   REDOUBT_CHECK(fields.refuse_unless_empty("context", "is not supported; use /api/chat"));
   REDOUBT_CHECK(fields.refuse_unless_empty("suffix", "is not supported"));
+  REDOUBT_CHECK(fields.refuse_unless_empty("logprobs", "is not supported; use /v1/chat/completions"));
+  REDOUBT_CHECK(fields.refuse_unless_empty("top_logprobs", "is not supported; use /v1/chat/completions"));
+  REDOUBT_CHECK(check_keep_alive(fields));
   REDOUBT_CHECK(refuse_images(fields));
 
   if (endpoint == OllamaEndpoint::chat) {

@@ -173,6 +173,7 @@ Status refuse_state(const JsonFields& fields) {
                  "conversation"};
   }
   REDOUBT_CHECK(fields.refuse_unless_empty("background", "is not supported"));
+  REDOUBT_CHECK(fields.refuse_unless_empty("max_tool_calls", "is not supported; use parallel_tool_calls"));
   REDOUBT_CHECK(fields.refuse_unless_empty("prompt", "stored prompts are not supported"));
   REDOUBT_TRY(const auto truncation, fields.string("truncation"));
   if (truncation && *truncation != "disabled") return fields.refuse("truncation", "the input is never cut");

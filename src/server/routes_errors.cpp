@@ -47,6 +47,11 @@ ApiError request_error(const Error& error) {
   ApiError out = api_error(error);
   if (error.code == ErrorCode::context_length) out.code = "context_length_exceeded";
   if (error.code == ErrorCode::not_found && error.param == "model") out.code = "model_not_found";
+  if (error.code == ErrorCode::unsupported && !error.param.empty()) {  // a field's fault, and not the path's
+    out.status = 400;
+    out.type = "invalid_request_error";
+    out.code = "unsupported";
+  }
   if (out.param.empty()) out.param = error.param;
   return out;
 }
