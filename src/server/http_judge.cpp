@@ -65,6 +65,8 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
   request->headers = reader.headers();
   if (is_sane_request_id(request->header("x-request-id")))
     setup.request_id = std::string(request->header("x-request-id"));
+  else if (std::string trace = trace_id_of(request->header("traceparent")); !trace.empty())
+    setup.request_id = std::move(trace);
   request->request_id = setup.request_id;
   setup.http_1_0 = reader.version() < 11;
   setup.head = request->method == "HEAD";

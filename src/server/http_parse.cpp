@@ -98,6 +98,24 @@ bool is_sane_request_id(std::string_view id) {
   });
 }
 
+std::string trace_id_of(std::string_view traceparent) {
+  constexpr std::string_view kShape = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+  if (traceparent.size() < kShape.size()) return {};
+  for (size_t i = 0; i < kShape.size(); ++i) {
+    const char c = traceparent[i];
+    const bool is_hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    if (kShape[i] == 'x' ? !is_hex : c != '-') return {};
+  }
+  // Version 00 ends here; a later one may go on, after another dash. Version ff and an id of zeros are none.
+  const bool is_longer = traceparent.size() > kShape.size();
+  if (is_longer && (traceparent.starts_with("00") || traceparent[kShape.size()] != '-')) return {};
+  const std::string_view trace = traceparent.substr(3, 32), parent = traceparent.substr(36, 16);
+  if (traceparent.starts_with("ff") || trace.find_first_not_of('0') == std::string_view::npos ||
+      parent.find_first_not_of('0') == std::string_view::npos)
+    return {};
+  return std::string(trace);
+}
+
 std::string make_request_id() {
   std::random_device random;  // getrandom or rdrand: safe from any thread
   return fmt::format("req_{:08x}{:08x}{:08x}", random(), random(), random());

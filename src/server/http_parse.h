@@ -27,6 +27,8 @@ Result<std::string> percent_decode(std::string_view text, PlusSign plus);
 
 // An id that may be sent back: 1 to 128 of A-Z a-z 0-9 . _ : - /
 bool is_sane_request_id(std::string_view id);
+// The trace of a W3C `traceparent` ("00-<trace>-<parent>-<flags>"), 32 hex digits; "" where it is malformed.
+std::string trace_id_of(std::string_view traceparent);
 std::string make_request_id();  // "req_" and 96 random bits
 
 using HeaderList = std::vector<std::pair<std::string, std::string>>;  // names in lower case

@@ -4,6 +4,24 @@
 
 namespace redoubt {
 
+namespace {
+
+// What is used up for the rest of a day or a month.
+bool is_budget(LimitKind kind) {
+  switch (kind) {
+    case LimitKind::tokens_per_day:
+    case LimitKind::tokens_per_month:
+    case LimitKind::money_per_day:
+    case LimitKind::money_per_month:
+    case LimitKind::thinking_tokens_per_day:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 ApiError limit_error(const LimitRefusal& refusal) {
   ApiError error{.message = refusal.message, .headers = refusal.headers()};
   switch (refusal.why) {
@@ -11,6 +29,10 @@ ApiError limit_error(const LimitRefusal& refusal) {
       error.status = 429;
       error.type = "rate_limit_error";
       error.code = "rate_limit_exceeded";
+      if (is_budget(refusal.kind)) {  // clients that try again at once would only ask in vain
+        error.code = "insufficient_quota";
+        error.headers.emplace_back("x-should-retry", "false");
+      }
       break;
     case LimitRefusal::Why::too_long:
       error.status = 400;

@@ -20,6 +20,7 @@ struct LimitedRoutes : Routes {
   }
   void set(LimitKind kind, int64_t amount) {
     LimitRule rule{.scope = LimitScope::tenant, .subject = "*", .kind = kind, .model = {}, .amount = amount};
+    std::erase_if(rules.rules, [kind](const LimitRule& old) { return old.kind == kind; });
     rules.rules.push_back(rule);
     node.limits.set_rules(rules);
   }
@@ -59,6 +60,23 @@ TEST_F(LimitedRoutes, TheOneTooManyIs429InItsProtocolsEnvelope) {
   const auto other = post("/v1/messages", anthropic);
   EXPECT_EQ(other->status(), 429);
   EXPECT_EQ(other->json()["type"], "error");
+}
+
+TEST_F(LimitedRoutes, ADaysQuotaIsNotAskedForAgainAtOnce) {
+  set(LimitKind::tokens_per_minute, 0);
+  auto refused = post("/v1/chat/completions", kHi);
+  EXPECT_EQ(refused->json()["error"]["code"], "rate_limit_exceeded");
+  EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Key("x-should-retry"))));
+  set(LimitKind::tokens_per_minute, 100'000);
+  for (const LimitKind kind : {LimitKind::tokens_per_day, LimitKind::tokens_per_month}) {
+    set(LimitKind::tokens_per_day, 100'000);
+    set(kind, 0);
+    refused = post("/v1/chat/completions", kHi);
+    ASSERT_EQ(refused->status(), 429);
+    EXPECT_EQ(refused->json()["error"]["type"], "rate_limit_error");
+    EXPECT_EQ(refused->json()["error"]["code"], "insufficient_quota");
+    EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("x-should-retry", "false")));
+  }
 }
 
 // RateClass::request: work without an answer is one of the requests, and uses no tokens.
