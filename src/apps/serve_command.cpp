@@ -243,6 +243,7 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(ModelHostOptions models, host_options(config));
   REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
   const auto metrics = std::make_shared<ServerMetrics>();
+  if (config.deprecated_metrics) metrics->add_deprecated_names();
   metrics->set_host(host.get());
   door->add_metrics(metrics->registry());
   ServerContext context{.models = *host, .metrics = metrics.get(), .options = {.version = std::string(kVersion)}};

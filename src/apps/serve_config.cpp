@@ -353,6 +353,7 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        field("force_think", config.force_think),
        field("tool_syntax", config.tool_syntax),
        field("reasoning_field", config.reasoning_field),
+       field("deprecated_metrics", config.deprecated_metrics),
        {"limits", [&](const YAML::Node& n) { return read_limits(n, config.limits); }}}));
   return config;
 } catch (const YAML::Exception& error) {

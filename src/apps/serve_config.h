@@ -56,6 +56,7 @@ struct ServeConfig {
   bool force_think = false;              // append "<think>\n" where a template does not
   std::string tool_syntax = "auto";      // how the models write tool calls; auto: as their templates show
   std::string reasoning_field = "both";  // both, reasoning_content, reasoning
+  bool deprecated_metrics = false;
 
   Status validate() const;
   int64_t first_admin_port() const;  // `admin_port`, or the one after `port`; 0: any free one

@@ -36,9 +36,12 @@ TEST(ServeConfig, NamesOfSyntaxesAndFieldsAreKnownOrRefused) {
   EXPECT_EQ(*parse_tool_syntax("deepseek_v32"), ToolSyntax::deepseek_v32);
   EXPECT_EQ(*parse_reasoning_field("reasoning"), ReasoningField::reasoning);
   const auto config = parse_serve_config(
-      "models: [{path: /m}]\nforce_think: true\ntool_syntax: hermes\nreasoning_field: reasoning_content\n", "/");
+      "models: [{path: /m}]\nforce_think: true\ntool_syntax: hermes\nreasoning_field: reasoning_content\n"
+      "deprecated_metrics: true\n",
+      "/");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_TRUE(config->force_think);
+  EXPECT_TRUE(config->deprecated_metrics);
   EXPECT_TRUE(config->validate());
   ServeConfig other = *config;
   other.tool_syntax = "hermse";

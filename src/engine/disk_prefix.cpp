@@ -76,6 +76,7 @@ bool DiskPrefix::place(Sequence& sequence, std::span<const std::byte> bytes) {
   ++sequence.shared;
   sequence.computed = sequence.shared * kCacheBlockTokens;
   hits_ += kCacheBlockTokens;
+  sequence.live->disk_tokens += kCacheBlockTokens;
   return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <limits>
 #include <thread>
 
@@ -189,6 +190,36 @@ int64_t wanted_blocks(const Model& model, const EngineOptions& options, int64_t 
 }
 
 }  // namespace
+
+EngineStats counted_together(const EngineStats& a, const EngineStats& b) {
+  EngineStats sum;
+  for (const auto count : {&EngineStats::prompt_tokens,
+                           &EngineStats::generation_tokens,
+                           &EngineStats::prefix_queries,
+                           &EngineStats::prefix_hits,
+                           &EngineStats::preemptions,
+                           &EngineStats::prompt_cached_tokens,
+                           &EngineStats::prompt_disk_tokens,
+                           &EngineStats::evicted_tokens,
+                           &EngineStats::finished_stop,
+                           &EngineStats::finished_length,
+                           &EngineStats::finished_abort,
+                           &EngineStats::finished_error,
+                           &EngineStats::disk_queries,
+                           &EngineStats::disk_hits,
+                           &EngineStats::drafts,
+                           &EngineStats::draft_tokens,
+                           &EngineStats::accepted_draft_tokens,
+                           &EngineStats::steps,
+                           &EngineStats::layers_done,
+                           &EngineStats::step_tokens,
+                           &EngineStats::step_sequences,
+                           &EngineStats::damaged_requests})
+    sum.*count = a.*count + b.*count;
+  std::ranges::transform(a.accepted_at, b.accepted_at, sum.accepted_at.begin(), std::plus());
+  std::ranges::transform(a.steps_of_size, b.steps_of_size, sum.steps_of_size.begin(), std::plus());
+  return sum;
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& tokenizer, const EngineOptions& options,
                                                const Clock& clock) {

@@ -6,6 +6,7 @@
 // after a restart, with the same kernel table.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -149,19 +150,34 @@ class Generation {
   virtual void resume() = 0;
 };
 
+// Steps are counted by how many tokens they computed: up to each bound, and more.
+inline constexpr std::array<int64_t, 13> kStepSizeBounds{1,   8,    16,   32,   64,   128,  256,
+                                                         512, 1024, 2048, 4096, 8192, 16384};
+inline constexpr size_t kDraftPositions = 16;  // that are counted one by one; deeper ones are in the totals only
+
 struct EngineStats {
   int64_t running = 0, waiting = 0;                       // sequences; running: also those held back by pause()
   int64_t cache_blocks_total = 0, cache_blocks_used = 0;  // used: held by sequences or the prefix cache
   int64_t cache_blocks_held = 0;                          // held by live sequences alone
   uint64_t prompt_tokens = 0, generation_tokens = 0, prefix_queries = 0, prefix_hits = 0, preemptions = 0;
+  uint64_t prompt_cached_tokens = 0,
+           prompt_disk_tokens = 0;  // of prompt_tokens: not computed; of those, read from disk
+  uint64_t evicted_tokens = 0;      // that the prefix cache gave up
   uint64_t finished_stop = 0, finished_length = 0, finished_abort = 0, finished_error = 0;
   uint64_t disk_queries = 0, disk_hits = 0;                          // tokens looked up in the cache on disk, and read
   uint64_t drafts = 0, draft_tokens = 0, accepted_draft_tokens = 0;  // speculation: a draft is verified in one step
+  std::array<uint64_t, kDraftPositions> accepted_at{};               // drafts whose token at that place was found right
   uint64_t steps = 0, layers_done = 0;
+  uint64_t step_tokens = 0, step_sequences = 0;                      // summed over the steps
+  std::array<uint64_t, kStepSizeBounds.size() + 1> steps_of_size{};  // [bound, or more than the last]
+  uint64_t damaged_requests = 0;                                     // ended because weights were found damaged
   int64_t last_progress_ns = 0;  // clock time when the last layer ended or the engine was last idle
   bool has_work = false;
   bool is_damaged = false;  // weights were: every request ends with an error until the model is loaded anew
 };
+
+// The counters of two engines, one after the other, under one name. What is no count is 0.
+EngineStats counted_together(const EngineStats& a, const EngineStats& b);
 
 class Engine {
  public:

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <ctime>
 #include <mutex>
+#include <utility>
 
 #include "core/log.h"
 #include "engine/memory_room.h"
@@ -53,12 +54,14 @@ class OnDemandHost final : public ModelHost {
   Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) override;
   std::vector<std::shared_ptr<LoadedModel>> loaded() const override;
   const std::vector<ModelEntry>& entries() const override { return options_.models; }
+  EngineStats retired(const std::string& name) const override;
   void unload_idle() override;
   void drain() override;
 
  private:
   struct Slot {
     std::shared_ptr<LoadedModel> model;
+    EngineStats retired;  // of the engines before
     int64_t last_used_ns = 0;
     bool is_loading = false;
     std::optional<Error> failure;  // of the last load
@@ -68,6 +71,7 @@ class OnDemandHost final : public ModelHost {
   std::optional<size_t> find(const std::string& name) const;
   LoadResult load(const ModelEntry& entry);
   Status make_room(const ModelEntry& entry, int64_t weights_bytes);
+  static std::shared_ptr<LoadedModel> take_out(Slot& slot);
   bool unload_least_recent();
   int64_t room_bytes(const LoadedModel* newest = nullptr) const;
 
@@ -153,9 +157,11 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   loaded->vocabulary = make_grammar_vocabulary(loaded->tokenizer);
   loaded->stop_ids = stop_ids_of(loaded->checkpoint.generation(), loaded->tokenizer, source);
 
+  const int64_t weights_begin_ns = clock_.now_ns();
   auto model = Model::load(loaded->checkpoint, options_.model);
   if (!model) return named(std::move(model).error());
   loaded->model = std::move(model).value();
+  loaded->weights_load_s = static_cast<double>(clock_.now_ns() - weights_begin_ns) / 1e9;
   EngineOptions engine_options = options_.engine;
   engine_options.eos_ids = loaded->stop_ids;
   engine_options.vocabulary = loaded->vocabulary;
@@ -164,11 +170,12 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   auto engine = Engine::create(*loaded->model, loaded->tokenizer, engine_options, clock_);
   if (!engine) return named(std::move(engine).error());
   loaded->engine = std::move(engine).value();
+  loaded->load_s = static_cast<double>(clock_.now_ns() - begin_ns) / 1e9;
 
   const int64_t cache_blocks = loaded->model->num_cache_blocks();
   log::info("model '{}' loaded in {:.1f} s: kernels {}, {} threads, weights {}, cache {} for {} tokens, context {}",
-            entry.name, static_cast<double>(clock_.now_ns() - begin_ns) / 1e9, loaded->model->kernels_name(),
-            loaded->model->threads(), shown_bytes(loaded->checkpoint.weights_bytes()),
+            entry.name, loaded->load_s, loaded->model->kernels_name(), loaded->model->threads(),
+            shown_bytes(loaded->checkpoint.weights_bytes()),
             shown_bytes(cache_blocks * loaded->model->cache_block_bytes()), cache_blocks * kCacheBlockTokens,
             loaded->engine->max_context());
   return loaded;
@@ -214,6 +221,18 @@ int64_t OnDemandHost::room_bytes(const LoadedModel* newest) const {
   return std::min(available_at_start_ - weights - caches, options_.available_memory_bytes() - mapped);
 }
 
+// Under the mutex. Nobody uses the model, so that its counters are final.
+std::shared_ptr<LoadedModel> OnDemandHost::take_out(Slot& slot) {
+  slot.retired = counted_together(slot.retired, slot.model->engine->stats());
+  return std::exchange(slot.model, nullptr);
+}
+
+EngineStats OnDemandHost::retired(const std::string& name) const {
+  const std::optional<size_t> index = find(name);
+  const std::lock_guard lock(mutex_);
+  return index.has_value() ? slots_[*index].retired : EngineStats{};
+}
+
 bool OnDemandHost::unload_least_recent() {
   std::shared_ptr<LoadedModel> leaving;
   {
@@ -222,8 +241,7 @@ bool OnDemandHost::unload_least_recent() {
     for (Slot& slot : slots_)
       if (slot.model.use_count() == 1 && (least == nullptr || slot.last_used_ns < least->last_used_ns)) least = &slot;
     if (least == nullptr) return false;
-    leaving = std::move(least->model);
-    least->model = nullptr;
+    leaving = take_out(*least);
   }
   log::info("model '{}' unloaded to make room", leaving->name);
   return true;
@@ -246,8 +264,7 @@ void OnDemandHost::unload_idle() {
     for (Slot& slot : slots_) {
       if (slot.model.use_count() > 1) slot.last_used_ns = now;
       if (slot.model == nullptr || now - slot.last_used_ns < options_.unload_idle_s * 1'000'000'000) continue;
-      leaving.push_back(std::move(slot.model));
-      slot.model = nullptr;
+      leaving.push_back(take_out(slot));
     }
   }
   for (const auto& model : leaving)

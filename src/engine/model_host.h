@@ -35,7 +35,8 @@ struct LoadedModel {
   std::optional<ChatTemplate> chat_template;
   OutputFormat output_format;
   std::shared_ptr<const GrammarVocabulary> vocabulary;
-  std::vector<int32_t> stop_ids;  // end-of-sequence ids: generation_config's and the tokenizer's
+  double weights_load_s = 0, load_s = 0;  // how long the weights, and all of it, took to load
+  std::vector<int32_t> stop_ids;          // end-of-sequence ids: generation_config's and the tokenizer's
   std::unique_ptr<Model> model;
   std::unique_ptr<Engine> engine;
 };
@@ -61,6 +62,9 @@ class ModelHost {
   virtual Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) = 0;
   virtual std::vector<std::shared_ptr<LoadedModel>> loaded() const = 0;
   virtual const std::vector<ModelEntry>& entries() const = 0;
+  // The counters of those engines of the name that are gone. Together with the counters of a model in loaded(), asked
+  // before and still held, nothing is missing and nothing counted twice.
+  virtual EngineStats retired(const std::string& /*name*/) const { return {}; }
   virtual void unload_idle() = 0;  // called now and then by the server
   virtual void drain() = 0;        // refuses new requests in every engine
 };

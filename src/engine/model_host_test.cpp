@@ -87,6 +87,36 @@ TEST_F(Host, UnloadsWhatIsIdleAndNeverWhatIsHeld) {
   EXPECT_TRUE(host->loaded().empty());
 }
 
+TEST_F(Host, KeepsTheCountsOfWhatIsUnloaded) {
+  options.max_loaded = 1;
+  options.engine.speculation.mode = Speculation::off;  // drafted tokens would be in the steps too
+  const auto host = make();
+  const auto answer_once = [&] {
+    const auto model = host->acquire(first).value();
+    GenerationRequest request;
+    request.prompt = {5, 6, 7};
+    request.stop.max_tokens = 5;
+    request.stop.ignore_eos = true;
+    const auto recorder = std::make_shared<test::Recorder>();
+    ASSERT_TRUE(model->engine->submit(request, recorder));
+    ASSERT_TRUE(recorder->wait_done());
+  };
+  answer_once();
+  EXPECT_EQ(host->retired(first).prompt_tokens, 0u);  // it is loaded, and says so itself
+  for (uint64_t times = 1; times <= 2; ++times) {
+    ASSERT_TRUE(host->acquire(second));  // unloads the first
+    const EngineStats gone = host->retired(first);
+    EXPECT_EQ(gone.prompt_tokens, 3 * times);
+    EXPECT_EQ(gone.generation_tokens, 5 * times);
+    EXPECT_EQ(gone.step_tokens, 7 * times);  // the last token is never computed
+    uint64_t steps = 0;
+    for (const uint64_t count : gone.steps_of_size) steps += count;
+    EXPECT_EQ(steps, gone.steps);
+    EXPECT_EQ(gone.running, 0);
+    if (times < 2) answer_once();
+  }
+}
+
 TEST_F(Host, MakesRoomFromTheLeastRecentlyUsed) {
   options.max_loaded = 1;
   const auto host = make();

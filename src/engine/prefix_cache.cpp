@@ -86,6 +86,7 @@ void PrefixCache::release(int32_t block) {
 }
 
 void PrefixCache::evict_oldest() {
+  ++num_evicted_;
   Node* node = unheld_.back();
   REDOUBT_ASSERT(node->children == 0);
   unheld_.pop_back();

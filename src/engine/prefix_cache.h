@@ -75,6 +75,7 @@ class PrefixCache {
   int64_t num_blocks() const { return pool_.size(); }
   int64_t num_available() const { return pool_.num_free() + static_cast<int64_t>(unheld_.size()); }
   int64_t num_used() const { return pool_.size() - pool_.num_free(); }
+  uint64_t num_evicted() const { return num_evicted_; }                // ever
   int64_t num_held() const { return pool_.size() - num_available(); }  // by sequences
 
  private:
@@ -90,6 +91,7 @@ class PrefixCache {
   void evict_oldest();
 
   BlockPool pool_;
+  uint64_t num_evicted_ = 0;
   uint64_t next_id_ = 1;
   std::unordered_map<Key, Node, KeyHash> nodes_;
   std::unordered_map<std::string, Root> roots_;

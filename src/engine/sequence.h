@@ -36,6 +36,7 @@ struct LiveRequest {
   std::vector<CacheKey> block_keys;  // of the prompt's full blocks, where there is a cache on disk
   uint64_t arrival = 0;              // counts up
   int64_t unfinished = 0;            // choices
+  int64_t disk_tokens = 0;           // of the prompt, read from the cache on disk
   bool prompt_computed = false;      // by the first choice: the others may start on its blocks
   int64_t submitted_ns = 0, admitted_ns = 0, first_token_ns = 0;
   GenerationUsage usage;

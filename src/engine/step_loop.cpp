@@ -103,6 +103,7 @@ bool StepLoop::fail_if_damaged() {
   while (!sequences_.empty()) {
     Sequence& sequence = *sequences_.begin()->second;
     sequence.answer.end(FinishReason::error, weights.error(), events_);
+    ++counters_.damaged_requests;
     finish(sequence, FinishReason::error);
   }
   return true;
@@ -135,6 +136,10 @@ void StepLoop::step() {
   const std::span<float> logits = std::span(logits_).first(static_cast<size_t>(rows) * vocab_size_);
   model_.step(chunks_, logits);
   ++counters_.steps;
+  counters_.step_tokens += static_cast<uint64_t>(tokens);
+  counters_.step_sequences += plan_.size();
+  const auto bucket = std::ranges::lower_bound(kStepSizeBounds, tokens) - kStepSizeBounds.begin();
+  ++counters_.steps_of_size[static_cast<size_t>(bucket)];
   if (fail_if_damaged()) return;
   scheduler_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
   if (decodes_only) speculator_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
@@ -163,6 +168,8 @@ bool StepLoop::take_rows(const PlannedChunk& chunk, std::span<float> rows) {
   if (sequence.choice == 0 && !live.prompt_computed) {
     live.prompt_computed = true;
     counters_.prompt_tokens += static_cast<uint64_t>(sequence.prompt_tokens);
+    counters_.prompt_cached_tokens += static_cast<uint64_t>(live.usage.cached_tokens);
+    counters_.prompt_disk_tokens += static_cast<uint64_t>(std::min(live.disk_tokens, live.usage.cached_tokens));
   }
   if (live.first_token_ns == 0) live.first_token_ns = clock_.now_ns();
   return draw_tokens(chunk, rows.last(static_cast<size_t>(1 + chunk.num_drafts) * vocab_size_));
@@ -236,6 +243,7 @@ void StepLoop::settle_draft(Sequence& sequence, const PlannedChunk& chunk, int64
   ++counters_.drafts;
   counters_.draft_tokens += static_cast<uint64_t>(chunk.num_drafts);
   counters_.accepted_draft_tokens += static_cast<uint64_t>(accepted);
+  for (size_t i = 0; i < std::min(static_cast<size_t>(accepted), kDraftPositions); ++i) ++counters_.accepted_at[i];
   sequence.live->usage.draft_tokens += chunk.num_drafts;
   sequence.live->usage.accepted_draft_tokens += accepted;
 }
@@ -323,6 +331,7 @@ void StepLoop::publish() {
   published_.prefix_queries = scheduler_.prefix_queries();
   published_.prefix_hits = scheduler_.prefix_hits();
   published_.preemptions = scheduler_.num_preemptions();
+  published_.evicted_tokens = cache_.num_evicted() * kCacheBlockTokens;
   if (disk_.has_value()) {
     published_.disk_queries = disk_->queries();
     published_.disk_hits = disk_->hits();

@@ -54,6 +54,7 @@ struct GenerationStream::State {
   std::vector<std::shared_ptr<Generation>> generations;
   std::vector<Choice> choices;
   std::vector<std::pair<int, TokenEvent>> early;  // came before the response was begun
+  bool structured = false;
   bool opening = true, over = false, client_left = false, behind = false, want_cancel = false;
   std::vector<bool> engine_failed;  // [requests]
   size_t requests = 0, requests_done = 0;
@@ -108,6 +109,7 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
   state.think_close = model->tokenizer.find("</think>");
   for (const GenerationRequest& request : requests) {
     state.max_tokens = request.stop.max_tokens;
+    state.structured = request.grammar != nullptr;
     state.sink->progress.prompt_tokens += static_cast<int64_t>(request.prompt.size());
   }
   state.choices.resize(requests.size() * static_cast<size_t>(per_request));
@@ -277,7 +279,8 @@ void GenerationStream::complete(std::string& out) {
   FinishedRequest finished{.model = state.options.model->name,
                            .reason = state.finish,
                            .n = state.per_request,
-                           .max_tokens = state.max_tokens};
+                           .max_tokens = state.max_tokens,
+                           .structured = state.structured};
   finished.usage.prompt_tokens = state.usage.prompt_tokens;
   finished.usage.cached_tokens = state.usage.cached_tokens;
   finished.usage.completion_tokens = state.usage.completion_tokens;

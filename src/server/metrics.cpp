@@ -1,6 +1,6 @@
 #include "server/metrics.h"
 
-#include <set>
+#include <atomic>
 
 namespace redoubt {
 namespace {
@@ -17,8 +17,6 @@ const std::vector<double> kCountBuckets = {1,    2,    5,    10,    20,    50,  
 const std::vector<double> kChoiceBuckets = {1, 2, 5, 10, 20};
 
 double seconds(int64_t ns) { return static_cast<double>(ns) / 1e9; }
-
-MetricLabels model_labels(const std::string& model) { return {{"model_name", model}, {"engine", "0"}}; }
 
 }  // namespace
 
@@ -47,16 +45,30 @@ struct ServerMetrics::Series {
             histogram(registry, model, "vllm:request_params_max_tokens", "Token limit asked for.", kCountBuckets)),
         preemptions(
             histogram(registry, model, "vllm:request_num_preemptions", "Preemptions of a request.", kChoiceBuckets)),
+        waiting_stage(stage(registry, model, "prefill_waiting")),
+        prefill_stage(stage(registry, model, "prefill_forward")),
+        decode_stage(stage(registry, model, "decode_forward")),
         stop(finished(registry, model, "stop")),
         length(finished(registry, model, "length")),
         abort(finished(registry, model, "abort")),
         error(finished(registry, model, "error")),
+        requests(registry.counter("sglang:num_requests_total", "Requests that ended.", model_labels(model))),
+        structured(registry.counter("sglang:num_so_requests_total", "Requests that ended and had a grammar.",
+                                    model_labels(model))),
+        aborted(registry.counter("sglang:num_aborted_requests_total", "Requests that ended before their answer did.",
+                                 model_labels(model))),
         rejections(registry.counter("vllm:admission_rejections_total", "Requests refused because the queue was full.",
                                     model_labels(model))) {}
 
   static Histogram& histogram(MetricsRegistry& registry, const std::string& model, std::string_view name,
                               std::string_view help, const std::vector<double>& buckets) {
     return registry.histogram(name, help, buckets, model_labels(model));
+  }
+  static Histogram& stage(MetricsRegistry& registry, const std::string& model, std::string name) {
+    MetricLabels labels = model_labels(model);
+    labels.emplace_back("stage", std::move(name));
+    return registry.histogram("sglang:per_stage_req_latency_seconds", "Time of a request in each stage.",
+                              kLatencyBuckets, labels);
   }
   static Counter& finished(MetricsRegistry& registry, const std::string& model, std::string reason) {
     MetricLabels labels = model_labels(model);
@@ -65,144 +77,16 @@ struct ServerMetrics::Series {
   }
 
   Histogram &ttft, &itl, &tpot, &e2e, &inference_latency, &queue, &inference, &prefill, &decode, &prompt, &generation,
-      &computed, &choices, &max_tokens, &preemptions;
-  Counter &stop, &length, &abort, &error, &rejections;
+      &computed, &choices, &max_tokens, &preemptions, &waiting_stage, &prefill_stage, &decode_stage;
+  Counter &stop, &length, &abort, &error, &requests, &structured, &aborted, &rejections;
+  std::atomic<int64_t> longest = 0;  // tokens of one sequence
 };
 
-// What the engines say of themselves, read at the scrape. An engine that is gone leaves its last counts behind.
-class ServerMetrics::EngineCounters {
- public:
-  void set_host(const ModelHost* host) {
-    const std::lock_guard lock(mutex_);
-    host_ = host;
-  }
-
-  void collect(std::vector<MetricsRegistry::Sample>& samples) {
-    const std::lock_guard lock(mutex_);
-    if (host_ == nullptr) return;
-    std::set<std::string> live;
-    for (const auto& model : host_->loaded()) {
-      if (model == nullptr || model->engine == nullptr) continue;
-      live.insert(model->name);
-      Totals& totals = totals_[model->name];
-      // Another engine under the same name: the model was unloaded and came back.
-      if (totals.engine != model->engine.get() || model->created_unix != totals.created_unix) retire(totals);
-      totals.engine = model->engine.get();
-      totals.created_unix = model->created_unix;
-      totals.last = model->engine->stats();
-      gauges(model->name, totals.last, samples);
-    }
-    for (auto& [name, totals] : totals_) {
-      if (!live.contains(name)) {
-        retire(totals);
-        gauges(name, EngineStats{}, samples);
-      }
-      counters(name, totals, samples);
-    }
-  }
-
- private:
-  struct Totals {
-    const void* engine = nullptr;  // identity only
-    int64_t created_unix = 0;
-    EngineStats base, last;
-  };
-
-  static EngineStats sum(const EngineStats& a, const EngineStats& b) {
-    EngineStats total = a;
-    total.prompt_tokens += b.prompt_tokens;
-    total.generation_tokens += b.generation_tokens;
-    total.prefix_queries += b.prefix_queries;
-    total.prefix_hits += b.prefix_hits;
-    total.preemptions += b.preemptions;
-    total.drafts += b.drafts;
-    total.draft_tokens += b.draft_tokens;
-    total.accepted_draft_tokens += b.accepted_draft_tokens;
-    total.disk_queries += b.disk_queries;
-    total.disk_hits += b.disk_hits;
-    total.steps += b.steps;
-    return total;
-  }
-
-  static void retire(Totals& totals) {
-    totals.base = sum(totals.base, totals.last);
-    totals.last = {};
-    totals.engine = nullptr;
-  }
-
-  static void gauges(const std::string& model, const EngineStats& stats, std::vector<MetricsRegistry::Sample>& out) {
-    const MetricLabels labels = model_labels(model);
-    const auto gauge = [&](const char* name, const char* help, double value, MetricLabels more = {}) {
-      MetricLabels all = labels;
-      all.insert(all.end(), more.begin(), more.end());
-      out.push_back({name, help, "gauge", std::move(all), value});
-    };
-    const double blocks = static_cast<double>(stats.cache_blocks_total);
-    gauge("vllm:num_requests_running", "Requests in steps.", static_cast<double>(stats.running));
-    gauge("vllm:num_requests_waiting", "Requests in the queue.", static_cast<double>(stats.waiting));
-    gauge("vllm:num_requests_waiting_by_reason", "Requests in the queue, by what they wait for.",
-          static_cast<double>(stats.waiting), {{"reason", "capacity"}});
-    gauge("vllm:num_requests_waiting_by_reason", "Requests in the queue, by what they wait for.", 0,
-          {{"reason", "deferred"}});
-    gauge("vllm:kv_cache_usage_perc", "Share of cache blocks held by live sequences, 0 to 1.",
-          blocks > 0 ? static_cast<double>(stats.cache_blocks_held) / blocks : 0);
-    const double tokens = blocks * kCacheBlockTokens;
-    const auto share = [](uint64_t part, uint64_t whole) {
-      return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
-    };
-    gauge("sglang:num_running_reqs", "Requests in steps.", static_cast<double>(stats.running));
-    gauge("sglang:num_queue_reqs", "Requests in the queue.", static_cast<double>(stats.waiting));
-    gauge("sglang:num_used_tokens", "Tokens in cache blocks held by live sequences.",
-          static_cast<double>(stats.cache_blocks_held * kCacheBlockTokens));
-    gauge("sglang:max_total_num_tokens", "Tokens that the cache has room for.", tokens);
-    gauge("sglang:token_usage", "Share of the cache held by live sequences, 0 to 1.",
-          blocks > 0 ? static_cast<double>(stats.cache_blocks_held) / blocks : 0);
-    gauge("sglang:cache_hit_rate", "Share of prompt tokens found in the prefix cache.",
-          share(stats.prefix_hits, stats.prefix_queries));
-    gauge("sglang:spec_accept_rate", "Share of drafted tokens found right.",
-          share(stats.accepted_draft_tokens, stats.draft_tokens));
-    gauge("sglang:spec_accept_length", "Tokens of a verified draft, its own next token included.",
-          stats.drafts > 0 ? 1 + share(stats.accepted_draft_tokens, stats.drafts) : 0);
-    gauge("llamacpp:requests_processing", "Requests in steps.", static_cast<double>(stats.running));
-    gauge("llamacpp:requests_deferred", "Requests in the queue.", static_cast<double>(stats.waiting));
-    gauge("vllm:cache_config_info", "The cache; the value is always 1.", 1,
-          {{"num_gpu_blocks", std::to_string(stats.cache_blocks_total)}});
-  }
-
-  static void counters(const std::string& model, const Totals& totals, std::vector<MetricsRegistry::Sample>& out) {
-    const EngineStats total = sum(totals.base, totals.last);
-    const auto counter = [&](const char* name, const char* help, uint64_t value) {
-      out.push_back({name, help, "counter", model_labels(model), static_cast<double>(value)});
-    };
-    counter("vllm:prompt_tokens_total", "Prompt tokens computed.", total.prompt_tokens);
-    counter("vllm:generation_tokens_total", "Tokens generated.", total.generation_tokens);
-    counter("vllm:prefix_cache_queries_total", "Tokens looked up in the prefix cache.", total.prefix_queries);
-    counter("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache.", total.prefix_hits);
-    counter("vllm:external_prefix_cache_queries_total", "Tokens looked up in the cache on disk.", total.disk_queries);
-    counter("vllm:external_prefix_cache_hits_total", "Tokens read from the cache on disk.", total.disk_hits);
-    counter("vllm:num_preemptions_total", "Sequences put back to wait for cache blocks.", total.preemptions);
-    counter("vllm:spec_decode_num_drafts_total", "Drafts verified.", total.drafts);
-    counter("vllm:spec_decode_num_draft_tokens_total", "Drafted tokens verified.", total.draft_tokens);
-    counter("vllm:spec_decode_num_accepted_tokens_total", "Drafted tokens found right.", total.accepted_draft_tokens);
-    counter("sglang:prompt_tokens_total", "Prompt tokens computed.", total.prompt_tokens);
-    counter("sglang:generation_tokens_total", "Tokens generated.", total.generation_tokens);
-    counter("sglang:cached_tokens_total", "Prompt tokens found in the prefix cache.", total.prefix_hits);
-    counter("sglang:num_retracted_reqs", "Sequences put back to wait for cache blocks.", total.preemptions);
-    counter("llamacpp:prompt_tokens_total", "Prompt tokens computed.", total.prompt_tokens);
-    counter("llamacpp:tokens_predicted_total", "Tokens generated.", total.generation_tokens);
-    counter("llamacpp:n_decode_total", "Steps.", total.steps);
-    counter("llamacpp:spec_decode_num_draft_tokens_total", "Drafted tokens verified.", total.draft_tokens);
-    counter("llamacpp:spec_decode_num_accepted_tokens_total", "Drafted tokens found right.",
-            total.accepted_draft_tokens);
-  }
-
-  std::mutex mutex_;
-  const ModelHost* host_ = nullptr;
-  std::map<std::string, Totals> totals_;
-};
-
-ServerMetrics::ServerMetrics() : engines_(std::make_unique<EngineCounters>()) {
-  registry_.add_collector([this](std::vector<MetricsRegistry::Sample>& samples) { engines_->collect(samples); });
+ServerMetrics::ServerMetrics() {
+  registry_.add_collector([this](std::vector<MetricsRegistry::Sample>& samples) {
+    engines_.collect(samples);
+    collect_times(samples);
+  });
   for (const char* name : {"time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds"})
     registry_.add_alias(std::string("sglang:") + name, std::string("vllm:") + name);
   registry_.add_alias("sglang:queue_time_seconds", "vllm:request_queue_time_seconds");
@@ -216,6 +100,27 @@ ServerMetrics::Series& ServerMetrics::series(const std::string& model) {
   return *slot;
 }
 
+// llama.cpp's sums and averages, which our histograms hold already.
+void ServerMetrics::collect_times(std::vector<MetricsRegistry::Sample>& samples) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [model, series] : series_) {
+    const auto sum = [](const Histogram& histogram) { return histogram.snapshot().sum; };
+    const auto rate = [](double tokens, double seconds) { return seconds > 0 ? tokens / seconds : 0; };
+    const auto add = [&, &name = model](const char* metric, const char* help, const char* kind, double value) {
+      samples.push_back({metric, help, kind, model_labels(name), value});
+    };
+    const double prefill_s = sum(series->prefill), decode_s = sum(series->decode);
+    add("llamacpp:prompt_seconds_total", "Prefill.", "counter", prefill_s);
+    add("llamacpp:tokens_predicted_seconds_total", "Decode.", "counter", decode_s);
+    add("llamacpp:prompt_tokens_seconds", "Prompt tokens computed a second of prefill.", "gauge",
+        rate(sum(series->computed), prefill_s));
+    add("llamacpp:predicted_tokens_seconds", "Tokens generated a second of decode.", "gauge",
+        rate(sum(series->generation), decode_s));
+    add("llamacpp:n_tokens_max", "Tokens of the longest prompt and answer so far.", "counter",
+        static_cast<double>(series->longest.load()));
+  }
+}
+
 void ServerMetrics::observe_first_token(const std::string& model, double seconds_since_arrival) {
   series(model).ttft.observe(seconds_since_arrival);
 }
@@ -227,6 +132,12 @@ void ServerMetrics::observe_inter_token(const std::string& model, double seconds
 void ServerMetrics::observe_finished(const FinishedRequest& request) {
   Series& s = series(request.model);
   const GenerationUsage& usage = request.usage;
+  s.requests.add();
+  if (request.structured) s.structured.add();
+  if (request.reason == FinishReason::abort) s.aborted.add();
+  const int64_t length = usage.prompt_tokens + usage.completion_tokens;
+  for (int64_t seen = s.longest; seen < length && !s.longest.compare_exchange_weak(seen, length);) {
+  }
   switch (request.reason) {
     case FinishReason::length:
       s.length.add();
@@ -251,6 +162,9 @@ void ServerMetrics::observe_finished(const FinishedRequest& request) {
   s.prompt.observe(static_cast<double>(usage.prompt_tokens));
   s.generation.observe(static_cast<double>(usage.completion_tokens));
   s.computed.observe(static_cast<double>(usage.prompt_tokens - usage.cached_tokens));
+  s.waiting_stage.observe(seconds(usage.queue_ns));
+  s.prefill_stage.observe(seconds(usage.prefill_ns));
+  s.decode_stage.observe(seconds(usage.decode_ns));
   s.choices.observe(request.n);
   s.preemptions.observe(static_cast<double>(usage.preemptions));
   if (request.max_tokens > 0) s.max_tokens.observe(static_cast<double>(request.max_tokens));
@@ -261,7 +175,12 @@ void ServerMetrics::observe_finished(const FinishedRequest& request) {
 
 void ServerMetrics::observe_refused(const std::string& model) { series(model).rejections.add(); }
 
-void ServerMetrics::set_host(const ModelHost* host) { engines_->set_host(host); }
+void ServerMetrics::add_deprecated_names() {
+  engines_.add_deprecated();
+  registry_.add_alias("vllm:time_per_output_token_seconds", "vllm:inter_token_latency_seconds");
+}
+
+void ServerMetrics::set_host(const ModelHost* host) { engines_.set_host(host); }
 
 MetricsRegistry& ServerMetrics::registry() { return registry_; }
 

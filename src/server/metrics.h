@@ -2,8 +2,8 @@
 // deepseek_inference_latency_seconds; the same counts under the names of SGLang and llama.cpp as far as they have them.
 // Labels: model_name, engine ("0").
 //
-// The protocol handlers call observe_*; gauges and token counters are read from the engines at the scrape. A token
-// counter of a model that was unloaded goes on from where it was (a counter may never fall). Thread safety: any thread.
+// The protocol handlers call observe_*; gauges and token counters are read from the engines at the scrape
+// (engine_metrics.h). Thread safety: any thread.
 // Source of names and buckets: vLLM's documentation of its metrics; SGLang's and llama.cpp's.
 #pragma once
 
@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "engine/model_host.h"
+#include "server/engine_metrics.h"
 #include "server/http.h"
 #include "server/metrics_registry.h"
 
@@ -26,7 +27,8 @@ struct FinishedRequest {
   double ttft_s = -1;  // arrival to first token; negative: there was none
   double e2e_s = 0;    // arrival to the last token
   int n = 1;
-  int64_t max_tokens = 0;  // 0: not given
+  int64_t max_tokens = 0;   // 0: not given
+  bool structured = false;  // the answer had to fit a grammar
 };
 
 class ServerMetrics {
@@ -40,6 +42,9 @@ class ServerMetrics {
   void observe_finished(const FinishedRequest& request);
   void observe_refused(const std::string& model);  // queue full: vllm:admission_rejections
 
+  // Also the names that vLLM has given up and old dashboards still ask for. Before the first scrape.
+  void add_deprecated_names();
+
   // From now on a scrape also reads `host`, which must outlive this object or be taken away with set_host(nullptr).
   void set_host(const ModelHost* host);
 
@@ -48,13 +53,13 @@ class ServerMetrics {
 
  private:
   struct Series;
-  class EngineCounters;
   Series& series(const std::string& model);
+  void collect_times(std::vector<MetricsRegistry::Sample>& samples);
 
   MetricsRegistry registry_;
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Series>> series_;
-  std::unique_ptr<EngineCounters> engines_;
+  EngineMetrics engines_;
 };
 
 // GET /metrics.

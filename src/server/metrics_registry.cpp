@@ -191,7 +191,8 @@ std::string MetricsRegistry::text() const {
   for (const Sample& sample : samples) {
     if (sample.name != last) append_header(out, sample.name, sample.help, sample.kind);
     last = sample.name;
-    out += fmt::format("{}{} {}\n", sample.name, braced(label_text(sample.labels)), number(sample.value));
+    out +=
+        fmt::format("{}{}{} {}\n", sample.name, sample.suffix, braced(label_text(sample.labels)), number(sample.value));
   }
   return out;
 }

@@ -87,11 +87,13 @@ class MetricsRegistry {
   // The same series under a second name; `of` may be made later.
   void add_alias(std::string_view alias, std::string_view of);
 
-  // Series whose values are read at the scrape. A collector adds samples; kinds: "gauge" or "counter".
+  // Series whose values are read at the scrape. A collector adds samples; kinds: "gauge", "counter", or "histogram",
+  // whose lines differ by their suffix: "_bucket" (with the label le, the last "+Inf"), "_sum", "_count".
   struct Sample {
     std::string name, help, kind;
     MetricLabels labels;
     double value = 0;
+    std::string suffix = {};
   };
   using Collector = std::function<void(std::vector<Sample>& samples)>;
   void add_collector(Collector collector);

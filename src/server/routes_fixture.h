@@ -159,10 +159,11 @@ class FakeEngine final : public Engine {
     }
     listener.on_done(usage);
   }
-  EngineStats stats() const override { return {}; }
+  EngineStats stats() const override { return counts; }
   int64_t max_context() const override { return 4096; }
   void drain() override {}
 
+  EngineStats counts;
   std::vector<Script> scripts = {{"Hello"}};
   std::optional<Error> refuse;
   bool hold = false;  // keep requests in `held` instead of answering inside submit
@@ -206,12 +207,17 @@ class FakeHost final : public ModelHost {
     if (!name.empty() && name != model->name) return not_found("no such model");
     return model;
   }
-  std::vector<std::shared_ptr<LoadedModel>> loaded() const override { return {model}; }
+  std::vector<std::shared_ptr<LoadedModel>> loaded() const override {
+    return is_loaded ? std::vector{model} : std::vector<std::shared_ptr<LoadedModel>>();
+  }
+  EngineStats retired(const std::string& name) const override { return name == model->name ? gone : EngineStats{}; }
   const std::vector<ModelEntry>& entries() const override { return entries_; }
   void unload_idle() override {}
   void drain() override {}
 
   std::shared_ptr<LoadedModel> model;
+  bool is_loaded = true;
+  EngineStats gone;
 
  private:
   std::vector<ModelEntry> entries_ = {{"tiny", "tiny"}, {"other", "other"}};
