@@ -99,6 +99,7 @@ class Commands(unittest.TestCase):
         for arguments in ([], ["nonsense"], ["tokenize"], ["tokenize", "--model", "x", "--nonsense"], ["logits", "--model", "x", "--tokens", "1"],
                           ["run", "--temp", "9"], ["bench", "--model", "x", "--kernels", "magic"], ["render", "x.json"], ["serve", "--port", "70000"]):
             self.refused(2, *arguments)
+        self.assertIn("'nonsense'", self.refused(2, "nonsense"))
 
     def test_what_is_not_there_ends_with_1(self):
         for arguments in (["tokenize", "--model", "/none", "x"], ["inspect", "/none"], ["logits", "--model", "/none", "--tokens", "1", "--out", self.folder / "o"],
@@ -110,6 +111,8 @@ class Commands(unittest.TestCase):
         model = self.a_model()
         for tokens in ("1 x", "-1", "99999999", "1.5", "99999999999999999999"):
             self.refused(2, "logits", "--model", model, f"--tokens={tokens}", "--out", self.folder / "o.npy")
+        self.refused(2, "detokenize", "--model", model, "99999999")
+        self.refused(1, "detokenize", "--model", model, stdin="99999999")
 
     # --- text
 
@@ -162,6 +165,7 @@ class Commands(unittest.TestCase):
         template.write_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")
         context.write_text(json.dumps({"messages": [{"role": "user", "content": "hi"}]}))
         self.assertEqual(self.good("render", "--template", template, context), "[user]hi")
+        self.assertEqual(json.loads(self.good("render", "--template", template, "--json", context)), {"prompt": "[user]hi"})
         template.write_text("{{ raise_exception('no such thing') }}")
         self.assertIn("no such thing", self.refused(1, "render", "--template", template, context))
 

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <string_view>
 
 #include "apps/command.h"
 #include "apps/version.h"
@@ -20,6 +22,12 @@ int complain(std::string message, ExitStatus status) {
   }
   fmt::print(stderr, "redoubt: {}\n", message);
   return status;
+}
+
+// Wrong use: an option, or an argument of the command line, which is named in capitals.
+bool is_usage(const Error& error) {
+  return error.param.starts_with("--") ||
+         (!error.param.empty() && std::ranges::all_of(error.param, [](char c) { return c >= 'A' && c <= 'Z'; }));
 }
 
 // Standard output is for data. A command that ends soon says only what is wrong; the server also what happens.
@@ -45,6 +53,11 @@ int run_program(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    const std::string_view command = argc > 1 ? argv[1] : "";
+    const auto known = app.get_subcommands([](const CLI::App*) { return true; });
+    const auto is_it = [command](const CLI::App* one) { return one->get_name() == command; };
+    if (!command.empty() && command[0] != '-' && std::ranges::none_of(known, is_it))
+      return complain(fmt::format("there is no command '{}'; redoubt --help lists them", command), kUsage);
     return complain(error.what(), kUsage);
   }
   set_up_log(app.got_subcommand("serve"));
@@ -54,7 +67,7 @@ int run_program(int argc, char** argv) {
   } catch (const Json::exception& error) {  // a peer's answer with other types than it should have
     return complain(fmt::format("the answer is not as expected: {}", error.what()), kFailed);
   }
-  if (!status) return complain(status.error().message, status.error().param.starts_with("--") ? kUsage : kFailed);
+  if (!status) return complain(status.error().message, is_usage(status.error()) ? kUsage : kFailed);
   if (std::fflush(stdout) != 0) return complain("standard output: could not be written", kFailed);
   return kDone;
 }

@@ -15,7 +15,7 @@ namespace {
 
 struct RenderFlags {
   std::string model, template_file, file;
-  bool jsonl = false;
+  bool jsonl = false, json = false;
 };
 
 struct Source {
@@ -61,7 +61,7 @@ Status render(const RenderFlags& flags) {
   }
   if (!flags.jsonl) {
     REDOUBT_TRY(const std::string prompt, render_one(source, text));
-    return write_stdout(prompt);
+    return write_stdout(flags.json ? dump_json(Json{{"prompt", prompt}}) + "\n" : prompt);
   }
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -82,6 +82,7 @@ void add_render(CLI::App& app, Pending& pending) {
   command->add_option("--model", flags->model, "Model whose template is used");
   command->add_option("--template", flags->template_file, "Template file (Jinja)");
   command->add_flag("--jsonl", flags->jsonl, "One context a line in; one JSON string or {\"error\"} a line out");
+  command->add_flag("--json", flags->json, "Print {\"prompt\": ...}");
   command->add_option("file", flags->file,
                       "JSON: messages, tools, add_generation_prompt, …; standard input where absent");
   command->callback([=, &pending] { pending.action = [flags] { return render(*flags); }; });

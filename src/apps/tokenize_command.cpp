@@ -51,8 +51,10 @@ struct DetokenizeFlags {
 Status detokenize(const DetokenizeFlags& flags) {
   REDOUBT_TRY(const Tokenizer tokenizer, Tokenizer::open(flags.model));
   const auto decode = [&](std::string_view list) -> Result<std::string> {
-    REDOUBT_TRY(const std::vector<int32_t> ids, parse_token_list(list, tokenizer.vocab_size(), "ID"));
-    return tokenizer.decode(ids);
+    auto ids = parse_token_list(list, tokenizer.vocab_size(), "ID");
+    if (ids) return tokenizer.decode(*ids);
+    if (flags.ids.empty()) ids.error().param.clear();  // the input is at fault, not the command line
+    return std::move(ids).error();
   };
   if (flags.jsonl) {
     return for_each_stdin_line([&](std::string_view line) -> Status {
