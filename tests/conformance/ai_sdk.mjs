@@ -22,6 +22,11 @@ const uses = {
     const { reasoningText } = await generateText({ ...base, maxOutputTokens: 16 });
     return { reasoning: reasoningText };
   },
+  async unthinking() {
+    const providerOptions = { deepseek: { thinking: { type: "disabled" } } };
+    const { reasoningText, usage } = await generateText({ ...base, maxOutputTokens: 16, providerOptions });
+    return { reasoning: reasoningText ?? "", usage };
+  },
   async tool() {
     const getWeather = tool({ description: "Weather", inputSchema: z.object({ city: z.string().max(12) }) });
     const { toolCalls } = await generateText({ ...base, tools: { getWeather }, toolChoice: "required", maxOutputTokens: 250 });

@@ -29,6 +29,11 @@ def test_reasoning_is_told_apart(server, think_model):
     assert run(server, think_model, "reasoning")["reasoning"]
 
 
+def test_thinking_is_switched_off(server, think_model):
+    off = run(server, think_model, "unthinking")
+    assert off["usage"]["outputTokens"] > 0 and len(off["reasoning"]) < len(run(server, think_model, "reasoning")["reasoning"])
+
+
 def test_calls_a_tool(server, tools_model):
     call = run(server, tools_model, "tool")
     assert call["name"] == "getWeather" and isinstance(call["input"]["city"], str)

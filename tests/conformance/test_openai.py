@@ -66,6 +66,18 @@ def test_thinking_has_both_names(server, think_model):
     assert 0 < details["reasoning_tokens"] <= 16  # the budget, and the tokens that close the block
 
 
+def test_thinking_is_switched_off_as_deepseek_has_it(client, think_model):
+    def thought(**more):
+        answer = client.chat.completions.create(model=think_model, messages=HELLO, max_tokens=24, seed=3, extra_body=more)
+        return answer.usage.completion_tokens_details.reasoning_tokens
+    assert thought() == 24
+    for off in ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}):
+        assert thought(**off) < 8, off  # no more than the tokens that close the block
+    with pytest.raises(openai.BadRequestError) as refused:
+        thought(thinking={"type": "sometimes"})
+    assert refused.value.param == "thinking.type"
+
+
 def test_logprobs_have_bytes_and_tops(client, any_model):
     answer = client.chat.completions.create(model=any_model, messages=HELLO, max_tokens=5, temperature=0, logprobs=True, top_logprobs=3,
                                             extra_body={"ignore_eos": True})
