@@ -288,7 +288,7 @@ void add_policy(CLI::App& app, Pending& pending) {
       with_file(add(*group, "show", "Print policies, or the access matrix computed from them", flags, pending, show));
   shows->add_flag("--matrix", flags->matrix, "who may do what to what");
   shows->add_flag("--all", flags->all, "with --matrix: also what is denied");
-  shows->add_flag("--guards", flags->guards, "the forbids that no text can lift");
+  shows->add_flag("--guards", flags->guards, "what no text can lift");
 
   CLI::App* checks = add(*group, "check", "Parse a file; warn of names that mean nobody", flags, pending, check);
   checks->add_option("FILE", flags->path, "policies")->required();

@@ -88,6 +88,9 @@ unless {
   !(principal in Redoubt::Role::"security_admin")
 };
 
+@id("guard: no text takes the audit from the audit administrator")
+permit (principal in Redoubt::Role::"audit_admin", action in Redoubt::Action::"administer_audit", resource);
+
 @id("guard: only the appointing key appoints")
 forbid (principal, action == Redoubt::Action::"appoint_administrators", resource)
 unless { principal is Redoubt::Appointer };

@@ -9,8 +9,9 @@ namespace redoubt {
 // three administrators does their part. A file or the API replaces this text.
 std::string_view default_policy_text();
 
-// Forbids that hold beside every text: the parts of the three administrators stay apart, and the appointing key does
-// nothing else. If one of these cannot be evaluated, the answer is no.
+// What holds beside every text and wins over it. Forbids: the parts of the three administrators stay apart, and the
+// appointing key does nothing else. One permit, to which these forbids go before: the audit stays the audit
+// administrator's, so that who writes policies cannot silence it. If a guard cannot be evaluated, the answer is no.
 std::string_view guard_policy_text();
 
 }  // namespace redoubt

@@ -158,6 +158,7 @@ Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& 
   decision.errors = std::move(verdict.errors);
   if (!guard.determining.empty() || !guard.errors.empty()) {
     decision.guarded = true;
+    decision.allowed = guard.allowed && guard.errors.empty();
     decision.reasons = std::move(guard.determining);
     for (const PolicyError& error : guard.errors) decision.reasons.push_back(error.policy);
   } else {

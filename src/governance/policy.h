@@ -60,14 +60,14 @@ class AuthorizationRequest {
 // Everything a decision is computed from.
 struct PolicySnapshot {
   std::shared_ptr<const PolicySet> policies;
-  std::shared_ptr<const PolicySet> guards;          // forbids that no text can lift (default_policies.h)
+  std::shared_ptr<const PolicySet> guards;          // what no text can lift (default_policies.h)
   std::shared_ptr<const cedar::Entities> entities;  // actions, and the models and datasets somebody described
   uint64_t version = 0;
 };
 
 struct Decision {
   bool allowed = false;
-  bool guarded = false;  // a guard forbade it: `reasons` are guards
+  bool guarded = false;  // a guard decided it: `reasons` are guards
   std::vector<uint32_t> reasons;
   std::vector<PolicyError> errors;  // of the policies, not of the guards
   std::shared_ptr<const PolicySnapshot> by;

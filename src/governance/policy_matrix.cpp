@@ -90,11 +90,14 @@ struct Weighed {
 };
 
 Access access_of(const PolicySnapshot& by, const cedar::Request& request, PolicySet::Unknown unknown) {
-  Weighed permits, forbids;
+  Weighed permits, forbids, guaranteed;
   for (const PolicyTrace& trace : by.guards->trace(request, unknown)) {
     // A guard that fails denies.
-    forbids.count(trace.outcome == Outcome::failed ? Outcome::satisfied : trace.outcome);
+    const bool is_permit = by.guards->policies()[trace.policy].effect == cedar::Effect::permit;
+    const bool fails = trace.outcome == Outcome::failed;
+    (is_permit && !fails ? guaranteed : forbids).count(fails ? Outcome::satisfied : trace.outcome);
   }
+  if (!forbids.surely && guaranteed.surely) return forbids.perhaps ? Access::depends : Access::allowed;
   for (const PolicyTrace& trace : by.policies->trace(request, unknown)) {
     (by.policies->policies()[trace.policy].effect == cedar::Effect::permit ? permits : forbids).count(trace.outcome);
   }

@@ -89,7 +89,8 @@ bool asked(const PolicySnapshot& by, const MatrixAxis::Principal& who, const std
                          .near = by.entities->find(cedar::entity_name(who.type, who.id)) != nullptr ? nullptr : &own,
                          .far = by.entities.get()};
   const PolicyVerdict guard = by.guards->decide_one_by_one(request);
-  return guard.determining.empty() && guard.errors.empty() && by.policies->decide_one_by_one(request).allowed;
+  if (!guard.determining.empty() || !guard.errors.empty()) return guard.allowed && guard.errors.empty();
+  return by.policies->decide_one_by_one(request).allowed;
 }
 
 TEST(PolicyMatrix, EveryCellIsWhatTheRequestsSay) {

@@ -149,6 +149,40 @@ TEST(Policy, NoPrincipalCanChangePoliciesAndSilenceTheAudit) {
   }
 }
 
+// Who writes policies takes the audit from nobody who has that role, and gives it to nobody else.
+TEST(Policy, NoTextTakesTheAuditFromTheAuditAdministrator) {
+  const std::vector<std::string> texts{
+      "",
+      "forbid (principal, action, resource);",
+      "permit (principal, action, resource); forbid (principal in Redoubt::Role::\"audit_admin\", action, resource);",
+      "forbid (principal == Redoubt::User::\"ann\", action in Redoubt::Action::\"administer_audit\", resource);",
+      "forbid (principal, action in [Redoubt::Action::\"read_audit\", Redoubt::Action::\"export_audit\", "
+      "Redoubt::Action::\"manage_audit\"], resource);",
+      "forbid (principal, action, resource is Redoubt::Route);",
+      "forbid (principal, action, resource == Redoubt::Route::\"GET /admin/v1/audit\");",
+      "forbid (principal, action, resource) when { context.now > datetime(\"2026-01-01\") };",
+      "forbid (principal, action, resource) unless { context.source_ip == ip(\"10.0.0.1\") };",
+      "forbid (principal, action, resource) unless { context has purpose };"};
+  const PolicyContext context{.now_ms = 1'790'000'000'000, .source_ip = "192.0.2.1"};
+  for (const std::string& text : texts) {
+    SCOPED_TRACE(text);
+    const auto engine = engine_of(text);
+    for (const char* action : {"read_audit", "export_audit", "manage_audit"}) {
+      const auto may = [&](const std::vector<std::string>& roles) {
+        return ask(*engine, person("ann", roles), action, "Route", "GET /admin/v1/audit", context).allowed;
+      };
+      EXPECT_TRUE(may({"audit_admin"})) << action;
+      EXPECT_TRUE(may({"audit_admin", "user"})) << action;
+      EXPECT_FALSE(may({"audit_admin", "security_admin"})) << action;
+      EXPECT_FALSE(may({"security_admin"})) << action;
+      EXPECT_FALSE(may({"user"})) << action;
+    }
+    const Decision decision = ask(*engine, person("ann", {"audit_admin"}), "read_audit", "Route", "x", context);
+    EXPECT_TRUE(decision.guarded);
+    EXPECT_THAT(decision.reason_ids(), ElementsAre("guard: no text takes the audit from the audit administrator"));
+  }
+}
+
 TEST(Policy, APermitsQuestionIsAnsweredByPoliciesAndTakenBackWithThem) {
   const std::string text = R"(permit (principal, action == Redoubt::Action::"set_priority", resource)
     when { context.priority <= 3 && context.source_ip.isInRange(ip("10.0.0.0/8")) && context.purpose == "12" };

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "governance/default_policies.h"
+#include "governance/permit.h"
+#include "governance/policy_authority.h"
+#include "server/gate.h"
 #include "server/routes_fixture.h"
 #include "test_database.h"
 
@@ -105,6 +108,30 @@ TEST_F(AdminPolicies, TheMatrixAndTestsAreComputedFromWhatHolds) {
   const auto [tested, results] = call("POST", "/admin/v1/policies/test", tests);
   EXPECT_EQ(tested, 200);
   EXPECT_EQ(results["passed"], false);
+}
+
+// A security administrator's change, through the API, and the auditor's request at the real gate after it.
+TEST_F(AdminPolicies, NoChangeTakesTheAuditFromTheAuditor) {
+  const Principal ann{.id = "ann", .tenant = "default", .roles = {std::string(kAuditAdmin)}};
+  PermitRegister permits(std::make_shared<PolicyAuthority>(store_->engine(), PrincipalCheck{}, wall_), {});
+  const auto status_of_auditor = [&](const std::string& action) {
+    Route route{.method = "GET", .path = "/admin/v1/audit", .rule = admin_rule(action)};
+    const auto entered = enter_route(permits.issue(std::make_shared<Principal>(ann)), HttpRequest{}, &route);
+    const auto* refusal = std::get_if<ApiError>(&entered);
+    return refusal == nullptr ? 200 : refusal->status;
+  };
+  for (const char* forbid :
+       {"forbid (principal, action, resource);",
+        "forbid (principal in Redoubt::Role::\"audit_admin\", action, resource);",
+        "forbid (principal, action in Redoubt::Action::\"administer_audit\", resource);",
+        "forbid (principal, action, resource is Redoubt::Route);",
+        "forbid (principal, action, resource) when { context.now >= datetime(\"1970-01-01\") };"}) {
+    SCOPED_TRACE(forbid);
+    EXPECT_EQ(call("PUT", "/admin/v1/policies", {{"text", std::string(default_policy_text()) + forbid}}).first, 200);
+    for (const char* action : {"read_audit", "export_audit", "manage_audit"})
+      EXPECT_EQ(status_of_auditor(action), 200) << action;
+    EXPECT_EQ(status_of_auditor("manage_policies"), 403);
+  }
 }
 
 }  // namespace
