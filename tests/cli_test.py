@@ -404,6 +404,18 @@ class Commands(unittest.TestCase):
                     break
             else:
                 self.fail("the running server did not follow")
+            policies.write_text("forbid (principal, action, resource);")
+            self.good("policy", "apply", policies, "--data", data)
+            explain = lambda *args: json.loads(self.good("policy", "explain", "--data", data, *args, "--json"))["decision"]
+            self.assertEqual(explain("read_audit", "Route::GET /x", "--role", "audit_admin"), "allow", "no text silences the audit")
+            self.assertEqual(explain("read_policies", "Route::GET /x", "--role", "audit_admin"), "deny")
+            # What the directory knows of a user need not be said, and whom it does not know is told.
+            policies.write_text('permit (principal in Redoubt::Role::"user", action, resource); permit (principal == Redoubt::User::"frist", action, resource);')
+            self.assertEqual(explain("generate", "Model::r1", "--file", policies, "--user", "first"), "allow")
+            self.assertEqual(explain("generate", "Model::r1", "--file", policies, "--user", "first", "--role", "none"), "deny")
+            self.assertIn("nobody", self.refused(1, "policy", "explain", "--data", data, "generate", "Model::r1", "--user", "nobody"))
+            warnings = json.loads(self.good("policy", "check", policies, "--data", data, "--json"))["warnings"]
+            self.assertEqual([warning.split(": ")[1] for warning in warnings], ['there is no user "frist"'])
         finally:
             server.terminate()
             server.stdout.close()

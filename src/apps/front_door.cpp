@@ -19,6 +19,7 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kMaxPolicyAgeNs = 2'000'000'000;  // as IdentityOptions::max_age_ms
+constexpr int kPolicyPeriodMs = 250;                // of looking for other nodes' changes
 constexpr size_t kMaxPolicyBytes = 16 << 20, kNodeBytes = 16;
 
 Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
@@ -32,6 +33,17 @@ Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
 Result<std::string> node_name(const std::filesystem::path& data) {
   REDOUBT_TRY(const std::vector<uint8_t> bytes, open_random_file(data / "node.id", kNodeBytes));
   return base64url(bytes);
+}
+
+// The models of the configuration with their labels, as policies' entities.
+Json described_models(const std::vector<ModelEntry>& models) {
+  Json entities = Json::array();
+  for (const ModelEntry& model : models) {
+    Json attributes = Json::object();
+    for (const auto& [name, text] : model.labels) attributes[name] = text;
+    entities.push_back({{"uid", {{"type", "Redoubt::Model"}, {"id", model.name}}}, {"attrs", std::move(attributes)}});
+  }
+  return entities;
 }
 
 // A provider that the configuration names is a named peer.
@@ -76,7 +88,8 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
     jwks_ = std::make_unique<JwksKeeper>(*oidc_, JwksKeeperOptions{.fetch = fetch_keys}, clock);
   }
   identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
-  REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_));
+  REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_, kPolicyPeriodMs,
+                                           described_models(config.models)));
   REDOUBT_TRY(std::string node, node_name(data_));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
   gate_ = make_identity_gate(*identity_, policies_->engine(), wall_, [this] { return policies_fresh(); });

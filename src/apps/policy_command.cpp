@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "apps/admin_target.h"
 #include "apps/command.h"
@@ -15,6 +16,7 @@
 #include "core/clock.h"
 #include "core/mapped_file.h"
 #include "governance/default_policies.h"
+#include "governance/policy_actions.h"
 #include "governance/policy_check.h"
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
@@ -39,7 +41,7 @@ struct PolicyFlags {
   bool dry_run = false;
   int64_t expected = 0;
   // explain
-  std::string action, resource, request, user = "somebody", tenant = "default", kind = "user";
+  std::string action, resource, request, user, tenant, kind = "user";
   std::vector<std::string> teams, roles, context;
 };
 
@@ -70,19 +72,24 @@ Result<PolicyVersion> held_by_server(const AdminFlags& flags) {
   if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
     return corrupt("the answer holds no policies");
   PolicyVersion version{.version = json.value("version", int64_t{0}), .text = json["text"].get<std::string>()};
-  version.entities = json.value("entities", Json::array());
+  version.entities =
+      with_configured(json.value("entities", Json::array()), json.value("configured_entities", Json::array()));
   return version;
 }
 
-// `file` wins over what the flags name.
+bool names_directory(const AdminFlags& flags) {
+  return !flags.server.empty() || !flags.data.empty() || !flags.database.empty();
+}
+
+// The text of `file` wins over what the flags name, and --entities over what is described there.
 Result<std::shared_ptr<const PolicySnapshot>> snapshot_of(const PolicyFlags& flags, const std::string& file) {
   PolicyVersion version{.text = std::string(default_policy_text())};
+  if (names_directory(flags.admin)) {
+    REDOUBT_TRY(version, flags.admin.server.empty() ? stored(flags.admin) : held_by_server(flags.admin));
+  }
   if (!file.empty()) {
+    version.version = 0;
     REDOUBT_TRY(version.text, read_text_file(file, kMaxPolicyBytes));
-  } else if (!flags.admin.server.empty()) {
-    REDOUBT_TRY(version, held_by_server(flags.admin));
-  } else if (!flags.admin.data.empty() || !flags.admin.database.empty()) {
-    REDOUBT_TRY(version, stored(flags.admin));
   }
   if (!flags.entities.empty()) {
     REDOUBT_TRY(version.entities, yaml_file(flags.entities));
@@ -138,9 +145,39 @@ Status show(const PolicyFlags& flags) {
   return print({{"policies", std::move(list)}});
 }
 
+Result<KnownNames::People> known_people(const AdminFlags& flags) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags));
+  KnownNames::People people;
+  const auto list = [&](const std::string& path, const std::string& before, std::set<std::string>& out) -> Status {
+    REDOUBT_TRY(const Json all, target->list(path, {}));
+    for (const Json& one : all) out.insert(before + one.value("id", ""));
+    return ok();
+  };
+  REDOUBT_CHECK(list("/admin/v1/users", "", people.users));
+  REDOUBT_CHECK(list("/admin/v1/services", "", people.services));
+  REDOUBT_CHECK(list("/admin/v1/tenants", "", people.tenants));
+  for (const std::string& tenant : people.tenants)
+    REDOUBT_CHECK(list(admin_path("/admin/v1/tenants", tenant) + "/teams", tenant + "/", people.teams));
+  return people;
+}
+
+// What there is where the flags point, as far as it can be told there.
+Result<KnownNames> known_names(const AdminFlags& flags, const cedar::Entities& entities) {
+  KnownNames known{.described = &entities};
+  if (!names_directory(flags)) return known;
+  REDOUBT_TRY(known.people, known_people(flags));
+  if (flags.server.empty()) return known;
+  known.models.emplace();  // its configuration names every model
+  for (const cedar::Entity& entity : entities.all()) {
+    if (entity.name.type == "Redoubt::Model") known.models->emplace(entity.name.id);
+  }
+  return known;
+}
+
 Status check(const PolicyFlags& flags) {
   REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.path));
-  const std::vector<std::string> warnings = policy_warnings(*snapshot->policies);
+  REDOUBT_TRY(const KnownNames known, known_names(flags.admin, *snapshot->entities));
+  const std::vector<std::string> warnings = policy_warnings(*snapshot->policies, known);
   const size_t count = snapshot->policies->policies().size();
   if (flags.admin.json) return print({{"policies", count}, {"warnings", warnings}});
   std::string out = fmt::format("{}: {} policies\n", flags.path, count);
@@ -160,6 +197,39 @@ Result<Json> context_of(const std::vector<std::string>& pairs) {
   return context;
 }
 
+// Who asks: as the directory that the flags name has them, except for what the flags say themselves.
+Result<Json> principal_of(const PolicyFlags& flags) {
+  Json principal = Json::object();
+  const bool is_described = !flags.tenant.empty() || !flags.teams.empty() || !flags.roles.empty();
+  if (!flags.user.empty() && names_directory(flags.admin) && (flags.kind == "user" || flags.kind == "service")) {
+    REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+    const auto read = [&](const std::string& path, const std::string& id) {
+      return target->call("GET", admin_path(path, id));
+    };
+    auto found = read(flags.kind == "user" ? "/admin/v1/users" : "/admin/v1/services", flags.user);
+    if (!found && !is_described) return std::move(found).error().within(flags.user);
+    if (found) {
+      for (const char* key : {"tenant", "teams", "roles", "labels"}) {
+        if (found->contains(key)) principal[key] = (*found)[key];
+      }
+      if (flags.tenant.empty()) {
+        const std::string tenant = found->value("tenant", "default");
+        REDOUBT_TRY(const Json record, read("/admin/v1/tenants", tenant));
+        principal["tenant_labels"] = record.value("labels", Json::object());
+        REDOUBT_TRY(const Json teams, target->list(admin_path("/admin/v1/tenants", tenant) + "/teams", {}));
+        for (const Json& team : teams)
+          principal["team_labels"][team.value("id", "")] = team.value("labels", Json::object());
+      }
+    }
+  }
+  principal["id"] = flags.user.empty() ? "somebody" : flags.user;
+  principal["kind"] = flags.kind;
+  if (!flags.tenant.empty()) principal["tenant"] = flags.tenant;
+  if (!flags.teams.empty()) principal["teams"] = flags.teams;
+  if (!flags.roles.empty()) principal["roles"] = flags.roles;
+  return principal;
+}
+
 Result<Json> request_of(const PolicyFlags& flags) {
   if (!flags.request.empty()) return yaml_file(flags.request);
   if (flags.action.empty() || flags.resource.empty()) {
@@ -172,12 +242,8 @@ Result<Json> request_of(const PolicyFlags& flags) {
       colons != std::string::npos && resource.find('"') == std::string::npos) {
     resource = "Redoubt::" + resource.substr(0, colons) + "::" + cedar::in_quotes(resource.substr(colons + 2));
   }
-  return Json{{"principal",
-               {{"id", flags.user},
-                {"tenant", flags.tenant},
-                {"kind", flags.kind},
-                {"teams", flags.teams},
-                {"roles", flags.roles}}},
+  REDOUBT_TRY(Json principal, principal_of(flags));
+  return Json{{"principal", std::move(principal)},
               {"action", flags.action},
               {"resource", std::move(resource)},
               {"context", std::move(context)}};
@@ -221,12 +287,7 @@ Status test(const PolicyFlags& flags) {
 Status diff(const PolicyFlags& flags) {
   const bool one = flags.second_path.empty();  // against the policies that the flags name
   REDOUBT_TRY(const auto before, snapshot_of(flags, one ? "" : flags.path));
-  REDOUBT_TRY(auto after, snapshot_of(flags, one ? flags.path : flags.second_path));
-  if (one && flags.entities.empty()) {  // what is described stays described
-    auto same = std::make_shared<PolicySnapshot>(*after);
-    same->entities = before->entities;
-    after = std::move(same);
-  }
+  REDOUBT_TRY(const auto after, snapshot_of(flags, one ? flags.path : flags.second_path));
   REDOUBT_TRY(const auto found, changes(before, after));
   if (flags.admin.json) return print({{"changes", to_json(found)}});
   std::string out;
@@ -290,15 +351,17 @@ void add_policy(CLI::App& app, Pending& pending) {
   shows->add_flag("--all", flags->all, "with --matrix: also what is denied");
   shows->add_flag("--guards", flags->guards, "what no text can lift");
 
-  CLI::App* checks = add(*group, "check", "Parse a file; warn of names that mean nobody", flags, pending, check);
+  CLI::App* checks =
+      add(*group, "check", "Parse a file; warn of names and attributes that mean nothing", flags, pending, check);
   checks->add_option("FILE", flags->path, "policies")->required();
 
   CLI::App* explains =
       with_file(add(*group, "explain", "What the policies say to a request, and why", flags, pending, explain_request));
   explains->add_option("ACTION", flags->action, "generate, set_priority, manage_policies, ...");
   explains->add_option("RESOURCE", flags->resource, "Model::r1");
-  explains->add_option("--user", flags->user, "who asks");
-  explains->add_option("--tenant", flags->tenant);
+  explains->add_option("--user", flags->user,
+                       "who asks; of a user that --server, --data or --database knows the rest is known too");
+  explains->add_option("--tenant", flags->tenant, "[default]");
   explains->add_option("--kind", flags->kind, "user, service, appointer, open");
   explains->add_option("--team", flags->teams, "of the tenant; may be repeated");
   explains->add_option("--role", flags->roles, "may be repeated");

@@ -93,6 +93,19 @@ Status read_fields(const YAML::Node& map, std::string_view where, const std::vec
   return ok();
 }
 
+Status read_labels(const YAML::Node& map, std::map<std::string, std::string>& out) {
+  if (!map.IsMap()) return wrong(map, "labels", "names and texts");
+  for (const auto& label : map) {
+    std::string name, text;
+    REDOUBT_CHECK(read(label.first, "labels", name));
+    REDOUBT_CHECK(read(label.second, name, text));
+    // An entity, and what keeps tenants apart: it is described with the policies.
+    if (name == "tenant") return wrong(label.first, "labels", "no tenant: a model's tenant is told to the policies");
+    if (!out.emplace(name, text).second) return wrong(label.first, "labels", "each name once");
+  }
+  return ok();
+}
+
 Status read_models(const YAML::Node& list, const std::filesystem::path& relative_to, std::vector<ModelEntry>& out) {
   if (!list.IsSequence()) return wrong(list, "models", "a list of name and path");
   for (const YAML::Node& item : list) {
@@ -100,7 +113,9 @@ Status read_models(const YAML::Node& list, const std::filesystem::path& relative
     std::string path;
     REDOUBT_CHECK(read_fields(item, "models",
                               {{"name", [&](const YAML::Node& n) { return read(n, "name", entry.name); }},
-                               {"path", [&](const YAML::Node& n) { return read(n, "path", path); }}}));
+                               {"path", [&](const YAML::Node& n) { return read(n, "path", path); }},
+                               {"stage", [&](const YAML::Node& n) { return read(n, "stage", entry.stage); }},
+                               {"labels", [&](const YAML::Node& n) { return read_labels(n, entry.labels); }}}));
     if (path.empty()) return wrong(item, "models", "a path for each model");
     entry.path = std::filesystem::path(path).is_absolute() ? std::filesystem::path(path) : relative_to / path;
     if (entry.name.empty()) entry.name = entry.path.stem().string();

@@ -31,6 +31,18 @@ TEST(ServeConfig, ReadsModelsAndLimits) {
   EXPECT_EQ(config->limits.max_headers, 50u);
 }
 
+TEST(ServeConfig, AModelHasAStageAndLabels) {
+  const auto config =
+      parse_serve_config("models: [{path: /m, stage: canary, labels: {label: patient-data, site: north}}]", "/");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->models[0].stage, "canary");
+  EXPECT_EQ(config->models[0].labels,
+            (std::map<std::string, std::string>{{"label", "patient-data"}, {"site", "north"}}));
+  EXPECT_NE(error_of("models: [{path: /m, labels: patient-data}]"), "");
+  EXPECT_NE(error_of("models: [{path: /m, labels: {label: [a]}}]"), "");
+  EXPECT_NE(error_of("models: [{path: /m, labels: {tenant: clinic}}]"), "");
+}
+
 TEST(ServeConfig, NamesOfSyntaxesAndFieldsAreKnownOrRefused) {
   EXPECT_EQ(*parse_tool_syntax("auto"), std::nullopt);
   EXPECT_EQ(*parse_tool_syntax("deepseek_v32"), ToolSyntax::deepseek_v32);

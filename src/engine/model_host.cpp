@@ -140,6 +140,7 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   // Tokenizer and checkpoint get their final address before anything refers to them.
   const auto loaded =
       std::make_shared<LoadedModel>(LoadedModel{.name = entry.name,
+                                                .stage = entry.stage,
                                                 .created_unix = static_cast<int64_t>(std::time(nullptr)),
                                                 .checkpoint = std::move(checkpoint).value(),
                                                 .tokenizer = std::move(tokenizer).value()});

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,11 +25,14 @@ namespace redoubt {
 struct ModelEntry {
   std::string name;  // what a request's `model` says
   std::filesystem::path path;
+  std::string stage = {};                          // of its release, "canary"; policies read it (docs/policies.md)
+  std::map<std::string, std::string> labels = {};  // what policies read as its attributes
 };
 
 // Everything one loaded model needs to answer. Members are destroyed bottom up: the engine first.
 struct LoadedModel {
   std::string name;
+  std::string stage = {};  // the entry's
   int64_t created_unix = 0;
   Checkpoint checkpoint;
   Tokenizer tokenizer;

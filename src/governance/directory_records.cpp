@@ -34,7 +34,18 @@ std::shared_ptr<Principal> DirectorySnapshot::principal(const std::string& id, s
   made->roles = record.roles;
   made->labels = record.labels;
   made->auth_method = auth_method;
+  add_labels(*made);
   return made;
+}
+
+void DirectorySnapshot::add_labels(Principal& principal) const {
+  const auto tenant = tenants.find(principal.tenant);
+  principal.tenant_labels = tenant == tenants.end() ? Labels() : tenant->second.labels;
+  principal.team_labels.clear();
+  for (const std::string& team : principal.teams) {
+    const auto found = teams.find({principal.tenant, team});
+    if (found != teams.end() && !found->second.labels.empty()) principal.team_labels[team] = found->second.labels;
+  }
 }
 
 bool is_id(std::string_view text) {

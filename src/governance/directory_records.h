@@ -82,6 +82,7 @@ struct DirectorySnapshot {
 
   // What a request of this principal is from, the caller's to add to; null if it or its tenant is disabled or unknown.
   std::shared_ptr<Principal> principal(const std::string& id, std::string_view auth_method) const;
+  void add_labels(Principal& principal) const;  // those of its tenant and teams
 };
 
 // Letters, digits and . _ - @, the first a letter or digit, at most 128.

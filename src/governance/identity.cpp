@@ -142,6 +142,7 @@ PrincipalPtr Identity::principal_of(const OidcClaims& claims, std::string& accou
   sort(made->token_teams);
   sort(made->token_roles);
   add_from_token(*made);
+  snapshot->add_labels(*made);
   made->expires_at_s = claims.expires_at_s;
   return made;
 }
@@ -216,13 +217,16 @@ PrincipalPtr Identity::current(const Principal& principal) const {
     now->token_teams = principal.token_teams;  // these stay until the token ends
     now->token_roles = principal.token_roles;
     add_from_token(*now);
+    snapshot->add_labels(*now);
     return now;
   }
   // Not in the directory: of a provider that admits such, into a tenant that is there.
   const auto tenant = snapshot->tenants.find(principal.tenant);
   const bool admitted = principal.id.find(':') != std::string::npos;  // no id of the directory has one
   if (!admitted || tenant == snapshot->tenants.end() || tenant->second.disabled) return nullptr;
-  return std::make_shared<const Principal>(principal);
+  auto now = std::make_shared<Principal>(principal);
+  snapshot->add_labels(*now);
+  return now;
 }
 
 }  // namespace redoubt

@@ -37,6 +37,10 @@ class LimitCounter {
   int64_t retry_ms(int64_t amount, int64_t now_ms) const;  // until there may be so much; -1: never
   int64_t reset_ms(int64_t now_ms) const;                  // until all is there again
 
+  // What remaining() says is the ledger's, and not older than a lease.
+  bool is_known(int64_t now_ns) const { return number_ > 0 && now_ns < lease_ends_ns_ && !closing_; }
+  void touch(int64_t now_ns) { touched_ns_ = now_ns; }  // somebody reads it: its lease is kept
+
   // The lease ended without being renewed: others may have what was handed out of it.
   bool is_over(int64_t now_ns) const { return number_ > 0 && now_ns >= lease_ends_ns_; }
   bool has_lease() const { return number_ > 0; }

@@ -146,6 +146,12 @@ class Limits {
 
   std::variant<Reservation, LimitRefusal> reserve(const LimitRequest& request);
 
+  // Left in the narrowest of the principal's limits of tokens (a minute, a day, a month) for this model; nullopt: it
+  // has none. From memory. Of a limit that this node has not counted by yet the ledger is asked: with may_wait its
+  // answer is waited for (LimitsOptions::wait_ms; 0 is left if none comes), else the limit is left out until it is
+  // known.
+  std::optional<int64_t> tokens_left(const Principal& principal, const std::string& model, bool may_wait);
+
   LimitsStats stats() const;
   Status sync();  // now: reports what was used and renews the leases; for tests and before usage is read
 

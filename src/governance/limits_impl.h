@@ -51,6 +51,7 @@ class Limits::Impl {
   void refund(Holding& holding);
   void queue_extension(std::shared_ptr<Holding> holding, Reservation::Granted used, Reservation::OnExtended answer);
   void watch(const std::shared_ptr<Holding>& holding, std::function<void(const std::string&)> on_lost);
+  std::optional<int64_t> tokens_left(const Principal& principal, const std::string& model, bool may_wait);
   LimitsStats stats() const;
   Status sync_now();
 

@@ -90,6 +90,45 @@ void Limits::Impl::admit(Holding& holding, int64_t answer, int64_t now_ns, Bound
   if (any_low) wake_thread();
 }
 
+// ---- What is left
+
+std::optional<int64_t> Limits::Impl::tokens_left(const Principal& principal, const std::string& model, bool may_wait) {
+  std::unique_lock lock(mutex_);
+  std::vector<LimitIndex::Met> limits = limits_met(lock, {.principal = &principal, .model = model});
+  std::erase_if(limits, [](const LimitIndex::Met& met) {
+    return met.rule->kind != LimitKind::tokens_per_minute && met.rule->kind != LimitKind::tokens_per_day &&
+           met.rule->kind != LimitKind::tokens_per_month;
+  });
+  if (limits.empty()) return std::nullopt;
+  const CalendarPeriods& periods = periods_of(index_->tenant(principal.tenant).time_zone, wall_.now_ms());
+  Counters counters;
+  for (LimitIndex::Met& met : limits) counters.push_back(counter_of(std::move(met), periods));
+  std::vector<std::pair<std::shared_ptr<LimitCounter>, uint64_t>> asked;  // with the rounds behind it
+  for (const auto& counter : counters) {
+    counter->touch(clock_.now_ns());
+    if (counter->is_known(clock_.now_ns())) continue;
+    asked.emplace_back(counter, counter->rounds() + (counter->is_in_flight() ? 1 : 0));
+    counter->want(1);
+    hurry(counter);
+  }
+  if (!asked.empty()) {
+    wake_thread();
+    const auto is_answered = [&] {
+      return failed_ns_ != 0 || stopping_ ||
+             std::ranges::all_of(asked, [](const auto& one) { return one.first->rounds() > one.second; });
+    };
+    if (may_wait) changed_.wait_for(lock, std::chrono::milliseconds(options_.wait_ms), is_answered);
+  }
+  std::optional<int64_t> least;
+  for (const auto& counter : counters) {
+    const bool is_known = counter->is_known(clock_.now_ns());
+    if (!is_known && !may_wait) continue;
+    const int64_t left = is_known ? counter->remaining() : 0;
+    least = std::min(least.value_or(left), left);
+  }
+  return least;
+}
+
 // ---- What lacks
 
 Limits::Impl::Lack Limits::Impl::lack_of(const Holding& holding, int64_t answer, int64_t least, int64_t now_ns) const {

@@ -31,7 +31,10 @@ Status Permit::judge(const Principal& principal, const Asked& asked) const {
 
 Status Permit::check(AccessQuestion question) { return ask({std::move(question), false}); }
 
-Status Permit::check_not_forbidden(AccessQuestion question) { return ask({std::move(question), true}); }
+Status Permit::check_not_forbidden(AccessQuestion question) {
+  question.model_follows = true;
+  return ask({std::move(question), true});
+}
 
 Status Permit::ask(Asked asked) {
   if (revoked_) return revoked_error();

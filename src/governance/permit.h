@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -36,6 +37,11 @@ struct AccessQuestion {
   std::string resource_kind;                   // "Model", "Route", "Adapter", "Dataset"
   std::string resource_id;                     // "r1"; of a route "POST /v1/chat/completions"
   std::map<std::string, std::string> context;  // what conditions read: source address, purpose, priority, ...
+  // The resource is a route, and a model that its request names is asked about next: only what applies to any model, or
+  // names routes, is judged.
+  bool model_follows = false;
+  // context.budget_left of this principal, told anew each time the question is asked; null or nullopt: there is none.
+  std::function<std::optional<int64_t>(const Principal&)> budget_left = nullptr;
 };
 
 enum class Verdict : uint8_t {

@@ -19,6 +19,8 @@ using cedar::EntityName;
 using cedar::Field;
 using cedar::Value;
 
+const std::map<std::string, std::string> kNoLabels;
+
 std::string_view principal_type(PrincipalKind kind) {
   switch (kind) {
     case PrincipalKind::user:
@@ -33,12 +35,16 @@ std::string_view principal_type(PrincipalKind kind) {
   return "Redoubt::User";
 }
 
+Value labels_of(const std::map<std::string, std::string>& labels, cedar::Arena& arena) {
+  std::vector<Field> fields;
+  for (const auto& [key, value] : labels) fields.push_back({arena.copy(key), arena.string(value)});
+  return arena.record(fields);
+}
+
 Value principal_attributes(const Principal& principal, const EntityName* tenant, cedar::Arena& arena) {
-  std::vector<Field> labels;
-  for (const auto& [key, value] : principal.labels) labels.push_back({arena.copy(key), arena.string(value)});
   std::vector<Field> fields{{"id", arena.string(principal.id)},
                             {"kind", Value::of(kind_name(principal.kind))},
-                            {"labels", arena.record(labels)},
+                            {"labels", labels_of(principal.labels, arena)},
                             {"tenant", Value::of(tenant)}};
   return arena.record(fields);
 }
@@ -51,10 +57,16 @@ EntityName add_principal(const Principal& principal, cedar::Entities& entities) 
   };
   const EntityName own = name(principal_type(principal.kind), principal.id);
   const EntityName tenant = name("Redoubt::Tenant", principal.tenant);
+  const auto labelled = [&](const std::map<std::string, std::string>& labels) {
+    return arena.record(std::array{Field{"labels", labels_of(labels, arena)}}).record;
+  };
+  entities.add(tenant, labelled(principal.tenant_labels), nullptr, {});
   std::vector<EntityName> parents{tenant};
   for (const std::string& team : std::set<std::string>(principal.teams.begin(), principal.teams.end())) {
     parents.push_back(name("Redoubt::Team", principal.tenant + "/" + team));
-    entities.add(parents.back(), nullptr, nullptr, std::array{tenant});
+    const auto labels = principal.team_labels.find(team);
+    entities.add(parents.back(), labelled(labels == principal.team_labels.end() ? kNoLabels : labels->second), nullptr,
+                 std::array{tenant});
   }
   for (const std::string& role : principal.roles) parents.push_back(name("Redoubt::Role", role));
   entities.add(own, principal_attributes(principal, arena.put(tenant), arena).record, nullptr, parents);
@@ -149,12 +161,12 @@ std::vector<std::string> Decision::error_texts() const {
   return texts;
 }
 
-Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& asked) {
+Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& asked, bool model_follows) {
   cedar::Request request = asked;
   request.far = by->entities.get();
   Decision decision;
   PolicyVerdict guard = by->guards->decide(request);
-  PolicyVerdict verdict = by->policies->decide(request);
+  PolicyVerdict verdict = by->policies->decide(request, model_follows);
   decision.errors = std::move(verdict.errors);
   if (!guard.determining.empty() || !guard.errors.empty()) {
     decision.guarded = true;
@@ -167,6 +179,26 @@ Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& 
   }
   decision.by = std::move(by);
   return decision;
+}
+
+std::optional<cedar::Request> route_request(const cedar::Request& request, cedar::Arena& arena) {
+  if (request.resource.type != "Redoubt::Model" || !is_asked_of_route(request.action.id)) return std::nullopt;
+  cedar::Request route = request;
+  route.resource = cedar::entity_name("Redoubt::Route", "");
+  if (request.context == nullptr) return route;
+  std::vector<Field> fields(request.context->fields.begin(), request.context->fields.end());
+  std::erase_if(fields, [](const Field& field) { return field.key == "stage" || field.key == "budget_left"; });
+  route.context = arena.record(fields).record;
+  return route;
+}
+
+Decision decide_as_served(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& request) {
+  cedar::Arena arena;
+  if (const auto route = route_request(request, arena)) {
+    Decision first = decide(by, *route, true);
+    if (first.forbidden()) return first;
+  }
+  return decide(by, request);
 }
 
 Result<std::shared_ptr<const PolicySnapshot>> make_policy_snapshot(std::string policies, const Json& entities,
@@ -184,8 +216,8 @@ Result<std::unique_ptr<PolicyEngine>> PolicyEngine::with_text(std::string polici
   return std::unique_ptr<PolicyEngine>(new PolicyEngine(std::move(first)));
 }
 
-Decision PolicyEngine::decide(const AuthorizationRequest& request) const {
-  return redoubt::decide(snapshot_.load(), request.request());
+Decision PolicyEngine::decide(const AuthorizationRequest& request, bool model_follows) const {
+  return redoubt::decide(snapshot_.load(), request.request(), model_follows);
 }
 
 Status PolicyEngine::replace(std::string policies, uint64_t version) {

@@ -78,14 +78,22 @@ struct Decision {
   std::vector<std::string> error_texts() const;
 };
 
-Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& request);
+// model_follows: PolicySet::waits_for_model.
+Decision decide(std::shared_ptr<const PolicySnapshot> by, const cedar::Request& request, bool model_follows = false);
+
+// As a server decides: of what is done to a model (policy_actions.h, is_asked_of_route), first about a route, of which
+// only that it is one is known, then about the model.
+Decision decide_as_served(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& request);
+// The question about the route that goes before, without what the context says of the model; it borrows from `request`
+// and `arena`. nullopt: none does.
+std::optional<cedar::Request> route_request(const cedar::Request& request, cedar::Arena& arena);
 
 class PolicyEngine {
  public:
   // Starts at version 1.
   static Result<std::unique_ptr<PolicyEngine>> with_text(std::string policies, const Json& entities = Json::array());
 
-  Decision decide(const AuthorizationRequest& request) const;
+  Decision decide(const AuthorizationRequest& request, bool model_follows = false) const;
   std::shared_ptr<const PolicySnapshot> snapshot() const { return snapshot_.load(); }
   uint64_t version() const { return snapshot_.load()->version; }
 

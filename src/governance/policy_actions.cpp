@@ -67,6 +67,11 @@ const ActionEntry* find_action(std::string_view name) {
   return at == kActions.end() ? nullptr : &*at;
 }
 
+bool is_asked_of_route(std::string_view action) {
+  const ActionEntry* entry = find_action(action);
+  return entry != nullptr && entry->group == "use";
+}
+
 std::span<const std::string_view> entity_types() { return kTypes; }
 
 std::string_view entity_type(std::string_view kind) {
@@ -75,6 +80,21 @@ std::string_view entity_type(std::string_view kind) {
     if (type.substr(kNamespace.size()) == kind) return type;
   }
   return {};
+}
+
+Json with_configured(Json described, const Json& configured) {
+  if (!described.is_array()) return described;  // an error, elsewhere
+  const auto uid_of = [](const Json& entity) {
+    const Json uid = entity.is_object() ? entity.value("uid", Json()) : Json();
+    return uid.is_object() && uid.contains("__entity") ? uid["__entity"] : uid;
+  };
+  const size_t own = described.size();
+  for (const Json& entity : configured) {
+    const auto end = described.begin() + static_cast<std::ptrdiff_t>(own);
+    if (std::none_of(described.begin(), end, [&](const Json& one) { return uid_of(one) == uid_of(entity); }))
+      described.push_back(entity);
+  }
+  return described;
 }
 
 Result<std::shared_ptr<const cedar::Entities>> shared_entities(const Json& described) {

@@ -18,6 +18,9 @@ struct ActionEntry {
 std::span<const ActionEntry> action_table();
 const ActionEntry* find_action(std::string_view name);
 
+// Done to models by routes that are asked about before.
+bool is_asked_of_route(std::string_view action);
+
 // "Redoubt::Action", "Redoubt::User", ...: `kind` is the part after the ::.
 std::string_view entity_type(std::string_view kind);  // empty if there is no such type
 std::span<const std::string_view> entity_types();     // all, with "Redoubt::"
@@ -26,5 +29,8 @@ std::span<const std::string_view> entity_types();     // all, with "Redoubt::"
 // datasets, adapters. Errors: invalid_argument; also a resource's `tenant` that is no Redoubt::Tenant, since the
 // policies that keep tenants apart could not be evaluated.
 Result<std::shared_ptr<const cedar::Entities>> shared_entities(const Json& described = Json::array());
+
+// `described`, and of `configured` (the models' labels in the server's configuration) whatever it does not speak of.
+Json with_configured(Json described, const Json& configured);
 
 }  // namespace redoubt

@@ -41,9 +41,12 @@ PolicyContext policy_context(const AccessQuestion& question, int64_t now_ms) {
 
 Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion& question) const {
   if (is_stale()) return Verdict::forbidden;
-  const Decision decision =
-      engine_->decide(AuthorizationRequest(principal, question.action, question.resource_kind, question.resource_id,
-                                           policy_context(question, clock_.now_ms())));
+  PolicyContext context = policy_context(question, clock_.now_ms());
+  if (question.budget_left && engine_->snapshot()->policies->reads_budget())
+    context.budget_left = question.budget_left(principal);
+  const Decision decision = engine_->decide(
+      AuthorizationRequest(principal, question.action, question.resource_kind, question.resource_id, context),
+      question.model_follows);
   return decision.allowed ? Verdict::permitted : decision.forbidden() ? Verdict::forbidden : Verdict::not_permitted;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <optional>
@@ -22,7 +23,7 @@ std::optional<std::string> type_warning(std::string_view type) {
   return fmt::format("{} is no type here", type);
 }
 
-std::optional<std::string> name_warning(const cedar::EntityName& name) {
+std::optional<std::string> name_warning(const cedar::EntityName& name, const KnownNames& known) {
   if (auto warning = type_warning(name.type)) return warning;
   if (name.type == "Redoubt::Action" && find_action(name.id) == nullptr) {
     return fmt::format("there is no action {}", cedar::in_quotes(name.id));
@@ -30,7 +31,37 @@ std::optional<std::string> name_warning(const cedar::EntityName& name) {
   if (name.type == "Redoubt::Team" && name.id.find('/') == std::string_view::npos) {
     return fmt::format("a team is named with its tenant, \"default/{}\"", name.id);
   }
+  const auto missing = [&](const std::set<std::string>& there) { return !there.contains(std::string(name.id)); };
+  const auto none = [&](std::string_view what) {
+    return fmt::format("there is no {} {}", what, cedar::in_quotes(name.id));
+  };
+  if (known.models && name.type == "Redoubt::Model" && missing(*known.models)) return none("model");
+  if (!known.people) return std::nullopt;
+  const bool of_provider = name.id.find(':') != std::string_view::npos;  // comes in without being in the directory
+  if (name.type == "Redoubt::User" && !of_provider && missing(known.people->users)) return none("user");
+  if (name.type == "Redoubt::Service" && missing(known.people->services)) return none("service");
+  if (name.type == "Redoubt::Team" && missing(known.people->teams)) return none("team");
+  if (name.type == "Redoubt::Tenant" && missing(known.people->tenants)) return none("tenant");
   return std::nullopt;
+}
+
+// Of `context`, `principal` or `resource`; what resources may have only the described ones say.
+std::optional<std::string> attribute_warning(cedar::Op of, std::string_view key, const KnownNames& known) {
+  constexpr std::array<std::string_view, 8> kContext{"now",   "source_ip",   "auth_method", "purpose",
+                                                     "stage", "budget_left", "priority",    "scope"};
+  constexpr std::array<std::string_view, 4> kPrincipal{"id", "kind", "tenant", "labels"};
+  const auto among = [&](const auto& names) { return std::ranges::find(names, key) != names.end(); };
+  const auto none = [&](std::string_view what) { return fmt::format("nothing is called {}.{}", what, key); };
+  if (of == cedar::Op::context && !among(kContext)) return none("context");
+  if (of == cedar::Op::principal && !among(kPrincipal)) return none("principal");
+  if (of != cedar::Op::resource || known.described == nullptr || key == "tenant") return std::nullopt;
+  bool any = false;
+  for (const cedar::Entity& entity : known.described->all()) {
+    if (entity.attributes == nullptr || entity.name.type == "Redoubt::Action") continue;
+    any = any || !entity.attributes->fields.empty();
+    if (entity.attributes->find(key) != nullptr) return std::nullopt;
+  }
+  return any ? std::optional(none("resource")) : std::nullopt;
 }
 
 // "context.purpose" of an attribute that is read from a variable; empty for any other expression.
@@ -83,7 +114,7 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
 
 }  // namespace
 
-std::vector<std::string> policy_warnings(const PolicySet& set) {
+std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known) {
   struct Found {
     cedar::Place place;
     std::string what;
@@ -95,7 +126,7 @@ std::vector<std::string> policy_warnings(const PolicySet& set) {
   for (uint32_t i = 0; i < set.policies().size(); ++i) {
     const cedar::Policy& policy = set.policies()[i];
     for (const cedar::Scope* scope : {&policy.principal, &policy.action, &policy.resource}) {
-      for (const cedar::EntityName* name : scope->names) add(set.place_of_policy(i), name_warning(*name));
+      for (const cedar::EntityName* name : scope->names) add(set.place_of_policy(i), name_warning(*name, known));
       if (!scope->type.empty()) add(set.place_of_policy(i), type_warning(scope->type));
     }
     if (policy.effect == cedar::Effect::forbid) check_forbid(set, policy, add);
@@ -106,7 +137,13 @@ std::vector<std::string> policy_warnings(const PolicySet& set) {
   for (uint32_t i = 0; i < set.program().nodes.size(); ++i) {
     const cedar::Node& node = set.program().nodes[i];
     if (node.op == cedar::Op::constant && node.value.kind == cedar::Kind::entity) {
-      add(set.place_of_node(i), name_warning(*node.value.entity));
+      add(set.place_of_node(i), name_warning(*node.value.entity, known));
+    }
+    if (node.op == cedar::Op::attribute || node.op == cedar::Op::has || node.op == cedar::Op::has_path) {
+      std::string_view rest = node.value.string();
+      const std::string_view key = cedar::take_key(rest, node.op);
+      const cedar::Op of = set.program().nodes[set.program().children[node.first]].op;
+      add(set.place_of_node(i), attribute_warning(of, key, known));
     }
     if (node.op == cedar::Op::is) add(set.place_of_node(i), type_warning(node.value.string()));
     const bool from_text = cedar::kind_made_by(node.op).has_value();

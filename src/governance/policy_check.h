@@ -1,8 +1,10 @@
 // What a text of policies says that is probably not meant: a name without its namespace, an action or type that there
-// is not, a text that is no address. None of it is an error of the language, and all of it makes a policy hold for
-// nobody.
+// is not, an attribute that nothing has, a text that is no address. None of it is an error of the language, and all of
+// it makes a policy hold for nobody.
 #pragma once
 
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -10,7 +12,17 @@
 
 namespace redoubt {
 
+// What there is where the policies are to hold. What is absent is not known, and not warned of.
+struct KnownNames {
+  const cedar::Entities* described = nullptr;  // whose attributes a resource may have
+  struct People {
+    std::set<std::string> users, services, teams, tenants;  // a team with its tenant, "acme/research"
+  };
+  std::optional<People> people;
+  std::optional<std::set<std::string>> models;
+};
+
 // Sentences with line and column, in the order of the text; at most a thousand.
-std::vector<std::string> policy_warnings(const PolicySet& set);
+std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known = {});
 
 }  // namespace redoubt

@@ -29,7 +29,7 @@ Result<ExpectationResult> run_one(const std::shared_ptr<const PolicySnapshot>& b
     return invalid("expect: expected allow or deny");
   }
   REDOUBT_TRY(const AuthorizationRequest request, request_from_json(test));
-  const Decision decision = decide(by, request.request());
+  const Decision decision = decide_as_served(by, request.request());
   const bool allow = test["expect"] == "allow";
   ExpectationResult result{
       .name = std::move(name), .passed = decision.allowed == allow, .expected = allow ? "allow" : "deny"};

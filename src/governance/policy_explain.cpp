@@ -24,8 +24,9 @@ std::string_view outcome_name(Outcome outcome) {
 }
 
 void add_lines(const PolicySet& set, bool guards, const cedar::Request& request, const Decision& decision,
-               std::vector<Explanation::Line>& out) {
+               bool model_follows, std::vector<Explanation::Line>& out) {
   for (const PolicyTrace& trace : set.trace(request)) {
+    if (model_follows && set.waits_for_model(trace.policy)) continue;
     const cedar::Policy& policy = set.policies()[trace.policy];
     Explanation::Line line{.policy = std::string(policy.id),
                            .effect = std::string(cedar::effect_name(policy.effect)),
@@ -62,16 +63,33 @@ Result<std::vector<std::string>> strings_of(const Json& json, const char* key) {
   return out;
 }
 
+Result<std::map<std::string, std::string>> labels_of(const Json& json, const std::string& key) {
+  std::map<std::string, std::string> labels;
+  if (!json.is_object()) return invalid(fmt::format("principal.{}: expected an object of strings", key));
+  for (const auto& [name, label] : json.items()) {
+    if (!label.is_string()) return invalid(fmt::format("principal.{}: expected an object of strings", key));
+    labels[name] = label.get<std::string>();
+  }
+  return labels;
+}
+
 Result<Principal> principal_from_json(const Json& json) {
   Principal principal;
   principal.tenant = "default";
   for (const auto& [key, value] : json.items()) {
     if (key == "teams" || key == "roles") continue;
     if (key == "labels") {
-      if (!value.is_object()) return invalid("principal.labels: expected an object of strings");
-      for (const auto& [name, label] : value.items()) {
-        if (!label.is_string()) return invalid("principal.labels: expected an object of strings");
-        principal.labels[name] = label.get<std::string>();
+      REDOUBT_TRY(principal.labels, labels_of(value, key));
+      continue;
+    }
+    if (key == "tenant_labels") {
+      REDOUBT_TRY(principal.tenant_labels, labels_of(value, key));
+      continue;
+    }
+    if (key == "team_labels") {
+      if (!value.is_object()) return invalid("principal.team_labels: expected an object of labels");
+      for (const auto& [team, labels] : value.items()) {
+        REDOUBT_TRY(principal.team_labels[team], labels_of(labels, key));
       }
       continue;
     }
@@ -90,8 +108,10 @@ Result<Principal> principal_from_json(const Json& json) {
       if (at == kinds.end()) return invalid("principal.kind: expected user, service, appointer or open");
       principal.kind = *at;
     } else {
-      return invalid(fmt::format("principal: expected id, tenant, teams, roles, kind, labels, auth_method, found {}",
-                                 cedar::in_quotes(key)));
+      return invalid(
+          fmt::format("principal: expected id, tenant, teams, roles, kind, labels, tenant_labels, team_labels, "
+                      "auth_method, found {}",
+                      cedar::in_quotes(key)));
     }
   }
   REDOUBT_TRY(principal.teams, strings_of(json, "teams"));
@@ -114,13 +134,22 @@ void complete_context(Json& context) {
 Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& asked) {
   cedar::Request request = asked;
   request.far = by->entities.get();
-  const Decision decision = decide(by, request);
+  // As decide_as_served.
+  cedar::Arena arena;
+  const auto route = route_request(request, arena);
+  Decision decision = route ? decide(by, *route, true) : Decision();
+  const bool ends_at_route = decision.forbidden();
+  if (ends_at_route)
+    request = *route;
+  else
+    decision = decide(by, request);
   Explanation explanation{.allowed = decision.allowed, .why = sentence(decision), .version = by->version};
-  add_lines(*by->guards, true, request, decision, explanation.lines);
+  if (ends_at_route) explanation.why += ", on every route";
+  add_lines(*by->guards, true, request, decision, ends_at_route, explanation.lines);
   // A guard that is not broken is of no interest.
   std::erase_if(explanation.lines,
                 [](const Explanation::Line& line) { return !line.decides && line.outcome == "not_satisfied"; });
-  add_lines(*by->policies, false, request, decision, explanation.lines);
+  add_lines(*by->policies, false, request, decision, ends_at_route, explanation.lines);
   std::stable_partition(explanation.lines.begin(), explanation.lines.end(),
                         [](const Explanation::Line& line) { return line.decides; });
   return explanation;

@@ -27,13 +27,15 @@ struct Explanation {
   uint64_t version = 0;
 };
 
+// As a server decides it (decide_as_served).
 Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& request);
 Json to_json(const Explanation& explanation);
 
 // A request as people write it: {"principal": {"id": "alice", "tenant": "acme", "teams": [], "roles": ["user"],
-// "kind": "user", "labels": {}}, "action": "generate", "resource": "Redoubt::Model::\"r1\"", "context": {...}}.
-// The principal may also be an entity, "Redoubt::User::\"alice\"", of which only the described entities are known. In
-// the context `now` may be a date and `source_ip` an address, as plain strings. Errors: invalid_argument.
+// "kind": "user", "labels": {}, "tenant_labels": {}, "team_labels": {}}, "action": "generate", "resource":
+// "Redoubt::Model::\"r1\"", "context": {...}}. The principal may also be an entity, "Redoubt::User::\"alice\"", of
+// which only the described entities are known. In the context `now` may be a date and `source_ip` an address, as plain
+// strings. Errors: invalid_argument.
 Result<AuthorizationRequest> request_from_json(const Json& json);
 
 }  // namespace redoubt

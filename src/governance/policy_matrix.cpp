@@ -98,6 +98,13 @@ Access access_of(const PolicySnapshot& by, const cedar::Request& request, Policy
     (is_permit && !fails ? guaranteed : forbids).count(fails ? Outcome::satisfied : trace.outcome);
   }
   if (!forbids.surely && guaranteed.surely) return forbids.perhaps ? Access::depends : Access::allowed;
+  cedar::Arena arena;
+  if (const auto route = route_request(request, arena)) {  // asked about before, as a server does
+    for (const PolicyTrace& trace : by.policies->trace(*route, unknown)) {
+      const bool is_forbid = by.policies->policies()[trace.policy].effect == cedar::Effect::forbid;
+      if (is_forbid && !by.policies->waits_for_model(trace.policy)) forbids.count(trace.outcome);
+    }
+  }
   for (const PolicyTrace& trace : by.policies->trace(request, unknown)) {
     (by.policies->policies()[trace.policy].effect == cedar::Effect::permit ? permits : forbids).count(trace.outcome);
   }

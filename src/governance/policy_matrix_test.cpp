@@ -42,16 +42,17 @@ std::string random_policy(Random& random) {
                          "principal in Redoubt::Role::\"security_admin\""}),
       one_of<4>(random, {"action", "action in Redoubt::Action::\"use\"", "action == Redoubt::Action::\"generate\"",
                          "action in [Redoubt::Action::\"shape\", Redoubt::Action::\"manage_policies\"]"}),
-      one_of<4>(random, {"resource", "resource == Redoubt::Model::\"r1\"", "resource is Redoubt::Model",
-                         "resource is Redoubt::Dataset in Redoubt::Tenant::\"a\""}));
-  const std::string body =
-      one_of<9>(random, {"", "when { context.purpose == \"triage\" }",
-                         "when { resource has label && resource.label == \"open\" }", "unless { context has purpose }",
-                         "when { principal has nothing } when { context.budget_left > 10 }",
-                         "when { context has budget_left && context.budget_left > 10 && resource has label }",
-                         "when { resource.label == \"open\" }",
-                         "when { principal in Redoubt::Team::\"a/t\" } unless { context.budget_left < 50 }",
-                         "when { context.purpose like \"tri*\" || resource == Redoubt::Model::\"r1\" }"});
+      one_of<5>(random, {"resource", "resource == Redoubt::Model::\"r1\"", "resource is Redoubt::Model",
+                         "resource is Redoubt::Route", "resource is Redoubt::Dataset in Redoubt::Tenant::\"a\""}));
+  const std::string body = one_of<11>(
+      random,
+      {"", "when { context.purpose == \"triage\" }", "when { resource has label && resource.label == \"open\" }",
+       "unless { context has purpose }", "when { principal has nothing } when { context.budget_left > 10 }",
+       "when { context has budget_left && context.budget_left > 10 && resource has label }",
+       "when { resource.label == \"open\" }", "unless { resource has label && resource.label == \"open\" }",
+       "unless { resource is Redoubt::Route }",
+       "when { principal in Redoubt::Team::\"a/t\" } unless { context.budget_left < 50 }",
+       "when { context.purpose like \"tri*\" || resource == Redoubt::Model::\"r1\" }"});
   return head + " " + body + ";\n";
 }
 
@@ -90,6 +91,11 @@ bool asked(const PolicySnapshot& by, const MatrixAxis::Principal& who, const std
                          .far = by.entities.get()};
   const PolicyVerdict guard = by.guards->decide_one_by_one(request);
   if (!guard.determining.empty() || !guard.errors.empty()) return guard.allowed && guard.errors.empty();
+  cedar::Arena arena;
+  if (const auto route = route_request(request, arena)) {
+    const PolicyVerdict first = by.policies->decide_one_by_one(*route, true);
+    if (!first.allowed && !first.determining.empty()) return false;
+  }
   return by.policies->decide_one_by_one(request).allowed;
 }
 
@@ -173,6 +179,46 @@ TEST(PolicyMatrix, AddingAForbidNeverWidens) {
   }
 }
 
+struct OfMatrix {
+  std::vector<Access> cells;
+  bool allows(size_t cell) const { return cells[cell] == Access::allowed; }
+};
+
+// What a random text allows, a permit of it allows alone; and nothing that a forbid of it speaks of.
+TEST(PolicyMatrix, DenyIsTheDefaultAndAForbidWins) {
+  Random random(17);
+  cedar::Arena arena;
+  int allowed = 0, forbidden = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::vector<std::string> texts(6);
+    std::string text;
+    for (std::string& one : texts) text += one = random_policy(random);
+    const auto whole = snapshot_of(text, described());
+    const MatrixAxis axis = axis_of(*whole);
+    const auto* record = cedar::value_from_json(contexts()[random() % contexts().size()], arena)->record;
+    const auto matrix_of = [&](const std::string& policies) {
+      return OfMatrix{compute_matrix(snapshot_of(policies, described()), axis, record)->cells};
+    };
+    std::vector<OfMatrix> permits, as_permits;  // each permit alone; each forbid, as if it permitted
+    for (const std::string& one : texts) {
+      const bool is_permit = one.starts_with("permit");
+      (is_permit ? permits : as_permits).push_back(matrix_of("permit" + one.substr(one.find(' '))));
+    }
+    const OfMatrix all = matrix_of(text), guarded = matrix_of("");
+    for (size_t cell = 0; cell < axis.cells(); ++cell) {
+      if (guarded.allows(cell)) continue;  // the audit administrator's, whatever a text says
+      const auto allows = [&](const OfMatrix& one) { return one.allows(cell); };
+      const bool is_forbidden = std::ranges::any_of(as_permits, allows);
+      ASSERT_FALSE(all.allows(cell) && std::ranges::none_of(permits, allows)) << text;
+      ASSERT_FALSE(all.allows(cell) && is_forbidden) << text;
+      allowed += all.allows(cell);
+      forbidden += is_forbidden && std::ranges::any_of(permits, allows);
+    }
+  }
+  EXPECT_GT(allowed, 100);
+  EXPECT_GT(forbidden, 100);
+}
+
 // Whatever policies say of one tenant's teams, users and models changes nothing for another's.
 TEST(PolicyMatrix, TenantsDoNotInterfere) {
   Random random(13);
@@ -215,6 +261,32 @@ when { context.now.toTime() > duration("20h") };
   EXPECT_THAT(explanation.lines[1].detail, HasSubstr("line 3, column 29"));
 }
 
+// Asked in the order in which a server asks: a forbid that reads what only a model has does not bite before.
+TEST(PolicyExplain, JudgesAsAServerDoes) {
+  const std::string permit = "permit (principal, action, resource);\n";
+  const auto why = [&](const std::string& text, const Json& context = Json::object()) {
+    const auto request = request_from_json({{"principal", {{"id", "u"}}},
+                                            {"action", "generate"},
+                                            {"resource", "Redoubt::Model::\"r1\""},
+                                            {"context", context}});
+    EXPECT_TRUE(request) << request.error().message;
+    return explain(snapshot_of(permit + text, described()), request->request()).why;
+  };
+  EXPECT_EQ(why("forbid (principal, action, resource) unless { resource has label && resource.label == \"open\" };"),
+            "allowed by \"policy0\"");
+  EXPECT_EQ(why("forbid (principal, action, resource) unless { context has stage && context.stage == \"canary\" };",
+                {{"stage", "canary"}}),
+            "allowed by \"policy0\"");
+  EXPECT_EQ(why("forbid (principal, action, resource) unless { resource has label && resource.label == \"x\" };"),
+            "denied: forbidden by \"policy1\"");
+  for (const char* on_routes :
+       {"forbid (principal, action, resource is Redoubt::Route);",
+        "forbid (principal, action, resource) when { resource is Redoubt::Route };",
+        "forbid (principal, action == Redoubt::Action::\"generate\", resource is Redoubt::Route) when { true };"}) {
+    EXPECT_EQ(why(on_routes), "denied: forbidden by \"policy1\", on every route") << on_routes;
+  }
+}
+
 TEST(PolicyCheck, PointsAtNamesThatMeanNobody) {
   const auto by =
       snapshot_of(R"(permit (principal in Redoubt::Team::"research", action == Action::"generate", resource);
@@ -238,6 +310,37 @@ unless { resource.owner == principal };)");
                   "where that is absent it forbids nothing"));
   EXPECT_THAT(policy_warnings(*snapshot_of(std::string(default_policy_text()))->policies), testing::IsEmpty());
   EXPECT_THAT(policy_warnings(*by->guards), testing::IsEmpty());
+}
+
+TEST(PolicyCheck, PointsAtAttributesThatNothingHas) {
+  const auto by = snapshot_of(R"(permit (principal, action, resource)
+when { context has purpos && context.purpos == "x" && principal.labels.site == "y" && principal.team == "z" }
+when { resource has lable && resource.label == "open" && resource has tenant };)");
+  const std::vector<std::string> always{"line 2, column 16: nothing is called context.purpos",
+                                        "line 2, column 38: nothing is called context.purpos",
+                                        "line 2, column 97: nothing is called principal.team"};
+  EXPECT_EQ(policy_warnings(*by->policies), always);
+  std::vector<std::string> with_models = always;
+  with_models.emplace_back("line 3, column 17: nothing is called resource.lable");
+  const auto models = shared_entities(described());
+  ASSERT_TRUE(models);
+  EXPECT_EQ(policy_warnings(*by->policies, {.described = models->get()}), with_models);
+}
+
+TEST(PolicyCheck, PointsAtWhomTheDirectoryDoesNotKnow) {
+  const auto by = snapshot_of(R"(permit (principal == Redoubt::User::"alice", action, resource == Redoubt::Model::"r1");
+permit (principal == Redoubt::User::"alcie", action, resource == Redoubt::Model::"r2");
+permit (principal in Redoubt::Team::"a/t", action, resource)
+when { principal in Redoubt::Team::"a/s" || principal in Redoubt::Tenant::"b" || principal == Redoubt::Service::"x" };
+permit (principal == Redoubt::User::"corp:7", action, resource);)");
+  EXPECT_THAT(policy_warnings(*by->policies), testing::IsEmpty()) << "nothing is known";
+  const KnownNames known{.people = KnownNames::People{{"alice"}, {"y"}, {"a/t"}, {"a"}},
+                         .models = std::set<std::string>{"r1"}};
+  EXPECT_THAT(
+      policy_warnings(*by->policies, known),
+      ElementsAre(HasSubstr("line 2, column 1: there is no user \"alcie\""),
+                  HasSubstr("line 2, column 1: there is no model \"r2\""), HasSubstr("there is no team \"a/s\""),
+                  HasSubstr("there is no tenant \"b\""), HasSubstr("there is no service \"x\"")));
 }
 
 // docs/policies.md: its example is taken without a warning, and it names every action and type there is.

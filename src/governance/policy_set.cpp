@@ -34,6 +34,20 @@ std::vector<bool> marked(const cedar::Program& program, Own own) {
   return marks;
 }
 
+// Whether a condition asks for this key of anything, or takes the context as a whole.
+bool reads_key_or_whole_context(const cedar::Program& program, std::string_view key) {
+  size_t contexts = 0, attributes_of_it = 0;
+  for (const cedar::Node& node : program.nodes) {
+    contexts += node.op == cedar::Op::context ? 1 : 0;
+    if (node.op != cedar::Op::attribute && node.op != cedar::Op::has && node.op != cedar::Op::has_path) continue;
+    attributes_of_it += program.nodes[program.children[node.first]].op == cedar::Op::context ? 1 : 0;
+    for (std::string_view rest = node.value.string(); !rest.empty();) {
+      if (cedar::take_key(rest, node.op) == key) return true;
+    }
+  }
+  return contexts != attributes_of_it;
+}
+
 bool fits(const Scope& scope, const cedar::EntityName& name, const cedar::Entity* entity) {
   const auto within = [&](const cedar::EntityName& outer) {
     return name == outer || (entity != nullptr && entity->is_within(outer));
@@ -86,7 +100,54 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::parse(std::string text, cons
   set->reads_principal_ = marked(program, [&](uint32_t i) {
     return reads_attributes(program.nodes[i].op) && names[program.children[program.nodes[i].first]];
   });
+  for (uint32_t i = 0; i < program.policies.size(); ++i) {
+    const cedar::Policy& policy = program.policies[i];
+    set->briefs_[i].waits_for_model = policy.effect == Effect::forbid && set->reads_model(policy);
+  }
+  set->reads_budget_ = reads_key_or_whole_context(program, "budget_left");
   return std::shared_ptr<const PolicySet>(std::move(set));
+}
+
+// Its conditions read the resource, or what the context says of a model; and neither head nor conditions name a route.
+bool PolicySet::reads_model(const cedar::Policy& policy) const {
+  constexpr std::string_view kRoute = "Redoubt::Route";
+  const auto is_route = [&](const cedar::EntityName* name) { return name->type == kRoute; };
+  if (policy.resource.type == kRoute || std::ranges::any_of(policy.resource.names, is_route)) return false;
+  bool reads = false;
+  std::vector<uint32_t> open(policy.conditions);
+  while (!open.empty()) {
+    const cedar::Node& node = program_.nodes[open.back()];
+    open.pop_back();
+    for (uint32_t c = 0; c < node.count; ++c) open.push_back(program_.children[node.first + c] & ~cedar::kSubtract);
+    switch (node.op) {
+      case cedar::Op::resource:
+        reads = true;
+        break;
+      case cedar::Op::is:
+      case cedar::Op::is_in:
+        if (node.value.string() == kRoute) return false;
+        break;
+      case cedar::Op::constant:
+        if (node.value.kind == cedar::Kind::entity && is_route(node.value.entity)) return false;
+        if (node.value.kind == cedar::Kind::set &&
+            std::ranges::any_of(node.value.set->items, [&](const cedar::Value& item) {
+              return item.kind == cedar::Kind::entity && is_route(item.entity);
+            }))
+          return false;
+        break;
+      case cedar::Op::attribute:
+      case cedar::Op::has:
+      case cedar::Op::has_path: {
+        std::string_view rest = node.value.string();
+        const std::string_view key = cedar::take_key(rest, node.op);
+        reads = reads || key == "stage" || key == "budget_left";
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  return reads;
 }
 
 void PolicySet::judge(uint32_t policy, bool head_known, const ResolvedRequest& request, cedar::Evaluator& evaluator,
@@ -116,7 +177,7 @@ PolicyVerdict PolicySet::settled(PolicyVerdict permits, PolicyVerdict forbids) {
   return verdict;
 }
 
-PolicyVerdict PolicySet::decide(const cedar::Request& request) const {
+PolicyVerdict PolicySet::decide(const cedar::Request& request, bool model_follows) const {
   const ResolvedRequest resolved(request);
   std::vector<uint32_t> candidates;
   index_.find(resolved, candidates);
@@ -124,16 +185,20 @@ PolicyVerdict PolicySet::decide(const cedar::Request& request) const {
   cedar::Arena arena(scratch);
   cedar::Evaluator evaluator(program_, request, arena);
   PolicyVerdict permits, forbids;
-  for (const uint32_t policy : candidates) judge(policy, true, resolved, evaluator, permits, forbids);
+  for (const uint32_t policy : candidates) {
+    if (model_follows && waits_for_model(policy)) continue;
+    judge(policy, true, resolved, evaluator, permits, forbids);
+  }
   return settled(std::move(permits), std::move(forbids));
 }
 
-PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request) const {
+PolicyVerdict PolicySet::decide_one_by_one(const cedar::Request& request, bool model_follows) const {
   const ResolvedRequest resolved(request);
   cedar::Arena arena;
   cedar::Evaluator evaluator(program_, request, arena);
   PolicyVerdict permits, forbids;
   for (uint32_t policy = 0; policy < program_.policies.size(); ++policy) {
+    if (model_follows && waits_for_model(policy)) continue;
     judge(policy, false, resolved, evaluator, permits, forbids);
   }
   return settled(std::move(permits), std::move(forbids));

@@ -47,9 +47,13 @@ class PolicySet {
  public:
   static Result<std::shared_ptr<const PolicySet>> parse(std::string text, const cedar::ParseLimits& limits = {});
 
-  PolicyVerdict decide(const cedar::Request& request) const;
+  PolicyVerdict decide(const cedar::Request& request, bool model_follows = false) const;
   // The definition of decide(): every policy, in order, without the index.
-  PolicyVerdict decide_one_by_one(const cedar::Request& request) const;
+  PolicyVerdict decide_one_by_one(const cedar::Request& request, bool model_follows = false) const;
+
+  // A server asks about the route of a request before it knows the request's model (model_follows). A forbid that reads
+  // the resource, or what the context says of a model, and names no route, then waits for the model.
+  bool waits_for_model(uint32_t policy) const { return briefs_[policy].waits_for_model; }
 
   // What decide() computes, for all policies whose head fits: for explanations. Conditions that read what is unknown
   // leave a policy open, unless another one is false.
@@ -59,6 +63,8 @@ class PolicySet {
   };
   std::vector<PolicyTrace> trace(const cedar::Request& request, Unknown unknown) const;
   std::vector<PolicyTrace> trace(const cedar::Request& request) const { return trace(request, Unknown{}); }
+
+  bool reads_budget() const { return reads_budget_; }  // of the context: to be told only where somebody looks
 
   const std::string& text() const { return text_; }
   const cedar::Program& program() const { return program_; }
@@ -77,6 +83,7 @@ class PolicySet {
   // `head_known`: the index found it, so that its head fits.
   void judge(uint32_t policy, bool head_known, const ResolvedRequest& request, cedar::Evaluator& evaluator,
              PolicyVerdict& permits, PolicyVerdict& forbids) const;
+  bool reads_model(const cedar::Policy& policy) const;
   static PolicyVerdict settled(PolicyVerdict permits, PolicyVerdict forbids);
   cedar::Place place(uint32_t position) const;
   PolicyTrace traced(uint32_t policy, cedar::Evaluator& evaluator, Unknown unknown) const;
@@ -87,12 +94,14 @@ class PolicySet {
   std::vector<uint32_t> lines_;        // where each begins
   std::vector<bool> reads_context_;    // each node, or what is below it
   std::vector<bool> reads_principal_;  // attributes or tags of it
+  bool reads_budget_ = false;
   // What a decision reads of each policy, side by side.
   struct Brief {
     uint32_t first_condition = 0;  // in conditions_
     uint16_t conditions = 0;
     cedar::Effect effect = cedar::Effect::permit;
     bool needs_head = false;
+    bool waits_for_model = false;
   };
   std::vector<Brief> briefs_;
   std::vector<uint32_t> conditions_;

@@ -4,6 +4,7 @@
 
 #include "core/sha256.h"
 #include "governance/default_policies.h"
+#include "governance/policy_actions.h"
 #include "storage/migration.h"
 
 namespace redoubt {
@@ -51,10 +52,11 @@ Status insert(Transaction& tx, const PolicyVersion& version) {
 }  // namespace
 
 Result<std::unique_ptr<PolicyStore>> PolicyStore::open(Database& database, const std::optional<PolicyFile>& file,
-                                                       const Clock& clock, const WallClock& wall, int period_ms) {
+                                                       const Clock& clock, const WallClock& wall, int period_ms,
+                                                       Json configured) {
   REDOUBT_CHECK(prepare_topics(database, wall));
   REDOUBT_CHECK(migrate(database, "policies", kMigrations, wall));
-  std::unique_ptr<PolicyStore> store(new PolicyStore(database, wall));
+  std::unique_ptr<PolicyStore> store(new PolicyStore(database, wall, std::move(configured)));
   REDOUBT_CHECK(store->adopt(file));
   // Nothing is permitted before the first load.
   REDOUBT_TRY(store->engine_, PolicyEngine::with_text(""));
@@ -101,7 +103,8 @@ Status PolicyStore::adopt(const std::optional<PolicyFile>& file) {
 Status PolicyStore::load(Transaction& tx) {
   REDOUBT_TRY(auto newest, newest_of(tx));
   if (!newest) return corrupt("policies: no version is stored");
-  const Status replaced = engine_->replace(newest->text, newest->entities, static_cast<uint64_t>(newest->version));
+  const Status replaced = engine_->replace(newest->text, with_configured(newest->entities, configured_),
+                                           static_cast<uint64_t>(newest->version));
   if (!replaced)
     return corrupt(fmt::format("policies: version {} cannot be read: {}", newest->version, replaced.error().message));
   return ok();

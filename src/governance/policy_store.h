@@ -42,10 +42,13 @@ class PolicyStore {
   // Makes the tables, the first version if there is none (of the file, else the default text), and the engine.
   // Errors: of the file, with line and column; unavailable; corrupt_data if what is stored cannot be read.
   // `database` and the clocks outlive the store. period_ms: of looking for others' changes; 0: only when told to.
+  // `configured`: entities of this node's configuration, which hold where the database describes none of that name.
   static Result<std::unique_ptr<PolicyStore>> open(Database& database, const std::optional<PolicyFile>& file,
-                                                   const Clock& clock, const WallClock& wall, int period_ms = 250);
+                                                   const Clock& clock, const WallClock& wall, int period_ms = 250,
+                                                   Json configured = Json::array());
 
   const std::shared_ptr<PolicyEngine>& engine() const { return engine_; }
+  const Json& configured() const { return configured_; }
   int64_t age_ns() const { return refresher_->age_ns(); }  // since what the engine holds was known to be what is stored
   Status refresh() { return refresher_->refresh(); }
 
@@ -64,12 +67,14 @@ class PolicyStore {
   Result<std::vector<PolicyVersion>> history(int limit) const;  // the newest first, without texts and entities
 
  private:
-  PolicyStore(Database& database, const WallClock& wall) : database_(database), wall_(wall) {}
+  PolicyStore(Database& database, const WallClock& wall, Json configured)
+      : database_(database), wall_(wall), configured_(std::move(configured)) {}
   Status adopt(const std::optional<PolicyFile>& file);
   Status load(Transaction& tx);
 
   Database& database_;
   const WallClock& wall_;
+  const Json configured_;
   std::shared_ptr<PolicyEngine> engine_;
   std::unique_ptr<Refresher> refresher_;  // last: its thread uses the rest
 };

@@ -52,6 +52,24 @@ TEST_P(PolicyStoreTest, AFirstStartHasTheDefaultPolicies) {
   EXPECT_EQ(newest->text, default_policy_text());
 }
 
+TEST_P(PolicyStoreTest, ConfiguredLabelsHoldWhereTheDatabaseDescribesNothing) {
+  const auto model = [](const char* id, const char* label) {
+    return Json{{"uid", {{"type", "Redoubt::Model"}, {"id", id}}}, {"attrs", {{"label", label}}}};
+  };
+  auto opened = PolicyStore::open(*database_, {}, clock_, wall_, 0, Json::array({model("r1", "open")}));
+  ASSERT_TRUE(opened) << opened.error().message;
+  const auto store = *std::move(opened);
+  const std::string text =
+      "permit (principal, action, resource) when { resource has label && resource.label == \"open\" };";
+  ASSERT_TRUE(store->change({.text = text, .author = "sue"}));
+  EXPECT_TRUE(generates(*store));
+  ASSERT_TRUE(store->change({.text = text, .entities = Json::array({model("r2", "x")}), .author = "sue"}));
+  EXPECT_TRUE(generates(*store));
+  ASSERT_TRUE(store->change({.text = text, .entities = Json::array({model("r1", "secret")}), .author = "sue"}));
+  EXPECT_FALSE(generates(*store)) << "what the database describes wins";
+  EXPECT_EQ(store->newest()->entities.size(), 1u) << "the configuration is not written down";
+}
+
 TEST_P(PolicyStoreTest, AChangeIsAVersionAndReachesTheOtherNode) {
   const auto here = node(*database_);
   const auto there = node(*other_database_, {}, 50);

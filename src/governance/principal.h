@@ -37,7 +37,8 @@ struct Principal {
   std::string key_id;                                 // of an API key, else ""
   std::string issuer, subject;                        // of a token or certificate: what its provider calls it
   std::vector<std::string> scopes;  // actions that the key is narrowed to; empty: all that the principal may do
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels, tenant_labels;
+  std::map<std::string, std::map<std::string, std::string>> team_labels;  // by team; of those that have any
   int64_t expires_at_s = 0;  // of the key, token or certificate, since 1970; 0: never
 
   bool has_role(std::string_view role) const;

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "governance/permit.h"
+#include "governance/policy_actions.h"
 #include "governance/policy_check.h"
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
@@ -105,8 +106,10 @@ Result<Json> change_policies(PolicyStore& store, const std::string& author, cons
 
   REDOUBT_TRY(const PolicyVersion newest, store.newest());
   const auto before = store.engine()->snapshot();
-  REDOUBT_TRY(const auto after, make_policy_snapshot(*text, entities != nullptr ? *entities : newest.entities, 0));
-  Json out = {{"dry_run", dry_run.value_or(false)}, {"warnings", policy_warnings(*after->policies)}};
+  const Json& described = entities != nullptr ? *entities : newest.entities;
+  REDOUBT_TRY(const auto after, make_policy_snapshot(*text, with_configured(described, store.configured()), 0));
+  Json out = {{"dry_run", dry_run.value_or(false)},
+              {"warnings", policy_warnings(*after->policies, {.described = after->entities.get()})}};
   REDOUBT_CHECK(add_changes(before, after, out));
   if (dry_run.value_or(false)) {
     out["version"] = newest.version;
@@ -141,7 +144,9 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
   get("/admin/v1/policies", "The policies that hold", object_schema({"version", "text", "entities", "author"}),
       [&store](const HttpRequest&) -> Result<Json> {
         REDOUBT_TRY(const PolicyVersion newest, store.newest());
-        return shown(newest, true);
+        Json json = shown(newest, true);
+        json["configured_entities"] = store.configured();
+        return json;
       });
   get("/admin/v1/policies/versions", "Every version of the policies, the newest first", object_schema({"versions"}),
       [&store](const HttpRequest&) { return history(store); });

@@ -1,5 +1,6 @@
 #include "server/gate.h"
 
+#include "server/access_question.h"
 #include "server/api_error.h"
 
 namespace redoubt {
@@ -20,12 +21,10 @@ std::variant<std::shared_ptr<Permit>, ApiError> enter_route(std::shared_ptr<Perm
                                                             const Route* route) {
   if (route == nullptr) return permit;
   const RouteRule& rule = *route->rule;
+  if (const Status purpose = check_purpose(head); !purpose) return api_error(purpose.error());
   if (const Status scoped = permit->need_scope(rule.scope, rule.action); !scoped)
     return refusal(403, scoped.error().message, "missing_scope");
-  AccessQuestion question{.action = rule.action,
-                          .resource_kind = "Route",
-                          .resource_id = route_id(*route),
-                          .context = {{"scope", rule.scope}, {"source_ip", head.remote_address}}};
+  AccessQuestion question = route_question(head, rule, route_id(*route));
   const Status allowed =
       rule.resource == "Model" ? permit->check_not_forbidden(std::move(question)) : permit->check(std::move(question));
   if (!allowed) return refusal(403, allowed.error().message, "not_permitted");

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "governance/permit.h"
+#include "server/access_question.h"
 #include "server/metrics.h"
 #include "server/request_limits.h"
 
@@ -15,17 +16,14 @@ namespace {
 
 // What a client may ask for only where a policy permits it. (A chat template or an adapter of its own no request may
 // bring: parsing refuses them.)
-Status check_shaping(const HttpRequest& http, const std::string& model,
-                     const std::vector<GenerationRequest>& requests) {
+Status check_shaping(const HttpRequest& http, const AskedModel& model, const std::vector<GenerationRequest>& requests) {
   const bool first_of_all =
       std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.priority != 0; });
   if (!first_of_all) return ok();
   const int asked = -requests.front().priority;  // as the client counts: smaller is sooner
-  Status may =
-      http.permit->check({.action = "set_priority",
-                          .resource_kind = "Model",
-                          .resource_id = model,
-                          .context = {{"source_ip", http.remote_address}, {"priority", std::to_string(asked)}}});
+  AccessQuestion question = model_question(http, "set_priority", model);
+  question.context.emplace("priority", std::to_string(asked));
+  Status may = http.permit->check(std::move(question));
   if (!may) may.error().param = "priority";
   return may;
 }
@@ -94,7 +92,8 @@ GenerationStream::~GenerationStream() = default;
 void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequest> requests,
                              GenerationOptions options, std::unique_ptr<AnswerSink> sink,
                              std::shared_ptr<ResponseWriter> writer) {
-  if (const Status may = check_shaping(http, options.model->name, requests); !may)
+  const AskedModel asked{.name = options.model->name, .stage = options.model->stage, .limits = options.limits};
+  if (const Status may = check_shaping(http, asked, requests); !may)
     return send_styled_error(*writer, may.error(), sink->error_style());
   for (GenerationRequest& request : requests) request.tenant = http.permit->principal().tenant;
   const int per_request = requests.empty() ? 1 : requests.front().n;

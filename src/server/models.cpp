@@ -53,7 +53,7 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                     .parameters = {path_parameter("id")},
                     .handler = [&context, started](auto request, auto writer) {
                       const std::string name = path_param(request->path_params, "id");
-                      if (const Status may = permit_model(*request, name); !may)
+                      if (const Status may = permit_model(context, *request, name); !may)
                         return send_error(*writer, request_error(may.error()));
                       const ModelEntry* entry = find_entry(context, name);
                       if (entry == nullptr) return send_error(*writer, model_not_found(name));

@@ -5,6 +5,7 @@
 
 #include "governance/limits.h"
 #include "governance/permit.h"
+#include "server/access_question.h"
 #include "server/json_fields.h"
 #include "server/request_limits.h"
 #include "server/routes_schemas.h"
@@ -65,18 +66,18 @@ const ModelEntry* find_ollama_entry(const ServerContext& context, const std::str
   return find_entry(context, name);
 }
 
-Status permit_model(const HttpRequest& http, const std::string& name) {
+Status permit_model(const ServerContext& context, const HttpRequest& http, const std::string& name) {
   if (http.permit == nullptr) return Error{ErrorCode::denied, "the request has no permit", {}};
-  return http.permit->check({.action = http.action,
-                             .resource_kind = "Model",
-                             .resource_id = name,
-                             .context = {{"source_ip", http.remote_address}}});
+  const ModelEntry* entry = find_entry(context, name);
+  return http.permit->check(model_question(
+      http, http.action,
+      {.name = name, .stage = entry == nullptr ? std::string() : entry->stage, .limits = context.limits}));
 }
 
 Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http) {
   std::vector<const ModelEntry*> permitted;
   for (const ModelEntry& entry : context.models.entries()) {
-    if (permit_model(http, entry.name)) permitted.push_back(&entry);
+    if (permit_model(context, http, entry.name)) permitted.push_back(&entry);
   }
   // Names none: who may not see them is not told which there are.
   if (permitted.empty()) return Error{ErrorCode::denied, http.action + ": no model is permitted", {}};
@@ -86,7 +87,7 @@ Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& con
 Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
                                                    const std::string& name) {
   const ModelEntry* entry = find_entry(context, name);
-  REDOUBT_CHECK(permit_model(http, entry == nullptr ? name : entry->name));
+  REDOUBT_CHECK(permit_model(context, http, entry == nullptr ? name : entry->name));
   auto model = context.models.acquire(name);
   if (!model && model.error().code == ErrorCode::not_found) {
     return Error{ErrorCode::not_found, model_not_found(name).message, "model"};

@@ -211,16 +211,14 @@ class FakeHost final : public ModelHost {
     return is_loaded ? std::vector{model} : std::vector<std::shared_ptr<LoadedModel>>();
   }
   EngineStats retired(const std::string& name) const override { return name == model->name ? gone : EngineStats{}; }
-  const std::vector<ModelEntry>& entries() const override { return entries_; }
+  const std::vector<ModelEntry>& entries() const override { return models; }
   void unload_idle() override {}
   void drain() override {}
 
   std::shared_ptr<LoadedModel> model;
   bool is_loaded = true;
   EngineStats gone;
-
- private:
-  std::vector<ModelEntry> entries_ = {{"tiny", "tiny"}, {"other", "other"}};
+  std::vector<ModelEntry> models = {{.name = "tiny", .path = "tiny"}, {.name = "other", .path = "other"}};
 };
 
 constexpr const char* kTinyTemplate =
