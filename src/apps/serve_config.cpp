@@ -238,12 +238,16 @@ Status check_without_directory(const ServeConfig& config) {
   if (!off && config.api_key_file.empty()) return ok();
   const std::string_view word = off ? "auth: off" : "api_key_file";
   const ClientCertificates clients = config.tls ? config.tls->clients : ClientCertificates::none;
+  const auto is_told_to_policies = [](const ModelEntry& model) {
+    return !model.stage.empty() || !model.labels.empty();
+  };
   const struct {
     bool given;
     std::string_view key, why;
   } unread[] = {
       {off && !config.api_key_file.empty(), "api_key_file", "asks nobody for a key"},
       {!config.policies.empty(), "policies", "consults no policy"},
+      {std::ranges::any_of(config.models, is_told_to_policies), "models: stage, labels", "consults no policy"},
       {!config.database.empty(), "database", "keeps nothing in a database"},
       {!config.oidc.empty(), "oidc", "takes no tokens"},
       // Required ones are still verified before a key is asked for; requested ones would be nobody's.

@@ -38,6 +38,11 @@ TEST(ServeConfig, AModelHasAStageAndLabels) {
   EXPECT_EQ(config->models[0].stage, "canary");
   EXPECT_EQ(config->models[0].labels,
             (std::map<std::string, std::string>{{"label", "patient-data"}, {"site", "north"}}));
+  EXPECT_TRUE(config->validate());
+  ServeConfig open = *config;
+  open.auth = "off";
+  ASSERT_FALSE(open.validate());
+  EXPECT_NE(open.validate().error().message.find("models: stage, labels: excluded"), std::string::npos);
   EXPECT_NE(error_of("models: [{path: /m, labels: patient-data}]"), "");
   EXPECT_NE(error_of("models: [{path: /m, labels: {label: [a]}}]"), "");
   EXPECT_NE(error_of("models: [{path: /m, labels: {tenant: clinic}}]"), "");
