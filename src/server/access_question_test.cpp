@@ -86,6 +86,22 @@ TEST_F(Context, AStageIsThatOfTheModel) {
   EXPECT_EQ(status_of(server.ask(chat("", {{"priority", -1}}))), 403);
 }
 
+TEST_F(Context, ATemplateOfTheRequestIsForThoseWhomAPolicyPermits) {
+  const Json brought{{"chat_template", "<|user|>{{ messages[0].content | upper }}"}};
+  policies_with("");
+  RunningServer server(all_routes(), options());
+  const std::string refused = server.ask(chat("", brought));
+  EXPECT_EQ(status_of(refused), 403);
+  EXPECT_NE(refused.find("\"param\":\"chat_template\""), std::string::npos) << refused;
+  EXPECT_EQ(status_of(server.ask(chat("", {{"chat_template", ""}}))), 200);
+  const std::vector<int32_t> usual = engine->last.prompt;
+  policies_with(
+      "permit (principal, action == Redoubt::Action::\"set_chat_template\", resource == Redoubt::Model::\"tiny\");");
+  EXPECT_EQ(status_of(server.ask(chat("", brought))), 200);
+  EXPECT_NE(engine->last.prompt, usual);
+  EXPECT_EQ(host.model->tokenizer.decode(engine->last.prompt), "<|user|>HI");
+}
+
 constexpr const char* kKeepForOthers =
     "forbid (principal, action == Redoubt::Action::\"generate\", resource)"
     "when { context has budget_left && context.budget_left < 95 };";

@@ -46,7 +46,7 @@ void append_call(std::string& out, const AnswerCall& call) {
 Status chat_completions(ServerContext& context, const HttpRequest& http, const Json& body,
                         const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(ChatRequest chat, parse_chat_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, chat));
   ChatChunkOptions options{.id = random_id("chatcmpl-"),
                            .model = model->name,
@@ -80,7 +80,7 @@ Status chat_completions(ServerContext& context, const HttpRequest& http, const J
 Status render_chat_request(ServerContext& context, const HttpRequest& http, const Json& body,
                            const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_chat_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
   REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   send_json(*writer, {{"prompt", prompt.text.text}, {"prompt_token_ids", model->tokenizer.encode(prompt.text)}});
   return ok();

@@ -5,14 +5,13 @@
 #include <algorithm>
 #include <regex>
 
+#include "governance/permit.h"
+#include "server/access_question.h"
+
 namespace redoubt {
 namespace {
 
 constexpr std::string_view kThinkOpen = "<think>";
-
-bool source_has(const LoadedModel& model, std::string_view word) {
-  return model.chat_template->source().find(word) != std::string::npos;
-}
 
 // Templates print the arguments of a past call in one of two ways: as a text, or as an object through tojson or items.
 bool wants_argument_objects(const std::string& source) {
@@ -145,19 +144,34 @@ Status cut_after_final_message(MarkedText& text, const Json& message, const std:
 
 }  // namespace
 
+Result<std::shared_ptr<LoadedModel>> acquire_chat_model(ServerContext& context, const HttpRequest& http,
+                                                        const ChatRequest& request) {
+  REDOUBT_TRY(std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.model));
+  if (request.chat_template == nullptr) return model;
+  const AskedModel asked{.name = model->name, .stage = model->stage, .limits = context.limits};
+  if (Status may = http.permit->check(model_question(http, "set_chat_template", asked)); !may) {
+    may.error().param = "chat_template";
+    return may.error();
+  }
+  return model;
+}
+
 Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options) {
-  if (!model.chat_template) return no_template();
-  const std::string& source = model.chat_template->source();
+  const ChatTemplate* chat_template = request.chat_template.get();
+  if (chat_template == nullptr && model.chat_template) chat_template = &*model.chat_template;
+  if (chat_template == nullptr) return no_template();
+  const std::string& source = chat_template->source();
+  const auto source_has = [&](std::string_view word) { return source.find(word) != std::string::npos; };
   ChatPrompt out;
   Json messages = request.messages;
-  if (!source_has(model, "developer")) {
+  if (!source_has("developer")) {
     for (Json& message : messages) {
       if (message["role"] == "developer") message["role"] = "system";
     }
   }
   const bool offers_tools = !request.tools.empty() && request.tool_choice != ToolChoice::none;
-  const bool renders_tools = source_has(model, "tools");
-  if (!source_has(model, "tool_call")) spell_tool_turns(messages);
+  const bool renders_tools = source_has("tools");
+  if (!source_has("tool_call")) spell_tool_turns(messages);
   if (!wants_argument_objects(source)) dump_past_arguments(messages);
   if (offers_tools) {
     // A model that was taught no syntax is taught the commonest one in words.
@@ -171,7 +185,7 @@ Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatReques
   context["messages"] = std::move(messages);
   if (offers_tools && renders_tools) context["tools"] = request.tools;
   context["add_generation_prompt"] = request.add_generation_prompt;
-  auto rendered = render_chat(*model.chat_template, context,
+  auto rendered = render_chat(*chat_template, context,
                               {{"bos_token", model.tokenizer.bos_text()}, {"eos_token", model.tokenizer.eos_text()}});
   if (!rendered) return invalid(request.messages_param + ": " + rendered.error().message, request.messages_param);
   out.text = std::move(*rendered);

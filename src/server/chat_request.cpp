@@ -4,12 +4,14 @@
 
 #include <array>
 #include <set>
+#include <utility>
 
 namespace redoubt {
 namespace {
 
 constexpr size_t kMaxTools = 512;
 constexpr size_t kMaxNameBytes = 256;
+constexpr size_t kMaxTemplateBytes = 256 << 10;
 constexpr int kMaxTopLogprobs = 20;
 
 bool is_tool_name(std::string_view name) {
@@ -288,7 +290,13 @@ Status parse_template_fields(ChatRequest& out, const JsonFields& fields) {
     REDOUBT_CHECK(inner.boolean("thinking"));
     REDOUBT_CHECK(inner.boolean("enable_thinking"));
   }
-  REDOUBT_CHECK(fields.refuse_unless_empty("chat_template", "a request may not bring its own template"));
+  REDOUBT_TRY(const auto source, fields.string("chat_template"));
+  if (source && !source->empty()) {
+    if (source->size() > kMaxTemplateBytes) return fields.refuse("chat_template", "expected at most 256 KB");
+    auto parsed = ChatTemplate::parse(*source);
+    if (!parsed) return fields.refuse("chat_template", parsed.error().message);
+    out.chat_template = std::make_shared<const ChatTemplate>(std::move(*parsed));
+  }
   REDOUBT_CHECK(fields.refuse_unless_empty("documents", "is not supported"));
   REDOUBT_TRY(const auto add, fields.boolean("add_generation_prompt"));
   REDOUBT_TRY(const auto go_on, fields.boolean("continue_final_message"));

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "server/generation_fields.h"
 #include "server/json_fields.h"
+#include "text/chat_template.h"
 
 namespace redoubt {
 
@@ -27,6 +29,7 @@ struct ChatRequest {
   std::optional<std::string> reasoning_effort;  // none, minimal, low, medium, high, …
   std::optional<int64_t> thinking_budget;       // tokens; -1: no limit
   Json template_kwargs = Json::object();
+  std::shared_ptr<const ChatTemplate> chat_template;  // the request's own; null: the model's
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool separate_reasoning = true;  // false: the thinking stays in the content, tags and all

@@ -14,8 +14,8 @@ namespace redoubt {
 
 namespace {
 
-// What a client may ask for only where a policy permits it. (A chat template or an adapter of its own no request may
-// bring: parsing refuses them.)
+// What a client may ask for only where a policy permits it. (A chat template of its own: acquire_chat_model. An adapter
+// no request may name: parsing refuses it.)
 Status check_shaping(const HttpRequest& http, const AskedModel& model, const std::vector<GenerationRequest>& requests) {
   const bool first_of_all =
       std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.priority != 0; });

@@ -96,6 +96,7 @@ Json chat_request_schema() {
     "separate_reasoning": {"type": ["boolean", "null"]},
     "add_generation_prompt": {"type": ["boolean", "null"]},
     "continue_final_message": {"type": ["boolean", "null"]},
+    "chat_template": {"type": ["string", "null"], "maxLength": 262144},
     "chat_template_kwargs": {"type": ["object", "null"]}
   })",
                        R"(["messages"])");

@@ -73,7 +73,8 @@ Status tokenize(ServerContext& context, const HttpRequest& http, const Json& bod
     if (fields.find("messages") == nullptr) return fields.refuse("prompt", "expected prompt, messages or content");
     REDOUBT_TRY(chat, parse_prompt_only(body));
   }
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, name.value_or("")));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model,
+              chat ? acquire_chat_model(context, http, *chat) : acquire_model(context, http, name.value_or("")));
   if (content) return tokenize_content(*model, fields, *content, *writer);
   REDOUBT_TRY(const auto special, fields.boolean("add_special_tokens"));
   REDOUBT_TRY(const auto with_texts, fields.boolean("return_token_strs"));
@@ -120,7 +121,7 @@ Status detokenize(ServerContext& context, const HttpRequest& http, const Json& b
 Status apply_template(ServerContext& context, const HttpRequest& http, const Json& body,
                       const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_prompt_only(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
   REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   send_json(*writer, {{"prompt", prompt.text.text}});
   return ok();
