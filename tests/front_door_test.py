@@ -24,7 +24,9 @@ import threading
 import time
 import unittest
 
+import running_server
 import unit_results
+from running_server import eventually
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARY = MODEL = None
@@ -165,11 +167,7 @@ class Server:
         self.log = open(self.folder / "log", "a")
         self.process = subprocess.Popen([BINARY, "serve", "--config", self.folder / "redoubt.yaml"], stdout=subprocess.PIPE, stderr=self.log, text=True,
                                         env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": "front-door-test-0123456789"})
-        for line in self.process.stdout:
-            if match := re.match(r"address +https://\S+:(\d+)/v1", line):
-                self.port = int(match.group(1))
-                return
-        raise RuntimeError("the server did not start: " + (self.folder / "log").read_text()[-2000:])
+        self.port = running_server.served_port(self.process, self.folder / "log")
 
     def stop(self):
         self.process.terminate()
@@ -179,9 +177,7 @@ class Server:
         return status
 
     def administer(self, *arguments):
-        ended = subprocess.run([BINARY, *arguments, "--data", self.folder / "data", "--json"], capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout) if ended.stdout.count("\n") == 1 else ended.stdout
+        return running_server.administer(BINARY, self.folder / "data", *arguments)
 
     def connect(self, certificate=None):
         context = ssl.create_default_context(cafile=self.trusted)
@@ -244,15 +240,6 @@ class Stream:
         self.reader.join(30)
         assert self.ended_at is not None, "the stream goes on"
         return self.ended_at - since, b"".join(self.last).decode(errors="replace")
-
-
-def eventually(what, seconds=60):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if what():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 class FrontDoor(unittest.TestCase):

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+from running_server import served_port
+
 KEY = "streams-key-0123456789abcdef"
 POOL = 16 << 20
 BEYOND = 64 << 20
@@ -73,7 +75,7 @@ def main():
         server = subprocess.Popen([binary, "serve", "--model", model, "--port", "0", "--data", folder + "/data", "--cache-bytes", str(POOL)],
                                   stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": KEY})
         try:
-            port = next(int(match[1]) for match in (re.match(r"address +\S+:(\d+)/v1", line) for line in server.stdout) if match)
+            port = served_port(server, pathlib.Path(folder) / "log")
             asyncio.run(load(port, PROBES))
             before, began = resident(server.pid, "VmRSS"), time.monotonic()
             asyncio.run(load(port, count))

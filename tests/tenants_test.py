@@ -21,20 +21,12 @@ import tempfile
 import time
 import unittest
 
+import running_server
 import unit_results
+from running_server import eventually
 
 BINARY = MODEL = None
 CONTEXT = 4096
-PATIENCE_S = 60  # for what takes a second or two, on a machine that is busy
-
-
-def eventually(what, seconds=PATIENCE_S):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if what():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 class Tenants(unittest.TestCase):
@@ -54,7 +46,7 @@ class Tenants(unittest.TestCase):
         cls.server = subprocess.Popen([BINARY, "serve", "--model", cls.folder / "r1", "--port", "0", "--data", cls.data, "--cache-bytes", "256M"],
                                       stdout=subprocess.PIPE, stderr=cls.log, text=True, env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": "tenants-test-0123456789"})
         cls.addClassCleanup(cls.stop)
-        cls.port = next(int(found.group(1)) for found in (re.match(r"address +http://\S+:(\d+)/v1", line) for line in cls.server.stdout) if found)
+        cls.port = running_server.served_port(cls.server, cls.folder / "log")
         three = cls.administer("user", "appoint", "--system", "sam", "--security", "sue", "--audit", "ann")
         cls.system_key = three["system"]["key"]
         cls.random = random.Random(5)
@@ -67,9 +59,7 @@ class Tenants(unittest.TestCase):
 
     @classmethod
     def administer(cls, *arguments):
-        ended = subprocess.run([BINARY, *map(str, arguments), "--data", cls.data, "--json"], capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout) if ended.stdout.count("\n") == 1 else ended.stdout
+        return running_server.administer(BINARY, cls.data, *arguments)
 
     def tenant(self, name):
         """A tenant with one user; the user's key."""
