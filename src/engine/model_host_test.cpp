@@ -57,17 +57,22 @@ TEST_F(Host, LoadsOnDemandAndOnce) {
   EXPECT_EQ(unknown.error().param, "model");
 }
 
-TEST_F(Host, ALoadedModelAnswers) {
-  const auto model = make()->acquire("").value();
-  EXPECT_FALSE(model->stop_ids.empty());
+// Three tokens in, five out.
+void answer_once(LoadedModel& model) {
   GenerationRequest request;
   request.prompt = {5, 6, 7};
   request.stop.max_tokens = 5;
   request.stop.ignore_eos = true;
   const auto recorder = std::make_shared<test::Recorder>();
-  ASSERT_TRUE(model->engine->submit(request, recorder));
+  ASSERT_TRUE(model.engine->submit(request, recorder));
   ASSERT_TRUE(recorder->wait_done());
   EXPECT_EQ(recorder->answer().ids().size(), 5u);
+}
+
+TEST_F(Host, ALoadedModelAnswers) {
+  const auto model = make()->acquire("").value();
+  EXPECT_FALSE(model->stop_ids.empty());
+  answer_once(*model);
 }
 
 TEST_F(Host, UnloadsWhatIsIdleAndNeverWhatIsHeld) {
@@ -91,17 +96,7 @@ TEST_F(Host, KeepsTheCountsOfWhatIsUnloaded) {
   options.max_loaded = 1;
   options.engine.speculation.mode = Speculation::off;  // drafted tokens would be in the steps too
   const auto host = make();
-  const auto answer_once = [&] {
-    const auto model = host->acquire(first).value();
-    GenerationRequest request;
-    request.prompt = {5, 6, 7};
-    request.stop.max_tokens = 5;
-    request.stop.ignore_eos = true;
-    const auto recorder = std::make_shared<test::Recorder>();
-    ASSERT_TRUE(model->engine->submit(request, recorder));
-    ASSERT_TRUE(recorder->wait_done());
-  };
-  answer_once();
+  answer_once(*host->acquire(first).value());
   EXPECT_EQ(host->retired(first).prompt_tokens, 0u);  // it is loaded, and says so itself
   for (uint64_t times = 1; times <= 2; ++times) {
     ASSERT_TRUE(host->acquire(second));  // unloads the first
@@ -113,7 +108,7 @@ TEST_F(Host, KeepsTheCountsOfWhatIsUnloaded) {
     for (const uint64_t count : gone.steps_of_size) steps += count;
     EXPECT_EQ(steps, gone.steps);
     EXPECT_EQ(gone.running, 0);
-    if (times < 2) answer_once();
+    if (times < 2) answer_once(*host->acquire(first).value());
   }
 }
 
