@@ -199,39 +199,29 @@ def mtp(model, config, rng):
 
 def main(out, names):
     torch.manual_seed(0)
+    shape = dict(vocab_size=VOCAB, hidden_size=64, intermediate_size=96, max_position_embeddings=1024, num_attention_heads=4,
+                 bos_token_id=0, eos_token_id=1, attn_implementation="eager")
+    deepseek = shape | dict(moe_intermediate_size=32, num_key_value_heads=4, n_shared_experts=1, kv_lora_rank=32, qk_nope_head_dim=16,
+                            qk_rope_head_dim=8, v_head_dim=16, first_k_dense_replace=1, rope_theta=10000.0)
+    v3 = deepseek | dict(norm_topk_prob=True, routed_scaling_factor=2.5)
     configs = {
-        "deepseek_v3": DeepseekV3Config(
-            vocab_size=VOCAB, hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=3,
-            num_attention_heads=4, num_key_value_heads=4, n_shared_experts=1, n_routed_experts=8, n_group=4, topk_group=2,
-            num_experts_per_tok=3, q_lora_rank=24, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8,
-            v_head_dim=16, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=2.5,
-            max_position_embeddings=1024, rope_theta=10000.0, num_nextn_predict_layers=1,
+        "deepseek_v3": DeepseekV3Config(**v3 | dict(
+            num_hidden_layers=3, n_routed_experts=8, n_group=4, topk_group=2, num_experts_per_tok=3, q_lora_rank=24,
+            num_nextn_predict_layers=1,
             rope_scaling={"rope_type": "yarn", "type": "yarn", "factor": 8.0, "original_max_position_embeddings": 128,
-                          "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
-            bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
-        "qwen2": Qwen2Config(
-            vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=1024, bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
-        "llama3": LlamaConfig(
-            vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=1, max_position_embeddings=1024, tie_word_embeddings=True, rope_theta=500000.0,
+                          "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0})),
+        "qwen2": Qwen2Config(**shape | dict(num_hidden_layers=2, num_key_value_heads=2)),
+        "llama3": LlamaConfig(**shape | dict(
+            num_hidden_layers=2, num_key_value_heads=1, tie_word_embeddings=True, rope_theta=500000.0,
             rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                          "original_max_position_embeddings": 128},
-            bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
+                          "original_max_position_embeddings": 128})),
         # As V2-Lite: no query compression, softmax router without groups.
-        "deepseek_v2": DeepseekV2Config(
-            vocab_size=VOCAB, hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=4, n_shared_experts=2, n_routed_experts=8, num_experts_per_tok=3,
-            q_lora_rank=None, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, first_k_dense_replace=1,
-            topk_method="greedy", norm_topk_prob=False, routed_scaling_factor=1.0, max_position_embeddings=1024, rope_theta=10000.0,
-            bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
-        "deepseek_v3_fp8": DeepseekV3Config(
-            vocab_size=VOCAB, hidden_size=160, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=4, n_shared_experts=1, n_routed_experts=4, n_group=2, topk_group=1,
-            num_experts_per_tok=2, q_lora_rank=136, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8,
-            v_head_dim=16, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=2.5,
-            max_position_embeddings=1024, rope_theta=10000.0, num_nextn_predict_layers=0,
-            bos_token_id=0, eos_token_id=1, attn_implementation="eager"),
+        "deepseek_v2": DeepseekV2Config(**deepseek | dict(
+            num_hidden_layers=2, n_shared_experts=2, n_routed_experts=8, num_experts_per_tok=3, q_lora_rank=None,
+            topk_method="greedy", norm_topk_prob=False, routed_scaling_factor=1.0)),
+        "deepseek_v3_fp8": DeepseekV3Config(**v3 | dict(
+            hidden_size=160, num_hidden_layers=2, n_routed_experts=4, n_group=2, topk_group=1, num_experts_per_tok=2,
+            q_lora_rank=136, num_nextn_predict_layers=0)),
     }
     for seed, (name, config) in enumerate(configs.items()):
         if names and name not in names:
