@@ -8,16 +8,8 @@ namespace {
 
 // What is used up for the rest of a day or a month.
 bool is_budget(LimitKind kind) {
-  switch (kind) {
-    case LimitKind::tokens_per_day:
-    case LimitKind::tokens_per_month:
-    case LimitKind::money_per_day:
-    case LimitKind::money_per_month:
-    case LimitKind::thinking_tokens_per_day:
-      return true;
-    default:
-      return false;
-  }
+  const LimitWindow window = window_of(kind);
+  return window == LimitWindow::day || window == LimitWindow::month;
 }
 
 }  // namespace
