@@ -19,7 +19,6 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kMaxPolicyAgeNs = 2'000'000'000;  // as IdentityOptions::max_age_ms
-constexpr int kPolicyPeriodMs = 250;                // of looking for other nodes' changes
 constexpr size_t kMaxPolicyBytes = 16 << 20, kNodeBytes = 16;
 
 Result<std::optional<PolicyFile>> read_policy_file(const std::string& file) {
@@ -88,8 +87,7 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
     jwks_ = std::make_unique<JwksKeeper>(*oidc_, JwksKeeperOptions{.fetch = fetch_keys}, clock);
   }
   identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
-  REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_, kPolicyPeriodMs,
-                                           described_models(config.models)));
+  REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_, described_models(config.models)));
   REDOUBT_TRY(std::string node, node_name(data_));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
   gate_ = make_identity_gate(*identity_, policies_->engine(), wall_, [this] { return policies_fresh(); });

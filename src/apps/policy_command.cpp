@@ -62,7 +62,7 @@ Result<Json> change_stored(const AdminFlags& flags, const Json& body) {
   REDOUBT_TRY(const auto database, open_own_database(flags.data, flags.database));
   const SteadyClock clock;
   const SystemWallClock wall;
-  REDOUBT_TRY(const auto store, PolicyStore::open(*database, std::nullopt, clock, wall, 0));
+  REDOUBT_TRY(const auto store, PolicyStore::open(*database, std::nullopt, clock, wall, Json::array(), 0));
   return change_policies(*store, "owner", body);
 }
 

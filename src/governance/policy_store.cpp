@@ -52,8 +52,8 @@ Status insert(Transaction& tx, const PolicyVersion& version) {
 }  // namespace
 
 Result<std::unique_ptr<PolicyStore>> PolicyStore::open(Database& database, const std::optional<PolicyFile>& file,
-                                                       const Clock& clock, const WallClock& wall, int period_ms,
-                                                       Json configured) {
+                                                       const Clock& clock, const WallClock& wall, Json configured,
+                                                       int period_ms) {
   REDOUBT_CHECK(prepare_topics(database, wall));
   REDOUBT_CHECK(migrate(database, "policies", kMigrations, wall));
   std::unique_ptr<PolicyStore> store(new PolicyStore(database, wall, std::move(configured)));

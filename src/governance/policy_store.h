@@ -44,8 +44,8 @@ class PolicyStore {
   // `database` and the clocks outlive the store. period_ms: of looking for others' changes; 0: only when told to.
   // `configured`: entities of this node's configuration, which hold where the database describes none of that name.
   static Result<std::unique_ptr<PolicyStore>> open(Database& database, const std::optional<PolicyFile>& file,
-                                                   const Clock& clock, const WallClock& wall, int period_ms = 250,
-                                                   Json configured = Json::array());
+                                                   const Clock& clock, const WallClock& wall,
+                                                   Json configured = Json::array(), int period_ms = 250);
 
   const std::shared_ptr<PolicyEngine>& engine() const { return engine_; }
   const Json& configured() const { return configured_; }

@@ -26,7 +26,7 @@ class PolicyStoreTest : public testing::TestWithParam<DatabaseKind> {
     other_database_ = files_.open();
   }
   std::unique_ptr<PolicyStore> node(Database& database, std::optional<PolicyFile> file = {}, int period_ms = 0) {
-    auto store = PolicyStore::open(database, file, clock_, wall_, period_ms);
+    auto store = PolicyStore::open(database, file, clock_, wall_, Json::array(), period_ms);
     EXPECT_TRUE(store) << store.error().message;
     return std::move(*store);
   }
@@ -56,7 +56,7 @@ TEST_P(PolicyStoreTest, ConfiguredLabelsHoldWhereTheDatabaseDescribesNothing) {
   const auto model = [](const char* id, const char* label) {
     return Json{{"uid", {{"type", "Redoubt::Model"}, {"id", id}}}, {"attrs", {{"label", label}}}};
   };
-  auto opened = PolicyStore::open(*database_, {}, clock_, wall_, 0, Json::array({model("r1", "open")}));
+  auto opened = PolicyStore::open(*database_, {}, clock_, wall_, Json::array({model("r1", "open")}), 0);
   ASSERT_TRUE(opened) << opened.error().message;
   const auto store = *std::move(opened);
   const std::string text =
@@ -125,7 +125,7 @@ TEST_P(PolicyStoreTest, AFileBecomesAVersionWhenItIsAnotherOne) {
   EXPECT_FALSE(generates(*back));
   EXPECT_EQ(back->newest()->version, 4);
   EXPECT_EQ(back->newest()->author, "file p.cedar");
-  const auto wrong = PolicyStore::open(*database_, PolicyFile{"q.cedar", "permit"}, clock_, wall_, 0);
+  const auto wrong = PolicyStore::open(*database_, PolicyFile{"q.cedar", "permit"}, clock_, wall_, Json::array(), 0);
   EXPECT_THAT(wrong.error().message, testing::StartsWith("q.cedar: line 1, column 7"));
 }
 

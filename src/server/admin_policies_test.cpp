@@ -19,7 +19,7 @@ using testing::SizeIs;
 class AdminPolicies : public testing::Test {
  protected:
   AdminPolicies() : database_(files_.open()) {
-    auto store = PolicyStore::open(*database_, {}, clock_, wall_, 0);
+    auto store = PolicyStore::open(*database_, {}, clock_, wall_, Json::array(), 0);
     EXPECT_TRUE(store) << store.error().message;
     store_ = std::move(*store);
     add_policy_routes(*store_, routes_);
