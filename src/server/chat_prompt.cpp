@@ -5,9 +5,6 @@
 #include <algorithm>
 #include <regex>
 
-#include "governance/permit.h"
-#include "server/access_question.h"
-
 namespace redoubt {
 namespace {
 
@@ -148,8 +145,7 @@ Result<std::shared_ptr<LoadedModel>> acquire_chat_model(ServerContext& context, 
                                                         const ChatRequest& request) {
   REDOUBT_TRY(std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.model));
   if (request.chat_template == nullptr) return model;
-  const AskedModel asked{.name = model->name, .stage = model->stage, .limits = context.limits};
-  if (Status may = http.permit->check(model_question(http, "set_chat_template", asked)); !may) {
+  if (Status may = permit_model(context, http, model->name, "set_chat_template"); !may) {
     may.error().param = "chat_template";
     return may.error();
   }

@@ -66,11 +66,12 @@ const ModelEntry* find_ollama_entry(const ServerContext& context, const std::str
   return find_entry(context, name);
 }
 
-Status permit_model(const ServerContext& context, const HttpRequest& http, const std::string& name) {
+Status permit_model(const ServerContext& context, const HttpRequest& http, const std::string& name,
+                    const std::string& action) {
   if (http.permit == nullptr) return Error{ErrorCode::denied, "the request has no permit", {}};
   const ModelEntry* entry = find_entry(context, name);
   return http.permit->check(model_question(
-      http, http.action,
+      http, action,
       {.name = name, .stage = entry == nullptr ? std::string() : entry->stage, .limits = context.limits}));
 }
 

@@ -51,8 +51,13 @@ void add_ollama_routes(ServerContext& context, std::vector<Route>& routes);
 const ModelEntry* find_entry(const ServerContext& context, const std::string& name);
 // The same for Ollama's clients, who make "name:latest" of "name".
 const ModelEntry* find_ollama_entry(const ServerContext& context, const std::string& name);
-// May the caller do the route's action to the model? Errors: denied.
-Status permit_model(const ServerContext& context, const HttpRequest& http, const std::string& name);
+// May the caller do this to the model? Errors: denied.
+Status permit_model(const ServerContext& context, const HttpRequest& http, const std::string& name,
+                    const std::string& action);
+// The route's action.
+inline Status permit_model(const ServerContext& context, const HttpRequest& http, const std::string& name) {
+  return permit_model(context, http, name, http.action);
+}
 // The configured models that it may be done to. Errors: denied, if to none.
 Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http);
 // The model of a request, permitted and loaded. Errors: denied; not_found with param "model".
