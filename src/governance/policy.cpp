@@ -187,7 +187,7 @@ std::optional<cedar::Request> route_request(const cedar::Request& request, cedar
   route.resource = cedar::entity_name("Redoubt::Route", "");
   if (request.context == nullptr) return route;
   std::vector<Field> fields(request.context->fields.begin(), request.context->fields.end());
-  std::erase_if(fields, [](const Field& field) { return field.key == "stage" || field.key == "budget_left"; });
+  std::erase_if(fields, [](const Field& field) { return is_said_of_model(field.key); });
   route.context = arena.record(fields).record;
   return route;
 }
@@ -196,7 +196,8 @@ Decision decide_as_served(const std::shared_ptr<const PolicySnapshot>& by, const
   cedar::Arena arena;
   if (const auto route = route_request(request, arena)) {
     Decision first = decide(by, *route, true);
-    if (first.forbidden()) return first;
+    first.at_route = first.forbidden();
+    if (first.at_route) return first;
   }
   return decide(by, request);
 }

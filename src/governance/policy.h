@@ -67,7 +67,8 @@ struct PolicySnapshot {
 
 struct Decision {
   bool allowed = false;
-  bool guarded = false;  // a guard decided it: `reasons` are guards
+  bool guarded = false;   // a guard decided it: `reasons` are guards
+  bool at_route = false;  // decide_as_served: every route was forbidden, and the model is not asked about
   std::vector<uint32_t> reasons;
   std::vector<PolicyError> errors;  // of the policies, not of the guards
   std::shared_ptr<const PolicySnapshot> by;

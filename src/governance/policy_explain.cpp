@@ -24,9 +24,9 @@ std::string_view outcome_name(Outcome outcome) {
 }
 
 void add_lines(const PolicySet& set, bool guards, const cedar::Request& request, const Decision& decision,
-               bool model_follows, std::vector<Explanation::Line>& out) {
+               std::vector<Explanation::Line>& out) {
   for (const PolicyTrace& trace : set.trace(request)) {
-    if (model_follows && set.waits_for_model(trace.policy)) continue;
+    if (decision.at_route && set.waits_for_model(trace.policy)) continue;
     const cedar::Policy& policy = set.policies()[trace.policy];
     Explanation::Line line{.policy = std::string(policy.id),
                            .effect = std::string(cedar::effect_name(policy.effect)),
@@ -134,22 +134,16 @@ void complete_context(Json& context) {
 Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& asked) {
   cedar::Request request = asked;
   request.far = by->entities.get();
-  // As decide_as_served.
+  const Decision decision = decide_as_served(by, request);
   cedar::Arena arena;
-  const auto route = route_request(request, arena);
-  Decision decision = route ? decide(by, *route, true) : Decision();
-  const bool ends_at_route = decision.forbidden();
-  if (ends_at_route)
-    request = *route;
-  else
-    decision = decide(by, request);
+  if (decision.at_route) request = *route_request(request, arena);
   Explanation explanation{.allowed = decision.allowed, .why = sentence(decision), .version = by->version};
-  if (ends_at_route) explanation.why += ", on every route";
-  add_lines(*by->guards, true, request, decision, ends_at_route, explanation.lines);
+  if (decision.at_route) explanation.why += ", on every route";
+  add_lines(*by->guards, true, request, decision, explanation.lines);
   // A guard that is not broken is of no interest.
   std::erase_if(explanation.lines,
                 [](const Explanation::Line& line) { return !line.decides && line.outcome == "not_satisfied"; });
-  add_lines(*by->policies, false, request, decision, ends_at_route, explanation.lines);
+  add_lines(*by->policies, false, request, decision, explanation.lines);
   std::stable_partition(explanation.lines.begin(), explanation.lines.end(),
                         [](const Explanation::Line& line) { return line.decides; });
   return explanation;

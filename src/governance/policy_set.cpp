@@ -140,7 +140,7 @@ bool PolicySet::reads_model(const cedar::Policy& policy) const {
       case cedar::Op::has_path: {
         std::string_view rest = node.value.string();
         const std::string_view key = cedar::take_key(rest, node.op);
-        reads = reads || key == "stage" || key == "budget_left";
+        reads = reads || is_said_of_model(key);
         break;
       }
       default:

@@ -43,6 +43,9 @@ struct PolicyTrace {
   cedar::EvaluationError error;  // of failed
 };
 
+// What the context says of a model: it is absent when a route is asked about.
+inline bool is_said_of_model(std::string_view key) { return key == "stage" || key == "budget_left"; }
+
 class PolicySet {
  public:
   static Result<std::shared_ptr<const PolicySet>> parse(std::string text, const cedar::ParseLimits& limits = {});
