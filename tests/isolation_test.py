@@ -182,7 +182,7 @@ def serve_and_chat(binary, model, host):
 def main():
     if sys.argv[-1] != "--inside":
         enter_namespace()
-    binary, model = sys.argv[1:3]
+    binary, model = (str(pathlib.Path(argument).resolve()) for argument in sys.argv[1:3])  # check_core runs elsewhere
     before, ipv6 = prepare()
     seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # what arrives at the other end, to say what it was
     seen.bind(("sink0", 0))
