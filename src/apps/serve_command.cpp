@@ -105,6 +105,7 @@ Result<ModelHostOptions> host_options(const ServeConfig& config) {
     options.disk_cache = {.directory = config.prefix_cache_dir, .max_bytes = config.prefix_cache_bytes};
   REDOUBT_TRY(options.engine.speculation.mode, parse_speculation(config.speculation));
   options.engine.speculation.max_depth = config.speculation_depth;
+  options.grammar_cache.max_bytes = static_cast<size_t>(config.grammar_cache_bytes);
   options.unload_idle_s = config.unload_idle_s;
   options.max_loaded = config.max_loaded;
   return options;

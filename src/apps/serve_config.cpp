@@ -362,6 +362,8 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
           if (!config.prefix_cache_dir.empty()) config.prefix_cache_dir = relative_to / config.prefix_cache_dir;
           return ok();
         }},
+       {"grammar_cache_bytes",
+        [&](const YAML::Node& n) { return read_size(n, "grammar_cache_bytes", config.grammar_cache_bytes); }},
        {"prefix_cache_bytes",
         [&](const YAML::Node& n) { return read_size(n, "prefix_cache_bytes", config.prefix_cache_bytes); }},
        field("speculation", config.speculation),

@@ -48,9 +48,10 @@ struct ServeConfig {
   int64_t prefix_cache_bytes = DiskCacheOptions().max_bytes;  // on disk
   std::string speculation = "auto";                           // auto, off, ngram, mtp
   int64_t speculation_depth = SpeculationOptions().max_depth;
-  int64_t unload_idle_s = 0;  // 0: never
-  int64_t max_loaded = 0;     // models at once; 0: as memory allows
-  int64_t drain_s = 30;       // for open answers after SIGTERM
+  int64_t grammar_cache_bytes = GrammarCacheLimits().max_bytes;  // compiled grammars, of each model; 0: none are kept
+  int64_t unload_idle_s = 0;                                     // 0: never
+  int64_t max_loaded = 0;                                        // models at once; 0: as memory allows
+  int64_t drain_s = 30;                                          // for open answers after SIGTERM
   HttpLimits limits;
 
   bool force_think = false;              // append "<think>\n" where a template does not

@@ -18,6 +18,7 @@ std::string error_of(std::string_view yaml) {
 TEST(ServeConfig, ReadsModelsAndLimits) {
   const auto config = parse_serve_config(
       "host: 0.0.0.0\nport: 9000\nmodels:\n  - {name: r1, path: /models/r1}\n  - path: small.gguf\ncache_bytes: 2G\n"
+      "grammar_cache_bytes: 64M\n"
       "cors_origins: [\"https://chat.example\"]\nlimits: {max_headers: 50}\n",
       "/etc/redoubt");
   ASSERT_TRUE(config) << config.error().message;
@@ -27,6 +28,7 @@ TEST(ServeConfig, ReadsModelsAndLimits) {
   EXPECT_EQ(config->models[1].name, "small");
   EXPECT_EQ(config->models[1].path, "/etc/redoubt/small.gguf");  // relative to the file's folder
   EXPECT_EQ(config->cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(config->grammar_cache_bytes, int64_t{64} << 20);
   EXPECT_EQ(config->cors_origins, std::vector<std::string>{"https://chat.example"});
   EXPECT_EQ(config->limits.max_headers, 50u);
 }

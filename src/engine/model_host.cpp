@@ -156,6 +156,7 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   }
   loaded->output_format = detect_output_format(source, loaded->tokenizer);
   loaded->vocabulary = make_grammar_vocabulary(loaded->tokenizer);
+  loaded->grammars = std::make_unique<GrammarCache>(options_.grammar_cache);
   loaded->stop_ids = stop_ids_of(loaded->checkpoint.generation(), loaded->tokenizer, source);
 
   const int64_t weights_begin_ns = clock_.now_ns();

@@ -17,6 +17,7 @@
 #include "model/model.h"
 #include "text/chat_template.h"
 #include "text/grammar.h"
+#include "text/grammar_cache.h"
 #include "text/output_parser.h"
 #include "text/tokenizer.h"
 
@@ -39,8 +40,9 @@ struct LoadedModel {
   std::optional<ChatTemplate> chat_template;
   OutputFormat output_format;
   std::shared_ptr<const GrammarVocabulary> vocabulary;
-  double weights_load_s = 0, load_s = 0;  // how long the weights, and all of it, took to load
-  std::vector<int32_t> stop_ids;          // end-of-sequence ids: generation_config's and the tokenizer's
+  std::unique_ptr<GrammarCache> grammars;  // compiled for requests, and kept; null: none is
+  double weights_load_s = 0, load_s = 0;   // how long the weights, and all of it, took to load
+  std::vector<int32_t> stop_ids;           // end-of-sequence ids: generation_config's and the tokenizer's
   std::unique_ptr<Model> model;
   std::unique_ptr<Engine> engine;
 };
@@ -50,6 +52,7 @@ struct ModelHostOptions {
   ModelOptions model;
   EngineOptions engine;
   std::optional<DiskCacheOptions> disk_cache;       // shared by all models; nullopt: none
+  GrammarCacheLimits grammar_cache;                 // of each model
   int64_t unload_idle_s = 0;                        // 0: never
   int64_t max_loaded = 0;                           // 0: as memory allows
   std::function<int64_t()> available_memory_bytes;  // null: what the machine says (memory_room.h)

@@ -155,7 +155,7 @@ Status messages(ServerContext& context, const HttpRequest& http, const Json& bod
                 const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_anthropic_request(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
-  REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, chat));
+  REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, http, model, chat));
   const std::string id = random_id("msg_");
   std::unique_ptr<AnswerSink> sink;
   if (chat.stream) {

@@ -47,7 +47,7 @@ Status chat_completions(ServerContext& context, const HttpRequest& http, const J
                         const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(ChatRequest chat, parse_chat_request(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
-  REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, chat));
+  REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, http, model, chat));
   ChatChunkOptions options{.id = random_id("chatcmpl-"),
                            .model = model->name,
                            .fingerprint = context.options.fingerprint,

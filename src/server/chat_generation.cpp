@@ -48,11 +48,12 @@ Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const Loade
   return model.tokenizer.encode(prompt.text);
 }
 
-Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_ptr<LoadedModel>& model,
-                                    const ChatRequest& chat) {
+Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& http,
+                                    const std::shared_ptr<LoadedModel>& model, const ChatRequest& chat) {
   REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
   ChatGeneration out;
-  REDOUBT_TRY(out.request, lower_generation(chat.generation, *model));
+  const CompiledGrammars grammars(http, *model);
+  REDOUBT_TRY(out.request, lower_generation(chat.generation, grammars));
   GenerationRequest& request = out.request;
   request.id = random_id("gen-");
   request.prompt = model->tokenizer.encode(prompt.text);
@@ -68,10 +69,10 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_pt
   format.tools = prompt.tools;
   const bool forced = chat.tool_choice == ToolChoice::required;
   if (forced) {
-    REDOUBT_TRY(request.grammar, forced_call_grammar(chat));
+    REDOUBT_TRY(request.grammar, forced_call_grammar(chat, grammars));
     out.options.forced = forced_call(chat);
   } else if (prompt.tools != ToolSyntax::none && (request.grammar != nullptr || has_strict_tool(chat))) {
-    REDOUBT_TRY(request.grammar, free_call_grammar(chat, format.tools, std::move(request.grammar), model->tokenizer));
+    REDOUBT_TRY(request.grammar, free_call_grammar(chat, format.tools, grammars));
   }
   OutputParser::Options parser{.format = format,
                                .starts_in_reasoning = request.thinking.starts_in_reasoning,

@@ -16,8 +16,8 @@ struct ChatGeneration {
 };
 
 // Errors: invalid_argument with `param`; context_length with the numbers in the message.
-Result<ChatGeneration> prepare_chat(ServerContext& context, const std::shared_ptr<LoadedModel>& model,
-                                    const ChatRequest& chat);
+Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& http,
+                                    const std::shared_ptr<LoadedModel>& model, const ChatRequest& chat);
 
 // The prompt's ids alone (count_tokens, tokenize).
 Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const LoadedModel& model, const ChatRequest& chat);

@@ -52,7 +52,7 @@ ForcedCall forced_call(const ChatRequest& request) {
   return one_tool(request) ? ForcedCall{find_tool(request)["name"].get<std::string>()} : ForcedCall{};
 }
 
-Result<GrammarPtr> forced_call_grammar(const ChatRequest& request) {
+Result<GrammarPtr> forced_call_grammar(const ChatRequest& request, const CompiledGrammars& grammars) {
   Json schema;
   if (one_tool(request)) {
     schema = arguments_schema(find_tool(request));
@@ -72,7 +72,7 @@ Result<GrammarPtr> forced_call_grammar(const ChatRequest& request) {
               {"minItems", 1},
               {"maxItems", request.parallel_tool_calls ? kMaxParallelCalls : 1}};
   }
-  auto compiled = grammar_from_json_schema(schema);
+  auto compiled = grammars.json_schema(schema);
   if (!compiled) {
     return grammar_error(compiled.error(), request.tools_param);
   }
@@ -84,23 +84,29 @@ bool has_strict_tool(const ChatRequest& request) {
                      [](const Json& tool) { return tool["function"].value("strict", false); });
 }
 
-Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, GrammarPtr content,
-                                     const Tokenizer& tokenizer) {
-  REDOUBT_TRY(const GrammarPtr any_object, grammar_for_json_object());
+Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, const CompiledGrammars& grammars) {
+  const GrammarSpec& content = request.generation.grammar;
+  REDOUBT_TRY(const GrammarPtr any_object, grammars.json_object());
+  ToolCallOptions options{.syntax = syntax, .parallel = request.parallel_tool_calls};
+  REDOUBT_TRY(options.content, grammars.of(content));
   std::vector<ToolSignature> tools;
+  Json source = Json::array({static_cast<int>(syntax), options.parallel, source_of(content)});
   for (size_t i = 0; i < request.tools.size(); ++i) {
     const Json& function = request.tools[i]["function"];
     tools.push_back({function["name"].get<std::string>(), any_object});
+    source.push_back(tools.back().name);
+    source.push_back(nullptr);
     if (!function.value("strict", false)) continue;
-    auto compiled = grammar_from_json_schema(arguments_schema(function));
+    source.back() = arguments_schema(function);
+    auto compiled = grammars.json_schema(source.back());
     if (!compiled) {
       const std::string param = fmt::format("{}[{}]", request.tools_param, i);
       return grammar_error(std::move(compiled.error()).within("strict"), param);
     }
     tools.back().arguments = std::move(*compiled);
   }
-  auto grammar = grammar_with_tool_calls(
-      {.syntax = syntax, .parallel = request.parallel_tool_calls, .content = std::move(content)}, tools, tokenizer);
+  auto grammar = grammars.other("tools", source,
+                                [&] { return grammar_with_tool_calls(options, tools, grammars.model().tokenizer); });
   if (!grammar) {
     return invalid(fmt::format("{}: {}", request.tools_param, grammar.error().message), request.tools_param);
   }

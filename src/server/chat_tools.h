@@ -24,14 +24,13 @@ struct ForcedCall {
 };
 
 // Errors: invalid_argument naming the tool whose schema has a feature that is not enforced.
-Result<GrammarPtr> forced_call_grammar(const ChatRequest& request);
+Result<GrammarPtr> forced_call_grammar(const ChatRequest& request, const CompiledGrammars& grammars);
 ForcedCall forced_call(const ChatRequest& request);
 
-// An answer that may call, where a tool is strict or the content has a structure (`content`, else null): the grammar
+// An answer that may call, where a tool is strict or the content has a structure (the request's): the grammar
 // binds from the mark of a call on. Tools that are not strict take any JSON object.
 // Errors: invalid_argument naming the tool whose schema, or the syntax that cannot be enforced.
-Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, GrammarPtr content,
-                                     const Tokenizer& tokenizer);
+Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, const CompiledGrammars& grammars);
 bool has_strict_tool(const ChatRequest& request);
 
 // Turns the forced JSON, as it comes, into tool events. Names come before arguments: the grammar orders them so.

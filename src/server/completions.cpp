@@ -277,7 +277,7 @@ Status completions(ServerContext& context, const HttpRequest& http, const Json& 
   std::vector<GenerationRequest> requests;
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     // One seed for all prompts: each then gets what it would get alone.
-    REDOUBT_TRY(GenerationRequest generation, lower_generation(request.generation, *model));
+    REDOUBT_TRY(GenerationRequest generation, lower_generation(request.generation, {http, *model}));
     request.generation.seed = generation.sampling.seed;
     generation.id = random_id("gen-");
     REDOUBT_TRY(generation.prompt, prompt_ids(request.prompts[i], request.add_special_tokens, model->tokenizer));

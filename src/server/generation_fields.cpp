@@ -299,35 +299,8 @@ Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
   return out;
 }
 
-Error grammar_error(const Error& error, const std::string& param) {
-  const bool is_unsupported = error.code == ErrorCode::unsupported;
-  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument, param + ": " + error.message,
-          is_unsupported && !error.param.empty() ? param + "." + error.param : param};
-}
-
-Result<GrammarPtr> compile_grammar(const GrammarSpec& spec) {
-  Result<GrammarPtr> compiled = [&]() -> Result<GrammarPtr> {
-    switch (spec.kind) {
-      case GrammarSpec::Kind::none:
-        return GrammarPtr();
-      case GrammarSpec::Kind::json_object:
-        return grammar_for_json_object();
-      case GrammarSpec::Kind::json_schema:
-        return grammar_from_json_schema(spec.schema);
-      case GrammarSpec::Kind::regex:
-        return grammar_from_regex(spec.text);
-      case GrammarSpec::Kind::choice:
-        return grammar_from_choice(spec.choices);
-      case GrammarSpec::Kind::gbnf:
-        return grammar_from_gbnf(spec.text);
-    }
-    return GrammarPtr();
-  }();
-  if (!compiled) return grammar_error(compiled.error(), spec.param);
-  return compiled;
-}
-
-Result<GenerationRequest> lower_generation(const GenerationFields& fields, const LoadedModel& model) {
+Result<GenerationRequest> lower_generation(const GenerationFields& fields, const CompiledGrammars& grammars) {
+  const LoadedModel& model = grammars.model();
   const GenerationConfig& defaults = model.checkpoint.generation();
   const int32_t vocab = model.tokenizer.vocab_size();
   GenerationRequest out;
@@ -360,7 +333,7 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
       return invalid(fmt::format("stop_token_ids: expected token ids under {}, found {}", vocab, id), "stop_token_ids");
     }
   }
-  REDOUBT_TRY(out.grammar, compile_grammar(fields.grammar));
+  REDOUBT_TRY(out.grammar, grammars.of(fields.grammar));
   out.n = fields.n;
   out.skip_special_tokens = fields.skip_special_tokens;
   // A salt that nobody else has keeps the request out of the shared prefix cache.

@@ -7,23 +7,10 @@
 #include <vector>
 
 #include "engine/model_host.h"
+#include "server/compiled_grammars.h"
 #include "server/json_fields.h"
 
 namespace redoubt {
-
-// The structure an answer must have. `param` names the field it came from, for errors.
-struct GrammarSpec {
-  enum class Kind : uint8_t { none, json_object, json_schema, regex, choice, gbnf };
-  Kind kind = Kind::none;
-  Json schema;
-  std::string text;  // regex, gbnf
-  std::vector<std::string> choices;
-  std::string param;
-};
-// What is wrong with the structure at `param`. What is understood and not enforced: unsupported, with the keyword.
-Error grammar_error(const Error& error, const std::string& param);
-// nullptr for none. A feature that is not enforced is the request's fault (400), named in the message.
-Result<GrammarPtr> compile_grammar(const GrammarSpec& spec);
 
 struct GenerationFields {
   std::optional<double> temperature, top_p, min_p;
@@ -56,9 +43,10 @@ struct StreamFields {
 Result<StreamFields> parse_stream_fields(const JsonFields& fields);
 Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::string_view key);
 
-// Sampling and stops as the engine takes them: the model's generation_config where a field is absent, a random seed.
+// Sampling, stops and structure as the engine takes them: the model's generation_config where a field is
+// absent, a random seed.
 // Errors: invalid_argument (an id beyond the vocabulary, a grammar that is refused).
-Result<GenerationRequest> lower_generation(const GenerationFields& fields, const LoadedModel& model);
+Result<GenerationRequest> lower_generation(const GenerationFields& fields, const CompiledGrammars& grammars);
 
 uint64_t random_u64();                           // of the operating system
 std::string random_id(std::string_view prefix);  // prefix and 24 letters and digits

@@ -124,7 +124,7 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
   }
   ChatGeneration generation;
   if (request.raw) {
-    REDOUBT_TRY(generation.request, lower_generation(request.chat.generation, *model));
+    REDOUBT_TRY(generation.request, lower_generation(request.chat.generation, {http, *model}));
     generation.request.id = random_id("gen-");
     generation.request.prompt = model->tokenizer.encode(MarkedText::all_markup(request.prompt));
     REDOUBT_CHECK(fit_context(generation.request, model->engine->max_context(), true, "prompt"));
@@ -137,7 +137,7 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
                                  request.chat.context_limit),
                      "options.num_ctx");
     }
-    REDOUBT_TRY(generation, prepare_chat(context, model, request.chat));
+    REDOUBT_TRY(generation, prepare_chat(context, http, model, request.chat));
   }
   std::unique_ptr<AnswerSink> sink;
   if (request.chat.stream) {

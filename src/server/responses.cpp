@@ -221,7 +221,7 @@ Status responses(ServerContext& context, const HttpRequest& http, const Json& bo
                  const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(ResponsesRequest request, parse_responses_request(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.chat.model));
-  REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, model, request.chat));
+  REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, http, model, request.chat));
   ResponseOptions options{.id = random_id("resp_"),
                           .model = model->name,
                           .echo = std::move(request.echo),

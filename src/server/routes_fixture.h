@@ -305,6 +305,7 @@ class Routes : public testing::Test {
                                                      .chat_template = std::move(*chat_template),
                                                      .output_format = {.tools = ToolSyntax::hermes, .thinks = true},
                                                      .vocabulary = nullptr,
+                                                     .grammars = std::make_unique<GrammarCache>(),
                                                      .stop_ids = {257},
                                                      .model = nullptr,
                                                      .engine = nullptr});

@@ -22,6 +22,7 @@ class Tokenizer;
 class Grammar {  // compiled, immutable, shared between sequences
  public:
   virtual ~Grammar() = default;
+  virtual size_t size_bytes() const = 0;  // with the masks found for it so far
 };
 using GrammarPtr = std::shared_ptr<const Grammar>;
 

@@ -71,7 +71,7 @@ size_t MaskEntry::size_bytes() const {
 
 std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const Vocabulary& vocabulary,
                                                  const std::shared_ptr<const MaskEntry>& above, uint32_t state) {
-  const Key key{above ? static_cast<const void*>(above.get()) : static_cast<const void*>(&vocabulary), state};
+  const Key key{above ? static_cast<const void*>(above.get()) : vocabulary.trie().get(), state};
   {
     const std::shared_lock lock(mutex_);
     const auto it = entries_.find(key);
@@ -91,15 +91,16 @@ std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const V
     entries_.clear();
     bytes_ = entry->size_bytes();
   }
-  return entries_.try_emplace(key, Kept{entry, above}).first->second.entry;
+  const std::shared_ptr<const void> owner = above ? std::shared_ptr<const void>(above) : vocabulary.trie();
+  return entries_.try_emplace(key, Kept{entry, owner}).first->second.entry;
 }
 
 std::shared_ptr<Vocabulary::RuleMasks> MaskCache::shared_rule(const Program& program, const Vocabulary& vocabulary,
                                                               uint32_t rule) {
   if (program.rule_text[rule] == nullptr) return nullptr;
   const std::unique_lock lock(mutex_);
-  if (rules_of_ != &vocabulary) rules_.clear();
-  rules_of_ = &vocabulary;
+  if (rules_of_ != vocabulary.trie()) rules_.clear();
+  rules_of_ = vocabulary.trie();
   auto& masks = rules_[rule];
   if (!masks) masks = vocabulary.shared_masks(*program.rule_text[rule]);
   return masks;

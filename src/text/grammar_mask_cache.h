@@ -9,6 +9,7 @@
 // slice (token_slices.h), some thousands.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <shared_mutex>
 #include <span>
@@ -36,12 +37,13 @@ class MaskCache {
   // The entry of a state at the top (above null), or below the stack that led to `above`.
   std::shared_ptr<const MaskEntry> find(const Program& program, const Vocabulary& vocabulary,
                                         const std::shared_ptr<const MaskEntry>& above, uint32_t state);
+  size_t size_bytes() const { return bytes_; }
 
  private:
   std::shared_ptr<Vocabulary::RuleMasks> shared_rule(const Program& program, const Vocabulary& vocabulary,
                                                      uint32_t rule);
   struct Key {
-    const void* owner;  // the entry above, or the vocabulary
+    const void* owner;  // the entry above, or the vocabulary's trie
     uint32_t state;
     bool operator==(const Key&) const = default;
   };
@@ -57,8 +59,8 @@ class MaskCache {
   std::shared_mutex mutex_;
   std::unordered_map<Key, Kept, KeyHash> entries_;
   std::unordered_map<uint32_t, std::shared_ptr<Vocabulary::RuleMasks>> rules_;  // by rule, of the vocabulary below
-  const Vocabulary* rules_of_ = nullptr;
-  size_t bytes_ = 0;
+  std::shared_ptr<const void> rules_of_;
+  std::atomic<size_t> bytes_ = 0;  // written under the mutex
 };
 
 // The tokens of the whole trie that may follow `start`, with its real stacks and the depth limit: exact, and slow.

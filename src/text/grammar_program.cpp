@@ -221,6 +221,16 @@ std::unique_ptr<const RuleTable> make_table(const Automaton& rule, size_t& room)
   return table;
 }
 
+size_t own_bytes(const Program& program) {
+  size_t bytes = sizeof program + program.states.capacity() * sizeof(Program::State) +
+                 program.bytes.capacity() * sizeof(ByteEdge) + program.calls.capacity() * sizeof(CallEdge) +
+                 4 * program.rule_start.capacity();
+  for (const auto& text : program.rule_text) bytes += sizeof text + (text == nullptr ? 0 : text->capacity());
+  for (const auto& table : program.tables)
+    bytes += sizeof table + (table == nullptr ? 0 : sizeof *table + 4 * table->steps.capacity());
+  return bytes;
+}
+
 Result<std::shared_ptr<Program>> link_automata(std::vector<Automaton> automata,
                                                const std::function<std::string(uint32_t)>& name, uint32_t root,
                                                uint32_t max_depth) {
@@ -270,6 +280,7 @@ Result<std::shared_ptr<Program>> link_automata(std::vector<Automaton> automata,
   arrival.finish(start);
   if (start.width > Arrival::kMaxStacks)
     return invalid("grammar: more alternatives at its beginning than are followed");
+  program->own_bytes = own_bytes(*program);
   return program;
 }
 
@@ -298,6 +309,8 @@ void append_rules(const Program& program, std::vector<Automaton>& automata) {
 
 Program::Program() : masks(std::make_unique<MaskCache>()) {}
 Program::~Program() = default;
+
+size_t Program::size_bytes() const { return own_bytes + masks->size_bytes(); }
 
 Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::vector<Rule>& rules, uint32_t root,
                                               const GrammarLimits& limits, AutomatonBudget& budget) {

@@ -36,6 +36,7 @@ class Program : public Grammar {
   };
   Program();
   ~Program() override;
+  size_t size_bytes() const override;
 
   std::vector<State> states;
   std::vector<ByteEdge> bytes;  // targets are global state numbers
@@ -46,6 +47,7 @@ class Program : public Grammar {
   std::vector<std::unique_ptr<const RuleTable>> tables;  // per rule; null: has calls, or choices, or is too large
   uint32_t root = 0;                                     // rule
   uint32_t max_depth = 256;
+  size_t own_bytes = 0;  // of all above, once it is linked
   std::unique_ptr<MaskCache> masks;
 };
 

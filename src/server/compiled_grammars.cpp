@@ -1,0 +1,93 @@
+#include "server/compiled_grammars.h"
+
+#include "governance/permit.h"
+
+namespace redoubt {
+namespace {
+
+std::string name_of(GrammarSpec::Kind kind) {
+  switch (kind) {
+    case GrammarSpec::Kind::none:
+      return "none";
+    case GrammarSpec::Kind::json_object:
+      return "json_object";
+    case GrammarSpec::Kind::json_schema:
+      return "json_schema";
+    case GrammarSpec::Kind::regex:
+      return "regex";
+    case GrammarSpec::Kind::choice:
+      return "choice";
+    case GrammarSpec::Kind::gbnf:
+      return "gbnf";
+  }
+  return {};
+}
+
+// What the kind's source is beside its kind.
+Json text_of(const GrammarSpec& spec) {
+  switch (spec.kind) {
+    case GrammarSpec::Kind::json_schema:
+      return spec.schema;
+    case GrammarSpec::Kind::choice:
+      return spec.choices;
+    case GrammarSpec::Kind::regex:
+    case GrammarSpec::Kind::gbnf:
+      return spec.text;
+    case GrammarSpec::Kind::none:
+    case GrammarSpec::Kind::json_object:
+      break;
+  }
+  return {};
+}
+
+}  // namespace
+
+Json source_of(const GrammarSpec& spec) { return Json::array({name_of(spec.kind), text_of(spec)}); }
+
+Error grammar_error(const Error& error, const std::string& param) {
+  const bool is_unsupported = error.code == ErrorCode::unsupported;
+  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument, param + ": " + error.message,
+          is_unsupported && !error.param.empty() ? param + "." + error.param : param};
+}
+
+CompiledGrammars::CompiledGrammars(const HttpRequest& http, const LoadedModel& model)
+    : model_(model), tenant_(http.permit->principal().tenant) {}
+
+Result<GrammarPtr> CompiledGrammars::other(std::string kind, const Json& source,
+                                           const GrammarCache::Compile& compile) const {
+  if (model_.grammars == nullptr) return compile();
+  return model_.grammars->find({.space = tenant_, .kind = std::move(kind), .source = dump_json(source)}, compile);
+}
+
+Result<GrammarPtr> CompiledGrammars::json_object() const {
+  return other(name_of(GrammarSpec::Kind::json_object), {}, grammar_for_json_object);
+}
+
+// The order of a schema's keys is the order of an answer's: the text as it came is the schema's own.
+Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema) const {
+  return other(name_of(GrammarSpec::Kind::json_schema), schema, [&] { return grammar_from_json_schema(schema); });
+}
+
+Result<GrammarPtr> CompiledGrammars::of(const GrammarSpec& spec) const {
+  auto compiled = [&]() -> Result<GrammarPtr> {
+    switch (spec.kind) {
+      case GrammarSpec::Kind::none:
+        return GrammarPtr();
+      case GrammarSpec::Kind::json_object:
+        return json_object();
+      case GrammarSpec::Kind::json_schema:
+        return json_schema(spec.schema);
+      case GrammarSpec::Kind::regex:
+        return other(name_of(spec.kind), text_of(spec), [&] { return grammar_from_regex(spec.text); });
+      case GrammarSpec::Kind::choice:
+        return other(name_of(spec.kind), text_of(spec), [&] { return grammar_from_choice(spec.choices); });
+      case GrammarSpec::Kind::gbnf:
+        return other(name_of(spec.kind), text_of(spec), [&] { return grammar_from_gbnf(spec.text); });
+    }
+    return GrammarPtr();
+  }();
+  if (!compiled) return grammar_error(compiled.error(), spec.param);
+  return compiled;
+}
+
+}  // namespace redoubt

@@ -1,0 +1,101 @@
+#include "server/compiled_grammars.h"
+
+#include "server/routes_fixture.h"
+
+namespace redoubt {
+namespace {
+
+constexpr const char* kChat = "/v1/chat/completions";
+
+class Grammars : public Routes {
+ protected:
+  GrammarPtr grammar_of(const Json& more, const char* path = kChat) {
+    const auto reply = post(path, ask(more));
+    EXPECT_EQ(reply->status(), 200) << reply->body();
+    return engine->last.grammar;
+  }
+  void come_as(const std::string& tenant) {
+    permit = std::make_shared<Permit>(std::make_shared<Principal>(Principal{.tenant = tenant}),
+                                      std::make_shared<Permissive>());
+  }
+  static Json format(const Json& schema) {
+    return {{"response_format", {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", schema}}}}}};
+  }
+  static Json tool(const char* name, bool strict) {
+    return {{"type", "function"},
+            {"function",
+             {{"name", name},
+              {"strict", strict},
+              {"parameters", {{"type", "object"}, {"properties", {{"city", {{"type", "string"}}}}}}}}}};
+  }
+};
+
+const Json kSchema = {{"type", "object"}, {"properties", {{"a", {{"type", "string"}}}, {"b", {{"type", "integer"}}}}}};
+
+TEST_F(Grammars, TheSameStructureIsCompiledOnce) {
+  const GrammarPtr first = grammar_of(format(kSchema));
+  EXPECT_EQ(grammar_of(format(kSchema)), first);
+  EXPECT_EQ(grammar_of({{"structured_outputs", {{"json", kSchema}}}}), first);  // by another field
+  for (const Json& structure :
+       {Json{{"regex", "[a-c]+"}}, Json{{"choice", {"a", "b"}}}, Json{{"grammar", "root ::= \"a\""}}}) {
+    const Json asked = {{"structured_outputs", structure}};
+    EXPECT_EQ(grammar_of(asked), grammar_of(asked)) << asked;
+  }
+}
+
+TEST_F(Grammars, StructuresThatDifferAreNotTakenForOneAnother) {
+  Json turned = kSchema;
+  turned["properties"] = {{"b", {{"type", "integer"}}}, {"a", {{"type", "string"}}}};  // keys come in this order
+  EXPECT_NE(grammar_of(format(kSchema)), grammar_of(format(turned)));
+  EXPECT_NE(grammar_of({{"structured_outputs", {{"regex", "a"}}}}),
+            grammar_of({{"structured_outputs", {{"choice", {"a"}}}}}));
+  EXPECT_NE(grammar_of({{"structured_outputs", {{"choice", {"a", "b"}}}}}),
+            grammar_of({{"structured_outputs", {{"choice", {"a\",\"b"}}}}}));
+}
+
+TEST_F(Grammars, EachTenantHasItsOwn) {
+  const GrammarPtr first = grammar_of(format(kSchema));
+  come_as("t2");
+  EXPECT_NE(grammar_of(format(kSchema)), first);
+  come_as("t1");
+  EXPECT_EQ(grammar_of(format(kSchema)), first);
+}
+
+TEST_F(Grammars, ThoseOfToolCallsAreKeptToo) {
+  const Json strict = {{"tools", {tool("weather", true), tool("time", false)}}};
+  const GrammarPtr first = grammar_of(strict);
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(grammar_of(strict), first);
+  Json alone = strict;
+  alone["parallel_tool_calls"] = false;
+  EXPECT_NE(grammar_of(alone), first);
+  EXPECT_NE(grammar_of({{"tools", {tool("weather", true), tool("time", true)}}}), first);
+  EXPECT_NE(grammar_of({{"tools", {tool("weather", true), tool("clock", false)}}}), first);
+  Json formatted = strict;
+  formatted.update(format(kSchema));
+  const GrammarPtr with_content = grammar_of(formatted);
+  EXPECT_NE(with_content, first);
+  EXPECT_EQ(grammar_of(formatted), with_content);
+  const Json forced = {{"tools", {tool("weather", false)}}, {"tool_choice", "required"}};
+  EXPECT_EQ(grammar_of(forced), grammar_of(forced));
+}
+
+// The error is kept, and names the field of the request that met it.
+TEST_F(Grammars, ARefusalNamesTheFieldOfEachRequest) {
+  for (int i = 0; i < 2; ++i) {
+    const auto of_format = post(kChat, ask(format({{"not", Json::object()}})));
+    EXPECT_EQ(of_format->status(), 400);
+    EXPECT_EQ(of_format->json()["error"]["param"], "response_format.json_schema.schema.not");
+    const auto guided = post(kChat, ask({{"guided_json", {{"not", Json::object()}}}}));
+    EXPECT_EQ(guided->json()["error"]["param"], "guided_json.not");
+  }
+  EXPECT_EQ(host.model->grammars->stats().grammars, 1u);
+}
+
+TEST_F(Grammars, AModelWithoutACacheCompilesEach) {
+  host.model->grammars = nullptr;
+  EXPECT_NE(grammar_of(format(kSchema)), grammar_of(format(kSchema)));
+}
+
+}  // namespace
+}  // namespace redoubt
