@@ -28,7 +28,8 @@ class NotingModel final : public Model {
   int64_t num_cache_blocks() const override { return 0; }
   void read_block(int32_t, std::span<std::byte>) const override {}
   void write_block(int32_t, std::span<const std::byte>) override {}
-  void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override {
+  bool try_step(std::span<const SequenceChunk> chunks, std::span<float> logits,
+                const std::function<bool(double)>&) override {
     int64_t rows = 0;
     steps.emplace_back();
     for (const SequenceChunk& c : chunks) {
@@ -37,6 +38,7 @@ class NotingModel final : public Model {
       rows += c.num_logits;
     }
     EXPECT_EQ(static_cast<int64_t>(logits.size()) >= rows * config_.vocab_size, true);
+    return true;
   }
   bool has_mtp() const override { return false; }
   void draft(std::span<const DraftChunk>, HiddenStates, std::span<float>) override {}

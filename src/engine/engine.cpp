@@ -212,6 +212,7 @@ EngineStats counted_together(const EngineStats& a, const EngineStats& b) {
                            &EngineStats::accepted_draft_tokens,
                            &EngineStats::steps,
                            &EngineStats::layers_done,
+                           &EngineStats::given_up_tokens,
                            &EngineStats::step_tokens,
                            &EngineStats::step_sequences,
                            &EngineStats::damaged_requests})

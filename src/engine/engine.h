@@ -168,6 +168,7 @@ struct EngineStats {
   uint64_t drafts = 0, draft_tokens = 0, accepted_draft_tokens = 0;  // speculation: a draft is verified in one step
   std::array<uint64_t, kDraftPositions> accepted_at{};               // drafts whose token at that place was found right
   uint64_t steps = 0, layers_done = 0;
+  uint64_t given_up_tokens = 0;                                      // of steps that another tenant's coming ended
   uint64_t step_tokens = 0, step_sequences = 0;                      // summed over the steps
   std::array<uint64_t, kStepSizeBounds.size() + 1> steps_of_size{};  // [bound, or more than the last]
   uint64_t damaged_requests = 0;                                     // ended because weights were found damaged

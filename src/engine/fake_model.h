@@ -26,9 +26,11 @@ class FakeModel final : public Model {
     int64_t max_position_embeddings = 256;
     StepLimits limits{.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
     bool has_mtp = false;
-    float habit = 0;  // what the token that the last two lead to gains, of a range of 12
+    float habit = 0;     // what the token that the last two lead to gains, of a range of 12
+    int64_t layers = 2;  // a step may be given up between them
   };
-  explicit FakeModel(const Shape& shape) : limits_(shape.limits), has_mtp_(shape.has_mtp), habit_(shape.habit) {
+  explicit FakeModel(const Shape& shape)
+      : limits_(shape.limits), has_mtp_(shape.has_mtp), habit_(shape.habit), layers_(shape.layers) {
     config_.vocab_size = shape.vocab_size;
     config_.max_position_embeddings = shape.max_position_embeddings;
   }
@@ -63,7 +65,8 @@ class FakeModel final : public Model {
   Status mtp_logits(std::span<const int32_t>, std::span<float>) override { return unsupported("no MTP module"); }
   void set_observer(StepObserver*) override {}
 
-  void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override {
+  bool try_step(std::span<const SequenceChunk> chunks, std::span<float> logits,
+                const std::function<bool(double share_done)>& gives_up) override {
     if (on_step) on_step(chunks);
     int64_t tokens = 0, rows = 0;
     for (const SequenceChunk& chunk : chunks) {
@@ -75,6 +78,12 @@ class FakeModel final : public Model {
     REDOUBT_ASSERT(tokens <= limits_.max_tokens && rows <= limits_.max_logits);
     REDOUBT_ASSERT(static_cast<int64_t>(chunks.size()) <= limits_.max_chunks);
     REDOUBT_ASSERT(static_cast<int64_t>(logits.size()) == rows * config_.vocab_size);
+    for (int64_t layer = 1; layer <= layers_; ++layer) {
+      if (on_layer) on_layer(chunks);
+      ++layers_done_;
+      // What was written stays, as that of a real model's first layers does.
+      if (gives_up && gives_up(static_cast<double>(layer) / static_cast<double>(layers_))) return false;
+    }
     keep_hidden(chunks);
     const auto vocab = static_cast<size_t>(config_.vocab_size);
     size_t row = 0;
@@ -84,7 +93,7 @@ class FakeModel final : public Model {
         fill(logits.subspan(row++ * vocab, vocab), hash_through(chunk, chunk.position + i),
              habitual(chunk, chunk.position + i));
     }
-    layers_done_ += 2;
+    return true;
   }
 
   void draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) override {
@@ -112,7 +121,8 @@ class FakeModel final : public Model {
     draft_hidden_ = std::move(after);
   }
 
-  std::function<void(std::span<const SequenceChunk>)> on_step;  // called first, on the engine thread
+  // On the engine thread: called first, and in each layer.
+  std::function<void(std::span<const SequenceChunk>)> on_step, on_layer;
 
  private:
   struct Slot {
@@ -177,6 +187,7 @@ class FakeModel final : public Model {
   StepLimits limits_;
   bool has_mtp_;
   float habit_;
+  int64_t layers_;
   std::vector<Slot> slots_;                // [num_blocks, kCacheBlockTokens]
   std::vector<int64_t> module_positions_;  // [num_blocks, kCacheBlockTokens], -1: the module never computed it
   std::vector<Hidden> step_hidden_, draft_hidden_;

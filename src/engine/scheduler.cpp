@@ -8,6 +8,8 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kBurstSteps = 8;  // full steps that a tenant may have saved up
+constexpr double kNearSeconds = 1;  // a tenant that wanted something so short a time ago may come again
+constexpr double kTimesLost = 4;    // for so many times the time that was given up, nothing more is
 
 int64_t blocks_for(int64_t tokens) { return (tokens + kCacheBlockTokens - 1) / kCacheBlockTokens; }
 
@@ -83,13 +85,34 @@ int64_t Scheduler::order_lanes() {
   for (auto at = lanes_.begin(); at != lanes_.end();) {
     Lane& lane = at->second;
     lane.demand = demand_of(lane, most);
-    if (lane.demand > 0) active_.push_back(&lane);
-    at = lane.members == 0 && fair_share_.is_forgettable(lane) ? lanes_.erase(at) : std::next(at);
+    if (lane.demand > 0) {
+      lane.wanted_at = busy_seconds_;
+      active_.push_back(&lane);
+    }
+    const bool is_gone = lane.members == 0 && lane.wanted_at + kNearSeconds < busy_seconds_;
+    at = is_gone && fair_share_.is_forgettable(lane) ? lanes_.erase(at) : std::next(at);
   }
-  const int64_t tokens = active_.size() > 1 ? contended : most;
+  const bool is_short = active_.size() > 1 || busy_seconds_ < short_until_ || others_are_near();
+  may_give_up_ = !is_short;
+  const int64_t tokens = is_short ? contended : most;
   fair_share_.advance(active_, contended);
   FairShare::order(active_, tokens);
   return tokens;
+}
+
+bool Scheduler::others_are_near() const {
+  return 1 < std::ranges::count_if(
+                 lanes_, [this](const auto& entry) { return entry.second.wanted_at + kNearSeconds >= busy_seconds_; });
+}
+
+void Scheduler::observe_step(int64_t tokens, int64_t rows, double seconds) {
+  pace_.observe(tokens, rows, seconds);
+  busy_seconds_ += seconds;
+}
+
+void Scheduler::give_up(double seconds) {
+  busy_seconds_ += seconds;
+  short_until_ = busy_seconds_ + kTimesLost * seconds;
 }
 
 void Scheduler::plan(std::vector<PlannedChunk>& plan) {
@@ -104,7 +127,8 @@ void Scheduler::plan(std::vector<PlannedChunk>& plan) {
     reserved += share->reserved;
   }
   speculator_->begin_step(decoding);
-  Left left{tokens, options_.step.max_logits, options_.step.max_chunks};
+  Left left{.tokens = tokens, .logits = options_.step.max_logits, .chunks = options_.step.max_chunks};
+  if (!may_give_up_) left.row_tokens = pace_.row_tokens();
   for (Share* share : active_) {
     reserved -= share->reserved;
     left.tokens -= reserved;
@@ -116,7 +140,7 @@ void Scheduler::plan(std::vector<PlannedChunk>& plan) {
 void Scheduler::serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan) {
   order_.assign(lane.running.begin(), lane.running.end());
   // Where not all can take part, those go first that have waited longest.
-  if (left.tokens < static_cast<int64_t>(order_.size()))
+  if (static_cast<double>(left.tokens) < (1 + left.row_tokens) * static_cast<double>(order_.size()))
     std::ranges::stable_sort(order_, {}, [](const Sequence* sequence) { return sequence->last_step; });
   for (const bool decoding : {true, false}) {
     for (Sequence* sequence : order_) {
@@ -133,6 +157,14 @@ void Scheduler::serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan) {
   }
 }
 
+void Scheduler::Left::spend(int64_t num_tokens, int64_t rows) {
+  logits -= rows;
+  spent_on_rows += row_tokens * static_cast<double>(rows);
+  const auto whole = static_cast<int64_t>(spent_on_rows);
+  spent_on_rows -= static_cast<double>(whole);
+  tokens -= num_tokens + whole;
+}
+
 void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan) {
   if (left.chunks == 0 || left.tokens <= 0) return;
   PlannedChunk chunk{.sequence = &sequence, .begin = sequence.computed};
@@ -147,8 +179,7 @@ void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& 
   chunk.count = std::min(chunk.count, reserve(sequence, chunk.begin + chunk.count, left, plan) - chunk.begin);
   if (chunk.count <= 0) return;
   chunk.num_logits = every_row ? chunk.count : reaches_end() ? 1 : 0;
-  left.tokens -= chunk.count;
-  left.logits -= chunk.num_logits;
+  left.spend(chunk.count, chunk.num_logits);
   left.chunks -= 1;
   sequence.last_step = num_steps_;
   plan.push_back(chunk);
@@ -174,8 +205,7 @@ void Scheduler::add_drafts(const Lane& lane, Left& left, std::vector<PlannedChun
     chunk.num_drafts = depth;
     chunk.count += depth;
     chunk.num_logits += depth;
-    left.tokens -= depth;
-    left.logits -= depth;
+    left.spend(depth, depth);
   }
 }
 

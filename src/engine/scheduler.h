@@ -5,8 +5,11 @@
 // (fair_share.h). Of a tenant, a step first takes one token of every sequence that is decoding, then drafted tokens
 // behind these, as far as they pay and leave every other running sequence its share (speculation.h), then pieces of the
 // prompts (and of answers to recompute) of those that run, then lets waiting sequences in, always in rank order
-// (priority, then arrival), until a limit is reached. While several tenants want something, a step has as many tokens
-// as it can compute in `contended_step_seconds`.
+// (priority, then arrival), until a limit is reached.
+//
+// While several tenants want something or lately did, a step has as many tokens as it can compute in
+// `contended_step_seconds`. A tenant alone for longer gets larger steps, and these may be given up when another one
+// comes: it does not wait for the rest. What is lost so is bounded: for four times as long steps are then short.
 //
 // When blocks or places run out they are taken from others, see block_claims.cpp; what was taken is recomputed later,
 // prompt tokens in the prefill form and generated tokens in the decode form, so the bits stay.
@@ -61,7 +64,10 @@ class Scheduler {
   void resume(Sequence& sequence);
 
   void plan(std::vector<PlannedChunk>& plan);
-  void observe_step(int64_t tokens, double seconds) { pace_.observe(tokens, seconds); }
+  // The planned step is one tenant's alone and longer than others would have to wait for.
+  bool may_give_up() const { return may_give_up_; }
+  void observe_step(int64_t tokens, int64_t rows, double seconds);
+  void give_up(double seconds);            // after so long; nothing of the planned step counts
   void commit(const PlannedChunk& chunk);  // the step has computed it; drafted tokens count when they are accepted
 
   // For the cache on disk: what a waiting sequence finds in memory, and its return.
@@ -73,6 +79,7 @@ class Scheduler {
   int64_t num_running() const { return num_running_; }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t max_running() const { return max_running_; }
+  double contended_step_seconds() const { return options_.contended_step_seconds; }
   uint64_t num_preemptions() const { return num_preemptions_; }
   uint64_t prefix_queries() const { return prefix_queries_; }  // tokens
   uint64_t prefix_hits() const { return prefix_hits_; }        // tokens
@@ -82,10 +89,14 @@ class Scheduler {
     int64_t tokens = 0, logits = 0, chunks = 0;
     // Blocks over weight of the poorest tenant that waits for some: nobody who would hold more is let in before it.
     double poorest_waiting = std::numeric_limits<double>::infinity();
+    double row_tokens = 0, spent_on_rows = 0;  // where time is short: tokens for a row of logits; not yet taken off
+
+    void spend(int64_t num_tokens, int64_t rows);
   };
   void enter(Sequence& sequence);  // its lane's queue
   void leave(Sequence& sequence);
   int64_t order_lanes();  // the step's tokens
+  bool others_are_near() const;
   static int64_t demand_of(const Lane& lane, int64_t enough);
   void serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan);
   void take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
@@ -113,6 +124,9 @@ class Scheduler {
   int64_t max_running_ = 0, num_running_ = 0;
   FairShare fair_share_;
   StepPace pace_;
+  double busy_seconds_ = 0;            // of all steps: the time that `wanted_at` and the next are in
+  double short_until_ = 0;             // steps are short until then
+  bool may_give_up_ = false;           // steps are long, too
   std::map<std::string, Lane> lanes_;  // by tenant
   Ranked waiting_, paused_;            // of all tenants
   std::vector<Share*> active_;         // scratch: the lanes that want something

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -89,7 +90,8 @@ using Ranked = std::set<Sequence*, RanksBefore>;
 // A tenant's sequences, and its share of the machine.
 struct Lane : Share {
   Ranked waiting, running;
-  int64_t members = 0;  // sequences, paused ones among them
+  int64_t members = 0;                                          // sequences, paused ones among them
+  double wanted_at = -std::numeric_limits<double>::infinity();  // scheduler's time when it last had work
 };
 
 }  // namespace redoubt

@@ -134,20 +134,27 @@ void StepLoop::step() {
   }
   logits_.resize(std::max(logits_.size(), static_cast<size_t>(rows) * vocab_size_));
   const std::span<float> logits = std::span(logits_).first(static_cast<size_t>(rows) * vocab_size_);
-  model_.step(chunks_, logits);
+  const auto elapsed = [&] { return static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9; };
+  std::function<bool(double)> gives_up;
+  if (scheduler_.may_give_up()) gives_up = [&](double share_done) { return this->gives_up(elapsed(), share_done); };
+  if (!model_.try_step(chunks_, logits, gives_up)) {
+    take_back_drafts();
+    scheduler_.give_up(elapsed());
+    counters_.given_up_tokens += static_cast<uint64_t>(tokens);
+    return;
+  }
   ++counters_.steps;
   counters_.step_tokens += static_cast<uint64_t>(tokens);
   counters_.step_sequences += plan_.size();
   const auto bucket = std::ranges::lower_bound(kStepSizeBounds, tokens) - kStepSizeBounds.begin();
   ++counters_.steps_of_size[static_cast<size_t>(bucket)];
   if (fail_if_damaged()) return;
-  scheduler_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
-  if (decodes_only) speculator_.observe_step(tokens, static_cast<double>(clock_.now_ns() - begin_ns) * 1e-9);
+  scheduler_.observe_step(tokens, rows, elapsed());
+  if (decodes_only) speculator_.observe_step(tokens, elapsed());
+  take_back_drafts();
 
   size_t at = 0;
   for (PlannedChunk& planned : plan_) {
-    Sequence& sequence = *planned.sequence;
-    sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(planned.num_drafts));
     scheduler_.commit(planned);
     const size_t size = static_cast<size_t>(planned.num_logits) * vocab_size_;
     if (size > 0 && !take_rows(planned, logits.subspan(at, size))) planned.sequence = nullptr;
@@ -155,6 +162,22 @@ void StepLoop::step() {
   }
   if (module_.has_value()) module_->draft(plan_);
   if (disk_.has_value()) disk_->spill(scheduler_.take_new_blocks());
+}
+
+// A lone tenant's long step, when a request of another has come that would have to wait for what is left of it.
+bool StepLoop::gives_up(double seconds, double share_done) {
+  if (seconds / share_done - seconds <= scheduler_.contended_step_seconds()) return false;
+  const std::string& tenant = plan_.front().sequence->live->request.tenant;
+  const std::lock_guard lock(mailbox_->mutex);
+  return std::ranges::any_of(mailbox_->arrived,
+                             [&](const Arrival& arrival) { return arrival.live->request.tenant != tenant; });
+}
+
+void StepLoop::take_back_drafts() {
+  for (const PlannedChunk& planned : plan_) {
+    std::vector<int32_t>& tokens = planned.sequence->tokens;
+    tokens.resize(tokens.size() - static_cast<size_t>(planned.num_drafts));
+  }
 }
 
 // The rows of one chunk: log-probabilities of the prompt where they are wanted, and the next tokens if the rows reach

@@ -42,6 +42,8 @@ class StepLoop {
   void add(Arrival arrival);
   void apply_controls();
   void step();
+  bool gives_up(double seconds, double share_done);  // the step under way, that has taken so long so far
+  void take_back_drafts();
   bool fail_if_damaged();  // true: the weights cannot be trusted any more, and every sequence was ended
   bool take_rows(const PlannedChunk& chunk, std::span<float> rows);  // false: the sequence is over
   void take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows);

@@ -127,7 +127,11 @@ class Model {
   virtual void write_block(int32_t block, std::span<const std::byte> bytes) = 0;
 
   // logits: [rows, vocab_size] float32, a row for each wanted token in chunk order; caller's memory.
-  virtual void step(std::span<const SequenceChunk> chunks, std::span<float> logits) = 0;
+  void step(std::span<const SequenceChunk> chunks, std::span<float> logits) { try_step(chunks, logits, {}); }
+  // The same, but it can be given up: `gives_up`, where there is one, is asked after every layer, with the share of
+  // them that is done. False: it was given up; nothing it computed counts, and its tokens can be computed again.
+  virtual bool try_step(std::span<const SequenceChunk> chunks, std::span<float> logits,
+                        const std::function<bool(double share_done)>& gives_up) = 0;
 
   // logits: [rows, vocab_size], a row for each wanted position in chunk order. The limits of a step hold. Only with
   // has_mtp(). Like a step it neither allocates nor fails; a row depends on its sequence alone.

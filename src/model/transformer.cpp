@@ -82,7 +82,8 @@ class Transformer final : public Model {
   int64_t num_cache_blocks() const override { return num_blocks_; }
   void read_block(int32_t block, std::span<std::byte> bytes) const override;
   void write_block(int32_t block, std::span<const std::byte> bytes) override;
-  void step(std::span<const SequenceChunk> chunks, std::span<float> logits) override;
+  bool try_step(std::span<const SequenceChunk> chunks, std::span<float> logits,
+                const std::function<bool(double share_done)>& gives_up) override;
   bool has_mtp() const override { return has_mtp_; }
   void draft(std::span<const DraftChunk> chunks, HiddenStates from, std::span<float> logits) override;
   Status mtp_logits(std::span<const int32_t> tokens, std::span<float> logits) override;
@@ -241,19 +242,24 @@ void Transformer::head(Tensor x, const float* norm, std::span<float> logits) {
   linear_into(step_->ctx, h, head_, {logits.data(), h.rows, config_.vocab_size});
 }
 
-void Transformer::step(std::span<const SequenceChunk> chunks, std::span<float> logits) {
+bool Transformer::try_step(std::span<const SequenceChunk> chunks, std::span<float> logits,
+                           const std::function<bool(double share_done)>& gives_up) {
   begin_step();
   for (const SequenceChunk& chunk : chunks) add_chunk(chunk.tokens, chunk.position, chunk.form, chunk.blocks);
   place_rows();
   const auto rows = static_cast<int64_t>(step_->tokens.size());
   const Tensor x = arena_->tensor(rows, config_.hidden_size);
   embed(step_->ctx, embedding_, step_->tokens, x.data);
-  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) run_layer(layer, x);
+  const int64_t layers = config_.num_hidden_layers;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    run_layer(layer, x);
+    if (gives_up && gives_up(static_cast<double>(layer + 1) / static_cast<double>(layers))) return false;
+  }
   if (has_mtp_) std::copy_n(x.data, x.rows * x.cols, step_hidden_.data());
 
   int64_t wanted = 0;
   for (const SequenceChunk& chunk : chunks) wanted += chunk.num_logits;
-  if (wanted == 0) return;
+  if (wanted == 0) return true;
   REDOUBT_ASSERT(static_cast<int64_t>(logits.size()) >= wanted * config_.vocab_size);
   const Tensor last = arena_->tensor(wanted, config_.hidden_size);
   int64_t first_row = 0, to = 0;
@@ -265,6 +271,7 @@ void Transformer::step(std::span<const SequenceChunk> chunks, std::span<float> l
     to += chunk.num_logits;
   }
   head(last, final_norm_, logits);
+  return true;
 }
 
 Status Transformer::mtp_logits(std::span<const int32_t> tokens, std::span<float> logits) {

@@ -175,6 +175,8 @@ void EngineMetrics::counters(const std::string& model, const EngineStats& total,
             total.accepted_at[i], {{"position", std::to_string(i)}});
   }
   step_sizes(model, total, out);
+  counter("redoubt_given_up_tokens_total", "Tokens of steps given up since another tenant came; computed again.",
+          total.given_up_tokens);
 
   constexpr const char* kModeHelp = "Tokens as they are processed, by mode.";
   counter("sglang:prompt_tokens_total", kPromptHelp, total.prompt_tokens);
