@@ -56,7 +56,11 @@ CompiledGrammars::CompiledGrammars(const HttpRequest& http, const LoadedModel& m
 Result<GrammarPtr> CompiledGrammars::other(std::string kind, const Json& source,
                                            const GrammarCache::Compile& compile) const {
   if (model_.grammars == nullptr) return compile();
-  return model_.grammars->find({.space = tenant_, .kind = std::move(kind), .source = dump_json(source)}, compile);
+  return model_.grammars->find({.space = tenant_, .kind = std::move(kind), .source = dump_json(source)}, [&] {
+    Result<GrammarPtr> compiled = compile();
+    if (compiled && model_.vocabulary != nullptr) prepare_masks(**compiled, *model_.vocabulary);
+    return compiled;
+  });
 }
 
 Result<GrammarPtr> CompiledGrammars::json_object() const {

@@ -40,6 +40,15 @@ class GrammarVocabulary {
 };
 std::shared_ptr<const GrammarVocabulary> make_grammar_vocabulary(const Tokenizer& tokenizer);
 
+// Finds masks before a sequence asks for them, those of free text first, from the beginning on: outside the step
+// loop, where each would hold up all sequences. What the limits leave out is found when it is asked for. Changes no
+// mask. Returns how many it looked at.
+struct PrepareLimits {
+  size_t max_masks = 2048;
+  int64_t max_us = 30'000;
+};
+size_t prepare_masks(const Grammar& grammar, const GrammarVocabulary& vocabulary, const PrepareLimits& limits = {});
+
 // Where one sequence stands in a grammar. Copyable (speculation rolls back by copying).
 class GrammarMatcher {
  public:

@@ -1,6 +1,7 @@
 #include "text/grammar_mask_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -43,15 +44,14 @@ std::shared_ptr<const MaskEntry> compute(const Program& program, const Vocabular
     entry->peak = places.peak();
     entry->width = places.width();
   }
-  size_t accepted = 0;
-  for (const uint32_t word : words) accepted += static_cast<size_t>(std::popcount(word));
-  if (accepted > words.size() / 4) {
+  // A list while it is short, and a quarter of the words' bytes at most.
+  const size_t few = words.size() / 4;
+  for (size_t i = 0; i < words.size() && entry->ids.size() <= few; ++i)
+    for (uint32_t word = words[i]; word != 0; word &= word - 1)
+      entry->ids.push_back(static_cast<uint32_t>(i * 32) + static_cast<uint32_t>(std::countr_zero(word)));
+  if (entry->ids.size() > few) {
+    entry->ids = {};
     entry->words = std::move(words);
-  } else {
-    entry->ids.reserve(accepted);
-    for (size_t i = 0; i < words.size(); ++i)
-      for (uint32_t word = words[i]; word != 0; word &= word - 1)
-        entry->ids.push_back(static_cast<uint32_t>(i * 32) + static_cast<uint32_t>(std::countr_zero(word)));
   }
   return entry;
 }
@@ -69,6 +69,18 @@ size_t MaskEntry::size_bytes() const {
   return sizeof *this + 4 * (ids.capacity() + words.capacity() + residue.capacity());
 }
 
+// Four sums side by side, since each waits for its own multiplication.
+size_t MaskCache::EntryHash::operator()(const std::shared_ptr<const MaskEntry>& entry) const {
+  constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
+  std::array<uint64_t, 4> sums{entry->peak, entry->width, 0, 0};
+  for (const auto* list : {&entry->ids, &entry->words, &entry->residue}) {
+    for (uint64_t& sum : sums) sum = (sum ^ list->size()) * kFactor;
+    for (size_t i = 0; i < list->size(); ++i) sums[i % 4] = (sums[i % 4] ^ (*list)[i]) * kFactor;
+  }
+  const uint64_t hash = ((sums[0] * kFactor ^ sums[1]) * kFactor ^ sums[2]) * kFactor ^ sums[3];
+  return static_cast<size_t>(hash ^ hash >> 29);
+}
+
 std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const Vocabulary& vocabulary,
                                                  const std::shared_ptr<const MaskEntry>& above, uint32_t state) {
   const Key key{above ? static_cast<const void*>(above.get()) : vocabulary.trie().get(), state};
@@ -81,29 +93,31 @@ std::shared_ptr<const MaskEntry> MaskCache::find(const Program& program, const V
   const uint32_t local = state - program.rule_start[rule];
   const auto shared = above ? nullptr : shared_rule(program, vocabulary, rule);
   std::shared_ptr<const MaskEntry> entry = shared ? shared->find(local) : nullptr;
-  if (!entry) {
+  if (entry == nullptr) {
     entry = compute(program, vocabulary, above.get(), state);
     if (shared) shared->keep(local, entry);
   }
+  const std::shared_ptr<const void> owner = above ? std::shared_ptr<const void>(above) : vocabulary.trie();
   const std::unique_lock lock(mutex_);
-  bytes_ += entry->size_bytes() + sizeof(Kept) + 64;
+  if (const auto it = entries_.find(key); it != entries_.end()) return it->second.entry;
   if (bytes_ > kMaxCacheBytes) {
     entries_.clear();
-    bytes_ = entry->size_bytes();
+    distinct_.clear();
+    bytes_ = 0;
   }
-  const std::shared_ptr<const void> owner = above ? std::shared_ptr<const void>(above) : vocabulary.trie();
-  return entries_.try_emplace(key, Kept{entry, owner}).first->second.entry;
+  const auto [distinct, is_new] = distinct_.insert(std::move(entry));
+  bytes_ += sizeof(Kept) + 64 + (is_new && shared == nullptr ? (*distinct)->size_bytes() : 0);
+  return entries_.try_emplace(key, Kept{*distinct, owner}).first->second.entry;
 }
 
-std::shared_ptr<Vocabulary::RuleMasks> MaskCache::shared_rule(const Program& program, const Vocabulary& vocabulary,
-                                                              uint32_t rule) {
+std::shared_ptr<RuleMasks> MaskCache::shared_rule(const Program& program, const Vocabulary& vocabulary, uint32_t rule) {
   if (program.rule_text[rule] == nullptr) return nullptr;
   const std::unique_lock lock(mutex_);
   if (rules_of_ != vocabulary.trie()) rules_.clear();
   rules_of_ = vocabulary.trie();
-  auto& masks = rules_[rule];
-  if (!masks) masks = vocabulary.shared_masks(*program.rule_text[rule]);
-  return masks;
+  const auto known = rules_.find(rule);
+  if (known != rules_.end()) return known->second;
+  return rules_[rule] = vocabulary.shared_masks(*program.rule_text[rule]);
 }
 
 void fill_exactly(const Program& program, const Vocabulary& vocabulary, Frames frames, const StackSet& start,

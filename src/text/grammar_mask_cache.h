@@ -4,6 +4,7 @@
 // the residue: tokens whose beginning ends the rule, with what is left of them. The residue is asked of the state below
 // in an entry of its own (keyed by the entry above and that state), and so on until nothing is left. A mask is then the
 // union of a few entries. Entries hold only what the state itself decides, so they are shared by all sequences.
+// prepare_masks (grammar.h) finds them before the first sequence comes.
 // Thread safety: all of it; two threads may compute the same entry, and one wins.
 // Bound: memory bandwidth (16 KiB a dense entry at 129,280 tokens); a first visit costs a walk over the tokens of no
 // slice (token_slices.h), some thousands.
@@ -14,6 +15,7 @@
 #include <shared_mutex>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "text/grammar_stack.h"
@@ -30,6 +32,7 @@ struct MaskEntry {
 
   void add_to(std::span<uint32_t> mask) const;
   size_t size_bytes() const;
+  bool operator==(const MaskEntry&) const = default;
 };
 
 class MaskCache {
@@ -40,8 +43,7 @@ class MaskCache {
   size_t size_bytes() const { return bytes_; }
 
  private:
-  std::shared_ptr<Vocabulary::RuleMasks> shared_rule(const Program& program, const Vocabulary& vocabulary,
-                                                     uint32_t rule);
+  std::shared_ptr<RuleMasks> shared_rule(const Program& program, const Vocabulary& vocabulary, uint32_t rule);
   struct Key {
     const void* owner;  // the entry above, or the vocabulary's trie
     uint32_t state;
@@ -56,9 +58,18 @@ class MaskCache {
     std::shared_ptr<const MaskEntry> entry;
     std::shared_ptr<const void> owner;  // keeps the key's address from being used again
   };
+  struct EntryHash {
+    size_t operator()(const std::shared_ptr<const MaskEntry>& entry) const;
+  };
+  struct EntryEqual {
+    bool operator()(const auto& a, const auto& b) const { return *a == *b; }
+  };
   std::shared_mutex mutex_;
   std::unordered_map<Key, Kept, KeyHash> entries_;
-  std::unordered_map<uint32_t, std::shared_ptr<Vocabulary::RuleMasks>> rules_;  // by rule, of the vocabulary below
+  // Each but once: the states within a counted text mostly allow the same, and leave the same to the state below.
+  std::unordered_set<std::shared_ptr<const MaskEntry>, EntryHash, EntryEqual> distinct_;
+  std::unordered_map<uint32_t, std::shared_ptr<RuleMasks>>
+      rules_;  // by rule, of the vocabulary below; null: not shared
   std::shared_ptr<const void> rules_of_;
   std::atomic<size_t> bytes_ = 0;  // written under the mutex
 };

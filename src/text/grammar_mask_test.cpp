@@ -93,5 +93,59 @@ TEST(GrammarMask, MaskAndTokenAgreeWhereTheWaysAreTooMany) {
   EXPECT_NE(refused.error().message.find("alternatives"), std::string::npos) << refused.error().message;
 }
 
+constexpr const char* kPrepared[] = {
+    R"({"type":"object","required":["a"],"properties":{"a":{"type":"string","maxLength":5},"b":{"type":"number"},
+        "c":{"type":"array","items":{"enum":["red","green"]}}}})",
+    R"({"type":"array","items":{"$ref":"#/$defs/x"},"$defs":{"x":{"anyOf":[{"type":"null"},{"type":"array",
+        "items":{"$ref":"#/$defs/x"}}]}}})",
+    R"({"type":"string","pattern":"^[A-Z][a-z]+( [A-Z][a-z]+)*$"})"};
+
+// Prepared masks are what trying each token gives; and without a limit all are found, those of what is left to the
+// states below too: walks add none.
+TEST(GrammarMask, PreparedMasksAreWhatEachTokenGivesAndAllThereAre) {
+  for (const char* schema : kPrepared) {
+    SCOPED_TRACE(schema);
+    for (const VocabularyPtr& vocabulary : {json_vocabulary(), many_words()}) {
+      const GrammarPtr grammar = from_schema(schema);
+      const size_t before = grammar->size_bytes();
+      EXPECT_GT(prepare_masks(*grammar, *vocabulary, {.max_masks = 1'000'000, .max_us = 60'000'000}), 5u);
+      const size_t prepared = grammar->size_bytes();
+      EXPECT_GT(prepared, before);
+      for (uint32_t seed = 0; seed < 6; ++seed) random_walk(grammar, vocabulary, seed, true, 12);
+      EXPECT_EQ(grammar->size_bytes(), prepared);
+    }
+  }
+}
+
+TEST(GrammarMask, PreparationHasLimits) {
+  const GrammarPtr grammar = from_schema(R"({"type":"array","items":{"type":"string","maxLength":2000}})");
+  EXPECT_EQ(prepare_masks(*grammar, *json_vocabulary(), {.max_masks = 7, .max_us = 60'000'000}), 7u);
+  EXPECT_EQ(prepare_masks(*grammar, *json_vocabulary(), {.max_us = 0}), 0u);
+  random_walk(grammar, json_vocabulary(), 1, true, 12);
+  // Each of 400 rules ends where it was called from: what may lie below them is counted only so far.
+  std::string chain = "root ::= (r0 \"!\"){1,3}\n";
+  for (int i = 0; i < 400; ++i)
+    chain += "r" + std::to_string(i) + " ::= \"a\" r" + std::to_string((i + 1) % 400) + " | \"b\" r" +
+             std::to_string((i * 7) % 400) + " \"c\" | \"d\"\n";
+  const auto hostile = grammar_from_gbnf(chain);
+  ASSERT_TRUE(hostile.has_value()) << hostile.error().message;
+  EXPECT_LE(prepare_masks(**hostile, *json_vocabulary(), {.max_masks = 500, .max_us = 60'000'000}), 500u);
+  for (uint32_t seed = 0; seed < 3; ++seed) random_walk(*hostile, json_vocabulary(), seed, true, 12);
+}
+
+// The entries of a counted text's states are mostly one.
+TEST(GrammarMask, EqualMasksAreKeptOnce) {
+  const auto bytes_of = [](const char* schema) {
+    const GrammarPtr grammar = from_schema(schema);
+    const size_t before = grammar->size_bytes();
+    prepare_masks(*grammar, *many_words(), {.max_masks = 1'000'000, .max_us = 60'000'000});
+    return grammar->size_bytes() - before;
+  };
+  const size_t few = bytes_of(R"({"type":"string","maxLength":60})");
+  const size_t many = bytes_of(R"({"type":"string","maxLength":240})");
+  EXPECT_LT(many, 4 * few);
+  EXPECT_GT(many, few);
+}
+
 }  // namespace
 }  // namespace redoubt

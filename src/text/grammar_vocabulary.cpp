@@ -1,15 +1,12 @@
 #include "text/grammar_vocabulary.h"
 
 #include "text/grammar_mask_cache.h"
+#include "text/grammar_program.h"
 
 namespace redoubt::grammar {
 namespace {
 
 constexpr size_t kMaxTokenBytes = 4096;  // longer tokens are never allowed; none are published
-// What is over these is dropped, and made again as it is asked for.
-constexpr size_t kMaxRuleBytes = size_t{8} << 20;         // masks of one rule
-constexpr size_t kMaxSharedTextBytes = size_t{16} << 20;  // rules, spelled out
-constexpr size_t kMaxSharedRules = 16;                    // so 128 MiB in all
 
 }  // namespace
 
@@ -26,31 +23,30 @@ Vocabulary::Vocabulary(const std::vector<std::string>& texts) {
   slices_ = std::make_unique<const TokenSlices>(entries, *trie_, texts.size());
 }
 
-std::shared_ptr<const MaskEntry> Vocabulary::RuleMasks::find(uint32_t state) const {
+std::shared_ptr<const MaskEntry> RuleMasks::find(uint32_t state) const {
   const std::lock_guard lock(mutex_);
   const auto entry = entries_.find(state);
   return entry == entries_.end() ? nullptr : entry->second;
 }
 
-void Vocabulary::RuleMasks::keep(uint32_t state, std::shared_ptr<const MaskEntry> entry) {
+void RuleMasks::keep(uint32_t state, std::shared_ptr<const MaskEntry> entry) {
   const std::lock_guard lock(mutex_);
-  bytes_ += entry->size_bytes();
-  if (bytes_ > kMaxRuleBytes) {
-    entries_.clear();
-    bytes_ = entry->size_bytes();
-  }
   entries_[state] = std::move(entry);
 }
 
-std::shared_ptr<Vocabulary::RuleMasks> Vocabulary::shared_masks(const std::string& rule_text) const {
-  const std::lock_guard lock(mutex_);
-  if (const auto it = shared_.find(rule_text); it != shared_.end()) return it->second;
-  shared_bytes_ += rule_text.size();
-  if (shared_bytes_ > kMaxSharedTextBytes || shared_.size() >= kMaxSharedRules) {
-    shared_.clear();
-    shared_bytes_ = rule_text.size();
+std::shared_ptr<RuleMasks> Vocabulary::shared_masks(const std::string& rule_text) const {
+  const auto it = shared_.find(rule_text);
+  return it == shared_.end() ? nullptr : it->second;
+}
+
+void Vocabulary::share_rules_of(const Program& program) {
+  for (const auto& text : program.rule_text)
+    if (text != nullptr) shared_.try_emplace(*text, std::make_shared<RuleMasks>());
+  for (uint32_t s = 0; s < program.states.size(); ++s) {
+    const Program::State& state = program.states[s];
+    if (program.rule_text[state.rule] != nullptr && state.bytes_begin != state.bytes_end)
+      program.masks->find(program, *this, nullptr, s);
   }
-  return shared_[rule_text] = std::make_shared<RuleMasks>();
 }
 
 }  // namespace redoubt::grammar

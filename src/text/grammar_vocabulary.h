@@ -15,6 +15,18 @@
 namespace redoubt::grammar {
 
 struct MaskEntry;
+class Program;
+
+// Masks of a rule without calls, by state, counted from the rule's first.
+class RuleMasks {
+ public:
+  std::shared_ptr<const MaskEntry> find(uint32_t state) const;
+  void keep(uint32_t state, std::shared_ptr<const MaskEntry> entry);
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_map<uint32_t, std::shared_ptr<const MaskEntry>> entries_;
+};
 
 class Vocabulary : public GrammarVocabulary {
  public:
@@ -28,27 +40,18 @@ class Vocabulary : public GrammarVocabulary {
   const std::shared_ptr<const TokenTrie>& trie() const { return trie_; }
   const TokenSlices& slices() const { return *slices_; }
 
-  // Masks of a rule without calls, shared by all grammars that hold the same rule (every schema has the JSON string).
-  class RuleMasks {
-   public:
-    std::shared_ptr<const MaskEntry> find(uint32_t state) const;
-    void keep(uint32_t state, std::shared_ptr<const MaskEntry> entry);
-
-   private:
-    mutable std::mutex mutex_;
-    std::unordered_map<uint32_t, std::shared_ptr<const MaskEntry>> entries_;
-    size_t bytes_ = 0;
-  };
+  // The masks that all grammars with this rule share; null: of this rule none are.
   std::shared_ptr<RuleMasks> shared_masks(const std::string& rule_text) const;
+  // Finds the masks of the program's rules without calls, and shares them from now on. Before the vocabulary is used.
+  // Only for rules that are ours: time would tell a tenant which rules of its own another has used.
+  void share_rules_of(const Program& program);
 
  private:
   std::string bytes_;
   std::vector<uint32_t> begin_;
   std::shared_ptr<const TokenTrie> trie_;
   std::unique_ptr<const TokenSlices> slices_;
-  mutable std::mutex mutex_;  // guards what follows
-  mutable std::unordered_map<std::string, std::shared_ptr<RuleMasks>> shared_;
-  mutable size_t shared_bytes_ = 0;
+  std::unordered_map<std::string, std::shared_ptr<RuleMasks>> shared_;  // by the rule spelled out
 };
 
 }  // namespace redoubt::grammar
