@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
+
+#include "core/control_groups.h"
 
 namespace redoubt {
 namespace {
@@ -28,26 +28,15 @@ void relax() {
 #endif
 }
 
-int cgroup_cores() {
-  std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
-  if (file == nullptr) return 1 << 20;
-  char quota[32] = {};
-  long period = 0;
-  const int fields = std::fscanf(file, "%31s %ld", quota, &period);
-  std::fclose(file);
-  if (fields != 2 || std::strcmp(quota, "max") == 0 || period <= 0) return 1 << 20;
-  return static_cast<int>(std::max(1L, std::strtol(quota, nullptr, 10) / period));
-}
-
 }  // namespace
 
-int ThreadPool::usable_cores() {
+int ThreadPool::usable_cores(const std::filesystem::path& root) {
   cpu_set_t set;
   CPU_ZERO(&set);
   const int affinity = sched_getaffinity(0, sizeof set, &set) == 0
                            ? CPU_COUNT(&set)
                            : static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, std::min(affinity, cgroup_cores()));
+  return static_cast<int>(std::max(1.0, std::min<double>(affinity, processor_quota(root).value_or(affinity))));
 }
 
 ThreadPool::ThreadPool(int num_threads) : seats_(static_cast<size_t>(std::max(num_threads, 1))) {

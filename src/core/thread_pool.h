@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -39,8 +40,9 @@ class ThreadPool {
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
-  // Cores this process may use: affinity and cgroup quota, at least 1.
-  static int usable_cores();
+  // Cores this process may use: affinity and the whole ones of control groups' quotas, at least 1. `root`: "/" but in
+  // tests.
+  static int usable_cores(const std::filesystem::path& root = "/");
 
  private:
   using Call = void (*)(void* context, int64_t chunk, int thread);

@@ -235,6 +235,8 @@ Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& to
   if (options.speculation.max_depth < 0)
     return invalid(
         fmt::format("engine: expected a speculation depth of at least 0, found {}", options.speculation.max_depth));
+  if (options.speculation.mode == Speculation::mtp && !model.has_mtp())
+    log::warn("speculation: mtp was asked for, and this model has no MTP module: nothing is drafted");
   const int64_t of_model = model.config().max_position_embeddings;
   const int64_t wanted = options.max_context > 0 ? std::min(options.max_context, of_model) : of_model;
   if (model.num_cache_blocks() == 0) {

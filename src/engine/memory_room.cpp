@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "core/control_groups.h"
+
 namespace redoubt {
 
 namespace fs = std::filesystem;
@@ -35,18 +37,6 @@ std::optional<int64_t> room(std::optional<int64_t> limit, std::optional<int64_t>
   return std::max<int64_t>(0, *limit - std::max<int64_t>(0, *used - file_pages.value_or(0)));
 }
 
-// "0::/a/b" (v2) or "N:memory:/a/b" (v1) of /proc/self/cgroup.
-fs::path group_path(const fs::path& root, const std::string& controller) {
-  std::ifstream file(root / "proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    if (line.substr(first + 1, second - first - 1) == controller)
-      return fs::path(line.substr(second + 1)).relative_path();
-  }
-  return {};
-}
-
 }  // namespace
 
 int64_t available_memory_bytes(const fs::path& root) {
@@ -55,20 +45,14 @@ int64_t available_memory_bytes(const fs::path& root) {
     if (bytes.has_value()) least = std::min(least.value_or(*bytes), *bytes);
   };
   if (const auto kib = read_field(root / "proc/meminfo", "MemAvailable:"); kib.has_value()) consider(*kib * 1024);
-  const auto walk_up = [&](const fs::path& top, fs::path group, const auto& read) {
-    for (;; group = group.parent_path()) {
-      consider(read(top / group));
-      if (group.empty()) break;
-    }
-  };
-  walk_up(root / "sys/fs/cgroup", group_path(root, ""), [](const fs::path& at) {
-    return room(read_number(at / "memory.max"), read_number(at / "memory.current"),
-                read_field(at / "memory.stat", "inactive_file "));
-  });
-  walk_up(root / "sys/fs/cgroup/memory", group_path(root, "memory"), [](const fs::path& at) {
-    return room(read_number(at / "memory.limit_in_bytes"), read_number(at / "memory.usage_in_bytes"),
-                read_field(at / "memory.stat", "total_inactive_file "));
-  });
+  for (const fs::path& at : control_groups(root, "cgroup2")) {
+    consider(room(read_number(at / "memory.max"), read_number(at / "memory.current"),
+                  read_field(at / "memory.stat", "inactive_file ")));
+  }
+  for (const fs::path& at : control_groups(root, "memory")) {
+    consider(room(read_number(at / "memory.limit_in_bytes"), read_number(at / "memory.usage_in_bytes"),
+                  read_field(at / "memory.stat", "total_inactive_file ")));
+  }
   return least.value_or(0);
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 
+#include "core/log.h"
 #include "model/deepseek.h"
 #include "model/dense.h"
 
@@ -331,6 +332,9 @@ void Transformer::draft(std::span<const DraftChunk> chunks, HiddenStates from, s
 
 Result<std::unique_ptr<Model>> Model::load(const Checkpoint& checkpoint, const ModelOptions& options) {
   REDOUBT_TRY(const KernelTable* kernels, choose_kernels(options.kernels));
+  if (const int cores = ThreadPool::usable_cores(); options.threads > cores)
+    log::warn("{} threads were asked for, and this process may use {} cores: they will wait for each other",
+              options.threads, cores);
   auto model = std::make_unique<Transformer>(checkpoint.config(), *kernels, options);
   REDOUBT_CHECK(model->load(checkpoint));
   return std::unique_ptr<Model>(std::move(model));
