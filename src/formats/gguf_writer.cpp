@@ -121,7 +121,7 @@ Status write_gguf(const std::filesystem::path& path, const GgufMetadata& metadat
     offset = aligned_to(offset + tensor.bytes(), kAlignment);
     progress.total_bytes += tensor.bytes();
   }
-  REDOUBT_TRY(OutputFile file, OutputFile::create(path));
+  REDOUBT_TRY(OutputFile file, OutputFile::create_new(path));
   REDOUBT_CHECK(file.write(head.text()));
   for (const OutputTensor& tensor : tensors) {
     REDOUBT_CHECK(file.pad_to(kAlignment));

@@ -47,7 +47,7 @@ using GgufMetadataValue = std::variant<uint32_t, int64_t, float, bool, std::stri
                                        std::vector<int32_t>, std::vector<float>, uint16_t>;
 using GgufMetadata = std::vector<std::pair<std::string, GgufMetadataValue>>;
 
-// One file, version 3. metadata is written as it is; general.alignment is added.
+// One new file, version 3. metadata is written as it is; general.alignment is added.
 Status write_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
                   std::span<const OutputTensor> tensors, const WriteOptions& options = {});
 

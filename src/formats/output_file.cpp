@@ -56,23 +56,23 @@ OutputTensor output_tensor(std::string name, DType dtype, std::vector<int64_t> s
 
 Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
   OutputFile file;
-  file.path_ = path;
-  file.partial_ = path.string() + ".partial";
-  file.file_.reset(std::fopen(file.partial_.c_str(), "wb"));
-  if (file.file_ == nullptr) return cannot_write(path);
+  REDOUBT_TRY(file.file_, NewFile::create(path));
+  const int fd = ::fcntl(file.file_.fd(), F_DUPFD_CLOEXEC, 0);
+  if (fd >= 0) file.stream_.reset(::fdopen(fd, "wb"));
+  if (file.stream_ == nullptr) return cannot_write(path);
   return file;
 }
 
-OutputFile::~OutputFile() {
-  if (file_ == nullptr) return;
-  file_.reset();
-  std::error_code ignored;
-  std::filesystem::remove(partial_, ignored);
+Result<OutputFile> OutputFile::create_new(const std::filesystem::path& path) {
+  REDOUBT_TRY(OutputFile file, create(path));
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return file;
+  return Error{ErrorCode::conflict, path.string() + ": expected a new file, found one that exists", {}};
 }
 
 Status OutputFile::write(std::span<const std::byte> bytes) {
-  if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size())
-    return cannot_write(path_);
+  if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), stream_.get()) != bytes.size())
+    return cannot_write(file_.path());
   position_ += static_cast<int64_t>(bytes.size());
   return ok();
 }
@@ -87,22 +87,20 @@ Status OutputFile::pad_to(int64_t alignment) {
 }
 
 Status OutputFile::overwrite(int64_t offset, std::string_view text) {
-  const bool wrote = std::fseek(file_.get(), static_cast<long>(offset), SEEK_SET) == 0 &&
-                     std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() &&
-                     std::fseek(file_.get(), static_cast<long>(position_), SEEK_SET) == 0;
-  return wrote ? ok() : cannot_write(path_);
+  const bool wrote = std::fseek(stream_.get(), static_cast<long>(offset), SEEK_SET) == 0 &&
+                     std::fwrite(text.data(), 1, text.size(), stream_.get()) == text.size() &&
+                     std::fseek(stream_.get(), static_cast<long>(position_), SEEK_SET) == 0;
+  return wrote ? ok() : cannot_write(file_.path());
 }
 
 Status OutputFile::finish() {
-  std::FILE* file = file_.release();
+  std::FILE* stream = stream_.release();
   int why = 0;  // the first reason, if anything fails
-  if (std::fflush(file) != 0 || ::fsync(::fileno(file)) != 0) why = errno;
-  if (std::fclose(file) != 0 && why == 0) why = errno;
-  if (why == 0 && std::rename(partial_.c_str(), path_.c_str()) != 0) why = errno;
-  if (why == 0) return sync_folder_of(path_);
-  std::error_code ignored;
-  std::filesystem::remove(partial_, ignored);
-  return cannot_write(path_, why);
+  if (std::fflush(stream) != 0 || ::fsync(::fileno(stream)) != 0) why = errno;
+  if (std::fclose(stream) != 0 && why == 0) why = errno;
+  if (why != 0) return cannot_write(file_.path(), why);
+  REDOUBT_CHECK(file_.take_name());
+  return sync_folder_of(file_.path());
 }
 
 Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress& progress) {

@@ -1,4 +1,4 @@
-// A file that is written beside its place and takes its name when complete; and the streaming of tensors into it.
+// A file that takes its name when it is complete and on the disk; and the streaming of tensors into it.
 #pragma once
 
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/new_file.h"
 #include "core/result.h"
 #include "formats/model_writer.h"
 
@@ -14,24 +15,25 @@ namespace redoubt {
 
 class OutputFile {
  public:
-  static Result<OutputFile> create(const std::filesystem::path& path);  // writes to path + ".partial"
-  OutputFile() = default;
-  OutputFile(OutputFile&& other) noexcept = default;
-  ~OutputFile();  // an unfinished file is removed
+  // Errors: overloaded, another process is writing the same path; io. One that is never finished leaves nothing.
+  static Result<OutputFile> create(const std::filesystem::path& path);
+  // The same, and conflict where a file has that name already: for hours of work, so that what another process finished
+  // a moment ago is not replaced.
+  static Result<OutputFile> create_new(const std::filesystem::path& path);
 
   Status write(std::span<const std::byte> bytes);
   Status write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
   Status pad_to(int64_t alignment);
   int64_t position() const { return position_; }
   Status overwrite(int64_t offset, std::string_view text);  // what was written there; the end stays where it is
-  Status finish();                                          // flush, sync, close, rename, sync the folder
+  Status finish();                                          // flush, sync, take the name, sync the folder
 
  private:
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
-  std::unique_ptr<std::FILE, Close> file_;
-  std::filesystem::path path_, partial_;
+  NewFile file_;
+  std::unique_ptr<std::FILE, Close> stream_;  // into file_
   int64_t position_ = 0;
 };
 

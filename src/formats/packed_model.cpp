@@ -260,7 +260,7 @@ Result<std::vector<int32_t>> read_columns(const PackedFile& file, const PackedFi
 
 Result<ConvertReport> write_packed_model(const Checkpoint& model, const std::filesystem::path& out,
                                          const WriteOptions& options, int64_t window_bytes) {
-  REDOUBT_TRY(OutputFile file, OutputFile::create(out));
+  REDOUBT_TRY(OutputFile file, OutputFile::create_new(out));
   return PackedModelWriter(model, std::move(file), options, window_bytes).write();
 }
 

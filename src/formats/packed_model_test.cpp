@@ -161,6 +161,7 @@ TEST_F(PackedModel, TheWindowItIsWrittenByIsNotSeen) {
   for (const int64_t window : {int64_t{1}, int64_t{300'000}, int64_t{2'500'000}}) {
     ASSERT_TRUE(write_packed_model(model, folder_ / "windows", {.pool = &pool}, window));
     EXPECT_TRUE(text_of(folder_ / "windows") == expected) << window;
+    fs::remove(folder_ / "windows");
   }
   const Checkpoint packed = Checkpoint::open(folder_ / "wide").value();
   EXPECT_EQ(packed.tensors()[0].packed->form, PackedForm::packed);

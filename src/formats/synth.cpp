@@ -10,6 +10,7 @@
 #include "formats/config_json.h"
 #include "formats/gguf_names.h"
 #include "formats/model_plan.h"
+#include "formats/output_file.h"
 #include "formats/tokenizer_keys.h"
 
 namespace redoubt {
@@ -212,12 +213,14 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
     std::error_code error;
     std::filesystem::create_directories(out, error);
     if (error) return io_error(fmt::format("cannot make {}: {}", out.string(), error.message()));
+    REDOUBT_TRY(OutputFile config_file, OutputFile::create_new(out / "config.json"));  // one writer of the directory
     json.erase("quantization_config");
     if (wanted == DType::f8_e4m3) {
       json["quantization_config"] = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}};
     }
     REDOUBT_CHECK(write_safetensors(out, plan.tensors, write));
-    REDOUBT_CHECK(write_text_file(out / "config.json", json.dump(2)));
+    REDOUBT_CHECK(config_file.write(json.dump(2)));
+    REDOUBT_CHECK(config_file.finish());
   }
   ConvertReport report;
   report.tensors = static_cast<int64_t>(plan.tensors.size());

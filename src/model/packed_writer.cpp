@@ -1,8 +1,6 @@
 #include "model/packed_writer.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -27,11 +25,11 @@ Error whole_there(const std::filesystem::path& path) {
   return invalid(path.string() + ": is a model of its own and is not replaced");
 }
 
-Status write_at(int fd, const std::filesystem::path& path, std::span<const std::byte> bytes, int64_t offset) {
+Status write_at(const NewFile& file, std::span<const std::byte> bytes, int64_t offset) {
   while (!bytes.empty()) {
-    const ssize_t wrote = ::pwrite(fd, bytes.data(), bytes.size(), offset);
+    const ssize_t wrote = ::pwrite(file.fd(), bytes.data(), bytes.size(), offset);
     if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) return failed(path, wrote < 0 ? errno : ENOSPC);
+    if (wrote <= 0) return failed(file.path(), wrote < 0 ? errno : ENOSPC);
     bytes = bytes.subspan(static_cast<size_t>(wrote));
     offset += wrote;
   }
@@ -43,27 +41,18 @@ Status write_at(int fd, const std::filesystem::path& path, std::span<const std::
 Result<std::unique_ptr<PackedWriter>> PackedWriter::create(const std::filesystem::path& path, const SourceKey& source,
                                                            int64_t bytes) {
   if (is_whole_packed_file(path)) return whole_there(path);
-  const std::string partial = path.string() + ".partial";
-  const int fd = ::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return failed(partial, errno);
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    ::close(fd);
-    return io_error(partial + ": another process is writing it");
-  }
+  REDOUBT_TRY(NewFile file, NewFile::create(path));
   struct statvfs disk {};
-  const bool is_known = ::ftruncate(fd, 0) == 0 && ::fstatvfs(fd, &disk) == 0;
+  if (::fstatvfs(file.fd(), &disk) != 0) return failed(path, errno);
   const int64_t room = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
-  if (!is_known || room < bytes + kRoomLeftBytes) {
-    ::unlink(partial.c_str());
-    ::close(fd);
+  if (room < bytes + kRoomLeftBytes) {
     return io_error(fmt::format("{}: needs {} bytes and leaves {} free, the disk has {}", path.string(), bytes,
                                 kRoomLeftBytes, room));
   }
-  return std::unique_ptr<PackedWriter>(new PackedWriter(path, fd, source));
+  return std::unique_ptr<PackedWriter>(new PackedWriter(std::move(file), source));
 }
 
-PackedWriter::PackedWriter(std::filesystem::path path, int fd, const SourceKey& source)
-    : path_(std::move(path)), partial_(path_.string() + ".partial"), fd_(fd), end_(kPackedHeaderBytes) {
+PackedWriter::PackedWriter(NewFile file, const SourceKey& source) : file_(std::move(file)), end_(kPackedHeaderBytes) {
   index_.source = source;
   thread_ = std::thread([this] { run(); });
 }
@@ -75,7 +64,6 @@ PackedWriter::~PackedWriter() {
   }
   changed_.notify_all();
   thread_.join();
-  ::close(fd_);
 }
 
 void PackedWriter::add(PackedPart part) {
@@ -111,7 +99,6 @@ void PackedWriter::run() {
   const bool complete_it = status.has_value() && !abandoned_;
   lock.unlock();
   if (complete_it) status = complete();
-  if (!complete_it || !status.has_value()) ::unlink(partial_.c_str());
   if (!status.has_value()) log::warn("the packed weights are not kept: {}", status.error().message);
   lock.lock();
   over_ = true;
@@ -124,7 +111,7 @@ Status PackedWriter::write(const PackedPart& part) {
   for (int64_t at = 0; at < matrix.bytes(); at += kPackedChunkBytes) {
     const std::span chunk(part.data + at, static_cast<size_t>(std::min(kPackedChunkBytes, matrix.bytes() - at)));
     matrix.chunk_hashes.push_back(chunk_hash(chunk));
-    REDOUBT_CHECK(write_at(fd_, partial_, chunk, matrix.offset + at));
+    REDOUBT_CHECK(write_at(file_, chunk, matrix.offset + at));
     const std::lock_guard lock(mutex_);
     if (abandoned_) return ok();
   }
@@ -135,11 +122,11 @@ Status PackedWriter::write(const PackedPart& part) {
 
 Status PackedWriter::complete() {
   const std::string index = packed_file_index(index_), header = packed_file_header(index_, end_, index);
-  REDOUBT_CHECK(write_at(fd_, partial_, std::as_bytes(std::span(index)), end_));
-  REDOUBT_CHECK(write_at(fd_, partial_, std::as_bytes(std::span(header)), 0));
-  if (is_whole_packed_file(path_)) return whole_there(path_);  // made meanwhile
-  if (::rename(partial_.c_str(), path_.c_str()) != 0) return failed(path_, errno);
-  log::info("{}: the packed weights are kept here for the next start", path_.string());
+  REDOUBT_CHECK(write_at(file_, std::as_bytes(std::span(index)), end_));
+  REDOUBT_CHECK(write_at(file_, std::as_bytes(std::span(header)), 0));
+  if (is_whole_packed_file(file_.path())) return whole_there(file_.path());  // made meanwhile
+  REDOUBT_CHECK(file_.take_name());
+  log::info("{}: the packed weights are kept here for the next start", file_.path().string());
   return ok();
 }
 

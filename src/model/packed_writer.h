@@ -1,6 +1,6 @@
 // Keeps packed matrices in a file while the model is already at work: a thread of low priority writes what it is given,
-// with a hash for every chunk. The file takes its name when it is complete; one that was never finished has none, and
-// is overwritten by the next attempt. It is not synced: whatever a power failure leaves is found by its hashes.
+// with a hash for every chunk. The file takes its name when it is complete; one that never is leaves nothing (core/
+// new_file.h). It is not synced: whatever a power failure leaves is found by its hashes.
 // Thread safety: add and finish by one thread.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "core/new_file.h"
 #include "core/result.h"
 #include "formats/packed_file.h"
 
@@ -27,8 +28,9 @@ struct PackedPart {
 
 class PackedWriter {
  public:
-  // A new version of `path`, of about `bytes`. Errors: the folder cannot be written, another process is writing the
-  // same file, the disk has no room; invalid_argument where a model of its own has that name, which is never replaced.
+  // A new version of `path`, of about `bytes`. Errors: overloaded, another process is writing the same file; io: the
+  // folder cannot be written, the disk has no room; invalid_argument where a model of its own has that name, which is
+  // never replaced.
   static Result<std::unique_ptr<PackedWriter>> create(const std::filesystem::path& path, const SourceKey& source,
                                                       int64_t bytes);
   ~PackedWriter();  // after finish(), waits until all is written; before it, gives up
@@ -40,13 +42,12 @@ class PackedWriter {
   void wait();    // after finish(): until the file is there, or has failed (then it is logged)
 
  private:
-  PackedWriter(std::filesystem::path path, int fd, const SourceKey& source);
+  PackedWriter(NewFile file, const SourceKey& source);
   void run();
   Status write(const PackedPart& part);
   Status complete();
 
-  const std::filesystem::path path_, partial_;
-  const int fd_;
+  NewFile file_;
   PackedFileIndex index_;
   int64_t end_;  // of what is written
 

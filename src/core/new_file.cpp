@@ -1,0 +1,129 @@
+#include "core/new_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+namespace redoubt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr mode_t kMode = 0666;  // less the umask
+
+Error cannot_write(const fs::path& path, int why) {
+  return io_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(why)));
+}
+
+std::string partial_of(const fs::path& path) { return path.string() + ".partial"; }
+// For the moment between two system calls: nothing can take a name that is taken but by a rename.
+std::string complete_of(const fs::path& path) { return path.string() + ".complete"; }
+
+bool is_the_file_there(int fd, const std::string& name) {
+  struct stat ours {
+  }, there{};
+  return ::fstat(fd, &ours) == 0 && ::lstat(name.c_str(), &there) == 0 && ours.st_dev == there.st_dev &&
+         ours.st_ino == there.st_ino;
+}
+
+// The locked file of this name, or -1 and errno; EWOULDBLOCK: another has the lock.
+int open_locked(const std::string& name, int create) {
+  while (true) {
+    const int fd = ::open(name.c_str(), O_RDWR | create | O_NOFOLLOW | O_CLOEXEC, kMode);
+    if (fd < 0) return -1;
+    const bool is_held = ::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!is_held && is_the_file_there(fd, name)) return fd;
+    ::close(fd);
+    if (is_held) {
+      errno = EWOULDBLOCK;
+      return -1;
+    }
+    // Its writer took the name away between our two calls.
+  }
+}
+
+int link_to(int fd, const std::string& name) {
+  const std::string ours = fmt::format("/proc/self/fd/{}", fd);
+  return ::linkat(AT_FDCWD, ours.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+}
+
+int open_nameless(const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  return ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode);
+}
+
+// Some systems make such a file and then give it no name: without /proc, or by a rule. Better known before the work.
+bool can_be_named(const fs::path& path) {
+  const int fd = open_nameless(path);
+  if (fd < 0) return false;
+  const bool linked = link_to(fd, complete_of(path)) == 0;
+  ::close(fd);
+  if (linked) ::unlink(complete_of(path).c_str());
+  return linked;
+}
+
+}  // namespace
+
+Result<NewFile> NewFile::create(const fs::path& path, Bytes bytes) {
+  const int lock = open_locked(partial_of(path), O_CREAT);
+  if (lock < 0 && errno == EWOULDBLOCK)
+    return Error{ErrorCode::overloaded, fmt::format("{}: another process is writing it", path.string()), {}};
+  if (lock < 0) return cannot_write(path, errno);
+  NewFile file;
+  file.path_ = path;
+  file.lock_fd_ = file.fd_ = lock;
+  if (::ftruncate(lock, 0) != 0) return cannot_write(path, errno);
+  ::unlink(complete_of(path).c_str());
+  if (bytes == Bytes::nameless_if_possible && can_be_named(path)) {
+    const int fd = open_nameless(path);
+    if (fd >= 0) file.fd_ = fd;
+  }
+  return file;
+}
+
+void NewFile::remove_left_over(const fs::path& path) {
+  const int lock = open_locked(partial_of(path), 0);
+  if (lock < 0) return;
+  ::unlink(complete_of(path).c_str());
+  ::unlink(partial_of(path).c_str());
+  ::close(lock);
+}
+
+NewFile::~NewFile() {
+  if (fd_ < 0) return;
+  ::unlink(partial_of(path_).c_str());
+  close();
+}
+
+int NewFile::give_name() const {
+  if (has_bytes_in_partial()) return ::rename(partial_of(path_).c_str(), path_.c_str()) == 0 ? 0 : errno;
+  int why = link_to(fd_, path_.string());
+  if (why != EEXIST) return why;
+  why = link_to(fd_, complete_of(path_));
+  if (why == 0 && ::rename(complete_of(path_).c_str(), path_.c_str()) != 0) {
+    why = errno;
+    ::unlink(complete_of(path_).c_str());
+  }
+  return why;
+}
+
+Status NewFile::take_name() {
+  const int why = give_name();
+  if (why != 0 || !has_bytes_in_partial()) ::unlink(partial_of(path_).c_str());
+  close();
+  return why == 0 ? ok() : Status(cannot_write(path_, why));
+}
+
+void NewFile::close() {
+  if (!has_bytes_in_partial()) ::close(fd_);
+  ::close(lock_fd_);
+  fd_ = lock_fd_ = -1;
+}
+
+}  // namespace redoubt
