@@ -3,6 +3,7 @@
 //   by name     each names a user or a team, an action and a model
 //   by label    each speaks of everybody and everything, and of one label in its condition
 //   mixed       half of each, one in ten a forbid, conditions on time and address
+//   open        each speaks of everybody and everything, and of an address: none can be left out, all are evaluated
 // "decide" is the decision alone, "request" with the question's entities made first, "one by one" without the index.
 //   policy_bench [POLICIES]
 #include <fmt/format.h>
@@ -59,6 +60,16 @@ std::string mixed(Random& random, int count) {
         i % 10 == 0 ? "forbid" : "permit", i % 500,
         i % 2 == 0 ? "resource" : fmt::format("resource == Redoubt::Model::\"model{}\"", i % 50), pick(random, 8),
         8 + pick(random, 16));
+  }
+  return text;
+}
+
+std::string open(Random& random, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    text += fmt::format(
+        "{} (principal, action, resource) when {{ context.source_ip.isInRange(ip(\"172.{}.{}.0/24\")) }};\n",
+        i % 10 == 0 ? "forbid" : "permit", 16 + pick(random, 16), pick(random, 256));
   }
   return text;
 }
@@ -137,6 +148,7 @@ int run(int policies) {
   measure_text("by name", by_name(random, policies), policies, random);
   measure_text("by label", by_label(random, policies), policies, random);
   measure_text("mixed", mixed(random, policies), policies, random);
+  measure_text("open", open(random, policies), policies, random);
   return 0;
 }
 

@@ -265,6 +265,7 @@ class FrontDoor(unittest.TestCase):
         cls.server.administer("team", "create", "risk")
         three = cls.server.administer("user", "appoint", "--system", "sam", "--security", "sue", "--audit", "ann")
         cls.system_key = three["system"]["key"]
+        cls.administrators = {role: administrator["key"] for role, administrator in three.items() if isinstance(administrator, dict)}
 
     @classmethod
     def put_certificate(cls, name):
@@ -307,6 +308,42 @@ drain_s: 1
         print(f"{self._testMethodName}: ended after {took:.2f} s, promised {promised_s} s", flush=True)
         self.assertLess(took, PATIENCE_S)
         return words
+
+    # --- what administration tells
+
+    def test_a_server_explains_and_checks_as_its_owner_does(self):
+        """`redoubt policy ... --server` asks the administration listener, `--data` opens the database."""
+        listeners = json.loads(subprocess.run([BINARY, "doctor", "--isolation", "--data", self.folder / "data", "--json"], capture_output=True, check=True).stdout)["isolation"]
+        port = next(entry["where"] for entry in listeners if entry["name"] == "administration").rsplit(":", 1)[1]
+        admin = f"https://localhost:{port}"
+        self.server.administer("user", "create", "olga", "--team", "research")
+        typo = self.folder / "typo.cedar"
+        typo.write_text('permit (principal == Redoubt::User::"ogla", action, resource == Redoubt::Model::"r1");')
+
+        def told(*arguments, key=None):
+            where = ["--data", self.folder / "data"] if key is None else ["--server", admin, "--ca", self.bank.certificate]
+            return subprocess.run([BINARY, "policy", *arguments, *where, "--json"], capture_output=True, text=True, env={**os.environ, "REDOUBT_KEY": key or ""})
+
+        questions = [("explain", "generate", "Model::r1", "--user", user) for user in ("olga", "sam", "sue")]
+        questions += [("explain", "read_audit", "Route::GET /x", "--user", "ann"), ("explain", "generate", "Model::r1", "--user", "olga", "--file", typo)]
+        self.assertTrue(eventually(lambda: told(*questions[0], key=self.administrators["security"]).returncode == 0), "within half a second the server knows her")
+        decisions = set()
+        for question in questions:
+            owner = told(*question)
+            self.assertEqual(owner.returncode, 0, owner.stderr)
+            server = told(*question, key=self.administrators["security"])
+            self.assertEqual((server.returncode, server.stdout), (0, owner.stdout), (question, server.stderr))
+            decisions.add(json.loads(owner.stdout)["decision"])
+        self.assertEqual(decisions, {"allow", "deny"})
+        warnings = json.loads(told("check", typo, key=self.administrators["security"]).stdout)["warnings"]
+        self.assertEqual([warning.split(": ")[1] for warning in warnings], ['there is no user "ogla"'])
+        unknown = told("explain", "generate", "Model::r1", "--user", "nobody", key=self.administrators["security"])
+        self.assertEqual((unknown.returncode, unknown.stderr.count("\n")), (1, 1))
+        self.assertIn("nobody", unknown.stderr)
+        plain = subprocess.run([BINARY, "policy", "show", "--server", f"http://localhost:{port}"], capture_output=True, text=True, env={**os.environ, "REDOUBT_KEY": "any"})
+        self.assertIn("https://", plain.stderr)
+        refused = told("explain", "generate", "Model::r1", "--user", "olga", key="front-door-test-0123456789")  # a user's key
+        self.assertEqual((refused.returncode, refused.stdout, refused.stderr.count("\n")), (1, "", 1))
 
     # --- tokens
 

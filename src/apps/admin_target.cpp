@@ -72,7 +72,10 @@ class ServerTarget final : public AdminTarget {
       request.body = dump_json(body);
       request.headers.emplace_back("Content-Type", "application/json");
     }
-    REDOUBT_TRY(const PeerResponse response, ask_peer(request));
+    auto asked = ask_peer(request);
+    if (!asked && flags_.server.starts_with("http://"))
+      return Error{asked.error().code, asked.error().message + "; a server with TLS is named https://…", {}};
+    REDOUBT_TRY(const PeerResponse response, std::move(asked));
     const auto json = parse_json(response.body);
     if (response.status / 100 == 2) {
       if (!json) return corrupt(fmt::format("{}: the answer is no JSON", flags_.server));
