@@ -195,9 +195,10 @@ class Watch {
   Watch(ModelHost& host, Health& health)
       : watcher_([this, &host, &health] {
           std::unique_lock lock(mutex_);
-          while (!ended_.wait_for(lock, std::chrono::seconds(5), [this] { return end_; })) {
+          constexpr int kHealthEvery = 5;  // seconds
+          for (int second = 1; !ended_.wait_for(lock, std::chrono::seconds(1), [this] { return end_; }); ++second) {
             host.unload_idle();
-            health.look();
+            if (second % kHealthEvery == 0) health.look();
           }
         }) {}
   ~Watch() {

@@ -55,6 +55,9 @@ class OnDemandHost final : public ModelHost {
   std::vector<std::shared_ptr<LoadedModel>> loaded() const override;
   const std::vector<ModelEntry>& entries() const override { return options_.models; }
   EngineStats retired(const std::string& name) const override;
+  std::optional<ModelFacts> facts(const std::string& name) override;
+  void set_stay(const std::string& name, ModelStay stay) override;
+  std::optional<int64_t> unloads_in_s(const std::string& name) const override;
   void unload_idle() override;
   void drain() override;
 
@@ -62,6 +65,7 @@ class OnDemandHost final : public ModelHost {
   struct Slot {
     std::shared_ptr<LoadedModel> model;
     EngineStats retired;  // of the engines before
+    ModelStay stay;
     int64_t last_used_ns = 0;
     bool is_loading = false;
     std::optional<Error> failure;  // of the last load
@@ -74,10 +78,14 @@ class OnDemandHost final : public ModelHost {
   static std::shared_ptr<LoadedModel> take_out(Slot& slot);
   bool unload_least_recent();
   int64_t room_bytes(const LoadedModel* newest = nullptr) const;
+  ModelStay usual_stay() const {
+    return {options_.unload_idle_s > 0 ? std::optional(options_.unload_idle_s) : std::nullopt};
+  }
 
   ModelHostOptions options_;
   const Clock& clock_;
   int64_t available_at_start_ = 0;
+  KnownModelFacts facts_;
   mutable std::mutex mutex_;
   std::condition_variable load_ended_;
   // All below under the mutex. A slot's model is copied and dropped only under it, so a use count of 1 means idle.
@@ -120,6 +128,7 @@ Result<std::shared_ptr<LoadedModel>> OnDemandHost::acquire(const std::string& na
   slot.failure.reset();
   if (loaded) {
     slot.model = *loaded;
+    slot.stay = usual_stay();
     if (is_draining_) slot.model->engine->drain();
   } else {
     slot.failure = loaded.error();
@@ -257,20 +266,46 @@ std::vector<std::shared_ptr<LoadedModel>> OnDemandHost::loaded() const {
   return all;
 }
 
+std::optional<ModelFacts> OnDemandHost::facts(const std::string& name) {
+  const std::optional<size_t> index = find(name);
+  if (!index.has_value()) return std::nullopt;
+  auto facts = facts_.find(options_.models[*index].path, clock_.now_ns());
+  const int64_t limit = options_.engine.max_context;
+  if (facts && limit > 0) facts->context_tokens = std::min(facts->context_tokens, limit);
+  return facts;
+}
+
+void OnDemandHost::set_stay(const std::string& name, ModelStay stay) {
+  const std::optional<size_t> index = find(name);
+  const std::lock_guard lock(mutex_);
+  if (index.has_value() && slots_[*index].model != nullptr) slots_[*index].stay = stay;
+}
+
+std::optional<int64_t> OnDemandHost::unloads_in_s(const std::string& name) const {
+  const std::optional<size_t> index = find(name);
+  const std::lock_guard lock(mutex_);
+  if (!index.has_value()) return std::nullopt;
+  const Slot& slot = slots_[*index];
+  if (slot.model == nullptr || !slot.stay.idle_s.has_value()) return std::nullopt;
+  const int64_t now = clock_.now_ns(), idle_since = slot.model.use_count() > 1 ? now : slot.last_used_ns;
+  return std::max<int64_t>(0, *slot.stay.idle_s - (now - idle_since) / 1'000'000'000);
+}
+
 void OnDemandHost::unload_idle() {
-  if (options_.unload_idle_s <= 0) return;
-  std::vector<std::shared_ptr<LoadedModel>> leaving;  // destroyed without the lock: joining an engine takes its time
+  std::vector<std::pair<std::shared_ptr<LoadedModel>, int64_t>> leaving;  // joining an engine takes its time: no lock
   {
     const std::lock_guard lock(mutex_);
     const int64_t now = clock_.now_ns();
     for (Slot& slot : slots_) {
-      if (slot.model.use_count() > 1) slot.last_used_ns = now;
-      if (slot.model == nullptr || now - slot.last_used_ns < options_.unload_idle_s * 1'000'000'000) continue;
-      leaving.push_back(take_out(slot));
+      if (slot.model.use_count() > 1) {
+        slot.last_used_ns = now;
+      } else if (slot.model != nullptr && slot.stay.is_over(slot.last_used_ns, now)) {
+        leaving.emplace_back(take_out(slot), (now - slot.last_used_ns) / 1'000'000'000);
+      }
     }
   }
-  for (const auto& model : leaving)
-    log::info("model '{}' unloaded after {} s without use", model->name, options_.unload_idle_s);
+  for (const auto& [model, idle_s] : leaving)
+    log::info("model '{}' unloaded after {} s without use", model->name, idle_s);
 }
 
 void OnDemandHost::drain() {

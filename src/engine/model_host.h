@@ -13,6 +13,8 @@
 #include "core/clock.h"
 #include "engine/disk_cache.h"
 #include "engine/engine.h"
+#include "engine/model_facts.h"
+#include "engine/model_stay.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
 #include "text/chat_template.h"
@@ -72,6 +74,13 @@ class ModelHost {
   // The counters of those engines of the name that are gone. Together with the counters of a model in loaded(), asked
   // before and still held, nothing is missing and nothing counted twice.
   virtual EngineStats retired(const std::string& /*name*/) const { return {}; }
+  // Of a model that may never have been loaded; nullopt: an unknown name, or its files cannot be read.
+  virtual std::optional<ModelFacts> facts(const std::string& /*name*/) { return {}; }
+  // How long this model stays loaded once nobody uses it, from now until it is unloaded; then the server's time holds
+  // again. Memory that another model needs is taken from it all the same. Nothing if it is not loaded.
+  virtual void set_stay(const std::string& /*name*/, ModelStay /*stay*/) {}
+  // Seconds until it is unloaded if nobody asks for it any more; nullopt: never, or it is not loaded.
+  virtual std::optional<int64_t> unloads_in_s(const std::string& /*name*/) const { return {}; }
   virtual void unload_idle() = 0;  // called now and then by the server
   virtual void drain() = 0;        // refuses new requests in every engine
 };

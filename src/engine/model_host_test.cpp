@@ -8,6 +8,7 @@
 
 #include "engine/recorder.h"
 #include "npz.h"
+#include "temporary_folder.h"
 
 namespace redoubt {
 namespace {
@@ -90,6 +91,88 @@ TEST_F(Host, UnloadsWhatIsIdleAndNeverWhatIsHeld) {
   clock.advance_ns(61'000'000'000);
   host->unload_idle();
   EXPECT_TRUE(host->loaded().empty());
+}
+
+// A time of its own holds until the model is unloaded, and over the server's.
+TEST_F(Host, AModelStaysAsLongAsItWasTold) {
+  options.unload_idle_s = 60;
+  const auto host = make();
+  const auto pass = [&](int64_t seconds) {
+    clock.advance_ns(seconds * 1'000'000'000);
+    host->unload_idle();
+    return host->loaded().size();
+  };
+  EXPECT_EQ(host->unloads_in_s(first), std::nullopt);  // not loaded
+  host->set_stay(first, {.idle_s = 5});                // nothing
+  ASSERT_TRUE(host->acquire(first));
+  EXPECT_EQ(host->unloads_in_s(first), 60);
+  host->set_stay(first, {.idle_s = 300});
+  EXPECT_EQ(pass(61), 1u);
+  EXPECT_EQ(host->unloads_in_s(first), 239);
+  host->set_stay(first, {});  // for ever
+  EXPECT_EQ(host->unloads_in_s(first), std::nullopt);
+  EXPECT_EQ(pass(100'000'000), 1u);
+
+  auto held = host->acquire(first).value();
+  host->set_stay(first, {.idle_s = 0});
+  EXPECT_EQ(pass(10), 1u);  // an answer is under way
+  EXPECT_EQ(host->unloads_in_s(first), 0);
+  held.reset();
+  EXPECT_EQ(pass(0), 0u);
+  ASSERT_TRUE(host->acquire(first));
+  EXPECT_EQ(host->unloads_in_s(first), 60);  // the server's again
+}
+
+// A pin is no claim on memory that another model needs.
+TEST_F(Host, APinnedModelMakesRoomAllTheSame) {
+  options.max_loaded = 1;
+  const auto host = make();
+  ASSERT_TRUE(host->acquire(first));
+  host->set_stay(first, {});
+  EXPECT_TRUE(host->acquire(second));
+  EXPECT_EQ(host->loaded().size(), 1u);
+}
+
+TEST_F(Host, TellsOfModelsThatAreNotLoaded) {
+  options.models.push_back({"broken", "/nonexistent/model"});
+  const auto host = make();
+  for (const ModelEntry& entry : host->entries()) {
+    const auto facts = host->facts(entry.name);
+    if (entry.name == "broken") {
+      EXPECT_FALSE(facts);
+      continue;
+    }
+    ASSERT_TRUE(facts) << entry.name;
+    EXPECT_TRUE(host->loaded().empty());
+    EXPECT_GT(facts->weights_bytes, 0);
+    EXPECT_GT(facts->modified_unix, 0);
+  }
+  EXPECT_FALSE(host->facts("nobody"));
+  const auto before = host->facts(second);
+  const auto model = host->acquire(second).value();
+  EXPECT_EQ(before->context_tokens, model->checkpoint.config().max_position_embeddings);
+  EXPECT_EQ(before->weights_bytes, model->checkpoint.weights_bytes());
+  EXPECT_EQ(before->model_type, model->checkpoint.config().model_type);
+
+  options.engine.max_context = 7;
+  EXPECT_EQ(make()->facts(first)->context_tokens, 7);
+}
+
+// Files that were not there are found once they are, a minute later.
+TEST(KnownModelFacts, WhatCouldNotBeReadIsTriedAgain) {
+  if (models_folder().empty()) GTEST_SKIP() << "no test data: set REDOUBT_TEST_DATA";
+  std::filesystem::path whole;
+  for (const auto& folder : std::filesystem::directory_iterator(models_folder()))
+    if (folder.is_directory()) whole = folder.path();
+  const test::TemporaryFolder folder;
+  const std::filesystem::path model = folder.path() / "model";
+  KnownModelFacts known;
+  EXPECT_FALSE(known.find(model, 0));
+  std::filesystem::copy(whole, model, std::filesystem::copy_options::recursive);
+  EXPECT_FALSE(known.find(model, 59'000'000'000));
+  EXPECT_TRUE(known.find(model, 61'000'000'000));
+  std::filesystem::remove_all(model);
+  EXPECT_TRUE(known.find(model, 200'000'000'000));  // read once
 }
 
 TEST_F(Host, KeepsTheCountsOfWhatIsUnloaded) {

@@ -15,6 +15,7 @@ constexpr std::array kActions{
     ActionEntry{"read_models", "use", "see which models there are"},
     ActionEntry{"shape", "", "change how an answer is made"},
     ActionEntry{"set_priority", "shape", "ask to be served before others"},
+    ActionEntry{"set_keep_alive", "shape", "say how long a model stays loaded"},
     ActionEntry{"set_chat_template", "shape", "bring a chat template of one's own"},
     ActionEntry{"use_adapter", "shape", "have an adapter applied"},
     ActionEntry{"train", "", "make an adapter from a dataset"},

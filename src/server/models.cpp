@@ -6,14 +6,17 @@
 namespace redoubt {
 namespace {
 
-Json model_object(const ModelEntry& entry, const std::vector<std::shared_ptr<LoadedModel>>& loaded, int64_t started) {
+// Before it is loaded, max_model_len is what its files say; loaded, the cache may have room for less.
+Json model_object(ModelHost& host, const ModelEntry& entry, int64_t started) {
   Json object = {{"id", entry.name},   {"object", "model"}, {"created", started},       {"owned_by", "redoubt"},
                  {"root", entry.name}, {"parent", nullptr}, {"max_model_len", nullptr}, {"permission", Json::array()}};
-  for (const auto& model : loaded) {
+  for (const auto& model : host.loaded()) {
     if (model->name != entry.name) continue;
     object["created"] = model->created_unix;
     object["max_model_len"] = model->engine->max_context();
+    return object;
   }
+  if (const auto facts = host.facts(entry.name)) object["max_model_len"] = facts->context_tokens;
   return object;
 }
 
@@ -41,8 +44,8 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                       const auto models = permitted_models(context, *request);
                       if (!models) return send_error(*writer, request_error(models.error()));
                       Json data = Json::array();
-                      const auto loaded = context.models.loaded();
-                      for (const ModelEntry* entry : *models) data.push_back(model_object(*entry, loaded, started));
+                      for (const ModelEntry* entry : *models)
+                        data.push_back(model_object(context.models, *entry, started));
                       send_json(*writer, {{"object", "list"}, {"data", std::move(data)}});
                     }});
   routes.push_back({.method = "GET",
@@ -57,7 +60,7 @@ void add_models_routes(ServerContext& context, std::vector<Route>& routes) {
                         return send_error(*writer, request_error(may.error()));
                       const ModelEntry* entry = find_entry(context, name);
                       if (entry == nullptr) return send_error(*writer, model_not_found(name));
-                      send_json(*writer, model_object(*entry, context.models.loaded(), started));
+                      send_json(*writer, model_object(context.models, *entry, started));
                     }});
   routes.push_back({.method = "POST",
                     .path = "/v1/embeddings",

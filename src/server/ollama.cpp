@@ -2,6 +2,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 #include <iterator>
 
@@ -10,6 +11,7 @@
 #include "server/generation_answer.h"
 #include "server/ollama_request.h"
 #include "server/routes.h"
+#include "server/routes_errors.h"
 #include "server/routes_schemas.h"
 #include "server/sse.h"
 
@@ -113,10 +115,33 @@ Result<std::shared_ptr<LoadedModel>> acquire_ollama(ServerContext& context, cons
   return acquire_model(context, http, entry == nullptr ? name : entry->name);
 }
 
+// A model that one tenant unloads or pins is the other tenants' too.
+constexpr const char* kKeepAliveAction = "set_keep_alive";
+
+// Nothing but keep_alive 0: the model goes as soon as no answer needs it.
+Status unload(ServerContext& context, const HttpRequest& http, OllamaEndpoint endpoint, const OllamaRequest& request,
+              ResponseWriter& writer) {
+  const ModelEntry* entry = find_ollama_entry(context, request.chat.model);
+  const std::string& name = entry == nullptr ? request.chat.model : entry->name;
+  REDOUBT_CHECK(permit_model(context, http, name));
+  if (entry == nullptr) return Error{ErrorCode::not_found, model_not_found(name).message, "model"};
+  Status may = permit_model(context, http, name, kKeepAliveAction);
+  if (!may) return std::move(may.error()).within("keep_alive");
+  context.models.set_stay(name, *request.stay);
+  context.models.unload_idle();
+  writer.send(200, "application/json",
+              answer_line(endpoint, name, "", "", Json::array()) + R"(,"done":true,"done_reason":"unload"})");
+  return ok();
+}
+
 Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint endpoint, const Json& body,
               const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(OllamaRequest request, parse_ollama_request(body, endpoint));
+  if (request.load_only && request.stay && request.stay->idle_s == 0)
+    return unload(context, http, endpoint, request, *writer);
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_ollama(context, http, request.chat.model));
+  if (request.stay && permit_model(context, http, model->name, kKeepAliveAction))
+    context.models.set_stay(model->name, *request.stay);
   if (request.load_only) {  // an empty request loads the model, and that is all
     std::string out = answer_line(endpoint, model->name, "", "", Json::array());
     writer->send(200, "application/json", out + ",\"done\":true,\"done_reason\":\"load\"}");
@@ -155,42 +180,54 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
   return ok();
 }
 
-Json details(const LoadedModel* model) {
-  return {{"parent_model", ""},
-          {"format", model != nullptr && model->checkpoint.gguf() != nullptr ? "gguf" : "safetensors"},
-          {"family", model != nullptr ? model->checkpoint.config().model_type : ""},
-          {"families", nullptr},
-          {"parameter_size", ""},
-          {"quantization_level", ""}};
+Json details(const ModelFacts& facts) {
+  return {{"parent_model", ""},         {"format", facts.is_gguf ? "gguf" : "safetensors"},
+          {"family", facts.model_type}, {"families", nullptr},
+          {"parameter_size", ""},       {"quantization_level", ""}};
 }
 
-Json listed(const ModelEntry& entry, const LoadedModel* model) {
+// Of a loaded model what it says itself, else what its files say; nothing where they cannot be read.
+ModelFacts facts_of(ServerContext& context, const ModelEntry& entry, const LoadedModel* loaded) {
+  if (loaded == nullptr) return context.models.facts(entry.name).value_or(ModelFacts{});
+  return {.context_tokens = loaded->engine->max_context(),
+          .weights_bytes = loaded->checkpoint.weights_bytes(),
+          .modified_unix = loaded->created_unix,
+          .model_type = loaded->checkpoint.config().model_type,
+          .is_gguf = loaded->checkpoint.gguf() != nullptr};
+}
+
+Json listed(const ModelEntry& entry, const ModelFacts& facts) {
   // Ollama's digest is of a manifest; ours tells names apart.
   const size_t hash = std::hash<std::string>()(entry.name);
   return {{"name", entry.name},
           {"model", entry.name},
-          {"modified_at", iso_time(model != nullptr ? model->created_unix : 0)},
-          {"size", model != nullptr ? model->checkpoint.weights_bytes() : 0},
+          {"modified_at", iso_time(facts.modified_unix)},
+          {"size", facts.weights_bytes},
           {"digest", fmt::format("{:064x}", hash)},
-          {"details", details(model)}};
+          {"details", details(facts)}};
 }
 
-void list_models(const ServerContext& context, const HttpRequest& http, ResponseWriter& writer, bool loaded_only) {
+// Ollama's clients take a time so far away (its longest, 2^63 ns) for "Forever".
+std::string expiry(std::optional<int64_t> in_s) { return iso_time(unix_seconds() + in_s.value_or(9'223'372'036)); }
+
+void list_models(ServerContext& context, const HttpRequest& http, ResponseWriter& writer, bool loaded_only) {
   const auto permitted = permitted_models(context, http);
   if (!permitted) return send_styled_error(writer, permitted.error(), ErrorStyle::ollama);
+  std::vector<std::string> expiries;  // asked before loaded(): a model that is held is in use
+  for (const ModelEntry* entry : *permitted) expiries.push_back(expiry(context.models.unloads_in_s(entry->name)));
   Json models = Json::array();
   const auto loaded = context.models.loaded();
-  for (const ModelEntry* entry : *permitted) {
-    const LoadedModel* found = nullptr;
-    for (const auto& model : loaded) {
-      if (model->name == entry->name) found = model.get();
-    }
+  for (size_t i = 0; i < permitted->size(); ++i) {
+    const ModelEntry& entry = *(*permitted)[i];
+    const auto at = std::ranges::find(loaded, entry.name, [](const auto& model) { return model->name; });
+    const LoadedModel* found = at == loaded.end() ? nullptr : at->get();
     if (found == nullptr && loaded_only) continue;
-    Json item = listed(*entry, found);
+    const ModelFacts facts = facts_of(context, entry, found);
+    Json item = listed(entry, facts);
     if (loaded_only) {
-      item["expires_at"] = iso_time(unix_seconds() + 3600);
+      item["expires_at"] = expiries[i];
       item["size_vram"] = 0;
-      item["context_length"] = found->engine->max_context();
+      item["context_length"] = facts.context_tokens;
     }
     models.push_back(std::move(item));
   }
@@ -211,7 +248,7 @@ Status show(ServerContext& context, const HttpRequest& http, const Json& body, R
   send_json(writer, {{"modelfile", ""},
                      {"parameters", ""},
                      {"template", model->chat_template ? model->chat_template->source() : ""},
-                     {"details", details(model.get())},
+                     {"details", details(facts_of(context, *find_entry(context, model->name), model.get()))},
                      {"model_info",
                       {{"general.architecture", config.model_type},
                        {config.model_type + ".context_length", model->engine->max_context()},

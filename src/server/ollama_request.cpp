@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
 namespace redoubt {
 namespace {
 
@@ -50,11 +54,45 @@ Status parse_think(ChatRequest& chat, const JsonFields& fields) {
   return ok();
 }
 
-// How long the model stays loaded after this request: taken, but `unload_idle` of the configuration decides for all.
-Status check_keep_alive(const JsonFields& fields) {
+constexpr double kLongestStayS = 100.0 * 365 * 86'400;  // longer is for ever, as negative times are
+
+// Seconds of "1h30m", "300ms", "-1m" (as Go writes durations); a bare number is seconds.
+std::optional<double> parse_duration_s(std::string_view text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3},
+                                                            {"s", 1.0},   {"m", 60.0},  {"h", 3600.0}};
+  const bool is_negative = text.starts_with('-');
+  if (is_negative || text.starts_with('+')) text.remove_prefix(1);
+  if (text.empty()) return std::nullopt;
+  double sum = 0;
+  while (!text.empty()) {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+    if (error != std::errc() || !std::isfinite(number) || number < 0) return std::nullopt;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    if (text.empty() && sum == 0) return is_negative ? -number : number;
+    const std::string_view unit = text.substr(0, std::min(text.find_first_of("0123456789."), text.size()));
+    const auto known =
+        std::find_if(std::begin(kUnits), std::end(kUnits), [&](const auto& u) { return u.first == unit; });
+    if (known == std::end(kUnits)) return std::nullopt;
+    sum += number * known->second;
+    text.remove_prefix(unit.size());
+  }
+  return is_negative ? -sum : sum;
+}
+
+// How long the model stays loaded after this request. Parts of a second count as a whole one.
+Result<std::optional<ModelStay>> parse_keep_alive(const JsonFields& fields) {
   const Json* time = fields.find("keep_alive");
-  if (time == nullptr || time->is_number() || time->is_string()) return ok();
-  return wrong_type("keep_alive", "a number of seconds or a string such as \"5m\"", *time);
+  if (time == nullptr) return std::optional<ModelStay>();
+  std::optional<double> seconds;
+  if (time->is_number()) seconds = time->get<double>();
+  if (time->is_string()) seconds = parse_duration_s(time->get_ref<const std::string&>());
+  if (!seconds) {
+    if (!time->is_string()) return wrong_type("keep_alive", "a number of seconds or a duration such as \"5m\"", *time);
+    return fields.refuse("keep_alive", "expected a number of seconds or a duration such as \"5m\"");
+  }
+  if (*seconds < 0 || *seconds > kLongestStayS) return std::optional(ModelStay{});
+  return std::optional(ModelStay{static_cast<int64_t>(std::ceil(*seconds))});
 }
 
 Status refuse_images(const JsonFields& fields) {
@@ -102,7 +140,7 @@ Result<OllamaRequest> parse_ollama_request(const Json& body, OllamaEndpoint endp
   REDOUBT_CHECK(fields.refuse_unless_empty("suffix", "is not supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("logprobs", "is not supported; use /v1/chat/completions"));
   REDOUBT_CHECK(fields.refuse_unless_empty("top_logprobs", "is not supported; use /v1/chat/completions"));
-  REDOUBT_CHECK(check_keep_alive(fields));
+  REDOUBT_TRY(out.stay, parse_keep_alive(fields));
   REDOUBT_CHECK(refuse_images(fields));
 
   if (endpoint == OllamaEndpoint::chat) {

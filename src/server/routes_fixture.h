@@ -212,11 +212,20 @@ class FakeHost final : public ModelHost {
   }
   EngineStats retired(const std::string& name) const override { return name == model->name ? gone : EngineStats{}; }
   const std::vector<ModelEntry>& entries() const override { return models; }
-  void unload_idle() override {}
+  std::optional<ModelFacts> facts(const std::string& name) override {
+    if (name != "other" || !other_is_whole) return std::nullopt;
+    return ModelFacts{.context_tokens = 512, .weights_bytes = 1000, .modified_unix = 86'400, .model_type = "llama"};
+  }
+  void set_stay(const std::string& name, ModelStay stay) override { stays.emplace_back(name, stay.idle_s); }
+  std::optional<int64_t> unloads_in_s(const std::string&) const override { return unload_in_s; }
+  void unload_idle() override { ++unloads; }
   void drain() override {}
 
   std::shared_ptr<LoadedModel> model;
-  bool is_loaded = true;
+  bool is_loaded = true, other_is_whole = true;
+  std::vector<std::pair<std::string, std::optional<int64_t>>> stays;  // as they were set
+  std::optional<int64_t> unload_in_s;
+  int unloads = 0;
   EngineStats gone;
   std::vector<ModelEntry> models = {{.name = "tiny", .path = "tiny"}, {.name = "other", .path = "other"}};
 };
