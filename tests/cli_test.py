@@ -241,6 +241,11 @@ class Commands(unittest.TestCase):
         for line_end in ("", "\n", "\r\n"):
             self.assertEqual(json.loads(self.good(*ask, stdin="Why?" + line_end))["prompt_ids"], prompt)
         self.assertNotEqual(json.loads(self.good(*ask, stdin="Why?\n\n"))["prompt_ids"], prompt)
+        # Standard input is one question, whatever its lines, so that a file can be piped in: one answer comes.
+        lines = "Why?\nAnd why not?"
+        piped = self.good(*ask, stdin=lines + "\n")
+        self.assertEqual(len(piped.splitlines()), 1)
+        self.assertEqual(json.loads(piped)["prompt_ids"], json.loads(self.good(*ask, lines))["prompt_ids"])
 
     def test_synthesised_and_quantised_models_run(self):
         model = self.a_model()

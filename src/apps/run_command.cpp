@@ -104,7 +104,8 @@ void add_run(CLI::App& app, Pending& pending) {
   auto flags = std::make_shared<RunFlags>();
   add_model_flags(*command, flags->model, false);
   auto* prompt = command->add_option("prompt", flags->prompt,
-                                     "The question; a chat where absent (standard input if it is no terminal)");
+                                     "The question; where absent a chat, or if standard input is no terminal one\n"
+                                     "question: all of that input, whatever its lines");
   auto* tokens = command->add_option("--tokens", flags->tokens, "Token ids in place of the prompt: \"1 2 3\"");
   command->add_flag("--raw", flags->raw, "Plain completion: no chat template");
   command->add_flag("--add-bos", flags->add_bos, "With --raw: put the beginning-of-sequence token in front");
