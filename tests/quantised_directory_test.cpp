@@ -1,6 +1,8 @@
 // Directories that other programs quantised. Tiny random models are written here from the formats' definitions, beside
 // the same model with its matrices dequantised to F32 by this file's own arithmetic: the reference table must compute
-// the same logits from both, and the fast tables stay within their tolerance.
+// the same logits from both, and the fast tables stay within their tolerance, computing with the packed form. One
+// matrix is of bitsandbytes' own making (golden/adapters/nf4).
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -17,8 +19,14 @@
 #include "formats/checkpoint.h"
 #include "formats/convert.h"
 #include "formats/inspect.h"
+#include "formats/packed_file.h"
+#include "formats/packing.h"
+#include "formats/tensor_rows.h"
 #include "kernels/kernel_table.h"
+#include "log_lines.h"
 #include "model/model.h"
+#include "npz.h"
+#include "ops/linear.h"
 #include "temporary_folder.h"
 
 namespace redoubt {
@@ -76,6 +84,27 @@ struct Scheme {
   bool symmetric = false, sorted = false, format2 = false;
   const char* scales = "F16";
 };
+
+// Source: QLoRA (arXiv:2305.14314), appendix E.
+const std::vector<float>& nf4_levels() {
+  static const std::vector<float> kLevels{-1.0f,
+                                          -0.6961928009986877f,
+                                          -0.5250730514526367f,
+                                          -0.39491748809814453f,
+                                          -0.28444138169288635f,
+                                          -0.18477343022823334f,
+                                          -0.09105003625154495f,
+                                          0.0f,
+                                          0.07958029955625534f,
+                                          0.16093020141124725f,
+                                          0.24611230194568634f,
+                                          0.33791524171829224f,
+                                          0.44070982933044434f,
+                                          0.5626170039176941f,
+                                          0.7229568362236023f,
+                                          1.0f};
+  return kLevels;
+}
 
 // Writes one matrix [rows, cols] in both forms.
 class MatrixWriter {
@@ -191,22 +220,6 @@ class MatrixWriter {
   }
 
   void write_nf4(const std::string& name, int64_t rows, int64_t cols) {
-    static const std::vector<float> kLevels{-1.0f,
-                                            -0.6961928009986877f,
-                                            -0.5250730514526367f,
-                                            -0.39491748809814453f,
-                                            -0.28444138169288635f,
-                                            -0.18477343022823334f,
-                                            -0.09105003625154495f,
-                                            0.0f,
-                                            0.07958029955625534f,
-                                            0.16093020141124725f,
-                                            0.24611230194568634f,
-                                            0.33791524171829224f,
-                                            0.44070982933044434f,
-                                            0.5626170039176941f,
-                                            0.7229568362236023f,
-                                            1.0f};
     const int64_t blocks = rows * cols / 64, nested = (blocks + 255) / 256;
     std::vector<float> absmax(static_cast<size_t>(blocks)), map(256), nested_absmax(static_cast<size_t>(nested));
     std::vector<uint8_t> absmax_codes(static_cast<size_t>(blocks)), bytes(values_.size() / 2);
@@ -221,10 +234,10 @@ class MatrixWriter {
     for (size_t i = 0; i < values_.size(); ++i) {
       const int code = below(16);
       bytes[i / 2] = static_cast<uint8_t>(bytes[i / 2] | code << (i % 2 == 0 ? 4 : 0));
-      values_[i] = kLevels[static_cast<size_t>(code)] * absmax[i / 64];
+      values_[i] = nf4_levels()[static_cast<size_t>(code)] * absmax[i / 64];
     }
     quantised_.add(name + ".weight", "U8", {rows * cols / 2, 1}, bytes);
-    quantised_.add(name + ".weight.quant_map", "F32", {16}, kLevels);
+    quantised_.add(name + ".weight.quant_map", "F32", {16}, nf4_levels());
     std::string state = R"({"quant_type":"nf4","blocksize":64,"dtype":"bfloat16","shape":[)" + std::to_string(rows) +
                         "," + std::to_string(cols) + "]";
     if (scheme_.kind == Scheme::Kind::nf4_nested) {
@@ -314,7 +327,12 @@ void write_models(const Scheme& scheme, bool deepseek, const test::TemporaryFold
   plain.write(directory / "plain", "{" + config + "}");
 }
 
-std::vector<float> logits_of(const fs::path& path, const std::string& kernels) {
+struct Answer {
+  std::vector<float> logits;
+  int64_t private_weights_bytes = 0;
+};
+
+Answer answer_of(const fs::path& path, const std::string& kernels) {
   auto checkpoint = Checkpoint::open(path);
   if (!checkpoint) throw std::runtime_error(checkpoint.error().message);
   auto model = Model::load(*checkpoint, {.kernels = kernels, .threads = 2});
@@ -329,7 +347,25 @@ std::vector<float> logits_of(const fs::path& path, const std::string& kernels) {
   const SequenceChunk one{{&next, 1}, static_cast<int64_t>(tokens.size()), AttentionForm::decode, blocks, 1};
   (*model)->step({&one, 1}, last);
   logits.insert(logits.end(), last.begin(), last.end());
-  return logits;
+  return {std::move(logits), (*model)->private_weights_bytes()};
+}
+
+std::vector<float> logits_of(const fs::path& path, const std::string& kernels) {
+  return answer_of(path, kernels).logits;
+}
+
+// What a table's packed kernels take of the quantised matrices: all but kv_b_proj (docs/decisions/0006).
+int64_t packed_bytes(const fs::path& path, const KernelTable& table) {
+  const PackedKernels kernels = choose_packed(table.packed());
+  const Checkpoint checkpoint = Checkpoint::open(path).value();
+  int64_t bytes = 0;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (tensor.source == nullptr || tensor.name.ends_with("kv_b_proj.weight")) continue;
+    const int64_t cols = tensor.shape.back(), rows = tensor.elements() / cols;
+    if (packed_input(kernels, tensor.dtype) == PackedInput::none || !can_pack(tensor.dtype, cols)) continue;
+    bytes += (packed_groups(rows) * packed_group_bytes(tensor.dtype, cols) + 63) / 64 * 64;
+  }
+  return bytes;
 }
 
 float deviation(const std::vector<float>& found, const std::vector<float>& expected) {
@@ -387,8 +423,12 @@ TEST_P(QuantisedDirectory, ComputesWhatItsValuesSay) {
   EXPECT_LT(deviation(logits_of(directory / "quantised", "reference"), expected), 1e-5f);
   for (const KernelTable* table : kernel_tables()) {
     if (table == &reference_kernels() || !table->supported()) continue;
-    const float found = deviation(logits_of(directory / "quantised", std::string(table->name)), expected);
-    EXPECT_LT(found, deepseek ? 6e-2f : 2e-2f) << table->name;
+    const Answer answer = answer_of(directory / "quantised", std::string(table->name));
+    EXPECT_LT(deviation(answer.logits, expected), deepseek ? 6e-2f : 2e-2f) << table->name;
+    const bool is_nf4 = scheme.kind == Scheme::Kind::nf4 || scheme.kind == Scheme::Kind::nf4_nested;
+    const int64_t packed = packed_bytes(directory / "quantised", *table);
+    EXPECT_EQ(packed > 0, !is_nf4 && choose_packed(table->packed()).supported()) << table->name;
+    EXPECT_EQ(answer.private_weights_bytes, packed) << table->name;
   }
 }
 
@@ -434,6 +474,62 @@ TEST_P(QuantisedDirectory, IsInspectedAndConvertedToItsValues) {
       std::memcpy(&expected, tensor.data.data() + 4 * i, 4);
       ASSERT_EQ(found, expected) << tensor.name << " " << i;
     }
+  }
+}
+
+TEST(QuantisedDirectories, AreNeverKeptAndThatIsSaid) {
+  const test::TemporaryFolder directory;
+  write_models(schemes().front(), false, directory);
+  const KernelTable& kernels = *choose_kernels("auto").value();
+  if (!choose_packed(kernels.packed()).supported()) GTEST_SKIP() << "the kernels of this machine have no packed form";
+  const Checkpoint checkpoint = Checkpoint::open(directory / "quantised").value();
+  for (const PackedMode mode : {PackedMode::only_memory, PackedMode::automatic}) {
+    const test::LogLines log;
+    ModelOptions options{.threads = 2};
+    options.packed = {.mode = mode, .folder = directory / "cache", .least_bytes = 0};
+    Model::load(checkpoint, options).value()->wait_until_kept();
+    EXPECT_EQ(log.count("the packed weights are not kept: "), mode == PackedMode::automatic ? 1 : 0) << log.text();
+    EXPECT_EQ(log.count("another program's layout (awq"), mode == PackedMode::automatic ? 1 : 0) << log.text();
+  }
+  EXPECT_FALSE(fs::exists(kept_packed_path(directory / "quantised")));
+  EXPECT_FALSE(fs::exists(directory / "cache"));
+}
+
+// A matrix [96, 320] that bitsandbytes packed, its absolute maxima plain and quantised again, and what it makes of
+// both.
+TEST(QuantisedDirectories, Nf4OfBitsandbytesHasItsValuesToTheBit) {
+  const fs::path data = test::test_data() / "golden/adapters/nf4/golden.npz";
+  if (!fs::exists(data)) GTEST_SKIP() << "NO TEST DATA: set REDOUBT_TEST_DATA to the folder that holds golden/adapters";
+  test::Npz golden = test::read_npz(data);
+  for (const bool nested : {false, true}) {
+    const test::TemporaryFolder directory;
+    FileWriter file;
+    std::string state = R"({"quant_type":"nf4","blocksize":64,"dtype":"float32","shape":[96,320])";
+    file.add("X.weight.quant_map", "F32", {16}, nf4_levels());
+    if (nested) {
+      state += fmt::format(R"(,"nested_blocksize":256,"nested_dtype":"float32","nested_offset":{})",
+                           golden.at("nested_offset").as<float>().at(0));
+      file.add("X.weight", "U8", {15360, 1}, golden.at("nested_packed").bytes);
+      file.add("X.weight.absmax", "U8", {480}, golden.at("nested_absmax_q").bytes);
+      file.add("X.weight.nested_absmax", "F32", {2}, golden.at("nested_absmax2").as<float>());
+      file.add("X.weight.nested_quant_map", "F32", {256}, golden.at("nested_map").as<float>());
+    } else {
+      file.add("X.weight", "U8", {15360, 1}, golden.at("plain_packed").bytes);
+      file.add("X.weight.absmax", "F32", {480}, golden.at("plain_absmax").as<float>());
+    }
+    state += "}";
+    file.add("X.weight.quant_state.bitsandbytes__nf4", "U8", {static_cast<int64_t>(state.size())},
+             std::vector<uint8_t>(state.begin(), state.end()));
+    file.write(directory.path(),
+               "{" + std::string(kDense) + R"(,"quantization_config":)" + schemes().back().config + "}");
+    const Checkpoint checkpoint = Checkpoint::open(directory.path()).value();
+    const TensorView* tensor = checkpoint.find("X.weight");
+    ASSERT_NE(tensor, nullptr);
+    EXPECT_EQ(tensor->dtype, DType::nf4);
+    EXPECT_EQ(tensor->shape, (std::vector<int64_t>{96, 320}));
+    std::vector<float> values(96 * 320);
+    rows_of(checkpoint, *tensor).read(0, 96, values.data());
+    EXPECT_EQ(values, golden.at(nested ? "nested_dequant" : "plain_dequant").as<float>()) << nested;
   }
 }
 

@@ -52,9 +52,13 @@ Status logits(const LogitsFlags& flags) {
   }
   const int64_t shape[] = {flags.mtp ? count - 1 : count, vocab};
   REDOUBT_CHECK(write_npy(flags.out, scores, shape));
-  if (!flags.json) return ok();
-  return write_stdout(
-      dump_json(Json{{"out", flags.out}, {"shape", {shape[0], shape[1]}}, {"kernels", model.kernels_name()}}) + "\n");
+  if (flags.json) {
+    REDOUBT_CHECK(write_stdout(
+        dump_json(Json{{"out", flags.out}, {"shape", {shape[0], shape[1]}}, {"kernels", model.kernels_name()}}) +
+        "\n"));
+  }
+  model.wait_until_kept();
+  return ok();
 }
 
 }  // namespace

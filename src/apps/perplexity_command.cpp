@@ -144,7 +144,10 @@ Status perplexity(const PerplexityFlags& flags) {
     result["mean_kl"] = tally.kl / tokens;
     result["same_top"] = static_cast<double>(tally.same_top) / tokens;
   }
-  return write_stdout(dump_json(result) + "\n");
+  REDOUBT_CHECK(write_stdout(dump_json(result) + "\n"));
+  open.model->wait_until_kept();
+  if (other.model != nullptr) other.model->wait_until_kept();
+  return ok();
 }
 
 }  // namespace

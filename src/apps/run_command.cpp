@@ -94,7 +94,9 @@ Status run(const RunFlags& flags) {
   if (stderr_is_terminal()) fmt::print(stderr, "\033[2mloading {}\033[0m\r", path.filename().string());
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, host->acquire(""));
   if (stderr_is_terminal()) fmt::print(stderr, "\033[K");
-  return chats ? chat(*model, flags.settings) : answer_once(flags, *model);
+  REDOUBT_CHECK(chats ? chat(*model, flags.settings) : answer_once(flags, *model));
+  model->model->wait_until_kept();
+  return ok();
 }
 
 }  // namespace

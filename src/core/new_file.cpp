@@ -32,11 +32,24 @@ bool is_the_file_there(int fd, const std::string& name) {
          ours.st_ino == there.st_ino;
 }
 
+// Of one that we may read at most: another user's.
+bool is_locked(const std::string& name) {
+  const int fd = ::open(name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool is_held = ::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(fd);
+  return is_held;
+}
+
 // The locked file of this name, or -1 and errno; EWOULDBLOCK: another has the lock.
 int open_locked(const std::string& name, int create) {
   while (true) {
     const int fd = ::open(name.c_str(), O_RDWR | create | O_NOFOLLOW | O_CLOEXEC, kMode);
-    if (fd < 0) return -1;
+    if (fd < 0) {
+      const int why = errno;
+      errno = is_locked(name) ? EWOULDBLOCK : why;
+      return -1;
+    }
     const bool is_held = ::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     if (!is_held && is_the_file_there(fd, name)) return fd;
     ::close(fd);

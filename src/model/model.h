@@ -114,6 +114,9 @@ class Model {
   virtual int64_t private_weights_bytes() const { return 0; }
   // Loading goes on behind the first steps: kept weights are verified, packed ones are written. Until that is over.
   virtual void wait_for_background() {}
+  // What is written for the next start is written to its end: a model that goes gives it up. For a program that loads a
+  // model, uses it and ends; between steps.
+  virtual void wait_until_kept() {}
   // corrupt_data once weights were found damaged that can be had nowhere else: what steps computed since, the last one
   // included, is worth nothing. A background pass finds it, or the step itself. By any thread; costs one load.
   virtual Status damage() const { return ok(); }

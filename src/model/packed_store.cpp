@@ -21,6 +21,11 @@ constexpr int64_t kPackBytes = int64_t{1} << 20;  // packed by one thread at a t
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+// Rows of blocks are made of them at load, and are gone once packed: a damaged chunk could not be packed again.
+bool has_foreign_matrices(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.tensors(), [](const TensorView& t) { return t.source != nullptr; });
+}
+
 }  // namespace
 
 std::vector<fs::path> packed_file_places(const fs::path& model, const fs::path& folder) {
@@ -63,11 +68,18 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& opti
   total_ = checkpoint.weights_bytes();
   // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
   REDOUBT_CHECK(reserve(2 * total_ + kHugePage));
+  const std::vector<fs::path> places = packed_file_places(checkpoint.path(), options.folder);
+  for (const fs::path& place : places) NewFile::remove_left_over(place);
   if (const auto file = checkpoint.packed_file()) {  // nothing else is kept of a model that is packed already
     is_whole_ = true;
     kept_ = std::make_unique<KeptPacked>(file);
+  } else if (options.mode == PackedMode::automatic && has_foreign_matrices(checkpoint)) {
+    log::warn(
+        "the packed weights are not kept: {} has another program's layout ({}) and is packed at every load; "
+        "redoubt convert {} NAME{} packs it once",
+        checkpoint.path().string(), to_string(checkpoint.quantization()), checkpoint.path().string(), kPackedExtension);
   } else if (options.mode == PackedMode::automatic && total_ >= options.least_bytes) {
-    places_ = packed_file_places(checkpoint.path(), options.folder);
+    places_ = places;
     std::erase_if(places_, [](const fs::path& place) {
       const bool is_whole = is_whole_packed_file(place);
       if (is_whole) log::warn("{}: is a model of its own: nothing is kept here", place.string());
@@ -104,8 +116,9 @@ void PackedStore::start_writing() {
       return;
     }
     reasons += (reasons.empty() ? "" : "; ") + writer.error().message;
+    if (writer.error().code == ErrorCode::overloaded) break;
   }
-  log::info("the packed weights are not kept: {}", reasons);
+  if (!places_.empty()) log::warn("the packed weights are not kept: {}", reasons);
 }
 
 void PackedStore::add(const PackedKernels& kernels, const std::string& name, Weight& weight) {
@@ -176,6 +189,11 @@ void PackedStore::finish() {
     for (const PackedPart& part : parts_) writer_->add(part);
     writer_->finish();
   });
+}
+
+void PackedStore::wait_until_kept() {
+  if (kept_ != nullptr) kept_->stop();
+  if (writer_ != nullptr) writer_->wait();
 }
 
 void PackedStore::wait_for_background() {

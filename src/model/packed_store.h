@@ -45,6 +45,7 @@ class PackedStore {
 
   void finish();  // all were added: the rest happens in the background
   void wait_for_background();
+  void wait_until_kept();  // gives up what it verifies, and waits for what it writes
   int64_t private_bytes() const { return used_; }
   // Weights that lie nowhere else were found damaged. By any thread.
   Status damage() const { return kept_ != nullptr ? kept_->damage() : ok(); }
@@ -53,7 +54,7 @@ class PackedStore {
 
  private:
   void open_kept();
-  void start_writing();
+  void start_writing();  // where it may; what another process is writing is not written twice
   void pack(const PackedPart& part, const WeightMatrix& from, std::byte* to);
   void release();
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <chrono>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include "formats/packed_file.h"
 #include "formats/synth.h"
 #include "kernels/kernel_table.h"
+#include "log_lines.h"
 #include "temporary_folder.h"
 
 namespace redoubt {
@@ -151,6 +153,7 @@ TEST_F(KeptModel, AnIncompleteFileIsCompleted) {
   {
     auto writer = PackedWriter::create(kept_, checkpoint.source_key(), 0).value();
     writer->finish();
+    writer->wait();
   }
   EXPECT_TRUE(index().tensors.empty());
   EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
@@ -301,10 +304,69 @@ TEST_F(KeptModel, WhatWasKeptIsNoModel) {
   EXPECT_NE(refused.error().message.find("beside it"), std::string::npos) << refused.error().message;
 }
 
-TEST_F(KeptModel, TwoWritersOfOneFileAreNotThere) {
+TEST_F(KeptModel, WhatAnotherProcessIsWritingIsNotWrittenTwice) {
+  const Answer memory = ask(PackedMode::only_memory);
+  auto writer = PackedWriter::create(kept_, Checkpoint::open(model_).value().source_key(), 0).value();
+  const test::LogLines log;
+  EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
+  EXPECT_FALSE(fs::exists(folder_ / "cache"));
+  EXPECT_EQ(log.count("the packed weights are not kept"), 1) << log.text();
+  EXPECT_EQ(log.count(kept_.string() + ": another process is writing it"), 1) << log.text();
+  writer.reset();
+  ask(PackedMode::automatic);
+  EXPECT_TRUE(verify_packed_file(kept_).has_value());
+}
+
+TEST_F(KeptModel, AutoThatCannotKeepSaysWhyOnce) {
+  for (const fs::path& place : packed_file_places(model_, folder_ / "cache"))
+    fs::create_directories(place.string() + ".partial");
+  for (const PackedMode mode : {PackedMode::only_memory, PackedMode::automatic}) {
+    const test::LogLines log;
+    ask(mode);
+    EXPECT_EQ(log.count("warning"), mode == PackedMode::automatic ? 1 : 0) << log.text();
+    EXPECT_EQ(log.count("the packed weights are not kept: cannot write"), mode == PackedMode::automatic ? 1 : 0);
+  }
+  const test::LogLines log;
+  ask(PackedMode::automatic, false, "reference");
+  EXPECT_EQ(log.count("the packed weights are not kept: kernels reference"), 1) << log.text();
+}
+
+TEST_F(KeptModel, AModelThatGoesWritesNoFurther) {
+  constexpr int64_t kRows = 1 << 16, kCols = 1 << 14;
+  const auto bytes = static_cast<size_t>(row_bytes(DType::q4_0, kCols) * kRows);
+  void* zeros = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(zeros, MAP_FAILED);
+  {
+    auto writer = PackedWriter::create(kept_, Checkpoint::open(model_).value().source_key(), 0).value();
+    writer->add({.name = "large",
+                 .dtype = DType::q4_0,
+                 .rows = kRows,
+                 .cols = kCols,
+                 .data = static_cast<const std::byte*>(zeros)});
+    writer->finish();
+  }
+  ::munmap(zeros, bytes);
+  EXPECT_FALSE(fs::exists(kept_));
+  EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
+}
+
+TEST_F(KeptModel, AProgramThatEndsMayWaitForWhatIsWritten) {
   const Checkpoint checkpoint = Checkpoint::open(model_).value();
-  const auto writer = PackedWriter::create(kept_, checkpoint.source_key(), 0).value();
-  EXPECT_FALSE(PackedWriter::create(kept_, checkpoint.source_key(), 0).has_value());
+  {
+    ModelOptions options{.threads = 2};
+    options.packed = {.mode = PackedMode::automatic, .folder = {}, .least_bytes = 0};
+    Model::load(checkpoint, options).value()->wait_until_kept();
+  }
+  EXPECT_TRUE(verify_packed_file(kept_).has_value());
+  EXPECT_EQ(ask(PackedMode::automatic).private_bytes, 0);
+}
+
+TEST_F(KeptModel, WhatAKilledProcessLeftIsGoneAfterAnyLoad) {
+  const std::vector<fs::path> places = packed_file_places(model_, folder_ / "cache");
+  fs::create_directory(folder_ / "cache");
+  for (const fs::path& place : places) std::ofstream(place.string() + ".partial") << "half of it";
+  ask(PackedMode::only_memory);
+  for (const fs::path& place : places) EXPECT_FALSE(fs::exists(place.string() + ".partial")) << place;
 }
 
 }  // namespace

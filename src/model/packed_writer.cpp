@@ -60,7 +60,7 @@ PackedWriter::PackedWriter(NewFile file, const SourceKey& source) : file_(std::m
 PackedWriter::~PackedWriter() {
   {
     const std::lock_guard lock(mutex_);
-    abandoned_ = !finished_;
+    abandoned_ = true;
   }
   changed_.notify_all();
   thread_.join();
@@ -99,6 +99,8 @@ void PackedWriter::run() {
   const bool complete_it = status.has_value() && !abandoned_;
   lock.unlock();
   if (complete_it) status = complete();
+  if (!complete_it && status.has_value())
+    log::info("{}: the packed weights are not kept: the model went before they were written", file_.path().string());
   if (!status.has_value()) log::warn("the packed weights are not kept: {}", status.error().message);
   lock.lock();
   over_ = true;

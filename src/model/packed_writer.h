@@ -33,7 +33,7 @@ class PackedWriter {
   // never replaced.
   static Result<std::unique_ptr<PackedWriter>> create(const std::filesystem::path& path, const SourceKey& source,
                                                       int64_t bytes);
-  ~PackedWriter();  // after finish(), waits until all is written; before it, gives up
+  ~PackedWriter();  // at once: what is not complete is given up
   PackedWriter(const PackedWriter&) = delete;
   PackedWriter& operator=(const PackedWriter&) = delete;
 

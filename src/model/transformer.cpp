@@ -78,6 +78,7 @@ class Transformer final : public Model {
   }
   int64_t private_weights_bytes() const override { return packed_.private_bytes(); }
   void wait_for_background() override { packed_.wait_for_background(); }
+  void wait_until_kept() override { packed_.wait_until_kept(); }
   Status damage() const override { return packed_.damage(); }
   Status reserve_cache(int64_t num_blocks) override;
   int64_t num_cache_blocks() const override { return num_blocks_; }
@@ -130,6 +131,8 @@ Status Transformer::load(const Checkpoint& checkpoint) {
   const bool packs = !kernels_.packed().empty() && packed_options_.mode != PackedMode::off;
   WeightLoader loader(checkpoint, kernels_, pool_, storage_, packs ? &packed_ : nullptr);
   if (packs) REDOUBT_CHECK(packed_.open(checkpoint, packed_options_, progress_));
+  if (kernels_.packed().empty() && packed_options_.mode == PackedMode::automatic)
+    log::warn("the packed weights are not kept: kernels {} compute with weights as stored", kernels_.name);
   const ModelConfig& c = config_;
   REDOUBT_TRY(embedding_, loader.matrix("model.embed_tokens", c.vocab_size, c.hidden_size));
   REDOUBT_TRY(final_norm_, loader.vector("model.norm.weight", c.hidden_size));
