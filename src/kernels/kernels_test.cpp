@@ -143,9 +143,9 @@ TEST_P(EveryTable, Fp8BlocksAreScaledByRowAndColumnBlock) {
 
 // The promise of docs/decisions/0002: neither the other tokens nor the split of rows change a bit.
 TEST_P(EveryTable, LinearIsTheSameBitsAloneAndInABatch) {
-  for (const DType type : {DType::f32, DType::bf16, DType::q4_1, DType::q6_k}) {
-    const int64_t rows = 37, cols = type == DType::f32 ? 547 : 768, tokens = 200;
-    const StoredMatrix stored(table(), type, rows, cols, 11);
+  for (const DType type : {DType::f32, DType::bf16, DType::f16, DType::f8_e4m3, DType::q4_1, DType::q6_k}) {
+    const int64_t rows = 37, cols = info(type).block_elems == 1 ? 547 : 768, tokens = 200;
+    const StoredMatrix stored(table(), type, rows, cols, 11, type == DType::f8_e4m3);
     const std::vector<float> x = random_floats(12, tokens * cols);
     const std::vector<float> together = run_linear(table(), stored.matrix, x, tokens, 0, rows);
     for (const int64_t t : {0, 1, 2, 130, 199}) {
@@ -155,6 +155,10 @@ TEST_P(EveryTable, LinearIsTheSameBitsAloneAndInABatch) {
       std::copy(rest.begin() + 5, rest.end(), alone.begin() + 5);
       EXPECT_TRUE(same_bits(alone, {together.begin() + t * rows, together.begin() + (t + 1) * rows})) << t;
     }
+    for (const int64_t few : {2, 3, 4, 5})
+      EXPECT_TRUE(same_bits(run_linear(table(), stored.matrix, x, few, 0, rows),
+                            {together.begin(), together.begin() + few * rows}))
+          << few;
   }
 }
 
