@@ -276,6 +276,18 @@ class Commands(unittest.TestCase):
         self.assertIsNone(nothing["prefill_tokens_per_s"])
         self.assertIsNone(nothing["decode_tokens_per_s"])
 
+    def test_a_cache_that_does_not_fit_is_refused(self):
+        config = json.loads((self.a_model() / "config.json").read_text())
+        config.update(max_position_embeddings=1 << 24, rope_scaling=None)
+        wide = self.folder / "config.json"
+        wide.write_text(json.dumps(config))
+        self.good("synth", "--config", wide, self.folder / "wide")
+        many = ("bench", "--model", self.folder / "wide", "--batch", 512, "--prompt", 1, "--gen", 1, "--depth", 1 << 23)
+        error = self.refused(1, *many)
+        for part in ("512 sequences of 8388609 tokens", " needs ", " are available", "--cache-type q8"):
+            self.assertIn(part, error)
+        self.assertNotIn("--cache-type", self.refused(1, *many, "--cache-type", "q8"))
+
     def test_a_broken_file_gets_one_sentence(self):
         source = next((p for p in golden_models() if (p / "model.safetensors").exists()), None)
         if source is None:

@@ -12,6 +12,7 @@
 #include "apps/roofline.h"
 #include "apps/terminal.h"
 #include "core/json.h"
+#include "engine/memory_room.h"
 
 namespace redoubt {
 namespace {
@@ -164,6 +165,19 @@ std::string as_table(const Json& result) {
   return text;
 }
 
+// A cache that does not fit would be written to until everything swaps. Mapped weights look free and are not.
+Status check_cache(const BenchFlags& flags, const OpenModel& open) {
+  const int64_t mapped = open.checkpoint->weights_bytes() - open.model->private_weights_bytes();
+  const int64_t free = available_memory_bytes(), available = std::max<int64_t>(0, free - std::max<int64_t>(0, mapped));
+  const int64_t needed = flags.shape.blocks() * open.model->cache_block_bytes();
+  if (free <= 0 || needed <= available) return ok();
+  return io_error(
+      fmt::format("the cache of --batch {} sequences of {} tokens needs {}, {} are available; take fewer or "
+                  "shorter ones{}",
+                  flags.shape.batch, flags.shape.longest(), human_bytes(needed), human_bytes(available),
+                  flags.model.cache_type == "q8" ? "" : ", or --cache-type q8"));
+}
+
 Status bench(const BenchFlags& flags) {
   const StepLimits limits{.max_tokens = 512, .max_logits = flags.shape.batch, .max_chunks = flags.shape.batch};
   REDOUBT_TRY(const OpenModel open, open_model(flags.model, limits));
@@ -172,13 +186,14 @@ Status bench(const BenchFlags& flags) {
                                open.model->config().max_position_embeddings),
                    "--depth");
   }
+  REDOUBT_CHECK(check_cache(flags, open));
   open.model->wait_for_background();  // what it writes or verifies would be measured too
   REDOUBT_CHECK(open.model->damage());
   Json result;
   {
     std::unique_ptr<Progress> progress;
     BenchWorkload work(*open.model, flags.shape, [&](int64_t tokens) { progress->set(tokens); });
-    REDOUBT_CHECK(open.model->reserve_cache(work.blocks()));
+    REDOUBT_CHECK(open.model->reserve_cache(flags.shape.blocks()));
     Measurement measurement(flags, open);
     progress = std::make_unique<Progress>("bench", measurement.total_tokens());
     measurement.run(work);

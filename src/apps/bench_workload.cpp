@@ -9,8 +9,8 @@ BenchWorkload::BenchWorkload(Model& model, const BenchShape& shape, std::functio
     : model_(model),
       shape_(shape),
       on_progress_(std::move(on_progress)),
-      blocks_per_sequence_((shape.longest() + kCacheBlockTokens - 1) / kCacheBlockTokens) {
-  blocks_.resize(static_cast<size_t>(blocks_per_sequence_ * shape.batch));
+      blocks_per_sequence_(shape.blocks_per_sequence()) {
+  blocks_.resize(static_cast<size_t>(shape.blocks()));
   std::iota(blocks_.begin(), blocks_.end(), 0);
   logits_.resize(static_cast<size_t>(shape.batch * model.config().vocab_size));
 }

@@ -17,13 +17,13 @@ struct BenchShape {
   int64_t prompt = 512, gen = 64, batch = 1, depth = 0;
 
   int64_t longest() const { return std::max<int64_t>(depth + std::max(prompt, gen), 1); }  // tokens of one sequence
+  int64_t blocks_per_sequence() const { return (longest() + kCacheBlockTokens - 1) / kCacheBlockTokens; }
+  int64_t blocks() const { return batch * blocks_per_sequence(); }  // of the cache, for the model to reserve
 };
 
 class BenchWorkload {
  public:
   BenchWorkload(Model& model, const BenchShape& shape, std::function<void(int64_t tokens)> on_progress);
-
-  int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }  // of the cache, for the model to reserve
 
   // Tokens [begin, end) of every sequence as prompt, in full steps; logits of the last token alone, as a server asks.
   void prefill(int64_t begin, int64_t end);

@@ -79,7 +79,8 @@ TEST(BenchWorkload, EverySequenceOfABatchDecodesTokensOfItsOwn) {
 
 TEST(BenchWorkload, SequencesShareNoBlockAndHaveRoomForAllTokens) {
   NotingModel model;
-  BenchWorkload work(model, {.prompt = 30, .gen = 5, .batch = 3, .depth = 17}, {});
+  const BenchShape shape{.prompt = 30, .gen = 5, .batch = 3, .depth = 17};
+  BenchWorkload work(model, shape, {});
   work.decode(17, 1);
 
   ASSERT_EQ(model.steps.size(), 1u);
@@ -88,7 +89,7 @@ TEST(BenchWorkload, SequencesShareNoBlockAndHaveRoomForAllTokens) {
     EXPECT_GE(static_cast<int64_t>(chunk.blocks.size()) * kCacheBlockTokens, 17 + 30);
     for (const int32_t block : chunk.blocks) {
       EXPECT_TRUE(blocks.insert(block).second);
-      EXPECT_LT(block, work.blocks());
+      EXPECT_LT(block, shape.blocks());
     }
   }
 }
