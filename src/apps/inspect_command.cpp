@@ -8,7 +8,6 @@
 #include "apps/terminal.h"
 #include "formats/checkpoint.h"
 #include "formats/inspect.h"
-#include "formats/packed_file.h"
 #include "model/packed_store.h"
 
 namespace redoubt {
@@ -19,32 +18,15 @@ struct InspectFlags {
   bool json = false, tensors = false, show_template = false, verify = false;
 };
 
-Result<bool> is_packed_file(const std::filesystem::path& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return false;
-  return PackedFile::is_one(path);
-}
-
-// The packed file itself, or those that belong to a model.
 Status verify(const InspectFlags& flags) {
-  std::vector<std::filesystem::path> files;
-  REDOUBT_TRY(const bool is_packed, is_packed_file(flags.path));
-  if (is_packed) {
-    files.emplace_back(flags.path);
-  } else {
-    for (const auto& place : packed_file_places(flags.path, data_folder_path("") / "packed")) {
-      std::error_code error;
-      if (std::filesystem::exists(place, error)) files.push_back(place);
-    }
-  }
-  if (files.empty()) return not_found(flags.path + ": no packed weights are kept for it");
   ThreadPool pool(ThreadPool::usable_cores());
+  REDOUBT_TRY(const std::vector<VerifiedPackedFile> files,
+              verify_packed_files(flags.path, data_folder_path("") / "packed", pool));
   Json list = Json::array();
   std::string text;
-  for (const auto& file : files) {
-    REDOUBT_TRY(const int64_t chunks, verify_packed_file(file, &pool));
-    list.push_back({{"path", file.string()}, {"chunks", chunks}});
-    text += fmt::format("{}: {} chunks have their hashes\n", file.string(), chunks);
+  for (const auto& [path, chunks] : files) {
+    list.push_back({{"path", path.string()}, {"chunks", chunks}});
+    text += fmt::format("{}: {} chunks have their hashes\n", path.string(), chunks);
   }
   return write_stdout(flags.json ? dump_json(Json{{"verified", list}}) + "\n" : text);
 }

@@ -93,13 +93,20 @@ void KeptPacked::wait() {
   if (thread_.joinable()) thread_.join();
 }
 
+const PackedFileTensor* KeptPacked::find(const std::string& full_name, DType dtype, int64_t rows, int64_t cols) const {
+  const PackedFileTensor* entry = file_->find(PackedForm::packed, full_name);
+  const bool is_it = entry != nullptr && entry->dtype == dtype && entry->rows() == rows && entry->cols() == cols;
+  return is_it ? entry : nullptr;
+}
+
+bool KeptPacked::has(const std::string& full_name, DType dtype, int64_t rows, int64_t cols) const {
+  return find(full_name, dtype, rows, cols) != nullptr;
+}
+
 KeptPacked::Bound KeptPacked::bind(const std::string& name, const WeightMatrix& source) {
-  const PackedFileTensor* found = file_->find(PackedForm::packed, name + ".weight");
-  if (found == nullptr) return {nullptr, nullptr};
-  const PackedFileTensor& entry = *found;
-  if (entry.dtype != static_cast<DType>(source.dtype) || entry.rows() != source.rows || entry.cols() != source.cols)
-    return {nullptr, nullptr};
-  Matrix& matrix = matrices_.emplace_back(*this, entry, source);
+  const PackedFileTensor* entry = find(name + ".weight", static_cast<DType>(source.dtype), source.rows, source.cols);
+  if (entry == nullptr) return {nullptr, nullptr};
+  Matrix& matrix = matrices_.emplace_back(*this, *entry, source);
   return {matrix.bytes().data(), &matrix};
 }
 

@@ -36,6 +36,8 @@ class KeptPacked {
     FirstUse* first_use;
   };
   Bound bind(const std::string& name, const WeightMatrix& source);
+  // Whether bind() would find it.
+  bool has(const std::string& full_name, DType dtype, int64_t rows, int64_t cols) const;
 
   // Begins the background pass over all that were bound. `over(damaged)` runs at its end, on its thread, unless it was
   // stopped; damaged: chunks that did not have their hashes.
@@ -46,6 +48,7 @@ class KeptPacked {
 
  private:
   class Matrix;
+  const PackedFileTensor* find(const std::string& full_name, DType dtype, int64_t rows, int64_t cols) const;
   bool has_source() const { return file_->index().kind == PackedKind::kept; }  // then every matrix's data is there
   void repair(const Matrix& matrix, int64_t chunk);
   void note_damage(const Matrix& matrix, int64_t chunk);

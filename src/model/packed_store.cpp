@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/log.h"
 #include "core/mapped_file.h"
@@ -20,6 +21,10 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kPackBytes = int64_t{1} << 20;  // packed by one thread at a time
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+int64_t bytes_in_memory(DType dtype, int64_t rows, int64_t cols) {
+  return round_up(packed_groups(rows) * packed_group_bytes(dtype, cols), 64);
+}
 
 // Rows of blocks are made of them at load, and are gone once packed: a damaged chunk could not be packed again.
 bool has_foreign_matrices(const Checkpoint& checkpoint) {
@@ -40,6 +45,53 @@ std::vector<fs::path> packed_file_places(const fs::path& model, const fs::path& 
   return places;
 }
 
+namespace {
+
+// The model that a kept file lies beside or in, if it is there.
+std::optional<fs::path> model_beside(const fs::path& kept) {
+  const fs::path folder = kept.has_parent_path() ? kept.parent_path() : ".";
+  for (const fs::path& model : {folder / kept.stem(), folder}) {
+    std::error_code error;
+    const bool is_there = model == folder ? fs::exists(folder / "config.json", error) : fs::exists(model, error);
+    if (is_there && kept_packed_path(model).filename() == kept.filename()) return model;
+  }
+  return std::nullopt;
+}
+
+Result<VerifiedPackedFile> verify_one(const fs::path& path, const std::optional<SourceKey>& key, ThreadPool& pool) {
+  REDOUBT_TRY(const std::shared_ptr<const PackedFile> file, PackedFile::open(path));
+  if (key && file->index().kind == PackedKind::kept && file->index().source != *key)
+    return invalid(path.string() + ": was made from another version of the model");
+  REDOUBT_TRY(const int64_t chunks, verify_packed_file(path, &pool));
+  return VerifiedPackedFile{path, chunks};
+}
+
+}  // namespace
+
+Result<std::vector<VerifiedPackedFile>> verify_packed_files(const fs::path& path, const fs::path& folder,
+                                                            ThreadPool& pool) {
+  std::error_code error;
+  bool is_packed = false;
+  if (!fs::is_directory(path, error)) {
+    REDOUBT_TRY(is_packed, PackedFile::is_one(path));
+  }
+  const bool is_kept = is_packed && !is_whole_packed_file(path);
+  const std::optional<fs::path> model = is_kept ? model_beside(path) : is_packed ? std::nullopt : std::optional(path);
+  std::optional<SourceKey> key;
+  if (model) {
+    REDOUBT_TRY(const Checkpoint checkpoint, Checkpoint::open(*model));
+    key = checkpoint.source_key();
+  }
+  std::vector<VerifiedPackedFile> verified;
+  for (const fs::path& place : is_packed ? std::vector{path} : packed_file_places(path, folder)) {
+    if (!fs::exists(place, error)) continue;
+    REDOUBT_TRY(VerifiedPackedFile one, verify_one(place, key, pool));
+    verified.push_back(std::move(one));
+  }
+  if (verified.empty()) return not_found(path.string() + ": no packed weights are kept for it");
+  return verified;
+}
+
 PackedStore::~PackedStore() {
   if (kept_ != nullptr) kept_->stop();  // from here on nobody hands parts to the writer
   writer_.reset();                      // it reads the memory and the map
@@ -47,27 +99,29 @@ PackedStore::~PackedStore() {
 }
 
 void PackedStore::release() {
-  if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(capacity_));
+  if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(round_up(capacity_, kHugePage)));
   data_ = nullptr;
 }
 
 Status PackedStore::reserve(int64_t bytes) {
-  capacity_ = round_up(bytes, kHugePage);
-  void* address = ::mmap(nullptr, static_cast<size_t>(capacity_), PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) return io_error(fmt::format("cannot reserve {} bytes for packed weights", capacity_));
+  if (bytes == 0) return ok();
+  const auto mapped = static_cast<size_t>(round_up(bytes, kHugePage));
+  void* address = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    return io_error(
+        fmt::format("cannot reserve {} bytes of address space for packed weights; is it limited (ulimit -v)?", mapped));
+  }
+  capacity_ = bytes;
   data_ = static_cast<std::byte*>(address);
-  ::madvise(data_, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
+  ::madvise(data_, mapped, MADV_HUGEPAGE);
   return ok();
 }
 
-Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& options,
+Status PackedStore::open(const Checkpoint& checkpoint, const PackedKernels& kernels, const PackedOptions& options,
                          std::function<void(int64_t done, int64_t total)> progress) {
   options_ = options;
   progress_ = std::move(progress);
   total_ = checkpoint.weights_bytes();
-  // Groups of rows are filled up, so a packed matrix may be a little larger than it was.
-  REDOUBT_CHECK(reserve(2 * total_ + kHugePage));
   const std::vector<fs::path> places = packed_file_places(checkpoint.path(), options.folder);
   for (const fs::path& place : places) NewFile::remove_left_over(place);
   if (const auto file = checkpoint.packed_file()) {  // nothing else is kept of a model that is packed already
@@ -89,7 +143,25 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedOptions& opti
     open_kept();
     if (kept_ == nullptr) start_writing();
   }
-  return ok();
+  return reserve(bytes_to_pack(checkpoint, kernels));
+}
+
+// Of every matrix that the kernels take and the kept file has not. Embeddings are packed where they are the head too;
+// those that MTP modules bring along, with a head, are copies that nobody loads.
+int64_t PackedStore::bytes_to_pack(const Checkpoint& checkpoint, const PackedKernels& kernels) const {
+  const std::string_view head =
+      checkpoint.find("lm_head.weight") != nullptr ? "lm_head.weight" : "model.embed_tokens.weight";
+  int64_t bytes = 0;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (tensor.shape.size() < 2 || tensor.elements() == 0) continue;
+    const bool is_table = tensor.name.ends_with("embed_tokens.weight") || tensor.name.ends_with(".head.weight");
+    if (is_table && tensor.name != head) continue;
+    const int64_t cols = tensor.shape.back(), rows = tensor.elements() / cols;
+    if (packed_input(kernels, tensor.dtype) == PackedInput::none || !can_pack(tensor.dtype, cols)) continue;
+    if (kept_ != nullptr && kept_->has(std::string(tensor.name), tensor.dtype, rows, cols)) continue;
+    bytes += bytes_in_memory(tensor.dtype, rows, cols);
+  }
+  return bytes;
 }
 
 void PackedStore::open_kept() {
@@ -134,7 +206,7 @@ void PackedStore::add(const PackedKernels& kernels, const std::string& name, Wei
     part.data = bound.data;
     weight.first_use = bound.first_use;
   } else {
-    const int64_t bytes = round_up(packed_groups(m.rows) * group_bytes, 64);
+    const int64_t bytes = bytes_in_memory(dtype, m.rows, m.cols);
     if (used_ + bytes > capacity_) return;  // stays as stored
     part.data = data_ + used_;
     pack(part, m, data_ + used_);

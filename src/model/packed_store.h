@@ -25,6 +25,16 @@ namespace redoubt {
 std::vector<std::filesystem::path> packed_file_places(const std::filesystem::path& model,
                                                       const std::filesystem::path& folder);
 
+struct VerifiedPackedFile {
+  std::filesystem::path path;
+  int64_t chunks = 0;  // that have their hashes
+};
+// Compares every hash of the packed files that are kept of a model, or of the packed file that `path` is; and that a
+// kept one was made from the model as it is now, where that is known: of a packed file, if the model lies beside it.
+// Errors: not_found, nothing is kept; invalid_argument, of another version of the model; corrupt_data.
+Result<std::vector<VerifiedPackedFile>> verify_packed_files(const std::filesystem::path& path,
+                                                            const std::filesystem::path& folder, ThreadPool& pool);
+
 class PackedStore {
  public:
   explicit PackedStore(ThreadPool& pool) : pool_(pool) {}
@@ -32,9 +42,9 @@ class PackedStore {
   PackedStore(const PackedStore&) = delete;
   PackedStore& operator=(const PackedStore&) = delete;
 
-  // Once, before the first add: looks for a kept file, and reserves address space for what has to be packed; memory is
-  // taken as matrices are added.
-  Status open(const Checkpoint& checkpoint, const PackedOptions& options,
+  // Once, before the first add: looks for a kept file, and reserves address space for what has to be packed for these
+  // kernels; memory is taken as matrices are added, each of the checkpoint's once.
+  Status open(const Checkpoint& checkpoint, const PackedKernels& kernels, const PackedOptions& options,
               std::function<void(int64_t done, int64_t total)> progress);
   // Instead, where there is no checkpoint: address space for so many bytes.
   Status reserve(int64_t bytes);
@@ -47,6 +57,7 @@ class PackedStore {
   void wait_for_background();
   void wait_until_kept();  // gives up what it verifies, and waits for what it writes
   int64_t private_bytes() const { return used_; }
+  int64_t reserved_bytes() const { return capacity_; }  // of address space
   // Weights that lie nowhere else were found damaged. By any thread.
   Status damage() const { return kept_ != nullptr ? kept_->damage() : ok(); }
 
@@ -54,6 +65,7 @@ class PackedStore {
 
  private:
   void open_kept();
+  int64_t bytes_to_pack(const Checkpoint& checkpoint, const PackedKernels& kernels) const;
   void start_writing();  // where it may; what another process is writing is not written twice
   void pack(const PackedPart& part, const WeightMatrix& from, std::byte* to);
   void release();

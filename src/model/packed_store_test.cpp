@@ -139,12 +139,21 @@ TEST_F(KeptModel, ADamagedHeaderOrATruncatedFileIsMadeAgain) {
 TEST_F(KeptModel, AnotherVersionOfTheModelIsPackedAgain) {
   ask(PackedMode::automatic);
   const SourceKey first = index().source;
+  ThreadPool pool(2);
+  for (const fs::path& path : {model_, kept_}) EXPECT_TRUE(verify_packed_files(path, {}, pool).has_value());
   fs::remove(model_);
+  EXPECT_TRUE(verify_packed_files(kept_, {}, pool).has_value());  // its hashes; there is no model
   ASSERT_TRUE(synthesize(folder_ / "config.json", model_, {.type = DType::q4_0, .seed = 4}).has_value());
   fs::last_write_time(model_, fs::last_write_time(model_) + std::chrono::seconds(5));
+  for (const fs::path& path : {model_, kept_}) {
+    const auto verified = verify_packed_files(path, {}, pool);
+    ASSERT_FALSE(verified.has_value());
+    EXPECT_EQ(verified.error().message, kept_.string() + ": was made from another version of the model");
+  }
   const Answer memory = ask(PackedMode::only_memory);
   EXPECT_EQ(ask(PackedMode::automatic).logits, memory.logits);
   EXPECT_NE(index().source, first);
+  EXPECT_TRUE(verify_packed_files(model_, {}, pool).has_value());
 }
 
 TEST_F(KeptModel, AnIncompleteFileIsCompleted) {
@@ -178,6 +187,34 @@ TEST_F(KeptModel, AWriterThatWasNotFinishedLeavesNothing) {
   EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
   EXPECT_FALSE(PackedWriter::create(kept_, checkpoint.source_key(), int64_t{1} << 60).has_value());  // no such disk
   EXPECT_FALSE(fs::exists(kept_.string() + ".partial"));
+}
+
+// Address space may be limited, so that none is asked for beyond what is filled.
+TEST_F(KeptModel, AddressSpaceIsReservedForWhatIsPackedAlone) {
+  const fs::path golden = fs::path(REDOUBT_SOURCE_DIR) / "tests/golden/models";
+  std::vector<fs::path> models{model_};
+  for (const std::string name : {"deepseek_v3", "llama3", "qwen2"}) {  // llama3: the head is the embedding
+    for (const DType type : {DType::bf16, DType::q8_0}) {
+      models.push_back(folder_ / (name + std::to_string(static_cast<int>(type)) + ".gguf"));
+      ASSERT_TRUE(synthesize(golden / name / "config.json", models.back(), {.type = type}));
+    }
+  }
+  const KernelTable& table = *choose_kernels("auto").value();
+  ThreadPool pool(2);
+  for (const fs::path& path : models) {
+    const Checkpoint checkpoint = Checkpoint::open(path).value();
+    PackedStore store(pool);
+    ASSERT_TRUE(store.open(checkpoint, choose_packed(table.packed()), {}, {}));
+    const int64_t used = Model::load(checkpoint, {.threads = 2}).value()->private_weights_bytes();
+    EXPECT_EQ(store.reserved_bytes(), used) << path;
+    EXPECT_GT(used, 0) << path;
+  }
+  ask(PackedMode::automatic);
+  const Checkpoint checkpoint = Checkpoint::open(model_).value();
+  PackedStore store(pool);
+  const PackedOptions options{.mode = PackedMode::automatic, .folder = {}, .least_bytes = 0};
+  ASSERT_TRUE(store.open(checkpoint, choose_packed(table.packed()), options, {}));
+  EXPECT_EQ(store.reserved_bytes(), 0);  // all of it is mapped
 }
 
 // A model of its own: nothing is packed, nothing is kept, and there is no source to pack anything again from.

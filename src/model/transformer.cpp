@@ -130,7 +130,7 @@ class Transformer final : public Model {
 Status Transformer::load(const Checkpoint& checkpoint) {
   const bool packs = !kernels_.packed().empty() && packed_options_.mode != PackedMode::off;
   WeightLoader loader(checkpoint, kernels_, pool_, storage_, packs ? &packed_ : nullptr);
-  if (packs) REDOUBT_CHECK(packed_.open(checkpoint, packed_options_, progress_));
+  if (packs) REDOUBT_CHECK(packed_.open(checkpoint, choose_packed(kernels_.packed()), packed_options_, progress_));
   if (kernels_.packed().empty() && packed_options_.mode == PackedMode::automatic)
     log::warn("the packed weights are not kept: kernels {} compute with weights as stored", kernels_.name);
   const ModelConfig& c = config_;
