@@ -157,6 +157,8 @@ Result<const KernelTable*> choose_kernels(std::string_view name) {
     if (!table->supported()) return unsupported(fmt::format("kernels {}: this CPU cannot run them", name), "kernels");
     return table;
   }
+  if (name == "amx")
+    return unsupported("kernels amx: there is no AMX set yet; auto takes the best one for this CPU", "kernels");
   std::string names = "auto";
   for (const KernelTable* table : kTables) names += fmt::format(", {}", table->name);
   return invalid(fmt::format("kernels: expected one of {}; found '{}'", names, name), "kernels");

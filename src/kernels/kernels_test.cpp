@@ -365,6 +365,7 @@ TEST(ChooseKernels, NamesWhatExists) {
   EXPECT_TRUE(choose_kernels("auto"));
   EXPECT_EQ(choose_kernels("reference").value()->name, "reference");
   EXPECT_EQ(choose_kernels("mmx").error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(choose_kernels("amx").error().code, ErrorCode::unsupported);
 }
 
 }  // namespace
