@@ -1,6 +1,7 @@
 // Two commands that write the same model: one does, the other is told at once, and what is there is whole.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -47,8 +48,7 @@ TEST_P(OneWriter, IsTheFirst) {
     others.emplace_back([&] { return quantize(model(2), out, {.type = DType::bf16}); });
     others.emplace_back([&] { return synthesize(config_, out, {.seed = 2}); });
   }
-  const bool is_directory = fs::is_directory(alone_ / GetParam());
-  const std::string reason = is_directory ? "found one that exists" : ": another process is writing it";
+  const std::string reason = ": another process is writing it";
   size_t refused = 0;
   const auto meanwhile = [&](int64_t, int64_t) {
     if (refused > 0) return;
@@ -66,6 +66,25 @@ TEST_P(OneWriter, IsTheFirst) {
     if (entry.is_directory()) continue;
     EXPECT_TRUE(text_of(entry.path()) == text_of(alone_ / fs::relative(entry.path(), shared_))) << entry.path();
   }
+}
+
+TEST_P(OneWriter, TakesTheNameThatAKilledProcessLeft) {
+  const fs::path out = shared_ / GetParam();
+  if (fs::is_directory(alone_ / GetParam())) {
+    fs::create_directory(out);
+    for (const char* name : {"config.json.partial", "model.safetensors.partial"}) std::ofstream(out / name) << "half";
+  } else {
+    std::ofstream(out.string() + ".partial") << "half";
+  }
+  const auto report = convert(model(1), out);
+  ASSERT_TRUE(report) << report.error().message;
+  std::vector<fs::path> made, expected;
+  for (const auto& entry : fs::recursive_directory_iterator(shared_)) made.push_back(fs::relative(entry, shared_));
+  for (const auto& entry : fs::recursive_directory_iterator(alone_)) expected.push_back(fs::relative(entry, alone_));
+  std::ranges::sort(made);
+  std::ranges::sort(expected);
+  EXPECT_EQ(made, expected);
+  EXPECT_FALSE(convert(model(2), out));
 }
 
 INSTANTIATE_TEST_SUITE_P(OfEveryContainer, OneWriter, testing::Values("out.gguf", "out.redoubt-packed", "out"));

@@ -167,11 +167,22 @@ Result<std::vector<std::string>> write_directory(const Checkpoint& model, ModelP
   return std::move(plan.notes);
 }
 
+// A directory that is empty, but for what is being written or was left by a process that was killed: whose lock is free
+// tells which (core/new_file.h).
+bool has_no_file(const fs::path& folder) {
+  std::error_code error;
+  fs::directory_iterator at(folder, error), end;
+  for (; !error && at != end; at.increment(error)) {
+    if (at->path().extension() != ".partial") return false;
+  }
+  return !error;
+}
+
 }  // namespace
 
 Status check_output_is_new(const fs::path& out, Container target) {
   std::error_code error;
-  if (!fs::exists(out, error) || (fs::is_directory(out, error) && fs::is_empty(out, error))) {
+  if (!fs::exists(out, error) || has_no_file(out)) {
     if (target == Container::safetensors || !fs::is_directory(out, error)) return ok();
   }
   return invalid(fmt::format("{}: expected a new file or an empty directory, found one that exists", out.string()));

@@ -141,7 +141,12 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedKernels& kern
     });
     source_ = checkpoint.source_key();
     open_kept();
-    if (kept_ == nullptr) start_writing();
+    if (kept_ == nullptr && bytes_to_pack(checkpoint, kernels) == 0) {
+      places_.clear();
+      log::warn("the packed weights are not kept: no type of {} has a packed form here", checkpoint.path().string());
+    } else if (kept_ == nullptr) {
+      start_writing();
+    }
   }
   return reserve(bytes_to_pack(checkpoint, kernels));
 }

@@ -366,6 +366,12 @@ TEST_F(KeptModel, AutoThatCannotKeepSaysWhyOnce) {
   const test::LogLines log;
   ask(PackedMode::automatic, false, "reference");
   EXPECT_EQ(log.count("the packed weights are not kept: kernels reference"), 1) << log.text();
+  for (const fs::path& place : packed_file_places(model_, folder_ / "cache")) fs::remove(place.string() + ".partial");
+  fs::remove(model_);
+  ASSERT_TRUE(synthesize(folder_ / "config.json", model_, {.type = DType::f32}));
+  ask(PackedMode::automatic);
+  EXPECT_EQ(log.count("the packed weights are not kept: no type of"), 1) << log.text();
+  EXPECT_FALSE(fs::exists(kept_));
 }
 
 TEST_F(KeptModel, AModelThatGoesWritesNoFurther) {
