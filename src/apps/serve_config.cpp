@@ -287,6 +287,15 @@ Status ServeConfig::validate() const {
 
 int64_t ServeConfig::first_admin_port() const { return admin_port.value_or(port == 0 ? 0 : (port + 1) % 65536); }
 
+std::vector<std::string> ServeConfig::warnings() const {
+  std::vector<std::string> warnings;
+  if (behind_tls_proxy && trusted_proxies.empty())
+    warnings.emplace_back(
+        "behind_tls_proxy without trusted_proxies: every client has the proxy's address, so that one who guesses keys "
+        "makes all wait whose tokens are new here, and policies and records see one address; name the proxy's");
+  return warnings;
+}
+
 std::string ServeConfig::base_url(const std::string& host_of, int64_t port_of) const {
   const bool v6 = host_of.find(':') != std::string::npos;
   return fmt::format("{}://{}{}{}:{}", tls ? "https" : "http", v6 ? "[" : "", host_of, v6 ? "]" : "", port_of);

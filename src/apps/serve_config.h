@@ -60,7 +60,8 @@ struct ServeConfig {
   bool deprecated_metrics = false;
 
   Status validate() const;
-  int64_t first_admin_port() const;  // `admin_port`, or the one after `port`; 0: any free one
+  std::vector<std::string> warnings() const;  // what may be meant, and probably is not: for the log at start
+  int64_t first_admin_port() const;           // `admin_port`, or the one after `port`; 0: any free one
   std::string base_url(const std::string& host_of, int64_t port_of) const;  // of a listener: "https://[::1]:8000"
 };
 

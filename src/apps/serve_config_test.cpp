@@ -139,6 +139,16 @@ TEST(ServeConfig, ABaseUrlHasBracketsAroundIPv6) {
   EXPECT_EQ(config.base_url("localhost", 0), "https://localhost:0");
 }
 
+TEST(ServeConfig, AProxyWhoseClientsCannotBeToldApartIsWarnedOf) {
+  const auto warnings = [](const std::string& yaml) {
+    return parse_serve_config("models: [{path: /m}]\n" + yaml, "/").value().warnings();
+  };
+  EXPECT_TRUE(warnings("").empty());
+  ASSERT_EQ(warnings("behind_tls_proxy: true").size(), 1u);
+  EXPECT_NE(warnings("behind_tls_proxy: true")[0].find("trusted_proxies"), std::string::npos);
+  EXPECT_TRUE(warnings("behind_tls_proxy: true\ntrusted_proxies: [10.0.0.1]").empty());
+}
+
 TEST(ApiKeys, AreLinesOfAPrivateFile) {
   const auto path = std::filesystem::temp_directory_path() / "redoubt_api_keys_test";
   std::ofstream(path) << "# of the chat page\n0123456789abcdef0123\n\nfedcba9876543210\r\n";

@@ -19,6 +19,8 @@ KeyText draw_key();
 // What is kept of a key, and what is looked up: by the hash, so that no time depends on how much of a key is right.
 Digest256 key_hash(const KeyedHash& hash, std::string_view text);
 
+// The id of the key that REDOUBT_BOOTSTRAP_KEY chose: what its bits are worth is not known.
+inline constexpr std::string_view kBootstrapKey = "bootstrap";
 inline constexpr size_t kMinKeyBytes = 16, kMaxKeyBytes = 256;  // of keys that others chose (REDOUBT_BOOTSTRAP_KEY)
 
 }  // namespace redoubt

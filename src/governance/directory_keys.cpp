@@ -11,8 +11,7 @@
 namespace redoubt {
 namespace {
 
-constexpr std::string_view kAppointer = "appointer", kFirstUser = "first", kDefaultTenant = "default",
-                           kBootstrapKey = "bootstrap";
+constexpr std::string_view kAppointer = "appointer", kFirstUser = "first", kDefaultTenant = "default";
 constexpr int64_t kMaxOverlapS = int64_t{366} * 86'400;
 
 Result<const KeyRecord*> find_key(const DirectorySnapshot& there, const std::string& id) {

@@ -72,34 +72,35 @@ Result<PrincipalPtr> Identity::authenticate(const Credentials& credentials) {
     ++refused_[static_cast<size_t>(Refusal::nothing_shown)];
     return refused("an API key is needed");
   }
-  if (const int64_t wait_s = lockout_.wait_before(credentials.source_address); wait_s > 0) return locked(wait_s);
-  Judged judged = judge(credentials);
+  const int64_t wait_s = lockout_.wait_of(credentials.source_address);
+  Judged judged = judge(credentials, wait_s > 0);
   if (judged.who == nullptr) {
+    if (wait_s > 0) return locked(wait_s);
     // A provider whose keys are not there says nothing about the caller.
     if (judged.error.code != ErrorCode::unauthenticated) {
       ++unavailable_;
       return std::move(judged.error);
     }
-    lockout_.failed(credentials.source_address, judged.account);
+    if (const int64_t own_s = lockout_.failed(credentials.source_address, judged.account); own_s > 0)
+      return locked(own_s);
     ++refused_[static_cast<size_t>(judged.refusal)];
     return std::move(judged.error);
   }
-  if (const int64_t wait_s = lockout_.come_in(credentials.source_address, judged.who->id); wait_s > 0)
-    return locked(wait_s);
   ++admitted_;
   return std::move(judged.who);
 }
 
-Identity::Judged Identity::judge(const Credentials& credentials) {
+Identity::Judged Identity::judge(const Credentials& credentials, bool waits) {
+  const std::string_view address = credentials.source_address;
   if (!credentials.bearer.empty()) {
-    return oidc_ != nullptr && looks_like_token(credentials.bearer) ? judge_token(credentials.bearer)
-                                                                    : judge_key(credentials.bearer);
+    return oidc_ != nullptr && looks_like_token(credentials.bearer) ? judge_token(credentials.bearer, address, waits)
+                                                                    : judge_key(credentials.bearer, address, waits);
   }
-  if (!credentials.api_key.empty()) return judge_key(credentials.api_key);
+  if (!credentials.api_key.empty()) return judge_key(credentials.api_key, address, waits);
   return judge_certificate(*credentials.certificate);
 }
 
-Identity::Judged Identity::judge_key(std::string_view key) {
+Identity::Judged Identity::judge_key(std::string_view key, std::string_view address, bool waits) {
   const Error error = refused("the API key is not valid");
   if (key.size() > kMaxKeyBytes) return {.refusal = Refusal::unknown_key, .error = error};
   const auto snapshot = directory_.snapshot();
@@ -108,6 +109,12 @@ Identity::Judged Identity::judge_key(std::string_view key) {
   const KeyRecord& record = *found->second;
   if (!record.valid_at(wall_.now_s()))
     return {.account = record.principal, .refusal = Refusal::ended_key, .error = error};
+  // Of 256 random bits none is found by guessing. One that a person chose might be, so that a wait holds for it too,
+  // right or wrong, but where it came in before.
+  if (record.id == kBootstrapKey) {
+    if (waits && !lockout_.chosen_is_known(address)) return {.refusal = Refusal::unknown_key, .error = error};
+    lockout_.chosen_came_in(address);
+  }
   directory_.note_use(record);
   return {.who = record.who};
 }
@@ -147,26 +154,34 @@ PrincipalPtr Identity::principal_of(const OidcClaims& claims, std::string& accou
   return made;
 }
 
-Identity::Judged Identity::judge_token(std::string_view token) {
-  const int64_t now_s = wall_.now_s();
+std::optional<Identity::Token> Identity::remembered(const Digest256& name, uint64_t keys_version) {
+  Shard& shard = shards_[name.back() % shards_.size()];
+  const std::lock_guard lock(shard.mutex);
+  const auto found = shard.tokens.find(name);
+  const bool holds = found != shard.tokens.end() && wall_.now_s() < found->second.claims.expires_at_s &&
+                     found->second.keys_version == keys_version;
+  return holds ? std::optional(found->second) : std::nullopt;
+}
+
+Identity::Judged Identity::judge_token(std::string_view token, std::string_view address, bool waits) {
   const uint64_t directory_version = directory_.version(), keys_version = oidc_->version();
   const Digest256 name = directory_.hash().hash("token", token);
-  Shard& shard = shards_[name.back() % shards_.size()];
-  {
-    const std::lock_guard lock(shard.mutex);
-    const auto found = shard.tokens.find(name);
-    if (found != shard.tokens.end() && now_s < found->second.expires_at_s &&
-        found->second.directory_version == directory_version && found->second.keys_version == keys_version)
-      return {.who = found->second.who};
+  auto known = remembered(name, keys_version);
+  if (known && known->directory_version == directory_version) return {.who = std::move(known->who)};
+  if (!known) {
+    if (waits && !lockout_.may_verify(address))
+      return {.refusal = Refusal::bad_token, .error = refused("the token is not looked at now")};
+    auto claims = oidc_->verify(token, wall_.now_s());
+    if (!claims) return {.refusal = Refusal::bad_token, .error = claims.error()};
+    known = Token{.claims = std::move(claims).value()};
   }
-  const auto claims = oidc_->verify(token, now_s);
-  if (!claims) return {.refusal = Refusal::bad_token, .error = claims.error()};
   Judged judged{.refusal = Refusal::unknown_subject, .error = refused("the token is of nobody who is known here")};
-  judged.who = principal_of(*claims, judged.account);
+  judged.who = principal_of(known->claims, judged.account);
   if (judged.who == nullptr) return judged;
+  Shard& shard = shards_[name.back() % shards_.size()];
   const std::lock_guard lock(shard.mutex);
   if (shard.tokens.size() >= options_.max_tokens / shards_.size()) shard.tokens.clear();
-  shard.tokens.insert_or_assign(name, Token{judged.who, claims->expires_at_s, directory_version, keys_version});
+  shard.tokens.insert_or_assign(name, Token{std::move(known->claims), judged.who, directory_version, keys_version});
   return judged;
 }
 

@@ -2,9 +2,10 @@
 // microsecond (a token that was not seen before: that of verifying its signature). Never waits.
 //
 // A request that shows a key or token is judged by that, whatever certificate came with it. What is wrong with it is
-// not told to strangers: an unknown, an expired and a revoked key are refused in the same words. Errors of
-// authenticate: unauthenticated; overloaded (locked out: see retry_after_s); unavailable (the directory is older than
-// the bound, so a revocation may have been missed). Thread safety: any.
+// not told to strangers: an unknown, an expired and a revoked key are refused in the same words. What is proven comes
+// in whoever guesses at the same address (lockout.h). Errors of authenticate: unauthenticated; overloaded (locked out:
+// see retry_after_s); unavailable (the directory is older than the bound, so a revocation may have been missed). Thread
+// safety: any.
 #pragma once
 
 #include <array>
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -86,18 +88,21 @@ class Identity {
     Refusal refusal = Refusal::nothing_shown;
     Error error{ErrorCode::unauthenticated, "", {}};
   };
-  Judged judge(const Credentials& credentials);
-  Judged judge_key(std::string_view key);
-  Judged judge_token(std::string_view token);
+  // `waits`: the source address does, so that what is costly to prove or could be guessed is not looked at.
+  Judged judge(const Credentials& credentials, bool waits);
+  Judged judge_key(std::string_view key, std::string_view address, bool waits);
+  Judged judge_token(std::string_view token, std::string_view address, bool waits);
   Judged judge_certificate(const ClientCertificate& certificate);
   PrincipalPtr principal_of(const OidcClaims& claims, std::string& account) const;
   Error locked(int64_t wait_s);
 
+  // What its signature proved holds as long as the provider's keys do; who that is, as long as the directory.
   struct Token {
+    OidcClaims claims;
     PrincipalPtr who;
-    int64_t expires_at_s;
     uint64_t directory_version, keys_version;
   };
+  std::optional<Token> remembered(const Digest256& name, uint64_t keys_version);
   struct Shard {
     std::mutex mutex;
     std::unordered_map<Digest256, Token, DigestHash> tokens;

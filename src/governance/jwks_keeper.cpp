@@ -61,6 +61,8 @@ void JwksKeeper::take(size_t provider, Source& source, const Result<std::string>
   if (source.failing) log::info("oidc {}: its keys are there again", name);
   source.failing = false;
   had_s_[provider] = clock_.now_ns() / 1'000'000'000;
+  if (*text == source.taken) return;
+  source.taken = *text;
   verifier_.set_keys(provider, *keys);
 }
 

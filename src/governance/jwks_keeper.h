@@ -40,6 +40,7 @@ class JwksKeeper {
     std::string seen;           // a file's time and size when it was read last
     int64_t fetched_s = -1;     // when a fetch was tried last
     uint64_t unknown_keys = 0;  // at that time
+    std::string taken;          // the keys' text that the verifier has: what it proved holds on while that is the same
     bool failing = false;
   };
   void look_at_file(size_t provider, Source& source);

@@ -59,56 +59,51 @@ void Lockout::count(Count& count, int64_t now_s) {
   last_until_s_ = std::max(last_until_s_.load(), count.until_s);
 }
 
-bool Lockout::knows(const Address& address, std::string_view account, int64_t now_s) const {
-  const auto found = address.known.find(account);
-  return found != address.known.end() && now_s - found->second < options_.known_s;
-}
-
-int64_t Lockout::wait_before(std::string_view address) {
-  const int64_t now_s = clock_.now_ns() / 1'000'000'000;
-  if (now_s >= last_until_s_) return 0;
+int64_t Lockout::wait_of(std::string_view address) {
+  const int64_t now = now_s();
+  if (now >= last_until_s_) return 0;
   const std::lock_guard lock(mutex_);
   const Address* found = find(address);
-  if (found == nullptr || now_s >= found->all.until_s) return 0;
-  const bool somebody =
-      std::ranges::any_of(found->known, [&](const auto& known) { return now_s - known.second < options_.known_s; });
-  return somebody ? 0 : found->all.until_s - now_s;
+  return found == nullptr ? 0 : std::max<int64_t>(0, found->all.until_s - now);
 }
 
-int64_t Lockout::wait_of(const Address& address, std::string_view account, int64_t now_s) const {
-  if (const auto own = address.accounts.find(account); own != address.accounts.end() && now_s < own->second.until_s)
-    return own->second.until_s - now_s;
-  if (now_s < address.all.until_s && !knows(address, account, now_s)) return address.all.until_s - now_s;
-  return 0;
-}
-
-void Lockout::failed(std::string_view address, std::string_view account) {
-  const int64_t now_s = clock_.now_ns() / 1'000'000'000;
+int64_t Lockout::failed(std::string_view address, std::string_view account) {
+  const int64_t now = now_s();
   const std::lock_guard lock(mutex_);
   Address& found = entry(address);
-  if (account.empty()) return count(found.all, now_s);
   auto own = found.accounts.find(account);
   if (own == found.accounts.end()) {
-    if (found.accounts.size() >= options_.max_accounts) return count(found.all, now_s);
+    if (account.empty() || found.accounts.size() >= options_.max_accounts) {
+      count(found.all, now);
+      return 0;
+    }
     own = found.accounts.emplace(std::string(account), Count()).first;
   }
-  count(own->second, now_s);
+  const int64_t wait_s = std::max<int64_t>(0, own->second.until_s - now);
+  count(own->second, now);
+  return wait_s;
 }
 
-int64_t Lockout::come_in(std::string_view address, std::string_view account) {
-  const int64_t now_s = clock_.now_ns() / 1'000'000'000;
+bool Lockout::may_verify(std::string_view address) {
+  const int64_t now = now_s();
   const std::lock_guard lock(mutex_);
   Address& found = entry(address);
-  if (const int64_t wait_s = wait_of(found, account, now_s); wait_s > 0) return wait_s;
-  if (const auto known = found.known.find(account); known != found.known.end()) {
-    known->second = now_s;
-    return 0;
+  if (found.verified_s != now) {
+    found.verified_s = now;
+    found.verified = 0;
   }
-  if (found.known.size() >= options_.max_accounts) {
-    found.known.erase(std::ranges::min_element(found.known, {}, [](const auto& entry) { return entry.second; }));
-  }
-  found.known.emplace(std::string(account), now_s);
-  return 0;
+  return ++found.verified <= options_.verifications_per_s;
+}
+
+void Lockout::chosen_came_in(std::string_view address) {
+  const std::lock_guard lock(mutex_);
+  entry(address).chosen_s = now_s();
+}
+
+bool Lockout::chosen_is_known(std::string_view address) {
+  const std::lock_guard lock(mutex_);
+  const Address* found = find(address);
+  return found != nullptr && found->chosen_s && now_s() - *found->chosen_s < options_.known_s;
 }
 
 }  // namespace redoubt
