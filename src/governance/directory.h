@@ -117,7 +117,8 @@ class Directory {
   Result<AppointedKeys> appoint(const Actor& actor, const Appointment& appointment);
 
   // What the first start makes, once for a database: tenant "default", user "first", the appointing key. With
-  // `bootstrap` (REDOUBT_BOOTSTRAP_KEY) that is the user's key instead of one drawn, at this and at every later start.
+  // `bootstrap` (REDOUBT_BOOTSTRAP_KEY) that is the user's key instead of one drawn, at this and at every later start:
+  // another value ends the one before, and one that was revoked never comes back.
   struct FirstKeys {
     std::string user, appointing;  // "" where none was made
   };
@@ -133,6 +134,7 @@ class Directory {
   Status check_hash();
   // A change: runs `body` with what there is, marks the topic, and reads it back here.
   Status change(const std::function<Status(Transaction&, const DirectorySnapshot&)>& body);
+  Status follow_bootstrap(Transaction& tx, const std::string& bootstrap);
   Result<NewKey> insert_key(Transaction& tx, const Actor& actor, const KeyRequest& request,
                             const std::string& text = {});
   void flush_now_and_then();

@@ -158,6 +158,28 @@ Result<AppointedKeys> Directory::appoint(const Actor& actor, const Appointment& 
   return keys;
 }
 
+// The key of id "bootstrap" becomes what is set. The one before it stays in the table under another id, ended, so that
+// a hash that was revoked once is known for ever; one that was only replaced comes back when it is set again.
+Status Directory::follow_bootstrap(Transaction& tx, const std::string& bootstrap) {
+  REDOUBT_TRY(const auto same,
+              (tx.row<std::string, std::string>("SELECT id, replaced_by FROM api_keys WHERE hash = ?",
+                                                std::span<const uint8_t>(key_hash(hash_, bootstrap)))));
+  // As at the last start, even if it was revoked since: of the table, which keeps what the snapshot no longer holds.
+  if (same && std::get<0>(*same) == kBootstrapKey) return ok();
+  REDOUBT_CHECK(tx.execute(
+      "UPDATE api_keys SET id = ?, replaced_by = CASE WHEN revoked_at_s IS NULL AND replaced_by = '' THEN ? ELSE "
+      "replaced_by END, revoked_at_s = COALESCE(revoked_at_s, ?) WHERE id = ?",
+      fmt::format("{}-{}", kBootstrapKey, draw_key().id), kBootstrapKey, wall_.now_s(), kBootstrapKey));
+  if (!same) {
+    REDOUBT_CHECK(
+        insert_key(tx, nullptr, {.principal = std::string(kFirstUser), .name = "REDOUBT_BOOTSTRAP_KEY"}, bootstrap));
+  } else if (std::get<1>(*same) == kBootstrapKey) {
+    REDOUBT_CHECK(tx.execute("UPDATE api_keys SET id = ?, replaced_by = '', revoked_at_s = NULL WHERE id = ?",
+                             kBootstrapKey, std::get<0>(*same)));
+  }
+  return ok();
+}
+
 Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap) {
   if (!bootstrap.empty() && (bootstrap.size() < kMinKeyBytes || bootstrap.size() > kMaxKeyBytes))
     return invalid(fmt::format("REDOUBT_BOOTSTRAP_KEY: expected {} to {} characters", kMinKeyBytes, kMaxKeyBytes));
@@ -182,14 +204,7 @@ Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap
       }
     }
     if (bootstrap.empty()) return ok();
-    // As at the last start, even if it was revoked since: of the table, which keeps what the snapshot no longer holds.
-    REDOUBT_TRY(const auto same, tx.row<std::string>("SELECT id FROM api_keys WHERE hash = ?",
-                                                     std::span<const uint8_t>(key_hash(hash_, bootstrap))));
-    if (same) return ok();
-    REDOUBT_CHECK(tx.execute("DELETE FROM api_keys WHERE id = ?", kBootstrapKey));
-    REDOUBT_CHECK(
-        insert_key(tx, nullptr, {.principal = std::string(kFirstUser), .name = "REDOUBT_BOOTSTRAP_KEY"}, bootstrap));
-    return ok();
+    return follow_bootstrap(tx, bootstrap);
   }));
   return first;
 }

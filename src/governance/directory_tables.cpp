@@ -139,7 +139,9 @@ Status read_keys(Transaction& tx, const DirectorySnapshot& before, int64_t ended
     record->replaced_by = replaced;
     const auto known = before.keys.find(id);
     record->last_used_at_s =
-        known != before.keys.end() ? known->second->last_used_at_s : std::make_shared<std::atomic<int64_t>>(0);
+        known != before.keys.end() && known->second->hash == record->hash  // "bootstrap" may be another by now
+            ? known->second->last_used_at_s
+            : std::make_shared<std::atomic<int64_t>>(0);
     if (record->last_used_at_s->load() < used) record->last_used_at_s->store(used);
     if (!revoked) {
       if (const PrincipalPtr owner = all.principal(principal, "api_key")) {

@@ -85,13 +85,34 @@ TEST_P(DirectoryTest, ABootstrapKeyIsTheUsersAndFollowsWhatIsSet) {
   ASSERT_NE(by_key(one), nullptr);
   EXPECT_EQ(by_key(one)->who->id, "first");
   ASSERT_TRUE(directory_->first_start(two));
-  EXPECT_EQ(by_key(one), nullptr);
-  ASSERT_NE(by_key(two), nullptr);
+  EXPECT_EQ(by_key(one)->who, nullptr);
+  ASSERT_NE(by_key(two)->who, nullptr);
+  // Set back, it comes back.
+  ASSERT_TRUE(directory_->first_start(one));
+  ASSERT_NE(by_key(one)->who, nullptr);
+  EXPECT_EQ(by_key(one)->id, "bootstrap");
+  EXPECT_EQ(by_key(two)->who, nullptr);
+  ASSERT_TRUE(directory_->first_start(two));
   EXPECT_EQ(code(directory_->first_start("too short")), ErrorCode::invalid_argument);
   // Revoked means revoked: the next start with the same key does not bring it back.
   ASSERT_TRUE(directory_->revoke_key(security_, "bootstrap"));
   ASSERT_TRUE(directory_->first_start(two));
   EXPECT_EQ(by_key(two)->who, nullptr);
+  // Nor does it after another one; which is not left beside it either.
+  ASSERT_TRUE(directory_->first_start(one));
+  ASSERT_NE(by_key(one)->who, nullptr);
+  ASSERT_TRUE(directory_->first_start(two));
+  EXPECT_EQ(by_key(two)->who, nullptr);
+  EXPECT_EQ(by_key(one)->who, nullptr);
+}
+
+TEST_P(DirectoryTest, ABootstrapKeyThatWasRotatedAwayDoesNotComeBack) {
+  const std::string one = "bootstrap-key-number-one";
+  ASSERT_TRUE(directory_->first_start(one));
+  ASSERT_TRUE(directory_->rotate_key(security_, "bootstrap", 0));
+  ASSERT_TRUE(directory_->first_start("bootstrap-key-number-two"));
+  ASSERT_TRUE(directory_->first_start(one));
+  EXPECT_EQ(directory_->snapshot()->keys_by_hash.at(key_hash(directory_->hash(), one))->who, nullptr);
 }
 
 TEST_P(DirectoryTest, UsersLiveInTenantsAndTeams) {
