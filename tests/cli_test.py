@@ -486,7 +486,8 @@ class Commands(unittest.TestCase):
         ask("user", "remove", "ana@bank")
         self.refused(1, "user", "show", "ana@bank", "--data", data)
         self.refused(1, "user", "create", "ana@bank", "--data", data)
-        self.refused(2, "key", "create", "s", "--expires", "soon", "--data", data)
+        for text in ("soon", "0d", "0s", "90", ""):
+            self.refused(2, "key", "create", "s", "--expires", text, "--data", data)
         self.refused(2, "key", "list", "--server", "http://127.0.0.1:1", "--key-file", self.folder / "none")
 
     def test_doctor_tells_what_it_found(self):

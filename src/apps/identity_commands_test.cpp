@@ -144,8 +144,9 @@ TEST(RecordText, IsForPeople) {
 
 TEST(ParseSeconds, KnowsUnits) {
   EXPECT_EQ(*parse_seconds("90d", "--x"), 90 * 86'400);
-  EXPECT_EQ(*parse_seconds("45", "--x"), 45);
-  for (const char* text : {"", "d", "-1d", "1w", "1.5h", "99999999999999999999", "9223372036854775807d"})
+  EXPECT_EQ(*parse_seconds("45s", "--x"), 45);
+  EXPECT_EQ(*parse_seconds("0s", "--x"), 0);
+  for (const char* text : {"", "45", "0", "d", "-1d", "1w", "1.5h", "99999999999999999999", "9223372036854775807d"})
     EXPECT_FALSE(parse_seconds(text, "--x")) << text;
 }
 

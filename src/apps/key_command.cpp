@@ -1,5 +1,6 @@
 // redoubt key: API keys, made, listed, rotated and revoked.
 #include <memory>
+#include <optional>
 
 #include "apps/admin_commands.h"
 
@@ -10,14 +11,18 @@ constexpr const char* kKeys = "/admin/v1/keys";
 
 struct KeyFlags {
   AdminFlags admin;
-  std::string principal, id, name, expires, overlap;
+  std::string principal, id, name;
+  std::optional<std::string> expires, overlap;
   std::vector<std::string> scopes;
 };
 
 Status create(const KeyFlags& flags) {
   Json body{{"principal", flags.principal}, {"name", flags.name}, {"scopes", flags.scopes}};
-  if (!flags.expires.empty()) {
-    REDOUBT_TRY(body["expires_in_s"], parse_seconds(flags.expires, "--expires"));
+  if (flags.expires) {
+    REDOUBT_TRY(const int64_t seconds, parse_seconds(*flags.expires, "--expires"));
+    if (seconds == 0)
+      return invalid("--expires: expected more than 0; without --expires a key has no end", "--expires");
+    body["expires_in_s"] = seconds;
   }
   return ask_and_print(flags.admin, "POST", kKeys, body);
 }
@@ -33,8 +38,8 @@ Status show(const KeyFlags& flags) { return ask_and_print(flags.admin, "GET", ad
 
 Status rotate(const KeyFlags& flags) {
   Json body = Json::object();
-  if (!flags.overlap.empty()) {
-    REDOUBT_TRY(body["overlap_s"], parse_seconds(flags.overlap, "--overlap"));
+  if (flags.overlap) {
+    REDOUBT_TRY(body["overlap_s"], parse_seconds(*flags.overlap, "--overlap"));
   }
   return ask_and_print(flags.admin, "POST", admin_path(kKeys, flags.id) + "/rotate", body);
 }
@@ -53,7 +58,7 @@ void add_key(CLI::App& app, Pending& pending) {
     sub->add_option("--name", flags->name, "What it is for");
     sub->add_option("--scope", flags->scopes,
                     "Only this (several: again): generate, models, metrics, admin, or an action");
-    sub->add_option("--expires", flags->expires, "When it ends, such as 90d [never]");
+    sub->add_option("--expires", flags->expires, "When it ends: 90d, 12h, 30m or 45s from now [never]");
   }
   {
     const auto [sub, flags] = commands.add("list", "Every key, without its secret", list);
@@ -67,7 +72,7 @@ void add_key(CLI::App& app, Pending& pending) {
     const auto [sub, flags] =
         commands.add("rotate", "A new key in place of another, which goes on for a while", rotate);
     sub->add_option("id", flags->id, "The key's visible prefix")->required();
-    sub->add_option("--overlap", flags->overlap, "How long the old one goes on [1d]");
+    sub->add_option("--overlap", flags->overlap, "How long the old one goes on, such as 12h or 0s [1d]");
   }
   {
     const auto [sub, flags] = commands.add("revoke", "Ends a key, and what is under way with it", revoke);

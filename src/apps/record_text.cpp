@@ -81,11 +81,7 @@ Result<int64_t> parse_seconds(std::string_view text, const std::string& option) 
   int64_t count = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  const int64_t scale = unit == "d"                   ? 86'400
-                        : unit == "h"                 ? 3600
-                        : unit == "m"                 ? 60
-                        : unit == "s" || unit.empty() ? 1
-                                                      : 0;
+  const int64_t scale = unit == "d" ? 86'400 : unit == "h" ? 3600 : unit == "m" ? 60 : unit == "s" ? 1 : 0;
   if (error != std::errc() || scale == 0 || count < 0 || count > INT64_MAX / 86'400)
     return invalid(option + ": expected a time like 90d, 12h, 30m or 45s", option);
   return count * scale;

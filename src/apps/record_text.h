@@ -15,7 +15,7 @@ std::string record_text(const Json& record);
 std::string table_text(const Json& records, const std::vector<std::string>& columns);
 std::string json_lines(const Json& records);
 
-// "90d", "12h", "30m", "45s", or a number of seconds. Errors have `option` as param.
+// "90d", "12h", "30m" or "45s". Errors have `option` as param.
 Result<int64_t> parse_seconds(std::string_view text, const std::string& option);
 
 }  // namespace redoubt

@@ -8,6 +8,7 @@
 //    principal itself or that owner. So no administrator can become another.
 //  - Keys are revoked by their principal, by that owner, or by the security administrator; the audit administrator's by
 //    the first two alone: who changes policies cannot silence the audit.
+//  - A key makes and rotates none for its own principal that may more than itself, or ends later.
 //  - The appointing key names the three administrators once, together, and is then no more.
 //  - An id that was used is never given to somebody else.
 //
@@ -108,8 +109,8 @@ class Directory {
   Status remove_principal(const Actor& actor, const std::string& id);
 
   Result<NewKey> create_key(const Actor& actor, const KeyRequest& request);
-  // A new key beside the old one, which goes on for `overlap_s` and then expires; name, scopes and lifetime are the
-  // same.
+  // A new key beside the old one, which goes on for `overlap_s` and then expires; name and scopes are the same. It ends
+  // when the old one would have if that one asks itself, and else has its lifetime anew.
   Result<NewKey> rotate_key(const Actor& actor, const std::string& id, int64_t overlap_s = 86'400);
   Status revoke_key(const Actor& actor, const std::string& id);
 

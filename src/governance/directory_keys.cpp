@@ -70,7 +70,8 @@ Result<NewKey> Directory::create_key(const Actor& actor, const KeyRequest& reque
       return Error{ErrorCode::not_found, "principal: there is no user or service of that name", "principal"};
     std::vector<std::string> scopes = request.scopes;
     std::ranges::sort(scopes);
-    REDOUBT_CHECK(may_make_key(actor, owner->second, scopes));
+    const int64_t ends_s = request.expires_in_s == 0 ? 0 : wall_.now_s() + request.expires_in_s;
+    REDOUBT_CHECK(may_make_key(actor, owner->second, scopes, ends_s));
     REDOUBT_CHECK(room_for_a_key(there, wall_.now_s(), options_.max_keys));
     REDOUBT_TRY(made, insert_key(tx, actor, request));
     return ok();
@@ -88,14 +89,17 @@ Result<NewKey> Directory::rotate_key(const Actor& actor, const std::string& id, 
     if (!old->goes_on_at(now_s) || !old->replaced_by.empty())
       return conflict("key: it is revoked, expired or replaced already");
     const PrincipalRecord& owner = there.principals.at(old->principal);
-    REDOUBT_CHECK(may_make_key(actor, owner, old->scopes));
+    // By itself a key is replaced until it would have ended, else it would have no end; by somebody who might make a
+    // new one, for as long as it was made for.
+    const bool by_itself = actor != nullptr && actor->key_id == id;
+    const int64_t lifetime_s = old->expires_at_s == 0 ? 0 : old->expires_at_s - (by_itself ? now_s : old->created_at_s);
+    REDOUBT_CHECK(may_make_key(actor, owner, old->scopes, lifetime_s == 0 ? 0 : now_s + lifetime_s));
     // One that leaked can be replaced at the limit too.
     REDOUBT_CHECK(room_for_a_key(there, now_s, options_.max_keys, overlap_s == 0 ? 1 : 0));
-    REDOUBT_TRY(made, insert_key(tx, actor,
-                                 {.principal = old->principal,
-                                  .name = old->name,
-                                  .scopes = old->scopes,
-                                  .expires_in_s = old->expires_at_s == 0 ? 0 : old->expires_at_s - old->created_at_s}));
+    REDOUBT_TRY(
+        made, insert_key(
+                  tx, actor,
+                  {.principal = old->principal, .name = old->name, .scopes = old->scopes, .expires_in_s = lifetime_s}));
     const int64_t ends_s = old->expires_at_s == 0 ? now_s + overlap_s : std::min(old->expires_at_s, now_s + overlap_s);
     REDOUBT_CHECK(
         tx.execute("UPDATE api_keys SET replaced_by = ?, expires_at_s = ? WHERE id = ?", made.id, ends_s, id));

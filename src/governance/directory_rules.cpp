@@ -125,7 +125,8 @@ Status may_change(const Actor& actor, const PrincipalRecord& principal) {
   return ok();
 }
 
-Status may_make_key(const Actor& actor, const PrincipalRecord& principal, const std::vector<std::string>& scopes) {
+Status may_make_key(const Actor& actor, const PrincipalRecord& principal, const std::vector<std::string>& scopes,
+                    int64_t ends_s) {
   if (principal.kind == PrincipalKind::appointer)
     return law("a new appointing key is made by the owner of the data folder");
   if (actor == nullptr) return ok();
@@ -136,6 +137,10 @@ Status may_make_key(const Actor& actor, const PrincipalRecord& principal, const 
   if (is_self(actor, principal) && !actor->scopes.empty() &&
       (scopes.empty() || !std::ranges::includes(actor->scopes, scopes)))
     return law("scopes: wider than those of the key that asks");
+  // Nor one that goes on when it has ended.
+  if (is_self(actor, principal) && !actor->key_id.empty() && actor->expires_at_s != 0 &&
+      (ends_s == 0 || ends_s > actor->expires_at_s))
+    return law("expires_in_s: a key makes none for its own user or service that ends later than itself");
   return ok();
 }
 

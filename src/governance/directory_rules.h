@@ -19,7 +19,9 @@ Status check_principal_fields(const DirectorySnapshot& there, const std::string&
 // May `actor` give a principal these roles, having had those?
 Status may_set_roles(const Actor& actor, const std::vector<std::string>& before, const std::vector<std::string>& after);
 Status may_change(const Actor& actor, const PrincipalRecord& principal);
-Status may_make_key(const Actor& actor, const PrincipalRecord& principal, const std::vector<std::string>& scopes);
+// `ends_s`: when the key would end; 0: never.
+Status may_make_key(const Actor& actor, const PrincipalRecord& principal, const std::vector<std::string>& scopes,
+                    int64_t ends_s);
 Status may_revoke_key(const Actor& actor, const PrincipalRecord& principal);
 Status check_key_request(const KeyRequest& request);
 

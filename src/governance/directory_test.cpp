@@ -203,6 +203,32 @@ TEST_P(DirectoryTest, ARotatedKeyGoesOnForTheOverlap) {
   EXPECT_EQ(code(directory_->rotate_key(security_, "absent")), ErrorCode::not_found);
 }
 
+// Else a key of a minute would be one for ever.
+TEST_P(DirectoryTest, AKeyMakesNoneForItselfThatOutlastsIt) {
+  const auto as = [&](const std::string& id) { return key(id)->who; };
+  const auto minute = directory_->create_key(security_, {.principal = "first", .expires_in_s = 60});
+  const auto lasting = directory_->create_key(security_, {.principal = "first"});
+  const int64_t ends_s = wall_.now_s() + 60;
+  const Actor self = as(minute->id);
+  EXPECT_EQ(code(directory_->create_key(self, {.principal = "first"})), ErrorCode::denied);
+  EXPECT_EQ(code(directory_->create_key(self, {.principal = "first", .expires_in_s = 61})), ErrorCode::denied);
+  EXPECT_TRUE(directory_->create_key(self, {.principal = "first", .expires_in_s = 60}));
+  EXPECT_EQ(code(directory_->rotate_key(self, lasting->id)), ErrorCode::denied);
+  EXPECT_TRUE(directory_->create_key(as(lasting->id), {.principal = "first"}));
+  ASSERT_TRUE(directory_->create_principal(system_, {.id = "other"}));
+  EXPECT_TRUE(directory_->create_key(self, {.principal = "other"})) << "that is what policies say";
+  wall_.advance_ms(40'000);
+  const auto next = directory_->rotate_key(self, minute->id);
+  ASSERT_TRUE(next) << next.error().message;
+  EXPECT_EQ(key(next->id)->expires_at_s, ends_s) << "by itself: to the same end";
+  const auto renewed = directory_->rotate_key(security_, next->id);
+  ASSERT_TRUE(renewed);
+  EXPECT_EQ(key(renewed->id)->expires_at_s, wall_.now_s() + 20) << "by another: as long as it was made for";
+  const auto own = directory_->rotate_key(as(lasting->id), lasting->id);
+  ASSERT_TRUE(own);
+  EXPECT_EQ(key(own->id)->expires_at_s, 0);
+}
+
 TEST_P(DirectoryTest, TheAppointingKeyNamesThreeAdministratorsOnce) {
   const KeyPtr appointing = directory_->snapshot()->keys_by_hash.at(key_hash(directory_->hash(), first_.appointing));
   const Actor appointer = appointing->who;
