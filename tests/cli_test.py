@@ -490,6 +490,32 @@ class Commands(unittest.TestCase):
             self.refused(2, "key", "create", "s", "--expires", text, "--data", data)
         self.refused(2, "key", "list", "--server", "http://127.0.0.1:1", "--key-file", self.folder / "none")
 
+    def test_limits_of_a_data_folder(self):
+        data = self.folder / "limits"
+        data.mkdir()
+        (data / "hash.key").write_text(base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
+        (data / "hash.key").chmod(0o600)
+
+        def limit(*arguments):
+            ended = redoubt("limit", *arguments, "--data", data, "--json")
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            return json.loads(ended.stdout), ended.stderr.decode()
+        self.good("tenant", "create", "bank", "--data", data)
+        self.assertEqual(limit("set", "tenant", "bank", "tokens_per_day", 5)[1], "")
+        done, said = limit("set", "tenant", "bnak", "tokens_per_day", 5)
+        self.assertEqual(len(done["warnings"]), 1)
+        self.assertIn("bnak", said)
+        self.assertIn("no model has a price", limit("set", "tenant", "bank", "money_per_day", 5)[1])
+        self.assertIn("default/risk", self.refused(1, "limit", "set", "team", "risk", "tokens_per_day", 5, "--data", data))
+        for wrong in (("nosuch", "--weight", "2"), ("bank",), ("bank", "--weight", "0"), ("bank", "--weight", "-1"), ("bank", "--time-zone", "")):
+            self.assertNotEqual(redoubt("limit", "tenant", *wrong, "--data", data).returncode, 0, wrong)
+        self.assertEqual(limit("tenant", "bank", "--weight", "2")[0]["time_zone"], "UTC")
+        limit("price", "r1", "--prompt", 5, "--answer", 7)
+        priced = limit("price", "r1", "--prompt", 6)[0]
+        self.assertEqual((priced["prompt"], priced["answer"]), (6, 7))
+        self.assertNotEqual(redoubt("limit", "price", "r1", "--data", data).returncode, 0)
+        self.assertIn("bnak", redoubt("limit", "list", "--data", data).stderr.decode())
+
     def test_doctor_tells_what_it_found(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

@@ -58,6 +58,7 @@ Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, co
                                                    const std::string& bootstrap, const Clock& clock,
                                                    const WallClock& wall) {
   std::unique_ptr<FrontDoor> door(new FrontDoor(config.base_url(config.host, config.port), data, wall));
+  for (const ModelEntry& model : config.models) door->models_.push_back(model.name);
   const bool off = config.auth == "off";
   if (!bootstrap.empty() && (off || !config.api_key_file.empty()))
     return invalid(fmt::format("REDOUBT_BOOTSTRAP_KEY: excluded by {}, which would leave it unread; unset one of them",
@@ -98,7 +99,12 @@ void FrontDoor::add_routes(std::vector<Route>& routes) {
   if (!administered()) return;
   add_admin_identity_routes(*store_.directory, wall_, routes);
   add_policy_routes(*policies_, routes);
-  add_limit_routes({*limits_.store, *limits_.ledger, wall_}, routes);
+  add_limit_routes({.store = *limits_.store,
+                    .ledger = *limits_.ledger,
+                    .wall = wall_,
+                    .directory = store_.directory.get(),
+                    .models = models_},
+                   routes);
 }
 
 void FrontDoor::add_metrics(MetricsRegistry& registry) const {

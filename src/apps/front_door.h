@@ -55,6 +55,7 @@ class FrontDoor {
   const std::string base_url_;  // as configured
   const std::filesystem::path data_;
   const WallClock& wall_;
+  std::vector<std::string> models_;  // of the configuration
   IdentityStore store_;
   Directory::FirstKeys first_keys_;
   std::unique_ptr<OidcVerifier> oidc_;

@@ -1,9 +1,14 @@
 // redoubt limit: what may be used, by whom; what was used. On a running server (--server) or straight in the database
 // of the data folder, where a running server sees a change within half a second.
+#include <fmt/format.h>
+
 #include <charconv>
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "apps/admin_commands.h"
+#include "apps/data_folder.h"
 #include "apps/identity_store.h"
 #include "server/admin_limits.h"
 
@@ -14,9 +19,10 @@ constexpr const char* kLimits = "/admin/v1/limits";
 
 struct LimitFlags {
   AdminFlags admin;
-  std::string scope, subject, kind, amount, model, tenant, time_zone, counter;
-  double weight = 0;
-  int64_t prompt = 0, answer = 0;
+  std::string scope, subject, kind, amount, model, tenant, counter;
+  std::optional<std::string> time_zone;
+  std::optional<double> weight;
+  std::optional<int64_t> prompt, answer;
 };
 
 // The database of the data folder, opened for one call.
@@ -24,17 +30,24 @@ struct OwnLimits {
   SteadyClock clock;
   SystemWallClock wall;
   std::unique_ptr<Database> database;
+  IdentityStore people;  // where the data folder has a directory
   std::unique_ptr<LimitStore> store;
   std::unique_ptr<DatabaseLedger> ledger;
 
   Status open(const AdminFlags& flags) {
     REDOUBT_TRY(database, open_own_database(flags.data, flags.database));
+    const std::filesystem::path data = data_folder_path(flags.data);
+    if (std::filesystem::exists(data / "hash.key")) {
+      REDOUBT_TRY(people, open_identity_store(data, flags.database, clock, wall, {.period_ms = 0}));
+    }
     REDOUBT_TRY(store, LimitStore::open(
                            *database, [](const LimitRules&) {}, clock, wall, 0));
     ledger = std::make_unique<DatabaseLedger>(*database, "command");
     return ok();
   }
-  LimitAdministration administration() { return {*store, *ledger, wall}; }
+  LimitAdministration administration() {
+    return {.store = *store, .ledger = *ledger, .wall = wall, .directory = people.directory.get()};
+  }
 };
 
 template <class Own>
@@ -47,6 +60,17 @@ Result<Json> ask(const AdminFlags& flags, const std::string& method, const std::
   OwnLimits limits;
   REDOUBT_CHECK(limits.open(flags));
   return own(limits.administration());
+}
+
+// What is accepted and limits nothing is said beside what was asked for.
+void tell_warnings(const Json& answer) {
+  for (const Json& warning : answer.value("warnings", Json::array()))
+    if (warning.is_string()) fmt::print(stderr, "warning: {}\n", warning.get<std::string>());
+}
+Status print_answer(const AdminFlags& flags, Json answer) {
+  tell_warnings(answer);
+  if (!flags.json) answer.erase("warnings");
+  return print_record(flags, answer);
 }
 
 Status set(const LimitFlags& flags) {
@@ -65,12 +89,14 @@ Status set(const LimitFlags& flags) {
                   {"amount", amount}};
   REDOUBT_TRY(const Json done, ask(flags.admin, "PUT", kLimits, body, {},
                                    [&](const LimitAdministration& limits) { return limits.set(body); }));
-  return print_record(flags.admin, done);
+  return print_answer(flags.admin, done);
 }
 
 Result<Json> everything(const LimitFlags& flags) {
-  return ask(flags.admin, "GET", kLimits, Json::object(), {},
-             [](const LimitAdministration& limits) { return limits.list(); });
+  REDOUBT_TRY(Json all, ask(flags.admin, "GET", kLimits, Json::object(), {},
+                            [](const LimitAdministration& limits) { return limits.list(); }));
+  tell_warnings(all);
+  return all;
 }
 
 Status list(const LimitFlags& flags) {
@@ -96,8 +122,8 @@ Status usage(const LimitFlags& flags) {
 
 Status tenant(const LimitFlags& flags) {
   Json body = Json::object();
-  if (!flags.time_zone.empty()) body["time_zone"] = flags.time_zone;
-  if (flags.weight > 0) body["share_weight"] = flags.weight;
+  if (flags.time_zone) body["time_zone"] = *flags.time_zone;
+  if (flags.weight) body["share_weight"] = *flags.weight;
   REDOUBT_TRY(const Json done,
               ask(flags.admin, "PUT", admin_path(std::string(kLimits) + "/tenants", flags.tenant), body, {},
                   [&](const LimitAdministration& limits) { return limits.set_tenant(flags.tenant, body); }));
@@ -105,11 +131,13 @@ Status tenant(const LimitFlags& flags) {
 }
 
 Status price(const LimitFlags& flags) {
-  const Json body{{"prompt", flags.prompt}, {"answer", flags.answer}};
+  Json body = Json::object();
+  if (flags.prompt) body["prompt"] = *flags.prompt;
+  if (flags.answer) body["answer"] = *flags.answer;
   REDOUBT_TRY(const Json done,
               ask(flags.admin, "PUT", admin_path(std::string(kLimits) + "/prices", flags.model), body, {},
                   [&](const LimitAdministration& limits) { return limits.set_price(flags.model, body); }));
-  return print_record(flags.admin, done);
+  return print_answer(flags.admin, done);
 }
 
 }  // namespace
@@ -135,14 +163,14 @@ void add_limit(CLI::App& app, Pending& pending) {
     const auto [sub, flags] = commands.add("tenant", "A tenant's time zone and share of a full machine", tenant);
     sub->add_option("tenant", flags->tenant)->required();
     sub->add_option("--time-zone", flags->time_zone, "IANA name, such as Asia/Shanghai");
-    sub->add_option("--weight", flags->weight, "Beside the others' [1]");
+    sub->add_option("--weight", flags->weight, "Beside the others', 0.001 to 1000");
   }
   {
     const auto [sub, flags] =
         commands.add("price", "A model's price, in millionths of the currency for a million tokens", price);
     sub->add_option("model", flags->model)->required();
-    sub->add_option("--prompt", flags->prompt, "Of prompt tokens");
-    sub->add_option("--answer", flags->answer, "Of answer tokens");
+    sub->add_option("--prompt", flags->prompt, "Of prompt tokens [as it is]");
+    sub->add_option("--answer", flags->answer, "Of answer tokens [as it is]");
   }
 }
 

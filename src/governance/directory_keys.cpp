@@ -103,6 +103,8 @@ Result<NewKey> Directory::rotate_key(const Actor& actor, const std::string& id, 
     const int64_t ends_s = old->expires_at_s == 0 ? now_s + overlap_s : std::min(old->expires_at_s, now_s + overlap_s);
     REDOUBT_CHECK(
         tx.execute("UPDATE api_keys SET replaced_by = ?, expires_at_s = ? WHERE id = ?", made.id, ends_s, id));
+    // Its limits, and what was used of them, are the successor's: a rotation is no way around a daily limit.
+    REDOUBT_CHECK(tx.execute("UPDATE api_keys SET first_key = ? WHERE id = ?", old->first_key, made.id));
     return ok();
   }));
   return made;

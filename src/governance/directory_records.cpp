@@ -101,6 +101,7 @@ Json to_json(const KeyRecord& key, int64_t now_s) {
           {"expires_at", time_or_null(key.expires_at_s)},
           {"revoked_at", time_or_null(key.revoked_at_s.value_or(0))},
           {"replaced_by", key.replaced_by.empty() ? Json(nullptr) : Json(key.replaced_by)},
+          {"first_key", key.first_key},
           {"last_used_at", time_or_null(key.last_used_at_s == nullptr ? 0 : key.last_used_at_s->load())}};
 }
 

@@ -63,6 +63,7 @@ struct KeyRecord {
   int64_t expires_at_s = 0;  // 0: never
   std::optional<int64_t> revoked_at_s;
   std::string replaced_by;  // the key that rotation made, or ""
+  std::string first_key;    // of a row of rotations the first, whose limits and counters are theirs: its id, if it is
   // Shared by all snapshots; written to the database by and by. 0: never used.
   std::shared_ptr<std::atomic<int64_t>> last_used_at_s;
   PrincipalPtr who;  // what a request with this key is from; null if revoked, or its principal or tenant is disabled

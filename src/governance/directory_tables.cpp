@@ -32,6 +32,10 @@ CREATE TABLE api_keys (
   expires_at_s BIGINT NOT NULL, revoked_at_s BIGINT, replaced_by TEXT NOT NULL, last_used_at_s BIGINT NOT NULL);
 CREATE TABLE identity_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 )"},
+    // The first of a row of rotations; '': itself. Rows that were made before begin anew.
+    {2, "keys know the first of their rotations", R"(
+ALTER TABLE api_keys ADD COLUMN first_key TEXT NOT NULL DEFAULT ''
+)"},
 };
 
 Result<std::vector<std::string>> unpacked_list(const std::string& text) {
@@ -116,14 +120,15 @@ Status read_principals(Transaction& tx, DirectorySnapshot& all) {
 }
 
 Status read_keys(Transaction& tx, const DirectorySnapshot& before, int64_t ended_after_s, DirectorySnapshot& all) {
-  REDOUBT_TRY(const auto keys,
-              tx.rows<std::string, std::string, std::string, Blob, std::string, int64_t, std::string, int64_t,
-                      std::optional<int64_t>, std::string, int64_t>(
-                  "SELECT id, principal, name, hash, scopes, created_at_s, created_by, expires_at_s, revoked_at_s, "
-                  "replaced_by, last_used_at_s FROM api_keys WHERE (revoked_at_s IS NULL OR revoked_at_s > ?) "
-                  "AND (expires_at_s = 0 OR expires_at_s > ?)",
-                  ended_after_s, ended_after_s));
-  for (const auto& [id, principal, name, hash, scopes, created, by, expires, revoked, replaced, used] : keys) {
+  REDOUBT_TRY(
+      const auto keys,
+      tx.rows<std::string, std::string, std::string, Blob, std::string, int64_t, std::string, int64_t,
+              std::optional<int64_t>, std::string, int64_t, std::string>(
+          "SELECT id, principal, name, hash, scopes, created_at_s, created_by, expires_at_s, revoked_at_s, "
+          "replaced_by, last_used_at_s, first_key FROM api_keys WHERE (revoked_at_s IS NULL OR revoked_at_s > ?) "
+          "AND (expires_at_s = 0 OR expires_at_s > ?)",
+          ended_after_s, ended_after_s));
+  for (const auto& [id, principal, name, hash, scopes, created, by, expires, revoked, replaced, used, first] : keys) {
     if (!all.principals.contains(principal)) continue;  // its owner is gone
     auto record = std::make_shared<KeyRecord>();
     record->id = id;
@@ -137,6 +142,7 @@ Status read_keys(Transaction& tx, const DirectorySnapshot& before, int64_t ended
     record->expires_at_s = expires;
     record->revoked_at_s = revoked;
     record->replaced_by = replaced;
+    record->first_key = first.empty() ? id : first;
     const auto known = before.keys.find(id);
     record->last_used_at_s =
         known != before.keys.end() && known->second->hash == record->hash  // "bootstrap" may be another by now
@@ -147,6 +153,7 @@ Status read_keys(Transaction& tx, const DirectorySnapshot& before, int64_t ended
       if (const PrincipalPtr owner = all.principal(principal, "api_key")) {
         auto who = std::make_shared<Principal>(*owner);
         who->key_id = id;
+        who->first_key = record->first_key;
         who->scopes = record->scopes;
         who->expires_at_s = expires;
         record->who = std::move(who);

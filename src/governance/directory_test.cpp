@@ -203,6 +203,19 @@ TEST_P(DirectoryTest, ARotatedKeyGoesOnForTheOverlap) {
   EXPECT_EQ(code(directory_->rotate_key(security_, "absent")), ErrorCode::not_found);
 }
 
+TEST_P(DirectoryTest, KeysKnowTheFirstOfTheirRotations) {
+  const auto first = directory_->create_key(security_, {.principal = "first"});
+  EXPECT_EQ(key(first->id)->who->first_key, first->id);
+  const auto second = directory_->rotate_key(security_, first->id, 0);
+  const auto third = directory_->rotate_key(security_, second->id, 0);
+  EXPECT_EQ(key(third->id)->who->key_id, third->id);
+  EXPECT_EQ(key(third->id)->who->first_key, first->id);
+  wall_.advance_ms(int64_t{200} * 86'400'000);  // those before are no longer read
+  ASSERT_TRUE(directory_->create_tenant(system_, "t", {}));
+  EXPECT_EQ(key(first->id), nullptr);
+  EXPECT_EQ(key(third->id)->who->first_key, first->id);
+}
+
 // Else a key of a minute would be one for ever.
 TEST_P(DirectoryTest, AKeyMakesNoneForItselfThatOutlastsIt) {
   const auto as = [&](const std::string& id) { return key(id)->who; };

@@ -20,10 +20,11 @@ LimitIndex::LimitIndex(LimitRules rules) : rules_(std::move(rules)) {
 std::vector<LimitIndex::Met> LimitIndex::limits_of(const Principal& principal, const std::string& model) const {
   std::vector<Met> met;
   if (rules_.rules.empty()) return met;
-  const auto add = [&](LimitScope scope, const std::string& subject) {
+  const auto add = [&](LimitScope scope, const std::string& subject, bool is_each = true) {
     if (subject.empty()) return;
     const size_t own = met.size();
     for (const std::string_view of : {std::string_view(subject), std::string_view("*")}) {
+      if (of == "*" && !is_each) continue;
       const auto at = by_subject_.find(subject_key(scope, of));
       if (at == by_subject_.end()) continue;
       for (const LimitRule* rule : at->second) {
@@ -41,7 +42,10 @@ std::vector<LimitIndex::Met> LimitIndex::limits_of(const Principal& principal, c
   add(LimitScope::tenant, principal.tenant);
   for (const std::string& team : principal.teams) add(LimitScope::team, principal.tenant + "/" + team);
   if (!principal.id.empty()) add(LimitScope::user, principal.tenant + "/" + principal.id);
-  add(LimitScope::key, principal.key_id);
+  // Keys that follow one another by rotation are one: what the first used counts for the last.
+  const std::string& first = principal.first_key.empty() ? principal.key_id : principal.first_key;
+  add(LimitScope::key, first);
+  if (principal.key_id != first) add(LimitScope::key, principal.key_id, false);
   add(LimitScope::model, model);
   return met;
 }

@@ -20,6 +20,7 @@ class LimitIndex {
     std::string counter;  // "tokens_per_day team north/risk", and " for r1" where the rule is of one model
     std::string limit;    // for people: "tokens_per_day of team north/risk"
   };
+  // A key that rotation made meets the limits of the first of its row (Principal::first_key), under its counters.
   // A rule of the subject itself goes before one of "*" of the same kind, scope and model.
   std::vector<Met> limits_of(const Principal& principal, const std::string& model) const;
   const TenantSetting& tenant(const std::string& name) const;

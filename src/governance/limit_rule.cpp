@@ -40,6 +40,13 @@ LimitWindow window_of(LimitKind kind) { return kWindows[static_cast<size_t>(kind
 Status LimitRule::validate() const {
   if (subject.empty() || subject.size() > 256)
     return invalid("limit: expected a subject of 1 to 256 characters, or * for each", "subject");
+  if ((scope == LimitScope::team || scope == LimitScope::user) && subject != "*") {
+    const size_t slash = subject.find('/');
+    if (slash == std::string::npos || slash == 0 || slash + 1 == subject.size())
+      return invalid(fmt::format("limit: expected the {} with its tenant, such as default/{}, found {}",
+                                 scope_name(scope), subject, subject),
+                     "subject");
+  }
   if (model.size() > 256) return invalid("limit: expected a model's name of at most 256 characters", "model");
   if (amount < 0 || amount > kMostAmount)
     return invalid(fmt::format("limit: expected an amount from 0 to {}, found {}", kMostAmount, amount), "amount");

@@ -35,7 +35,8 @@ struct Principal {
   std::vector<std::string> token_teams, token_roles;  // those of them that a provider's token gave, sorted
   std::string auth_method;                            // api_key, oidc, mtls, off
   std::string key_id;                                 // of an API key, else ""
-  std::string issuer, subject;                        // of a token or certificate: what its provider calls it
+  std::string first_key;            // of a key that rotation made: the one in whose place it stands; else as key_id
+  std::string issuer, subject;      // of a token or certificate: what its provider calls it
   std::vector<std::string> scopes;  // actions that the key is narrowed to; empty: all that the principal may do
   std::map<std::string, std::string> labels, tenant_labels;
   std::map<std::string, std::map<std::string, std::string>> team_labels;  // by team; of those that have any

@@ -21,10 +21,9 @@ ApiError limit_error(const LimitRefusal& refusal) {
       error.status = 429;
       error.type = "rate_limit_error";
       error.code = "rate_limit_exceeded";
-      if (is_budget(refusal.kind)) {  // clients that try again at once would only ask in vain
-        error.code = "insufficient_quota";
-        error.headers.emplace_back("x-should-retry", "false");
-      }
+      if (is_budget(refusal.kind)) error.code = "insufficient_quota";
+      // Clients that try again at once would only ask in vain; where no wait helps, always.
+      if (is_budget(refusal.kind) || refusal.retry_after_s == 0) error.headers.emplace_back("x-should-retry", "false");
       break;
     case LimitRefusal::Why::too_long:
       error.status = 400;

@@ -63,10 +63,23 @@ TEST_F(LimitedRoutes, TheOneTooManyIs429InItsProtocolsEnvelope) {
 }
 
 TEST_F(LimitedRoutes, ADaysQuotaIsNotAskedForAgainAtOnce) {
-  set(LimitKind::tokens_per_minute, 0);
+  set(LimitKind::requests_per_minute, 1);
+  ASSERT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
   auto refused = post("/v1/chat/completions", kHi);
   EXPECT_EQ(refused->json()["error"]["code"], "rate_limit_exceeded");
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Key("Retry-After")));
   EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Key("x-should-retry"))));
+  // Of a minute's limit that is less than the request needs, no wait helps.
+  for (const LimitKind kind : {LimitKind::requests_per_minute, LimitKind::tokens_per_minute}) {
+    set(LimitKind::requests_per_minute, 100'000);
+    set(kind, 0);
+    refused = post("/v1/chat/completions", kHi);
+    EXPECT_EQ(refused->status(), 429);
+    EXPECT_EQ(refused->json()["error"]["code"], "rate_limit_exceeded");
+    EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Key("Retry-After"))));
+    EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("x-should-retry", "false")));
+  }
+  set(LimitKind::requests_per_minute, 100'000);
   set(LimitKind::tokens_per_minute, 100'000);
   for (const LimitKind kind : {LimitKind::tokens_per_day, LimitKind::tokens_per_month}) {
     set(LimitKind::tokens_per_day, 100'000);
