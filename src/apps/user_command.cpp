@@ -15,24 +15,38 @@ struct Flags {
   AdminFlags admin;
   std::string id, tenant, team;
   std::optional<std::string> name;
-  std::vector<std::string> teams, roles, labels, oidc, certificates;
-  bool service = false, disable = false, enable = false, no_teams = false;
+  std::vector<std::string> teams, roles, labels, no_labels, oidc, certificates;
+  bool service = false, disable = false, enable = false, no_teams = false, no_oidc = false, no_certificates = false;
   std::string system, security, audit;
 
   const char* folder() const { return service ? "/admin/v1/services" : "/admin/v1/users"; }
   std::string team_folder() const { return admin_path(kTenants, tenant) + "/teams"; }
 };
 
-// What the flags say, and nothing of what they do not.
-Result<Json> fields(const Flags& flags) {
+// What the flags say, and nothing of what they do not. `there`: the record that is changed, of whose labels and
+// identities the flags may name some; the others stay.
+Result<Json> fields(const Flags& flags, const Json& there = Json::object()) {
   Json body = Json::object();
   if (flags.name) body["name"] = *flags.name;
   if (!flags.teams.empty() || flags.no_teams) body["teams"] = flags.teams;
   if (!flags.roles.empty()) body["roles"] = flags.roles;
+  if (!flags.labels.empty() || !flags.no_labels.empty()) {
+    body["labels"] = there.value("labels", Json::object());
+    for (const std::string& name : flags.no_labels) body["labels"].erase(name);
+  }
   for (const std::string& label : flags.labels) {
     const size_t equals = label.find('=');
     if (equals == std::string::npos) return invalid("--label: expected NAME=VALUE", "--label");
     body["labels"][label.substr(0, equals)] = label.substr(equals + 1);
+  }
+  const bool names_oidc = !flags.oidc.empty() || flags.no_oidc,
+             names_certificates = !flags.certificates.empty() || flags.no_certificates;
+  if (names_oidc || names_certificates) {
+    body["identities"] = Json::array();
+    for (const Json& identity : there.value("identities", Json::array())) {
+      const bool is_named = identity.value("method", "") == "oidc" ? names_oidc : names_certificates;
+      if (!is_named) body["identities"].push_back(identity);
+    }
   }
   for (size_t i = 0; i + 1 < flags.oidc.size(); i += 2)
     body["identities"].push_back({{"method", "oidc"}, {"issuer", flags.oidc[i]}, {"subject", flags.oidc[i + 1]}});
@@ -48,6 +62,24 @@ Result<Json> fields_with_id(const Flags& flags) {
   return body;
 }
 
+// A change that names a label or an identity is made to what is there; others need no right to read it.
+Status ask_for_change(const Flags& flags, const std::string& path, const std::string& list = {}) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
+  Json there;
+  const bool names_some = !flags.labels.empty() || !flags.no_labels.empty() || !flags.oidc.empty() || flags.no_oidc ||
+                          !flags.certificates.empty() || flags.no_certificates;
+  if (names_some && list.empty()) {
+    REDOUBT_TRY(there, target->call("GET", path));
+  } else if (names_some) {
+    REDOUBT_TRY(const Json all, target->list(list, {}));
+    for (const Json& one : all)
+      if (one.value("id", "") == flags.id) there = one;
+  }
+  REDOUBT_TRY(const Json body, fields(flags, there.is_object() ? there : Json::object()));
+  REDOUBT_TRY(const Json changed, target->call("PATCH", path, body));
+  return print_record(flags.admin, changed);
+}
+
 Status create_user(const Flags& flags) {
   REDOUBT_TRY(Json body, fields_with_id(flags));
   if (!flags.tenant.empty()) body["tenant"] = flags.tenant;
@@ -60,10 +92,7 @@ Status list_users(const Flags& flags) {
   return print_list(flags.admin, flags.folder(), query, {"id", "tenant", "teams", "roles", "disabled", "name"});
 }
 Status show_user(const Flags& flags) { return ask_and_print(flags.admin, "GET", admin_path(flags.folder(), flags.id)); }
-Status change_user(const Flags& flags) {
-  REDOUBT_TRY(const Json body, fields(flags));
-  return ask_and_print(flags.admin, "PATCH", admin_path(flags.folder(), flags.id), body);
-}
+Status change_user(const Flags& flags) { return ask_for_change(flags, admin_path(flags.folder(), flags.id)); }
 Status remove_user(const Flags& flags) {
   return ask_and_print(flags.admin, "DELETE", admin_path(flags.folder(), flags.id));
 }
@@ -87,8 +116,7 @@ Status list_teams(const Flags& flags) {
   return print_list(flags.admin, flags.team_folder(), {}, {"id", "tenant", "name", "labels"});
 }
 Status change_team(const Flags& flags) {
-  REDOUBT_TRY(const Json body, fields(flags));
-  return ask_and_print(flags.admin, "PATCH", admin_path(flags.team_folder(), flags.id), body);
+  return ask_for_change(flags, admin_path(flags.team_folder(), flags.id), flags.team_folder());
 }
 Status remove_team(const Flags& flags) {
   return ask_and_print(flags.admin, "DELETE", admin_path(flags.team_folder(), flags.id));
@@ -102,10 +130,7 @@ Status list_tenants(const Flags& flags) {
   return print_list(flags.admin, kTenants, {}, {"id", "name", "labels", "disabled"});
 }
 Status show_tenant(const Flags& flags) { return ask_and_print(flags.admin, "GET", admin_path(kTenants, flags.id)); }
-Status change_tenant(const Flags& flags) {
-  REDOUBT_TRY(const Json body, fields(flags));
-  return ask_and_print(flags.admin, "PATCH", admin_path(kTenants, flags.id), body);
-}
+Status change_tenant(const Flags& flags) { return ask_for_change(flags, admin_path(kTenants, flags.id)); }
 Status remove_tenant(const Flags& flags) {
   return ask_and_print(flags.admin, "DELETE", admin_path(kTenants, flags.id));
 }
@@ -116,6 +141,10 @@ void add_name_and_labels(CLI::App& sub, Flags& flags) {
   sub.add_option("--name", flags.name, "As people say it");
   sub.add_option("--label", flags.labels, "NAME=VALUE, for policies (several: again)")->allow_extra_args(false);
 }
+void add_no_label(CLI::App& sub, Flags& flags) {
+  sub.add_option("--no-label", flags.no_labels, "Takes the label of this name away (several: again)")
+      ->allow_extra_args(false);
+}
 void add_state(CLI::App& sub, Flags& flags) {
   auto* disable = sub.add_flag("--disable", flags.disable, "Nobody comes in, and what is under way ends");
   sub.add_flag("--enable", flags.enable, "As before")->excludes(disable);
@@ -124,7 +153,11 @@ void add_person(CLI::App& sub, Flags& flags) {
   add_name_and_labels(sub, flags);
   sub.add_option("--team", flags.teams, "Of its tenant (several: again)")->allow_extra_args(false);
   sub.add_option("--role", flags.roles, "[user] (several: again)")->allow_extra_args(false);
-  sub.add_option("--oidc", flags.oidc, "ISSUER SUBJECT, as an identity provider calls it")->type_size(2);
+  sub.add_option("--oidc", flags.oidc, "ISSUER SUBJECT, as an identity provider calls it")
+      ->type_size(2)
+      ->check([](const std::string& value) {  // else it would be taken for the subject
+        return value.starts_with("--") ? "expected ISSUER SUBJECT, found " + value : std::string();
+      });
   sub.add_option("--certificate", flags.certificates, "CN=… or DNS:…, URI:…, EMAIL:… of its client certificate")
       ->allow_extra_args(false);
 }
@@ -152,9 +185,16 @@ void add_user(CLI::App& app, Pending& pending) {
   }
   one("show", "One", show_user);
   {
-    const auto [sub, flags] = one("change", "What is named becomes what is said; the rest stays", change_user);
+    const auto [sub, flags] =
+        one("change",
+            "What is named becomes what is said; the rest stays. --team, --role, --oidc and --certificate say all of "
+            "theirs, --label one",
+            change_user);
     add_person(*sub, *flags);
     sub->add_flag("--no-team", flags->no_teams, "In none");
+    sub->add_flag("--no-oidc", flags->no_oidc, "No provider's token is its any more");
+    sub->add_flag("--no-certificate", flags->no_certificates, "No certificate is its any more");
+    add_no_label(*sub, *flags);
     add_state(*sub, *flags);
   }
   one("remove", "Takes one out, and revokes its keys", remove_user);
@@ -188,6 +228,7 @@ void add_team(CLI::App& app, Pending& pending) {
   {
     const auto [sub, flags] = one("change", "What is named becomes what is said; the rest stays", change_team);
     add_name_and_labels(*sub, *flags);
+    add_no_label(*sub, *flags);
   }
   one("remove", "Takes it away; who was in it stays", remove_team);
 }
@@ -208,6 +249,7 @@ void add_tenant(CLI::App& app, Pending& pending) {
   {
     const auto [sub, flags] = one("change", "What is named becomes what is said; the rest stays", change_tenant);
     add_name_and_labels(*sub, *flags);
+    add_no_label(*sub, *flags);
     add_state(*sub, *flags);
   }
   one("remove", "Takes one away that nobody was ever in", remove_tenant);
