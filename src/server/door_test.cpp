@@ -3,7 +3,9 @@
 #include <atomic>
 #include <chrono>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "server/door_fixture.h"
 
@@ -35,7 +37,8 @@ TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
       people.directory_->create_principal(nullptr, {.id = "nightly",
                                                     .kind = PrincipalKind::service,
                                                     .fields = {.identities = {{{"mtls", "", "CN=nightly,O=Bank"}}}}}));
-  ASSERT_TRUE(people.directory_->create_principal(nullptr, {.id = "idle", .fields = {.roles = {{}}}}));
+  ASSERT_TRUE(
+      people.directory_->create_principal(nullptr, {.id = "idle", .fields = {.roles = std::vector<std::string>()}}));
   const auto appointed = people.directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"});
   ASSERT_TRUE(appointed) << appointed.error().message;
   std::vector<Caller> callers = {{"stranger", "", "", false},
