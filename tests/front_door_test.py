@@ -289,7 +289,7 @@ class FrontDoor(unittest.TestCase):
         (cls.folder / "redoubt.yaml").write_text(changed(tls, "host: 0.0.0.0", "host: 127.0.0.1") + oidc + f"""
 port: 0
 data: {cls.folder}/data
-models: [{{name: r1, path: r1}}]
+models: [{{name: r1, path: r1, labels: {{label: patient-data}}, stage: pilot}}]
 trusted_proxies: [127.0.0.1]
 cache_bytes: 256M
 threads: 1
@@ -320,12 +320,20 @@ drain_s: 1
         typo = self.folder / "typo.cedar"
         typo.write_text('permit (principal == Redoubt::User::"ogla", action, resource == Redoubt::Model::"r1");')
 
+        # What only the configuration says of the model: the server would forbid both.
+        of_models = []
+        for name, read in (("label", 'resource has label && resource.label == "patient-data"'), ("stage", 'context has stage && context.stage == "pilot"')):
+            of_models.append(self.folder / f"{name}.cedar")
+            of_models[-1].write_text(f"permit (principal, action, resource); forbid (principal, action, resource) when {{ {read} }};")
+
         def told(*arguments, key=None):
             where = ["--data", self.folder / "data"] if key is None else ["--server", admin, "--ca", self.bank.certificate]
             return subprocess.run([BINARY, "policy", *arguments, *where, "--json"], capture_output=True, text=True, env={**os.environ, "REDOUBT_KEY": key or ""})
 
         questions = [("explain", "generate", "Model::r1", "--user", user) for user in ("olga", "sam", "sue")]
         questions += [("explain", "read_audit", "Route::GET /x", "--user", "ann"), ("explain", "generate", "Model::r1", "--user", "olga", "--file", typo)]
+        questions += [("explain", "generate", "Model::r1", "--user", "olga", "--file", file) for file in of_models]
+        questions += [("diff", file) for file in of_models]
         self.assertTrue(eventually(lambda: told(*questions[0], key=self.administrators["security"]).returncode == 0), "within half a second the server knows her")
         decisions = set()
         for question in questions:
@@ -333,7 +341,13 @@ drain_s: 1
             self.assertEqual(owner.returncode, 0, owner.stderr)
             server = told(*question, key=self.administrators["security"])
             self.assertEqual((server.returncode, server.stdout), (0, owner.stdout), (question, server.stderr))
+            if question[0] == "diff":
+                changes = json.loads(owner.stdout)["changes"]
+                self.assertTrue(any(change["resource"] == 'Redoubt::Model::"r1"' for change in changes), "the configuration's model is compared too")
+                continue
             decisions.add(json.loads(owner.stdout)["decision"])
+            if question[-1] in of_models:
+                self.assertEqual(json.loads(owner.stdout)["decision"], "deny", question)
         self.assertEqual(decisions, {"allow", "deny"})
         warnings = json.loads(told("check", typo, key=self.administrators["security"]).stdout)["warnings"]
         self.assertEqual([warning.split(": ")[1] for warning in warnings], ['there is no user "ogla"'])

@@ -34,15 +34,17 @@ Result<std::string> node_name(const std::filesystem::path& data) {
   return base64url(bytes);
 }
 
-// The models of the configuration with their labels, as policies' entities.
-Json described_models(const std::vector<ModelEntry>& models) {
-  Json entities = Json::array();
+// The models of the configuration: with their labels, as policies' entities, and their stages.
+NodeModels models_told_to_policies(const std::vector<ModelEntry>& models, std::string node) {
+  NodeModels told{.node = std::move(node)};
   for (const ModelEntry& model : models) {
     Json attributes = Json::object();
     for (const auto& [name, text] : model.labels) attributes[name] = text;
-    entities.push_back({{"uid", {{"type", "Redoubt::Model"}, {"id", model.name}}}, {"attrs", std::move(attributes)}});
+    told.entities.push_back(
+        {{"uid", {{"type", "Redoubt::Model"}, {"id", model.name}}}, {"attrs", std::move(attributes)}});
+    told.stages.emplace(model.name, model.stage);
   }
-  return entities;
+  return told;
 }
 
 // A provider that the configuration names is a named peer.
@@ -88,8 +90,9 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
     jwks_ = std::make_unique<JwksKeeper>(*oidc_, JwksKeeperOptions{.fetch = fetch_keys}, clock);
   }
   identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
-  REDOUBT_TRY(policies_, PolicyStore::open(*store_.database, file, clock, wall_, described_models(config.models)));
   REDOUBT_TRY(std::string node, node_name(data_));
+  REDOUBT_TRY(policies_,
+              PolicyStore::open(*store_.database, file, clock, wall_, models_told_to_policies(config.models, node)));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
   gate_ = make_identity_gate(*identity_, policies_->engine(), wall_, [this] { return policies_fresh(); });
   return ok();
@@ -98,7 +101,7 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
 void FrontDoor::add_routes(std::vector<Route>& routes) {
   if (!administered()) return;
   add_admin_identity_routes(*store_.directory, wall_, routes);
-  add_policy_routes(*policies_, routes);
+  add_policy_routes(*policies_, *store_.directory, routes);
   add_limit_routes({.store = *limits_.store,
                     .ledger = *limits_.ledger,
                     .wall = wall_,

@@ -3,6 +3,7 @@
 // The policies are those of --file, or of a running server (--server), or of a data folder (--data, --database);
 // without any of these, the text that a first start has. `apply` changes those of a running server or of the database.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -52,9 +53,20 @@ Result<Json> yaml_file(const std::string& file) {
   return json;
 }
 
-Result<PolicyVersion> stored(const AdminFlags& flags) {
+// What holds somewhere: the version with the models of the configuration among its entities, and their stages.
+struct Held {
+  PolicyVersion version;
+  ModelStages stages;
+};
+
+Result<Held> stored(const AdminFlags& flags) {
   REDOUBT_TRY(const auto database, open_own_database(flags.data, flags.database));
-  return newest_policies(*database);
+  Held held;
+  REDOUBT_TRY(held.version, newest_policies(*database));
+  REDOUBT_TRY(NodeModels models, kept_models(*database, SystemWallClock()));
+  held.version.entities = with_configured(std::move(held.version.entities), models.entities);
+  held.stages = std::move(models.stages);
+  return held;
 }
 
 // As the owner of the data folder. A running server follows within half a second.
@@ -62,19 +74,25 @@ Result<Json> change_stored(const AdminFlags& flags, const Json& body) {
   REDOUBT_TRY(const auto database, open_own_database(flags.data, flags.database));
   const SteadyClock clock;
   const SystemWallClock wall;
-  REDOUBT_TRY(const auto store, PolicyStore::open(*database, std::nullopt, clock, wall, Json::array(), 0));
+  REDOUBT_TRY(const auto store, PolicyStore::open(*database, std::nullopt, clock, wall, {}, 0));
   return change_policies(*store, "owner", body);
 }
 
-Result<PolicyVersion> held_by_server(const AdminFlags& flags) {
+Result<Held> held_by_server(const AdminFlags& flags) {
   REDOUBT_TRY(const auto target, open_admin_target(flags));
   REDOUBT_TRY(const Json json, target->call("GET", "/admin/v1/policies"));
   if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
     return corrupt("the answer holds no policies");
-  PolicyVersion version{.version = json.value("version", int64_t{0}), .text = json["text"].get<std::string>()};
-  version.entities =
+  Held held;
+  held.version.version = json.value("version", int64_t{0});
+  held.version.text = json["text"].get<std::string>();
+  held.version.entities =
       with_configured(json.value("entities", Json::array()), json.value("configured_entities", Json::array()));
-  return version;
+  const Json stages = json.value("configured_stages", Json::object());
+  for (const auto& [model, stage] : stages.items()) {
+    if (stage.is_string()) held.stages.emplace(model, stage.get<std::string>());
+  }
+  return held;
 }
 
 bool names_directory(const AdminFlags& flags) {
@@ -83,10 +101,12 @@ bool names_directory(const AdminFlags& flags) {
 
 // The text of `file` wins over what the flags name, and --entities over what is described there.
 Result<std::shared_ptr<const PolicySnapshot>> snapshot_of(const PolicyFlags& flags, const std::string& file) {
-  PolicyVersion version{.text = std::string(default_policy_text())};
+  Held held;
+  held.version.text = default_policy_text();
   if (names_directory(flags.admin)) {
-    REDOUBT_TRY(version, flags.admin.server.empty() ? stored(flags.admin) : held_by_server(flags.admin));
+    REDOUBT_TRY(held, flags.admin.server.empty() ? stored(flags.admin) : held_by_server(flags.admin));
   }
+  PolicyVersion& version = held.version;
   if (!file.empty()) {
     version.version = 0;
     REDOUBT_TRY(version.text, read_text_file(file, kMaxPolicyBytes));
@@ -94,8 +114,8 @@ Result<std::shared_ptr<const PolicySnapshot>> snapshot_of(const PolicyFlags& fla
   if (!flags.entities.empty()) {
     REDOUBT_TRY(version.entities, yaml_file(flags.entities));
   }
-  auto snapshot =
-      make_policy_snapshot(std::move(version.text), version.entities, static_cast<uint64_t>(version.version));
+  auto snapshot = make_policy_snapshot(std::move(version.text), version.entities,
+                                       static_cast<uint64_t>(version.version), std::move(held.stages));
   if (!snapshot && !file.empty()) return std::move(snapshot).error().within(file);
   return snapshot;
 }
@@ -162,13 +182,13 @@ Result<KnownNames::People> known_people(const AdminFlags& flags) {
 }
 
 // What there is where the flags point, as far as it can be told there.
-Result<KnownNames> known_names(const AdminFlags& flags, const cedar::Entities& entities) {
-  KnownNames known{.described = &entities};
+Result<KnownNames> known_names(const AdminFlags& flags, const PolicySnapshot& held) {
+  KnownNames known{.described = held.entities.get()};
   if (!names_directory(flags)) return known;
   REDOUBT_TRY(known.people, known_people(flags));
-  if (flags.server.empty()) return known;
-  known.models.emplace();  // its configuration names every model
-  for (const cedar::Entity& entity : entities.all()) {
+  if (held.stages.empty()) return known;  // the configuration names every model, if it is known
+  known.models.emplace();
+  for (const cedar::Entity& entity : held.entities->all()) {
     if (entity.name.type == "Redoubt::Model") known.models->emplace(entity.name.id);
   }
   return known;
@@ -176,7 +196,7 @@ Result<KnownNames> known_names(const AdminFlags& flags, const cedar::Entities& e
 
 Status check(const PolicyFlags& flags) {
   REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.path));
-  REDOUBT_TRY(const KnownNames known, known_names(flags.admin, *snapshot->entities));
+  REDOUBT_TRY(const KnownNames known, known_names(flags.admin, *snapshot));
   const std::vector<std::string> warnings = policy_warnings(*snapshot->policies, known);
   const size_t count = snapshot->policies->policies().size();
   if (flags.admin.json) return print({{"policies", count}, {"warnings", warnings}});
@@ -256,6 +276,8 @@ Status explain_request(const PolicyFlags& flags) {
   const Explanation explanation = explain(snapshot, request.request());
   if (flags.admin.json) return print(to_json(explanation));
   std::string out = explanation.why + "\n";
+  if (!explanation.not_known.empty())
+    out += fmt::format("not known here: {} (--context says it)\n", fmt::join(explanation.not_known, ", "));
   for (const Explanation::Line& line : explanation.lines) {
     out += fmt::format("  {} {}{} (line {}): {}{}\n", line.effect, cedar::in_quotes(line.policy),
                        line.guard ? ", a guard" : "", line.line, line.decides ? "decides" : line.outcome,

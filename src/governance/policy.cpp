@@ -192,6 +192,19 @@ std::optional<cedar::Request> route_request(const cedar::Request& request, cedar
   return route;
 }
 
+cedar::Request with_stage(const PolicySnapshot& by, const cedar::Request& request, cedar::Arena& arena) {
+  if (request.resource.type != "Redoubt::Model") return request;
+  const auto stage = by.stages.find(std::string(request.resource.id));
+  if (stage == by.stages.end() || stage->second.empty()) return request;
+  std::vector<Field> fields;
+  if (request.context != nullptr) fields.assign(request.context->fields.begin(), request.context->fields.end());
+  if (std::ranges::any_of(fields, [](const Field& field) { return field.key == "stage"; })) return request;
+  fields.push_back({"stage", arena.string(stage->second)});
+  cedar::Request whole = request;
+  whole.context = arena.record(fields).record;
+  return whole;
+}
+
 Decision decide_as_served(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& request) {
   cedar::Arena arena;
   if (const auto route = route_request(request, arena)) {
@@ -203,11 +216,12 @@ Decision decide_as_served(const std::shared_ptr<const PolicySnapshot>& by, const
 }
 
 Result<std::shared_ptr<const PolicySnapshot>> make_policy_snapshot(std::string policies, const Json& entities,
-                                                                   uint64_t version) {
+                                                                   uint64_t version, ModelStages stages) {
   auto snapshot = std::make_shared<PolicySnapshot>();
   REDOUBT_TRY(snapshot->policies, PolicySet::parse(std::move(policies)));
   REDOUBT_TRY(snapshot->guards, PolicySet::parse(std::string(guard_policy_text())));
   REDOUBT_TRY(snapshot->entities, shared_entities(entities));
+  snapshot->stages = std::move(stages);
   snapshot->version = version;
   return std::shared_ptr<const PolicySnapshot>(std::move(snapshot));
 }
@@ -229,8 +243,8 @@ Status PolicyEngine::replace(std::string policies, uint64_t version) {
   return ok();
 }
 
-Status PolicyEngine::replace(std::string policies, const Json& entities, uint64_t version) {
-  REDOUBT_TRY(auto next, make_policy_snapshot(std::move(policies), entities, version));
+Status PolicyEngine::replace(std::string policies, const Json& entities, uint64_t version, ModelStages stages) {
+  REDOUBT_TRY(auto next, make_policy_snapshot(std::move(policies), entities, version, std::move(stages)));
   snapshot_.store(std::move(next));
   return ok();
 }

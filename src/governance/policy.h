@@ -57,11 +57,15 @@ class AuthorizationRequest {
   cedar::Request request_;
 };
 
+// The stage of the release of each model that a server's configuration names; "" of one that has none there.
+using ModelStages = std::map<std::string, std::string>;
+
 // Everything a decision is computed from.
 struct PolicySnapshot {
   std::shared_ptr<const PolicySet> policies;
   std::shared_ptr<const PolicySet> guards;          // what no text can lift (default_policies.h)
   std::shared_ptr<const cedar::Entities> entities;  // actions, and the models and datasets somebody described
+  ModelStages stages;                               // for explanations: a server's own requests say it in their context
   uint64_t version = 0;
 };
 
@@ -88,6 +92,8 @@ Decision decide_as_served(const std::shared_ptr<const PolicySnapshot>& by, const
 // The question about the route that goes before, without what the context says of the model; it borrows from `request`
 // and `arena`. nullopt: none does.
 std::optional<cedar::Request> route_request(const cedar::Request& request, cedar::Arena& arena);
+// The request with the stage that the configuration gives the model it asks about, where it says none itself.
+cedar::Request with_stage(const PolicySnapshot& by, const cedar::Request& request, cedar::Arena& arena);
 
 class PolicyEngine {
  public:
@@ -100,7 +106,7 @@ class PolicyEngine {
 
   // Decisions that begin after this returns are by the new policies. Errors leave the old ones in place.
   Status replace(std::string policies, uint64_t version);
-  Status replace(std::string policies, const Json& entities, uint64_t version);
+  Status replace(std::string policies, const Json& entities, uint64_t version, ModelStages stages = {});
 
  private:
   explicit PolicyEngine(std::shared_ptr<const PolicySnapshot> first) : snapshot_(std::move(first)) {}
@@ -109,6 +115,6 @@ class PolicyEngine {
 
 // Policies, guards and entities made into a snapshot. Errors: invalid_argument with line and column.
 Result<std::shared_ptr<const PolicySnapshot>> make_policy_snapshot(std::string policies, const Json& entities,
-                                                                   uint64_t version);
+                                                                   uint64_t version, ModelStages stages = {});
 
 }  // namespace redoubt

@@ -89,20 +89,16 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
   const cedar::Program& program = set.program();
   std::set<std::string> sure{"context.now", "principal.id", "principal.kind", "principal.tenant", "principal.labels"};
   std::map<std::string, uint32_t> read;
-  // The nodes of a policy lie together, in the order of policies.
-  const auto first = std::partition_point(program.nodes.begin(), program.nodes.end(),
-                                          [&](const cedar::Node& node) { return node.position < policy.begin; });
-  for (auto i = static_cast<uint32_t>(first - program.nodes.begin()); i < program.nodes.size(); ++i) {
+  set.for_each_node(policy, [&](uint32_t i) {
     const cedar::Node& node = program.nodes[i];
-    if (node.position >= policy.end) break;
     if (node.op == cedar::Op::attribute) read.emplace(path_text(program, i), i);
-    if (node.op != cedar::Op::has && node.op != cedar::Op::has_path) continue;
+    if (node.op != cedar::Op::has && node.op != cedar::Op::has_path) return;
     std::string path = path_text(program, program.children[node.first]);
     for (std::string_view rest = node.value.string(); !rest.empty();) {
       path.append(".").append(cedar::take_key(rest, node.op));
       sure.insert(path);
     }
-  }
+  });
   for (const auto& [path, node] : read) {
     if (path.empty() || sure.contains(path)) continue;
     const size_t dot = path.rfind('.');

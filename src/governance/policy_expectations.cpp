@@ -29,7 +29,8 @@ Result<ExpectationResult> run_one(const std::shared_ptr<const PolicySnapshot>& b
     return invalid("expect: expected allow or deny");
   }
   REDOUBT_TRY(const AuthorizationRequest request, request_from_json(test));
-  const Decision decision = decide_as_served(by, request.request());
+  cedar::Arena arena;
+  const Decision decision = decide_as_served(by, with_stage(*by, request.request(), arena));
   const bool allow = test["expect"] == "allow";
   ExpectationResult result{
       .name = std::move(name), .passed = decision.allowed == allow, .expected = allow ? "allow" : "deny"};
@@ -63,6 +64,7 @@ Result<std::vector<ExpectationResult>> run_expectations(const PolicySnapshot& gi
   auto by = std::make_shared<PolicySnapshot>(given);
   if (file.contains("entities")) {
     REDOUBT_TRY(by->entities, shared_entities(file["entities"]));
+    by->stages.clear();
   }
   std::vector<ExpectationResult> results;
   for (size_t i = 0; i < file["tests"].size(); ++i) {

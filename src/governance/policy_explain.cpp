@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+
+#include "governance/policy_head.h"
 
 namespace redoubt {
 namespace {
@@ -42,6 +45,33 @@ void add_lines(const PolicySet& set, bool guards, const cedar::Request& request,
                    std::find(decision.reasons.begin(), decision.reasons.end(), trace.policy) != decision.reasons.end();
     out.push_back(std::move(line));
   }
+}
+
+// Of what is absent in the context: what the policies that fit read of it and that might turn the decision. A forbid
+// that holds nothing can turn; forbids might turn what is allowed, permits what nothing permits.
+std::vector<std::string> unknown_context(const PolicySnapshot& by, const cedar::Request& request,
+                                         const Decision& decision) {
+  if (decision.forbidden() || decision.guarded) return {};
+  const cedar::Effect turning = decision.allowed ? cedar::Effect::forbid : cedar::Effect::permit;
+  const PolicySet& set = *by.policies;
+  std::set<std::string> unknown;
+  const ResolvedRequest resolved(request);
+  for (const cedar::Policy& policy : set.policies()) {  // each: the index leaves out what this context does not meet
+    if (policy.effect != turning || !head_fits(policy, resolved)) continue;
+    set.for_each_node(policy, [&](uint32_t at) {
+      const cedar::Node& node = set.program().nodes[at];
+      if (node.op != cedar::Op::attribute && node.op != cedar::Op::has && node.op != cedar::Op::has_path) return;
+      if (set.program().nodes[set.program().children[node.first]].op != cedar::Op::context) return;
+      std::string_view rest = node.value.string();
+      unknown.emplace(cedar::take_key(rest, node.op));
+    });
+  }
+  if (request.context != nullptr)
+    for (const cedar::Field& field : request.context->fields) unknown.erase(std::string(field.key));
+  // A model that the configuration names without a stage has none.
+  if (request.resource.type != "Redoubt::Model" || by.stages.contains(std::string(request.resource.id)))
+    unknown.erase("stage");
+  return {unknown.begin(), unknown.end()};
 }
 
 std::string sentence(const Decision& decision) {
@@ -132,13 +162,14 @@ void complete_context(Json& context) {
 }  // namespace
 
 Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& asked) {
-  cedar::Request request = asked;
+  cedar::Arena arena;
+  cedar::Request request = with_stage(*by, asked, arena);
   request.far = by->entities.get();
   const Decision decision = decide_as_served(by, request);
-  cedar::Arena arena;
   if (decision.at_route) request = *route_request(request, arena);
   Explanation explanation{.allowed = decision.allowed, .why = sentence(decision), .version = by->version};
   if (decision.at_route) explanation.why += ", on every route";
+  explanation.not_known = unknown_context(*by, request, decision);
   add_lines(*by->guards, true, request, decision, explanation.lines);
   // A guard that is not broken is of no interest.
   std::erase_if(explanation.lines,
@@ -159,6 +190,7 @@ Json to_json(const Explanation& explanation) {
   }
   return {{"decision", explanation.allowed ? "allow" : "deny"},
           {"why", explanation.why},
+          {"not_known", explanation.not_known},
           {"policy_version", explanation.version},
           {"policies", std::move(lines)}};
 }

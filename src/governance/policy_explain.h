@@ -22,12 +22,13 @@ struct Explanation {
     bool decides = false;
   };
   bool allowed = false;
-  std::string why;          // one sentence
-  std::vector<Line> lines;  // what decides first, then the rest by place
+  std::string why;                     // one sentence
+  std::vector<Line> lines;             // what decides first, then the rest by place
+  std::vector<std::string> not_known;  // in the context: absent here, and read by a policy that might turn the decision
   uint64_t version = 0;
 };
 
-// As a server decides it (decide_as_served).
+// As a server decides it (decide_as_served), of a model at the stage that the snapshot gives it.
 Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar::Request& request);
 Json to_json(const Explanation& explanation);
 

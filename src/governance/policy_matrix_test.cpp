@@ -287,6 +287,38 @@ TEST(PolicyExplain, JudgesAsAServerDoes) {
   }
 }
 
+TEST(PolicyExplain, NamesWhatIsNotKnownAndMightTurnTheDecision) {
+  const auto unknown = [](const std::string& text, const Json& context, ModelStages stages) {
+    const auto by = make_policy_snapshot(text, Json::array(), 1, std::move(stages));
+    EXPECT_TRUE(by);
+    const auto request = request_from_json({{"principal", {{"id", "u"}}},
+                                            {"action", "generate"},
+                                            {"resource", "Redoubt::Model::\"r1\""},
+                                            {"context", context}});
+    EXPECT_TRUE(request) << request.error().message;
+    return explain(*by, request->request()).not_known;
+  };
+  using Names = std::vector<std::string>;
+  const std::string permit = "permit (principal, action, resource);\n";
+  const std::string forbid =
+      "forbid (principal, action, resource) when { context has stage && context.stage == \"pilot\" && "
+      "!(context has source_ip && context.source_ip.isInRange(ip(\"10.0.0.0/8\"))) };";
+  EXPECT_EQ(unknown(permit + forbid, Json::object(), {}), (Names{"source_ip", "stage"}));
+  EXPECT_EQ(unknown(permit + forbid, {{"source_ip", "10.1.1.1"}}, {}), Names{"stage"});
+  EXPECT_EQ(unknown(permit + forbid, Json::object(), {{"r1", ""}}), Names{"source_ip"}) << "it has no stage";
+  EXPECT_EQ(unknown(permit + forbid, Json::object(), {{"r1", "open"}}), Names{"source_ip"});
+  EXPECT_EQ(unknown(permit + forbid, Json::object(), {{"r1", "pilot"}}), Names{}) << "forbidden whatever else there is";
+  EXPECT_EQ(unknown(permit + "permit (principal, action, resource) when { context.priority > 1 };", Json::object(), {}),
+            Names{})
+      << "allowed whatever further permits read";
+  EXPECT_EQ(unknown("permit (principal, action, resource) when { context.purpose == \"x\" };", Json::object(), {}),
+            Names{"purpose"});
+  EXPECT_EQ(unknown("permit (principal == Redoubt::User::\"x\", action, resource) when { context.purpose == \"x\" };",
+                    Json::object(), {}),
+            Names{})
+      << "its head fits somebody else";
+}
+
 TEST(PolicyCheck, PointsAtNamesThatMeanNobody) {
   const auto by =
       snapshot_of(R"(permit (principal in Redoubt::Team::"research", action == Action::"generate", resource);

@@ -4,6 +4,7 @@
 // as not satisfied and is reported.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -74,6 +75,15 @@ class PolicySet {
   const std::vector<cedar::Policy>& policies() const { return program_.policies; }
   std::string_view policy_text(uint32_t policy) const;
   std::vector<cedar::EntityName> constants() const;  // entities that conditions name
+  // The indices of a policy's nodes: they lie together, in the order of policies.
+  template <class Use>
+  void for_each_node(const cedar::Policy& policy, Use use) const {
+    const std::vector<cedar::Node>& nodes = program().nodes;
+    const auto first = std::partition_point(nodes.begin(), nodes.end(),
+                                            [&](const cedar::Node& node) { return node.position < policy.begin; });
+    for (auto i = static_cast<uint32_t>(first - nodes.begin()); i < nodes.size() && nodes[i].position < policy.end; ++i)
+      use(i);
+  }
   cedar::Place place_of_node(uint32_t node) const;
   cedar::Place place_of_policy(uint32_t policy) const;
   std::string describe(const PolicyError& error) const;  // one sentence with the policy's id, line and column

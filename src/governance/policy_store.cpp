@@ -19,6 +19,8 @@ constexpr Migration kMigrations[] = {
      "CREATE TABLE policy_versions (version BIGINT PRIMARY KEY, text TEXT NOT NULL, entities TEXT NOT NULL, "
      "author TEXT NOT NULL, note TEXT NOT NULL, created_ms BIGINT NOT NULL);"
      "CREATE TABLE policy_files (digest TEXT PRIMARY KEY, version BIGINT NOT NULL);"},
+    {2, "models of the nodes' configurations",
+     "CREATE TABLE policy_models (node TEXT PRIMARY KEY, models TEXT NOT NULL, started_ms BIGINT NOT NULL);"},
 };
 
 constexpr std::string_view kColumns = "version, text, entities, author, note, created_ms";
@@ -49,13 +51,58 @@ Status insert(Transaction& tx, const PolicyVersion& version) {
   return bump(tx, kTopic);
 }
 
+Status prepare(Database& database, const WallClock& wall) {
+  REDOUBT_CHECK(prepare_topics(database, wall));
+  return migrate(database, "policies", kMigrations, wall);
+}
+
+Status keep(Database& database, const NodeModels& models, const WallClock& wall) {
+  const std::string text = dump_json({{"entities", models.entities}, {"stages", models.stages}});
+  return database.write([&](Transaction& tx) -> Status {
+    REDOUBT_CHECK(
+        tx.execute("INSERT INTO policy_models (node, models, started_ms) VALUES (?, ?, ?) "
+                   "ON CONFLICT (node) DO UPDATE SET models = excluded.models, started_ms = excluded.started_ms",
+                   models.node, text, wall.now_ms()));
+    return ok();
+  });
+}
+
+// Adds what one node kept, where none before it named the model.
+Status add_kept(const std::string& text, NodeModels& models) {
+  const auto json = parse_json(text);
+  const auto part = [&](const char* name) { return json->is_object() ? json->value(name, Json()) : Json(); };
+  if (!json || !part("entities").is_array() || !part("stages").is_object())
+    return corrupt("policies: what a node kept of its models cannot be read");
+  models.entities = with_configured(std::move(models.entities), part("entities"));
+  const Json stages = part("stages");
+  for (const auto& [model, stage] : stages.items()) {
+    if (stage.is_string()) models.stages.emplace(model, stage.get<std::string>());
+  }
+  return ok();
+}
+
 }  // namespace
 
+Result<NodeModels> kept_models(Database& database, const WallClock& wall) {
+  REDOUBT_CHECK(prepare(database, wall));
+  return database.read([&](Transaction& tx) -> Result<NodeModels> {
+    REDOUBT_TRY(const auto rows,
+                tx.rows<std::string>("SELECT models FROM policy_models ORDER BY started_ms DESC, node"));
+    NodeModels models;
+    for (const auto& [text] : rows) REDOUBT_CHECK(add_kept(text, models));
+    return models;
+  });
+}
+
 Result<std::unique_ptr<PolicyStore>> PolicyStore::open(Database& database, const std::optional<PolicyFile>& file,
-                                                       const Clock& clock, const WallClock& wall, Json configured,
+                                                       const Clock& clock, const WallClock& wall, NodeModels configured,
                                                        int period_ms) {
-  REDOUBT_CHECK(prepare_topics(database, wall));
-  REDOUBT_CHECK(migrate(database, "policies", kMigrations, wall));
+  REDOUBT_CHECK(prepare(database, wall));
+  if (configured.node.empty()) {
+    REDOUBT_TRY(configured, kept_models(database, wall));
+  } else {
+    REDOUBT_CHECK(keep(database, configured, wall));
+  }
   std::unique_ptr<PolicyStore> store(new PolicyStore(database, wall, std::move(configured)));
   REDOUBT_CHECK(store->adopt(file));
   // Nothing is permitted before the first load.
@@ -103,8 +150,8 @@ Status PolicyStore::adopt(const std::optional<PolicyFile>& file) {
 Status PolicyStore::load(Transaction& tx) {
   REDOUBT_TRY(auto newest, newest_of(tx));
   if (!newest) return corrupt("policies: no version is stored");
-  const Status replaced = engine_->replace(newest->text, with_configured(newest->entities, configured_),
-                                           static_cast<uint64_t>(newest->version));
+  const Status replaced = engine_->replace(newest->text, with_configured(newest->entities, configured_.entities),
+                                           static_cast<uint64_t>(newest->version), configured_.stages);
   if (!replaced)
     return corrupt(fmt::format("policies: version {} cannot be read: {}", newest->version, replaced.error().message));
   return ok();

@@ -34,6 +34,16 @@ struct PolicyFile {
   std::string text;
 };
 
+// What a node's configuration says of its models to policies. Kept in the database under the node's name while it is
+// the last one that this node started with, for whoever explains or compares policies beside the node.
+struct NodeModels {
+  std::string node;               // "": nobody's; what the nodes have kept is taken instead
+  Json entities = Json::array();  // the models with their labels
+  ModelStages stages = {};
+};
+// What the nodes have kept, of a model that several name the node's that started last. Makes the tables.
+Result<NodeModels> kept_models(Database& database, const WallClock& wall);
+
 // The version that holds, of a database that a store has made its tables in; for commands beside a server.
 Result<PolicyVersion> newest_policies(Database& database);
 
@@ -42,13 +52,13 @@ class PolicyStore {
   // Makes the tables, the first version if there is none (of the file, else the default text), and the engine.
   // Errors: of the file, with line and column; unavailable; corrupt_data if what is stored cannot be read.
   // `database` and the clocks outlive the store. period_ms: of looking for others' changes; 0: only when told to.
-  // `configured`: entities of this node's configuration, which hold where the database describes none of that name.
+  // `configured`: whose entities hold where the database describes none of that name.
   static Result<std::unique_ptr<PolicyStore>> open(Database& database, const std::optional<PolicyFile>& file,
                                                    const Clock& clock, const WallClock& wall,
-                                                   Json configured = Json::array(), int period_ms = 250);
+                                                   NodeModels configured = {}, int period_ms = 250);
 
   const std::shared_ptr<PolicyEngine>& engine() const { return engine_; }
-  const Json& configured() const { return configured_; }
+  const NodeModels& configured() const { return configured_; }
   int64_t age_ns() const { return refresher_->age_ns(); }  // since what the engine holds was known to be what is stored
   Status refresh() { return refresher_->refresh(); }
 
@@ -67,14 +77,14 @@ class PolicyStore {
   Result<std::vector<PolicyVersion>> history(int limit) const;  // the newest first, without texts and entities
 
  private:
-  PolicyStore(Database& database, const WallClock& wall, Json configured)
+  PolicyStore(Database& database, const WallClock& wall, NodeModels configured)
       : database_(database), wall_(wall), configured_(std::move(configured)) {}
   Status adopt(const std::optional<PolicyFile>& file);
   Status load(Transaction& tx);
 
   Database& database_;
   const WallClock& wall_;
-  const Json configured_;
+  const NodeModels configured_;
   std::shared_ptr<PolicyEngine> engine_;
   std::unique_ptr<Refresher> refresher_;  // last: its thread uses the rest
 };

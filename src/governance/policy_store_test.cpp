@@ -26,7 +26,7 @@ class PolicyStoreTest : public testing::TestWithParam<DatabaseKind> {
     other_database_ = files_.open();
   }
   std::unique_ptr<PolicyStore> node(Database& database, std::optional<PolicyFile> file = {}, int period_ms = 0) {
-    auto store = PolicyStore::open(database, file, clock_, wall_, Json::array(), period_ms);
+    auto store = PolicyStore::open(database, file, clock_, wall_, {}, period_ms);
     EXPECT_TRUE(store) << store.error().message;
     return std::move(*store);
   }
@@ -56,7 +56,8 @@ TEST_P(PolicyStoreTest, ConfiguredLabelsHoldWhereTheDatabaseDescribesNothing) {
   const auto model = [](const char* id, const char* label) {
     return Json{{"uid", {{"type", "Redoubt::Model"}, {"id", id}}}, {"attrs", {{"label", label}}}};
   };
-  auto opened = PolicyStore::open(*database_, {}, clock_, wall_, Json::array({model("r1", "open")}), 0);
+  auto opened = PolicyStore::open(*database_, {}, clock_, wall_,
+                                  {.node = "a", .entities = Json::array({model("r1", "open")})}, 0);
   ASSERT_TRUE(opened) << opened.error().message;
   const auto store = *std::move(opened);
   const std::string text =
@@ -67,7 +68,32 @@ TEST_P(PolicyStoreTest, ConfiguredLabelsHoldWhereTheDatabaseDescribesNothing) {
   EXPECT_TRUE(generates(*store));
   ASSERT_TRUE(store->change({.text = text, .entities = Json::array({model("r1", "secret")}), .author = "sue"}));
   EXPECT_FALSE(generates(*store)) << "what the database describes wins";
-  EXPECT_EQ(store->newest()->entities.size(), 1u) << "the configuration is not written down";
+  EXPECT_EQ(store->newest()->entities.size(), 1u) << "the configuration is no version's";
+}
+
+// For the owner's commands, which see no configuration.
+TEST_P(PolicyStoreTest, WhatNodesAreConfiguredWithIsKeptBesideTheVersions) {
+  const auto open = [&](NodeModels models) {
+    auto store = PolicyStore::open(*database_, {}, clock_, wall_, std::move(models), 0);
+    EXPECT_TRUE(store) << store.error().message;
+    wall_.advance_ms(1);
+    return std::move(*store);
+  };
+  const auto told = [](const char* node, const char* model, const char* stage) {
+    const Json entity = {{"uid", {{"type", "Redoubt::Model"}, {"id", model}}}, {"attrs", {{"label", node}}}};
+    return NodeModels{.node = node, .entities = Json::array({entity}), .stages = {{model, stage}}};
+  };
+  open(told("a", "old", ""));
+  open(told("a", "r1", "pilot"));
+  open(told("b", "r1", ""));
+  const auto kept = kept_models(*database_, wall_);
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(kept->stages, (ModelStages{{"r1", ""}})) << "of a node its last start; of two nodes the last to start";
+  ASSERT_EQ(kept->entities.size(), 1u);
+  EXPECT_EQ(kept->entities[0]["attrs"]["label"], "b");
+  const auto beside = open({});
+  EXPECT_EQ(beside->configured().stages, kept->stages);
+  EXPECT_EQ(beside->engine()->snapshot()->stages, kept->stages);
 }
 
 TEST_P(PolicyStoreTest, AChangeIsAVersionAndReachesTheOtherNode) {
@@ -125,7 +151,7 @@ TEST_P(PolicyStoreTest, AFileBecomesAVersionWhenItIsAnotherOne) {
   EXPECT_FALSE(generates(*back));
   EXPECT_EQ(back->newest()->version, 4);
   EXPECT_EQ(back->newest()->author, "file p.cedar");
-  const auto wrong = PolicyStore::open(*database_, PolicyFile{"q.cedar", "permit"}, clock_, wall_, Json::array(), 0);
+  const auto wrong = PolicyStore::open(*database_, PolicyFile{"q.cedar", "permit"}, clock_, wall_, {}, 0);
   EXPECT_THAT(wrong.error().message, testing::StartsWith("q.cedar: line 1, column 7"));
 }
 

@@ -1,6 +1,7 @@
 #include "server/admin_policies.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "governance/permit.h"
@@ -74,7 +75,30 @@ Result<Json> matrix_of(PolicyStore& store) {
   return json;
 }
 
-Result<Json> explained(PolicyStore& store, const Json& body) {
+// A principal of whom nothing but the id is said is as the directory has it.
+Status complete_principal(const Directory& directory, Json& body) {
+  if (!body.contains("principal") || !body["principal"].is_object()) return ok();
+  Json& principal = body["principal"];
+  constexpr std::array kSaid{"type", "tenant", "teams", "roles", "labels", "tenant_labels", "team_labels"};
+  const bool is_described = std::ranges::any_of(kSaid, [&](const char* key) { return principal.contains(key); });
+  if (is_described || !principal.contains("id") || !principal["id"].is_string()) return ok();
+  const std::string id = principal["id"].get<std::string>();
+  const auto who = directory.snapshot()->principal(id, "");
+  if (who == nullptr)
+    return not_found(
+        "principal: the directory has nobody of that name who may come in; say its tenant, teams and roles");
+  principal["kind"] = kind_name(who->kind);
+  principal["tenant"] = who->tenant;
+  principal["teams"] = who->teams;
+  principal["roles"] = who->roles;
+  principal["labels"] = who->labels;
+  principal["tenant_labels"] = who->tenant_labels;
+  principal["team_labels"] = who->team_labels;
+  return ok();
+}
+
+Result<Json> explained(PolicyStore& store, const Directory& directory, Json body) {
+  REDOUBT_CHECK(complete_principal(directory, body));
   REDOUBT_TRY(const AuthorizationRequest request, request_from_json(body));
   return to_json(explain(store.engine()->snapshot(), request.request()));
 }
@@ -107,7 +131,8 @@ Result<Json> change_policies(PolicyStore& store, const std::string& author, cons
   REDOUBT_TRY(const PolicyVersion newest, store.newest());
   const auto before = store.engine()->snapshot();
   const Json& described = entities != nullptr ? *entities : newest.entities;
-  REDOUBT_TRY(const auto after, make_policy_snapshot(*text, with_configured(described, store.configured()), 0));
+  REDOUBT_TRY(const auto after,
+              make_policy_snapshot(*text, with_configured(described, store.configured().entities), 0));
   Json out = {{"dry_run", dry_run.value_or(false)},
               {"warnings", policy_warnings(*after->policies, {.described = after->entities.get()})}};
   REDOUBT_CHECK(add_changes(before, after, out));
@@ -120,7 +145,7 @@ Result<Json> change_policies(PolicyStore& store, const std::string& author, cons
   return out;
 }
 
-void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
+void add_policy_routes(PolicyStore& store, const Directory& directory, std::vector<Route>& routes) {
   const auto get = [&](std::string path, std::string summary, Json schema, AdminAnswer answer,
                        std::vector<Json> parameters = {}) {
     routes.push_back({.method = "GET",
@@ -145,7 +170,8 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
       [&store](const HttpRequest&) -> Result<Json> {
         REDOUBT_TRY(const PolicyVersion newest, store.newest());
         Json json = shown(newest, true);
-        json["configured_entities"] = store.configured();
+        json["configured_entities"] = store.configured().entities;
+        json["configured_stages"] = store.configured().stages;
         return json;
       });
   get("/admin/v1/policies/versions", "Every version of the policies, the newest first", object_schema({"versions"}),
@@ -161,7 +187,8 @@ void add_policy_routes(PolicyStore& store, std::vector<Route>& routes) {
        }));
   send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
        object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),
-       with_body([&store](const HttpRequest&, const Json& body) { return explained(store, body); }));
+       with_body(
+           [&store, &directory](const HttpRequest&, const Json& body) { return explained(store, directory, body); }));
   send("POST", "/admin/v1/policies/test", "read_policies", "Requests with the decisions expected of them",
        object_schema({"tests"}), object_schema({"passed", "results"}),
        with_body([&store](const HttpRequest&, const Json& body) { return tested(store, body); }));

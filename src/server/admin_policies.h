@@ -6,7 +6,8 @@
 //   GET  /admin/v1/policies/versions        who changed them when
 //   GET  /admin/v1/policies/versions/{id}   one of them
 //   GET  /admin/v1/policies/matrix          who may do what to what, computed
-//   POST /admin/v1/policies/explain         {"principal", "action", "resource", "context"} -> the decision and why
+//   POST /admin/v1/policies/explain         {"principal", "action", "resource", "context"} -> the decision and why;
+//                                           of a principal that is nothing but an id, the directory says the rest
 //   POST /admin/v1/policies/test            {"entities", "tests": [...]} -> which hold
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "governance/directory.h"
 #include "governance/policy_store.h"
 #include "server/http.h"
 
@@ -23,7 +25,7 @@ namespace redoubt {
 // "dry_run"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of another type.
 Result<Json> change_policies(PolicyStore& store, const std::string& author, const Json& body);
 
-// `store` outlives the server.
-void add_policy_routes(PolicyStore& store, std::vector<Route>& routes);
+// `store` and `directory` outlive the server.
+void add_policy_routes(PolicyStore& store, const Directory& directory, std::vector<Route>& routes);
 
 }  // namespace redoubt

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "governance/default_policies.h"
+#include "governance/directory_fixture.h"
 #include "governance/permit.h"
 #include "governance/policy_authority.h"
 #include "server/gate.h"
@@ -16,13 +17,16 @@ namespace {
 using testing::HasSubstr;
 using testing::SizeIs;
 
-class AdminPolicies : public testing::Test {
+class AdminPolicies : public test::DirectoryFixture {
  protected:
-  AdminPolicies() : database_(files_.open()) {
-    auto store = PolicyStore::open(*database_, {}, clock_, wall_, Json::array(), 0);
-    EXPECT_TRUE(store) << store.error().message;
+  void SetUp() override {
+    test::DirectoryFixture::SetUp();
+    const Json labelled = {{"uid", {{"type", "Redoubt::Model"}, {"id", "r1"}}}, {"attrs", {{"label", "patient-data"}}}};
+    auto store = PolicyStore::open(*database_, {}, clock_, wall_,
+                                   {.node = "n", .entities = Json::array({labelled}), .stages = {{"r1", "pilot"}}}, 0);
+    ASSERT_TRUE(store) << store.error().message;
     store_ = std::move(*store);
-    add_policy_routes(*store_, routes_);
+    add_policy_routes(*store_, *directory_, routes_);
     EXPECT_TRUE(check_rules(routes_));
   }
   // Status and body.
@@ -42,10 +46,6 @@ class AdminPolicies : public testing::Test {
     ADD_FAILURE() << "no route " << method << " " << path;
     return {0, nullptr};
   }
-  test::TestDatabase files_{DatabaseKind::sqlite};
-  std::unique_ptr<Database> database_;
-  SteadyClock clock_;
-  ManualWallClock wall_;
   std::unique_ptr<PolicyStore> store_;
   std::vector<Route> routes_;
 };
@@ -78,8 +78,28 @@ TEST_F(AdminPolicies, AChangeHoldsAndIsRemembered) {
   EXPECT_EQ(call("GET", "/admin/v1/policies/versions/{id}", nullptr, "7").first, 404);
   EXPECT_EQ(call("GET", "/admin/v1/policies/versions/{id}", nullptr, "x").first, 404);
   EXPECT_EQ(call("PUT", "/admin/v1/policies", {{"text", text}, {"expected_version", 1}}).first, 409);
-  const Json asked = {{"principal", {{"id", "a"}}}, {"action", "generate"}, {"resource", "Redoubt::Model::\"m\""}};
+  const Json asked = {{"principal", {{"id", "first"}}}, {"action", "generate"}, {"resource", "Redoubt::Model::\"m\""}};
   EXPECT_EQ(call("POST", "/admin/v1/policies/explain", asked).second["why"], "allowed by \"all\"");
+}
+
+// Who is nothing but an id is whom the directory has under it, and the model's stage is the configuration's.
+TEST_F(AdminPolicies, AnExplanationKnowsWhatTheServerKnows) {
+  const auto explained = [&](const Json& principal, const Json& context = Json::object()) {
+    return call("POST", "/admin/v1/policies/explain",
+                {{"principal", principal},
+                 {"action", "generate"},
+                 {"resource", "Redoubt::Model::\"r1\""},
+                 {"context", context}});
+  };
+  EXPECT_EQ(explained({{"id", "first"}}).second["decision"], "allow");
+  EXPECT_EQ(explained({{"id", "first"}, {"roles", Json::array()}}).second["decision"], "deny") << "as it is said";
+  EXPECT_EQ(explained({{"id", "nobody"}}).first, 404);
+  const std::string forbid =
+      "@id(\"pilots\") forbid (principal, action, resource) when { context has stage && context.stage == \"pilot\" && "
+      "!(context has purpose && context.purpose == \"trial\") };";
+  ASSERT_TRUE(store_->change({.text = std::string(default_policy_text()) + forbid, .author = "sue"}));
+  EXPECT_EQ(explained({{"id", "first"}}).second["why"], "denied: forbidden by \"pilots\"");
+  EXPECT_EQ(explained({{"id", "first"}}, {{"stage", "open"}}).second["not_known"], Json::array({"purpose"}));
 }
 
 TEST_F(AdminPolicies, WhatIsWrongIsSaidWithItsPlace) {

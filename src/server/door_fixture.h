@@ -83,7 +83,7 @@ class Door : public Routes {
                                   .admit_unknown = true}})
                .value();
     oidc->set_keys(0, JwkSet::parse(signer.jwks()).value());
-    policy_store = PolicyStore::open(*people.database_, {}, people.clock_, people.wall_, Json::array(), 0).value();
+    policy_store = PolicyStore::open(*people.database_, {}, people.clock_, people.wall_, {}, 0).value();
     limits = LimitService::open(*people.database_, "door", people.clock_, people.wall_).value();
     // So many wrong keys from one address would lock it out, which is another test's matter.
     identity = std::make_unique<Identity>(*people.directory_, oidc.get(), people.clock_, people.wall_,
@@ -105,7 +105,7 @@ class Door : public Routes {
     for (Route& route : health_routes(std::make_shared<Health>([] { return HealthState(); }, people.clock_)))
       all.push_back(std::move(route));
     add_admin_identity_routes(*people.directory_, people.wall_, all);
-    add_policy_routes(*policy_store, all);
+    add_policy_routes(*policy_store, *people.directory_, all);
     add_limit_routes({*limits.store, *limits.ledger, people.wall_}, all);
     for (Route& route : openapi_routes(all, "0")) all.push_back(std::move(route));
     count_requests(context, all);
