@@ -91,6 +91,7 @@ class Reservation {
   // Beside the grant: bounds for the request's own fields, and what else is to be known of it.
   struct Bounds {
     int64_t most_answer = kUnlimited;    // no larger max_tokens (context_tokens)
+    std::string answer_limit;            // the limit that most_answer is of
     int64_t most_thinking = kUnlimited;  // no larger thinking budget
     double share_weight = 1;             // of the tenant, for the engine
     RateStates rates;

@@ -122,6 +122,7 @@ std::optional<LimitRefusal> Limits::Impl::find_counters(std::vector<LimitIndex::
                                        std::to_string(request.prompt_tokens) + " and max_tokens is " +
                                        std::to_string(request.max_tokens),
                             .rates = {}};
+      if (room < bounds.most_answer) bounds.answer_limit = met.limit;
       bounds.most_answer = std::min(bounds.most_answer, room);
     } else if (rule.kind == LimitKind::thinking_tokens_per_request) {
       bounds.most_thinking = std::min(bounds.most_thinking, rule.amount);

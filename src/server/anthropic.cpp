@@ -25,6 +25,7 @@ void append_stop(std::string& out, const ChoiceEnd& end) {
     out += "null";
   else
     append_json_string(out, end.stop_string);
+  append_limit(out, end);
 }
 
 // Anthropic counts what the cache gave apart from what was computed.

@@ -124,11 +124,17 @@ void append_stop_reason(std::string& out, const ChoiceEnd& end) {
   if (!end.stop_string.empty())
     append_json_string(out, end.stop_string);
   else if (!end.limit.empty())
-    append_json_string(out, end.limit);
+    append_json_string(out, "limit:" + end.limit);
   else if (end.stop_token)
     fmt::format_to(std::back_inserter(out), "{}", *end.stop_token);
   else
     out += "null";
+}
+
+void append_limit(std::string& out, const ChoiceEnd& end) {
+  if (end.limit.empty()) return;
+  out += ",\"limit\":";
+  append_json_string(out, end.limit);
 }
 
 }  // namespace redoubt

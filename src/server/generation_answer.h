@@ -52,7 +52,10 @@ void append_chat_logprobs(std::string& out, const std::vector<TokenLogprob>& log
 void append_token_ids(std::string& out, const std::vector<int32_t>& ids);
 std::string token_text(const Tokenizer& tokenizer, int32_t id);  // its bytes, repaired where they are no UTF-8
 std::string_view openai_finish_reason(EndReason reason);
-// ,"stop_reason":null | "text" | 7
+// ,"stop_reason":null | "text" | 7 | "limit:tokens_per_day of tenant north"
 void append_stop_reason(std::string& out, const ChoiceEnd& end);
+// ,"limit":"tokens_per_day of tenant north", where a limit ended the answer: for protocols without a stop_reason of
+// ours
+void append_limit(std::string& out, const ChoiceEnd& end);
 
 }  // namespace redoubt

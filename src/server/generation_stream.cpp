@@ -405,7 +405,11 @@ void GenerationStream::end_choice(int index, const TokenEvent& event, std::strin
                : choice.called                      ? EndReason::tool_calls
                                                     : EndReason::stop;
   end.stop_string = event.stop_string;
-  if (event.by_allowance && state.limits != nullptr) end.limit = state.limits->limit_of(prompt_of(index));
+  if (event.finish == FinishReason::length && state.limits != nullptr) {
+    const size_t prompt = prompt_of(index);
+    end.limit = event.by_allowance ? state.limits->limit_of(prompt)
+                                   : state.limits->limit_of_length(prompt, state.options.model->engine->max_context());
+  }
   const std::vector<int32_t>& eos = state.options.model->stop_ids;
   if (event.stop_token && std::find(eos.begin(), eos.end(), *event.stop_token) == eos.end() &&
       event.stop_token != state.options.model->tokenizer.eos()) {

@@ -33,7 +33,7 @@ struct ChoiceEnd {
   EndReason reason = EndReason::stop;
   std::string stop_string;
   std::optional<int32_t> stop_token;  // one of the request's; end-of-sequence is not told
-  std::string limit;                  // with length: the tenant's, team's, user's … that had no more
+  std::string limit;                  // with length: which had no more, "tokens_per_day of tenant north"
   std::vector<int32_t> ids;           // what no piece carried
 };
 

@@ -47,10 +47,12 @@ std::string answer_line(OllamaEndpoint endpoint, const std::string& model, std::
 void append_done(std::string& out, const ChoiceEnd& end, const AnswerUsage& usage) {
   fmt::format_to(std::back_inserter(out),
                  R"(,"done":true,"done_reason":"{}","total_duration":{},"load_duration":0,"prompt_eval_count":{},)"
-                 R"("prompt_eval_duration":{},"eval_count":{},"eval_duration":{}}})",
+                 R"("prompt_eval_duration":{},"eval_count":{},"eval_duration":{})",
                  end.reason == EndReason::length ? "length" : "stop",
                  usage.queue_ns + usage.prefill_ns + usage.decode_ns, usage.prompt_tokens, usage.prefill_ns,
                  usage.completion_tokens, usage.decode_ns);
+  append_limit(out, end);
+  out += '}';
 }
 
 class OllamaLines final : public AnswerSink {

@@ -62,8 +62,12 @@ void RequestLimits::bind(size_t prompt, GenerationRequest& request) {
   const Reservation& reservation = own.reservation;
   const Reservation::Bounds& bounds = reservation.bounds();
   request.share_weight = bounds.share_weight;
-  if (const int64_t most = bounds.most_answer; most < Reservation::kUnlimited)
-    request.stop.max_tokens = request.stop.max_tokens == 0 ? most : std::min(request.stop.max_tokens, most);
+  if (const int64_t most = bounds.most_answer; most < Reservation::kUnlimited) {
+    if (request.stop.max_tokens == 0 || most < request.stop.max_tokens) {
+      own.bounded_tokens = static_cast<int64_t>(request.prompt.size()) + most;
+      request.stop.max_tokens = most;
+    }
+  }
   if (const int64_t most = bounds.most_thinking; most < Reservation::kUnlimited)
     request.thinking.budget_tokens = std::min(request.thinking.budget_tokens.value_or(most), most);
   if (prompt == 0) headers_ = rate_headers(bounds.rates);
@@ -104,6 +108,11 @@ void RequestLimits::settle(size_t prompt, const GenerationUsage& usage) {
 
 std::string RequestLimits::limit_of(size_t prompt) const {
   return prompts_[prompt].allowance == nullptr ? "" : prompts_[prompt].allowance->limit();
+}
+
+std::string RequestLimits::limit_of_length(size_t prompt, int64_t max_context) const {
+  const Prompt& own = prompts_[prompt];
+  return own.bounded_tokens == 0 || own.bounded_tokens >= max_context ? "" : own.reservation.bounds().answer_limit;
 }
 
 ApiError limits_unavailable(const std::string& limit) {

@@ -35,6 +35,8 @@ class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
   void settle(size_t prompt, const GenerationUsage& usage);
   void refund(size_t prompt) { prompts_[prompt].reservation = {}; }
   std::string limit_of(size_t prompt) const;  // that ended an answer; "" if none did
+  // That bounded max_tokens, of an answer that ended there; "" if the request or the model's context did.
+  std::string limit_of_length(size_t prompt, int64_t max_context) const;
   // It ended because the limits' database could not be asked for more: an error, not the answer's length.
   bool is_unavailable(size_t prompt) const { return prompts_[prompt].is_unavailable; }
   const HttpHeaders& headers() const { return headers_; }
@@ -43,6 +45,7 @@ class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
   struct Prompt {
     Reservation reservation;
     std::shared_ptr<Allowance> allowance;  // null: no limit
+    int64_t bounded_tokens = 0;            // of prompt and answer, where a limit bounded max_tokens; 0: none did
     std::atomic<bool> is_unavailable{false};
   };
   void bind(size_t prompt, GenerationRequest& request);

@@ -244,6 +244,54 @@ TEST_F(LimitedRoutes, OnePromptThatFailsRefundsNoOther) {
   EXPECT_EQ(settled("tokens_per_day"), static_cast<int64_t>(other.prompt.size()) + 2);
 }
 
+// In the place that each protocol has for it.
+TEST_F(LimitedRoutes, AnAnswerThatALimitEndsNamesIt) {
+  set(LimitKind::tokens_per_day, 100'000);
+  engine->hold = true;
+  const std::string limit = "tokens_per_day of tenant t1", reason = "\"stop_reason\":\"limit:" + limit + "\"";
+  const std::string beside = ",\"limit\":\"" + limit + "\"";
+  const std::tuple<const char*, Json, std::string> protocols[] = {
+      {"/v1/chat/completions", kHi, "\"finish_reason\":\"length\"," + reason},
+      {"/v1/completions", {{"prompt", "hi"}}, "\"finish_reason\":\"length\"," + reason},
+      {"/v1/responses", {{"input", "hi"}}, "\"incomplete_details\":{\"reason\":\"max_output_tokens\"" + beside + "}"},
+      {"/v1/messages",
+       {{"messages", kHi["messages"]}, {"max_tokens", 500}},
+       "\"stop_reason\":\"max_tokens\",\"stop_sequence\":null" + beside},
+      {"/api/chat", kHi, "\"done_reason\":\"length\""},
+      {"/api/chat", kHi, beside + "}"},
+      {"/api/generate", {{"prompt", "hi"}}, beside + "}"}};
+  for (const auto& [path, asked, expected] : protocols) {
+    for (const bool streams : {true, false}) {
+      SCOPED_TRACE(std::string(path) + (streams ? ", streamed" : ""));
+      Json body = asked;
+      body["stream"] = streams;
+      const auto writer = post(path, body);
+      ASSERT_FALSE(engine->held.empty()) << writer->body();
+      const auto [request, listener] = engine->held.back();
+      engine->held.clear();
+      request.allowance->close(limit);
+      listener->on_token({.token = 'x', .text = "x"});
+      listener->on_token({.finish = FinishReason::length, .by_allowance = true});
+      listener->on_done({.prompt_tokens = static_cast<int64_t>(request.prompt.size()), .completion_tokens = 1});
+      EXPECT_THAT(writer->body(), testing::HasSubstr(expected));
+    }
+  }
+}
+
+// Not one that the request's own max_tokens ends, nor one that ends with the model's context of 4096.
+TEST_F(LimitedRoutes, AnAnswerThatAContextLimitBoundsNamesItToo) {
+  engine->scripts = {{"Hello", FinishReason::length}};
+  const auto reason = [&](int64_t context, int64_t max_tokens) {
+    set(LimitKind::context_tokens, context);
+    Json body = kHi;
+    if (max_tokens > 0) body["max_tokens"] = max_tokens;
+    return post("/v1/chat/completions", body)->json()["choices"][0]["stop_reason"];
+  };
+  EXPECT_EQ(reason(500, 0), "limit:context_tokens of tenant t1");
+  EXPECT_TRUE(reason(500, 5).is_null());
+  EXPECT_TRUE(reason(5000, 0).is_null());
+}
+
 // The answer goes as far as its grant; then a stream ends with an error event, a whole answer is an error.
 TEST_F(LimitedRoutes, AnAnswerThatCannotBeExtendedWithoutTheDatabaseEndsWithAnError) {
   set(LimitKind::tokens_per_day, 100'000);

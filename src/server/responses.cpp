@@ -86,11 +86,15 @@ struct Item {
 
 std::string_view end_status(EndReason reason) { return reason == EndReason::length ? "incomplete" : "completed"; }
 
-std::string ended_response(const ResponseOptions& options, EndReason reason, std::string_view output,
+std::string ended_response(const ResponseOptions& options, const ChoiceEnd& end, std::string_view output,
                            const AnswerUsage& usage) {
-  const bool cut = reason == EndReason::length;
-  return response_object(options, end_status(reason), output, "null",
-                         cut ? R"({"reason":"max_output_tokens"})" : "null", &usage);
+  std::string incomplete = "null";
+  if (end.reason == EndReason::length) {
+    incomplete = R"({"reason":"max_output_tokens")";
+    append_limit(incomplete, end);
+    incomplete += '}';
+  }
+  return response_object(options, end_status(end.reason), output, "null", incomplete, &usage);
 }
 
 class ResponseEvents final : public AnswerSink {
@@ -129,7 +133,7 @@ class ResponseEvents final : public AnswerSink {
   }
   void done(std::string& out, const AnswerUsage& usage) override {
     event(out, end_.reason == EndReason::length ? "response.incomplete" : "response.completed",
-          "\"response\":" + ended_response(options_, end_.reason, output_, usage));
+          "\"response\":" + ended_response(options_, end_, output_, usage));
   }
   void fail(std::string& out, const ApiError& error) override {
     const std::string detail =
@@ -214,7 +218,7 @@ std::string response_body(const ResponseOptions& options, const AnswerChoice& ch
     add(ItemKind::message, "", choice.content);
   }
   for (const AnswerCall& call : choice.calls) add(ItemKind::call, call.name, call.arguments);
-  return ended_response(options, choice.end.reason, output, usage);
+  return ended_response(options, choice.end, output, usage);
 }
 
 Status responses(ServerContext& context, const HttpRequest& http, const Json& body,
