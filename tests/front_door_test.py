@@ -472,6 +472,11 @@ drain_s: 1
         self.server.administer("user", "create", "alice", "--team", "research", "--certificate", "CN=alice,O=Bank")
         self.assertTrue(eventually(lambda: self.server.status(certificate=alice) == 200, PATIENCE_S))
         self.assertEqual(self.server.status(certificate=nobody), 401)
+        shown = openssl("x509", "-in", nobody[0], "-noout", "-subject", "-nameopt", "RFC2253").decode().strip()
+        self.assertEqual(shown, "subject=CN=nobody,O=Bank")  # as docs/front-door.md has it found out
+        log = self.folder / "log"
+        said = lambda: self.server.status(certificate=nobody) == 401 and "of nobody the directory knows, or of one who is disabled: subject CN=nobody,O=Bank\n" in log.read_text()
+        self.assertTrue(eventually(said, PATIENCE_S), "one line in ten seconds, and another test's may have been the last")
         self.assertEqual(self.server.status(), 401)
         self.assertEqual(self.server.status("wrong-0123456789abcdef", certificate=alice), 401)  # what is shown is judged by that alone
         with self.assertRaises(OSError):  # ssl.SSLError, or a connection that was cut

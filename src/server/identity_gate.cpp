@@ -1,7 +1,10 @@
 #include "server/identity_gate.h"
 
+#include <atomic>
 #include <utility>
 
+#include "core/clock.h"
+#include "core/log.h"
 #include "governance/policy_authority.h"
 #include "server/api_error.h"
 #include "server/http_parse.h"
@@ -50,13 +53,27 @@ class IdentityGate final : public Gate {
                                        .api_key = head.header("x-api-key"),
                                        .certificate = head.tls_peer ? &certificate : nullptr,
                                        .source_address = head.remote_address});
-    if (!who) return refused(who.error());
+    if (!who) {
+      const bool is_by_certificate = bearer_of(head.headers).empty() && head.header("x-api-key").empty();
+      if (head.tls_peer && is_by_certificate && who.error().code == ErrorCode::unauthenticated)
+        tell_unmatched(head.tls_peer->subject);
+      return refused(who.error());
+    }
     return enter_route(permits_.issue(std::move(*who)), head, route);
   }
 
  private:
+  // Which name a verified certificate came with, so that it can be tied to a user. One line every ten seconds.
+  void tell_unmatched(const std::string& subject) {
+    const int64_t now_ns = SteadyClock().now_ns();
+    int64_t next_ns = next_word_ns_.load();
+    if (now_ns < next_ns || !next_word_ns_.compare_exchange_strong(next_ns, now_ns + 10'000'000'000)) return;
+    log::warn("a client certificate is of nobody the directory knows, or of one who is disabled: subject {}", subject);
+  }
+
   Identity& identity_;
   PermitRegister permits_;
+  std::atomic<int64_t> next_word_ns_{0};
 };
 
 }  // namespace
