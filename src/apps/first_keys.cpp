@@ -15,8 +15,8 @@ Result<std::string> tell_first_keys(const Directory::FirstKeys& keys, Audience a
     text += fmt::format(
         "user key        {}\n"
         "                curl {}/v1/chat/completions -H 'Authorization: Bearer {}' \\\n"
-        "                  -H 'Content-Type: application/json' -d '{{\"messages\": [{{\"role\": \"user\", \"content\": "
-        "\"Hello\"}}]}}'\n",
+        "                  -H 'Content-Type: application/json' -d '{{\"max_tokens\": 100, \"messages\": [{{\"role\": "
+        "\"user\", \"content\": \"Hello\"}}]}}'\n",
         keys.user, base_url, keys.user);
   }
   if (!keys.appointing.empty()) {

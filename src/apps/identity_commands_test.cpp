@@ -44,6 +44,7 @@ TEST_F(IdentityCommands, FirstKeysAreShownOnATerminalAndKeptNowhere) {
   EXPECT_NE(shown->find(first_.user), std::string::npos);
   EXPECT_NE(shown->find(first_.appointing), std::string::npos);
   EXPECT_NE(shown->find("curl http://127.0.0.1:8000/v1/chat/completions"), std::string::npos);
+  EXPECT_NE(shown->find("\"max_tokens\": 100"), std::string::npos) << "it is to answer soon";
   EXPECT_FALSE(std::filesystem::exists(data_ / "first.key"));
   EXPECT_EQ(*tell_first_keys({}, Audience::terminal, data_, ""), "");
 }
