@@ -350,7 +350,11 @@ drain_s: 1
                 self.assertEqual(json.loads(owner.stdout)["decision"], "deny", question)
         self.assertEqual(decisions, {"allow", "deny"})
         warnings = json.loads(told("check", typo, key=self.administrators["security"]).stdout)["warnings"]
-        self.assertEqual([warning.split(": ")[1] for warning in warnings], ['there is no user "ogla"'])
+        self.assertEqual([warning.split(": ")[1] for warning in warnings if warning.startswith("line")], ['there is no user "ogla"'])
+        self.assertIn("no security administrator could change policies", warnings[-1])
+        lockout = told("apply", typo, key=self.administrators["security"])
+        self.assertEqual((lockout.returncode, lockout.stdout), (1, ""))
+        self.assertIn("allow_lockout", lockout.stderr)
         unknown = told("explain", "generate", "Model::r1", "--user", "nobody", key=self.administrators["security"])
         self.assertEqual((unknown.returncode, unknown.stderr.count("\n")), (1, 1))
         self.assertIn("nobody", unknown.stderr)

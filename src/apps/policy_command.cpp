@@ -39,7 +39,7 @@ struct PolicyFlags {
   std::string path, second_path;
   // apply
   std::string note;
-  bool dry_run = false;
+  bool dry_run = false, allow_lockout = false;
   int64_t expected = 0;
   // explain
   std::string action, resource, request, user, tenant, kind = "user";
@@ -69,13 +69,32 @@ Result<Held> stored(const AdminFlags& flags) {
   return held;
 }
 
+// Those of the directory that the flags name.
+Result<std::vector<Principal>> security_administrators(const AdminFlags& flags) {
+  REDOUBT_TRY(const auto target, open_admin_target(flags));
+  std::vector<Principal> found;
+  for (const char* path : {"/admin/v1/users", "/admin/v1/services"}) {
+    REDOUBT_TRY(const Json all, target->list(path, {}));
+    for (const Json& one : all) {
+      Principal who{.id = one.value("id", ""), .tenant = one.value("tenant", "default")};
+      who.kind = path == std::string_view("/admin/v1/users") ? PrincipalKind::user : PrincipalKind::service;
+      who.teams = one.value("teams", std::vector<std::string>());
+      who.roles = one.value("roles", std::vector<std::string>());
+      if (who.has_role(kSecurityAdmin) && !one.value("disabled", false)) found.push_back(std::move(who));
+    }
+  }
+  return found;
+}
+
 // As the owner of the data folder. A running server follows within half a second.
 Result<Json> change_stored(const AdminFlags& flags, const Json& body) {
   REDOUBT_TRY(const auto database, open_own_database(flags.data, flags.database));
   const SteadyClock clock;
   const SystemWallClock wall;
   REDOUBT_TRY(const auto store, PolicyStore::open(*database, std::nullopt, clock, wall, {}, 0));
-  return change_policies(*store, "owner", body);
+  PolicyAuthor author{.name = "owner", .is_owner = true};
+  if (auto there = security_administrators(flags)) author.administrators = *std::move(there);
+  return change_policies(*store, author, body);
 }
 
 Result<Held> held_by_server(const AdminFlags& flags) {
@@ -197,7 +216,12 @@ Result<KnownNames> known_names(const AdminFlags& flags, const PolicySnapshot& he
 Status check(const PolicyFlags& flags) {
   REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.path));
   REDOUBT_TRY(const KnownNames known, known_names(flags.admin, *snapshot));
-  const std::vector<std::string> warnings = policy_warnings(*snapshot->policies, known);
+  std::vector<std::string> warnings = policy_warnings(*snapshot->policies, known);
+  std::vector<Principal> administrators;
+  if (names_directory(flags.admin)) {
+    REDOUBT_TRY(administrators, security_administrators(flags.admin));
+  }
+  if (!leaves_policies_changeable(snapshot, administrators)) warnings.emplace_back(kLocksOut);
   const size_t count = snapshot->policies->policies().size();
   if (flags.admin.json) return print({{"policies", count}, {"warnings", warnings}});
   std::string out = fmt::format("{}: {} policies\n", flags.path, count);
@@ -324,6 +348,7 @@ Status diff(const PolicyFlags& flags) {
 Status apply(const PolicyFlags& flags) {
   Json body{{"note", flags.note}, {"dry_run", flags.dry_run}};
   REDOUBT_TRY(body["text"], read_text_file(flags.path, kMaxPolicyBytes));
+  if (flags.allow_lockout) body["allow_lockout"] = true;
   if (flags.expected > 0) body["expected_version"] = flags.expected;
   if (!flags.entities.empty()) {
     REDOUBT_TRY(body["entities"], yaml_file(flags.entities));
@@ -407,6 +432,8 @@ void add_policy(CLI::App& app, Pending& pending) {
   applies->add_option("--note", flags->note, "why; kept with the version");
   applies->add_option("--expected-version", flags->expected, "refuse if another version holds by now");
   applies->add_flag("--dry-run", flags->dry_run, "say what would change");
+  applies->add_flag("--allow-lockout", flags->allow_lockout,
+                    "also if no security administrator could change policies after it");
 }
 
 }  // namespace redoubt

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "governance/policy_actions.h"
+#include "governance/policy_matrix.h"
 
 namespace redoubt {
 namespace {
@@ -108,7 +109,30 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
   }
 }
 
+MatrixAxis::Principal row_of(const Principal& who) {
+  MatrixAxis::Principal row{.label = who.id,
+                            .type = who.kind == PrincipalKind::service ? "Redoubt::Service" : "Redoubt::User",
+                            .id = who.id,
+                            .parents = {{"Redoubt::Tenant", who.tenant}}};
+  for (const std::string& team : who.teams) row.parents.emplace_back("Redoubt::Team", who.tenant + "/" + team);
+  for (const std::string& role : who.roles) row.parents.emplace_back("Redoubt::Role", role);
+  return row;
+}
+
 }  // namespace
+
+bool leaves_policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
+                                std::span<const Principal> administrators) {
+  const Principal somebody{.id = "somebody", .tenant = "default", .roles = {std::string(kSecurityAdmin)}};
+  if (administrators.empty()) administrators = std::span(&somebody, 1);
+  MatrixAxis axis{.principals = {}, .actions = {"manage_policies"}, .resources = {}};
+  axis.resources.push_back({"", "Redoubt::Route", "PUT /admin/v1/policies"});
+  for (const Principal& who : administrators) axis.principals.push_back(row_of(who));
+  const auto matrix = compute_matrix(by, axis);
+  if (!matrix) return true;  // more of them than are computed
+  return std::ranges::any_of(matrix->cells,
+                             [](Access access) { return access == Access::allowed || access == Access::depends; });
+}
 
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known) {
   struct Found {

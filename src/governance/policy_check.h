@@ -3,11 +3,15 @@
 // it makes a policy hold for nobody.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "governance/policy.h"
 #include "governance/policy_set.h"
 
 namespace redoubt {
@@ -21,6 +25,13 @@ struct KnownNames {
   std::optional<People> people;
   std::optional<std::set<std::string>> models;
 };
+
+// By these policies, may some security administrator still change them, in one context at least? If not, only the owner
+// of the data folder can put that right. `administrators`: who there is; empty: somebody with that role is meant.
+bool leaves_policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
+                                std::span<const Principal> administrators);
+inline constexpr std::string_view kLocksOut =
+    "after this no security administrator could change policies; only the owner of the data folder could";
 
 // Sentences with line and column, in the order of the text; at most a thousand.
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known = {});

@@ -75,6 +75,16 @@ Result<Json> matrix_of(PolicyStore& store) {
   return json;
 }
 
+std::vector<Principal> security_administrators(const Directory& directory) {
+  const auto snapshot = directory.snapshot();
+  std::vector<Principal> found;
+  for (const auto& [id, unused] : snapshot->principals) {
+    const auto who = snapshot->principal(id, "");
+    if (who != nullptr && who->has_role(kSecurityAdmin)) found.push_back(*who);
+  }
+  return found;
+}
+
 // A principal of whom nothing but the id is said is as the directory has it.
 Status complete_principal(const Directory& directory, Json& body) {
   if (!body.contains("principal") || !body["principal"].is_object()) return ok();
@@ -116,8 +126,8 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
 
 }  // namespace
 
-Result<Json> change_policies(PolicyStore& store, const std::string& author, const Json& body) {
-  REDOUBT_CHECK(check_fields(body, {"text", "entities", "note", "expected_version", "dry_run"}));
+Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, const Json& body) {
+  REDOUBT_CHECK(check_fields(body, {"text", "entities", "note", "expected_version", "dry_run", "allow_lockout"}));
   const JsonFields fields(body);
   REDOUBT_TRY(const auto text, fields.string("text"));
   if (!text) return invalid("text: expected the policies", "text");
@@ -125,7 +135,8 @@ Result<Json> change_policies(PolicyStore& store, const std::string& author, cons
   REDOUBT_TRY(const auto note, fields.string("note"));
   REDOUBT_TRY(const auto expected, fields.integer("expected_version", 0));
   REDOUBT_TRY(const auto dry_run, fields.boolean("dry_run"));
-  PolicyStore::Change change{.text = *text, .author = author, .note = note.value_or(""), .expected = expected};
+  REDOUBT_TRY(const auto allow_lockout, fields.boolean("allow_lockout"));
+  PolicyStore::Change change{.text = *text, .author = author.name, .note = note.value_or(""), .expected = expected};
   if (entities != nullptr) change.entities = *entities;
 
   REDOUBT_TRY(const PolicyVersion newest, store.newest());
@@ -135,11 +146,15 @@ Result<Json> change_policies(PolicyStore& store, const std::string& author, cons
               make_policy_snapshot(*text, with_configured(described, store.configured().entities), 0));
   Json out = {{"dry_run", dry_run.value_or(false)},
               {"warnings", policy_warnings(*after->policies, {.described = after->entities.get()})}};
+  const bool locks_out = !leaves_policies_changeable(after, author.administrators);
+  if (locks_out) out["warnings"].insert(out["warnings"].begin(), std::string(kLocksOut));
   REDOUBT_CHECK(add_changes(before, after, out));
   if (dry_run.value_or(false)) {
     out["version"] = newest.version;
     return out;
   }
+  if (locks_out && !author.is_owner && !allow_lockout.value_or(false))
+    return invalid(std::string(kLocksOut) + ": with allow_lockout it is done nevertheless", "allow_lockout");
   REDOUBT_TRY(const int64_t version, store.change(change));
   out["version"] = version;
   return out;
@@ -182,8 +197,11 @@ void add_policy_routes(PolicyStore& store, const Directory& directory, std::vect
       object_schema({"cells", "policy_version"}), [&store](const HttpRequest&) { return matrix_of(store); });
   send("PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
        object_schema({"text"}), object_schema({"version", "warnings"}),
-       with_body([&store](const HttpRequest& request, const Json& body) {
-         return change_policies(store, request.permit ? request.permit->principal().id : "", body);
+       with_body([&store, &directory](const HttpRequest& request, const Json& body) {
+         return change_policies(store,
+                                {.name = request.permit ? request.permit->principal().id : "",
+                                 .administrators = security_administrators(directory)},
+                                body);
        }));
   send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
        object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),

@@ -2,7 +2,8 @@
 //
 //   GET  /admin/v1/policies                 the version that holds: text, described entities, author
 //   PUT  /admin/v1/policies                 {"text", "entities", "note", "expected_version", "dry_run"} -> the new
-//                                           version, warnings, and the cells of the access matrix that change
+//                                           version, warnings, and the cells of the access matrix that change;
+//                                           with "allow_lockout" also what only the owner could undo
 //   GET  /admin/v1/policies/versions        who changed them when
 //   GET  /admin/v1/policies/versions/{id}   one of them
 //   GET  /admin/v1/policies/matrix          who may do what to what, computed
@@ -21,9 +22,15 @@
 
 namespace redoubt {
 
+struct PolicyAuthor {
+  std::string name;
+  bool is_owner = false;                  // of the data folder, who can always change them again
+  std::vector<Principal> administrators;  // the security administrators there are
+};
 // What PUT /admin/v1/policies does, in the author's name: {"text", "entities"?, "note"?, "expected_version"?,
-// "dry_run"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of another type.
-Result<Json> change_policies(PolicyStore& store, const std::string& author, const Json& body);
+// "dry_run"?, "allow_lockout"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of
+// another type, or if no security administrator could change policies afterwards and allow_lockout is not true.
+Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, const Json& body);
 
 // `store` and `directory` outlive the server.
 void add_policy_routes(PolicyStore& store, const Directory& directory, std::vector<Route>& routes);

@@ -55,7 +55,7 @@ TEST_F(AdminPolicies, ADryRunSaysWhatWouldChangeAndChangesNothing) {
                        {"dry_run", true}};
   const auto [status, body] = call("PUT", "/admin/v1/policies", change);
   EXPECT_EQ(status, 200);
-  EXPECT_THAT(body["warnings"], SizeIs(1));
+  EXPECT_THAT(body["warnings"], SizeIs(2)) << "the action that is none, and that it permits her nothing either";
   EXPECT_GT(body["changed_cells"], 0);
   EXPECT_EQ(body["version"], 1);
   EXPECT_EQ(call("GET", "/admin/v1/policies").second["text"], default_policy_text());
@@ -130,6 +130,40 @@ TEST_F(AdminPolicies, TheMatrixAndTestsAreComputedFromWhatHolds) {
   EXPECT_EQ(results["passed"], false);
 }
 
+TEST_F(AdminPolicies, WhoDecidesLocksHerselfOutOnlyWithAWordOfHerOwn) {
+  ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
+  const auto put = [&](const std::string& text, const Json& more = Json::object()) {
+    Json body = {{"text", text}};
+    body.update(more);
+    return call("PUT", "/admin/v1/policies", body);
+  };
+  const std::string everything = "permit (principal, action, resource);\n";
+  for (const std::string& text :
+       {std::string("forbid (principal, action, resource);"), std::string(),
+        everything + "forbid (principal == Redoubt::User::\"sue\", action, resource);",
+        everything + "forbid (principal, action, resource == Redoubt::Route::\"PUT /admin/v1/policies\");",
+        std::string("permit (principal == Redoubt::User::\"first\", action, resource);")}) {
+    SCOPED_TRACE(text);
+    const auto [tried, said] = put(text, {{"dry_run", true}});
+    EXPECT_EQ(tried, 200);
+    ASSERT_FALSE(said["warnings"].empty());
+    EXPECT_THAT(said["warnings"][0].get<std::string>(), HasSubstr("no security administrator could change policies"));
+    const auto [refused, error] = put(text);
+    EXPECT_EQ(refused, 400);
+    EXPECT_EQ(error["error"]["param"], "allow_lockout");
+    EXPECT_EQ(call("GET", "/admin/v1/policies").second["text"], default_policy_text());
+  }
+  for (const std::string& text :
+       {everything, everything + "forbid (principal, action, resource) when { context.priority > 3 };",
+        std::string("permit (principal == Redoubt::User::\"sue\", action, resource);"),
+        everything +
+            "forbid (principal, action, resource) unless { context.source_ip.isInRange(ip(\"10.0.0.0/8\")) };"}) {
+    SCOPED_TRACE(text);
+    EXPECT_EQ(put(text).first, 200) << "she still may, from somewhere";
+  }
+  EXPECT_EQ(put("", {{"allow_lockout", true}}).first, 200);
+}
+
 // A security administrator's change, through the API, and the auditor's request at the real gate after it.
 TEST_F(AdminPolicies, NoChangeTakesTheAuditFromTheAuditor) {
   const Principal ann{.id = "ann", .tenant = "default", .roles = {std::string(kAuditAdmin)}};
@@ -147,7 +181,8 @@ TEST_F(AdminPolicies, NoChangeTakesTheAuditFromTheAuditor) {
         "forbid (principal, action, resource is Redoubt::Route);",
         "forbid (principal, action, resource) when { context.now >= datetime(\"1970-01-01\") };"}) {
     SCOPED_TRACE(forbid);
-    EXPECT_EQ(call("PUT", "/admin/v1/policies", {{"text", std::string(default_policy_text()) + forbid}}).first, 200);
+    const Json change = {{"text", std::string(default_policy_text()) + forbid}, {"allow_lockout", true}};
+    EXPECT_EQ(call("PUT", "/admin/v1/policies", change).first, 200);
     for (const char* action : {"read_audit", "export_audit", "manage_audit"})
       EXPECT_EQ(status_of_auditor(action), 200) << action;
     EXPECT_EQ(status_of_auditor("manage_policies"), 403);
