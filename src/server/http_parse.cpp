@@ -193,7 +193,8 @@ std::string allowed_cors_headers(std::string_view requested) {
     const std::string name = lower(trimmed(requested.substr(0, end)));
     requested.remove_prefix(std::min(end + 1, requested.size()));
     const bool known = name == "authorization" || name == "content-type" || name == "x-api-key" || name == "accept" ||
-                       name == "x-request-id" || name == "user-agent" || name.starts_with("anthropic-") ||
+                       name == "x-request-id" || name == "x-redoubt-purpose" || name == "traceparent" ||
+                       name == "tracestate" || name == "user-agent" || name.starts_with("anthropic-") ||
                        name.starts_with("openai-") || name.starts_with("x-stainless-");
     const bool token = std::all_of(name.begin(), name.end(),
                                    [](char c) { return c == '-' || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });

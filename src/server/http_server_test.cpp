@@ -271,12 +271,15 @@ TEST(HttpServer, CorsIsClosedUnlessTheOriginIsConfigured) {
   const auto preflight = [&](const std::string& origin) {
     return server.ask("OPTIONS /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: " + origin +
                       "\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, "
-                      "X-Stainless-Os, evil\r\n\r\n");
+                      "X-Stainless-Os, evil, X-Redoubt-Purpose, traceparent, tracestate, x-api-key, "
+                      "anthropic-version\r\n\r\n");
   };
   const std::string good = preflight("https://chat.example");
   EXPECT_EQ(status_of(good), 204);
   EXPECT_NE(good.find("Access-Control-Allow-Origin: https://chat.example\r\n"), std::string::npos);
-  EXPECT_NE(good.find("Access-Control-Allow-Headers: authorization, x-stainless-os\r\n"), std::string::npos);
+  EXPECT_NE(good.find("Access-Control-Allow-Headers: authorization, x-stainless-os, x-redoubt-purpose, traceparent, "
+                      "tracestate, x-api-key, anthropic-version\r\n"),
+            std::string::npos);
   const std::string bad = preflight("https://evil.example");
   EXPECT_EQ(status_of(bad), 401);
   EXPECT_EQ(bad.find("Access-Control"), std::string::npos);
