@@ -434,6 +434,7 @@ class Commands(unittest.TestCase):
             warnings = json.loads(self.good("policy", "check", policies, "--data", data, "--json"))["warnings"]
             self.assertEqual([warning.split(": ")[1] for warning in warnings if warning.startswith("line")], ['there is no user "frist"'])
             self.assertIn("no security administrator could change policies", warnings[-1])
+            self.assertIn('there is no action "nosuch"', self.good("policy", "explain", "--data", data, "nosuch", "Model::r1", "--user", "first"))
         finally:
             server.terminate()
             server.stdout.close()

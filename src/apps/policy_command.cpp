@@ -189,7 +189,10 @@ Result<KnownNames::People> known_people(const AdminFlags& flags) {
   KnownNames::People people;
   const auto list = [&](const std::string& path, const std::string& before, std::set<std::string>& out) -> Status {
     REDOUBT_TRY(const Json all, target->list(path, {}));
-    for (const Json& one : all) out.insert(before + one.value("id", ""));
+    for (const Json& one : all) {
+      out.insert(before + one.value("id", ""));
+      for (std::string& role : one.value("roles", std::vector<std::string>())) people.roles.insert(std::move(role));
+    }
     return ok();
   };
   REDOUBT_CHECK(list("/admin/v1/users", "", people.users));

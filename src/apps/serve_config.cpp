@@ -11,6 +11,8 @@
 
 #include "apps/byte_size.h"
 #include "core/mapped_file.h"
+#include "server/client_address.h"
+#include "server/peer_client.h"
 
 namespace redoubt {
 namespace {
@@ -188,6 +190,17 @@ Status read_algorithms(const YAML::Node& node, std::vector<SignatureAlgorithm>& 
   return ok();
 }
 
+// What a request for the keys would refuse at every try is refused at once.
+Status check_jwks_url(const std::string& text) {
+  if (text.empty()) return ok();
+  auto url = parse_peer_url(text);
+  if (!url) return std::move(url).error().within("jwks_url");
+  if (url->tls) return ok();
+  const auto is_loopback = is_loopback_host(url->host);
+  if (is_loopback && *is_loopback) return ok();
+  return invalid("jwks_url: expected https://, since whoever is between could put keys of their own there");
+}
+
 Status read_oidc(const YAML::Node& list, const std::filesystem::path& relative_to, std::vector<OidcProvider>& out) {
   if (!list.IsSequence()) return wrong(list, "oidc", "a list of identity providers");
   for (const YAML::Node& item : list) {
@@ -214,6 +227,8 @@ Status read_oidc(const YAML::Node& list, const std::filesystem::path& relative_t
     if (!provider.jwks_file.empty()) provider.jwks_file = relative_to / provider.jwks_file;
     if (!provider.jwks_ca.empty()) provider.jwks_ca = relative_to / provider.jwks_ca;
     if (const Status valid = provider.validate(); !valid) return wrong(item, "oidc", valid.error().message);
+    if (const Status valid = check_jwks_url(provider.jwks_url); !valid)
+      return wrong(item, "oidc", valid.error().message);
     out.push_back(std::move(provider));
   }
   return ok();

@@ -119,6 +119,19 @@ TEST(ServeConfig, WhatOnlyADirectoryReadsIsRefusedByNameWhereThereIsNone) {
   EXPECT_EQ(refused("api_key_file: keys\n" + tls + "require}"), "") << "still verified before a key is asked for";
 }
 
+TEST(ServeConfig, KeysOfAProviderAreFetchedByHttpsOrOnLoopback) {
+  const auto read = [](const std::string& url) {
+    return parse_serve_config(
+        "models: [{path: /m}]\noidc: [{name: corp, issuer: \"https://i\", audiences: [r], jwks_url: \"" + url + "\"}]",
+        "");
+  };
+  EXPECT_TRUE(read("https://idp.example/keys"));
+  EXPECT_TRUE(read("http://127.0.0.1:9000/keys"));
+  EXPECT_TRUE(read("http://localhost:9000/keys"));
+  for (const char* url : {"http://idp.example/keys", "http://10.0.0.1/keys", "ftp://idp.example/keys", "keys.json"})
+    EXPECT_FALSE(read(url)) << url;
+}
+
 TEST(ServeConfig, AdministrationIsBesideTheClientsPort) {
   ServeConfig config;
   EXPECT_EQ(config.first_admin_port(), 8001);

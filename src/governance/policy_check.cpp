@@ -24,6 +24,15 @@ std::optional<std::string> type_warning(std::string_view type) {
   return fmt::format("{} is no type here", type);
 }
 
+constexpr std::array kRoles{kSystemAdmin, kSecurityAdmin, kAuditAdmin, kUserRole};
+
+bool is_route(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kMethods{"GET", "POST", "PUT", "PATCH", "DELETE"};
+  const size_t space = name.find(' ');
+  return space != std::string_view::npos && std::ranges::count(kMethods, name.substr(0, space)) > 0 &&
+         name.substr(space + 1).starts_with('/') && name.find(' ', space + 1) == std::string_view::npos;
+}
+
 std::optional<std::string> name_warning(const cedar::EntityName& name, const KnownNames& known) {
   if (auto warning = type_warning(name.type)) return warning;
   if (name.type == "Redoubt::Action" && find_action(name.id) == nullptr) {
@@ -36,12 +45,17 @@ std::optional<std::string> name_warning(const cedar::EntityName& name, const Kno
   const auto none = [&](std::string_view what) {
     return fmt::format("there is no {} {}", what, cedar::in_quotes(name.id));
   };
+  if (name.type == "Redoubt::Route" && !is_route(name.id))
+    return fmt::format("there is no route {}: one is named \"GET /metrics\"", cedar::in_quotes(name.id));
   if (known.models && name.type == "Redoubt::Model" && missing(*known.models)) return none("model");
   if (!known.people) return std::nullopt;
   const bool of_provider = name.id.find(':') != std::string_view::npos;  // comes in without being in the directory
   if (name.type == "Redoubt::User" && !of_provider && missing(known.people->users)) return none("user");
   if (name.type == "Redoubt::Service" && missing(known.people->services)) return none("service");
   if (name.type == "Redoubt::Team" && missing(known.people->teams)) return none("team");
+  if (name.type == "Redoubt::Role" && !std::ranges::count(kRoles, name.id) && missing(known.people->roles))
+    return fmt::format("nobody in the directory has the role {}; only a provider's group could give it",
+                       cedar::in_quotes(name.id));
   if (name.type == "Redoubt::Tenant" && missing(known.people->tenants)) return none("tenant");
   return std::nullopt;
 }

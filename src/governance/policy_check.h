@@ -21,6 +21,7 @@ struct KnownNames {
   const cedar::Entities* described = nullptr;  // whose attributes a resource may have
   struct People {
     std::set<std::string> users, services, teams, tenants;  // a team with its tenant, "acme/research"
+    std::set<std::string> roles;                            // that anybody has
   };
   std::optional<People> people;
   std::optional<std::set<std::string>> models;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "governance/policy_actions.h"
 #include "governance/policy_head.h"
 
 namespace redoubt {
@@ -169,6 +170,8 @@ Explanation explain(const std::shared_ptr<const PolicySnapshot>& by, const cedar
   if (decision.at_route) request = *route_request(request, arena);
   Explanation explanation{.allowed = decision.allowed, .why = sentence(decision), .version = by->version};
   if (decision.at_route) explanation.why += ", on every route";
+  if (request.action.type == "Redoubt::Action" && find_action(request.action.id) == nullptr)
+    explanation.why += fmt::format("; there is no action {}", cedar::in_quotes(request.action.id));
   explanation.not_known = unknown_context(*by, request, decision);
   add_lines(*by->guards, true, request, decision, explanation.lines);
   // A guard that is not broken is of no interest.

@@ -344,6 +344,27 @@ unless { resource.owner == principal };)");
   EXPECT_THAT(policy_warnings(*by->guards), testing::IsEmpty());
 }
 
+TEST(PolicyCheck, PointsAtRolesThatNobodyHasAndRoutesThatAreNone) {
+  const auto by = snapshot_of(R"(permit (principal in Redoubt::Role::"clerk", action, resource);
+permit (principal in Redoubt::Role::"usr", action, resource);
+permit (principal in Redoubt::Role::"audit_admin", action, resource == Redoubt::Route::"GET /metrics");
+permit (principal, action, resource == Redoubt::Route::"/metrics");)");
+  KnownNames known{.people = KnownNames::People{.roles = {"clerk"}}};
+  EXPECT_THAT(
+      policy_warnings(*by->policies, known),
+      ElementsAre("line 2, column 1: nobody in the directory has the role \"usr\"; only a provider's group could "
+                  "give it",
+                  "line 4, column 1: there is no route \"/metrics\": one is named \"GET /metrics\""));
+}
+
+TEST(PolicyExplain, SaysThatThereIsNoSuchAction) {
+  const auto request =
+      request_from_json({{"principal", {{"id", "u"}}}, {"action", "nosuch"}, {"resource", "Redoubt::Model::\"r1\""}});
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(explain(snapshot_of(std::string(default_policy_text())), request->request()).why,
+            "denied: no policy permits it; there is no action \"nosuch\"");
+}
+
 TEST(PolicyCheck, PointsAtAttributesThatNothingHas) {
   const auto by = snapshot_of(R"(permit (principal, action, resource)
 when { context has purpos && context.purpos == "x" && principal.labels.site == "y" && principal.team == "z" }

@@ -1,5 +1,7 @@
 #include "server/admin_policies.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -75,6 +77,22 @@ Result<Json> matrix_of(PolicyStore& store) {
   return json;
 }
 
+// Whom the directory describes, the server takes from there: an entity of that name would mean nothing.
+Status check_described(const Json& entities) {
+  constexpr std::array kDirectorys{"Redoubt::User",   "Redoubt::Service",   "Redoubt::Team", "Redoubt::Role",
+                                   "Redoubt::Tenant", "Redoubt::Appointer", "Redoubt::Open"};
+  for (const Json& entity : entities) {
+    const Json uid = entity.is_object() ? entity.value("uid", Json()) : Json();
+    const Json name = uid.is_object() && uid.contains("__entity") ? uid["__entity"] : uid;
+    const std::string type = name.is_object() ? name.value("type", "") : "";
+    if (std::ranges::find(kDirectorys, type) != kDirectorys.end())
+      return invalid(
+          fmt::format("entities: {} is described by the directory, and what is said of it here means nothing", type),
+          "entities");
+  }
+  return ok();
+}
+
 std::vector<Principal> security_administrators(const Directory& directory) {
   const auto snapshot = directory.snapshot();
   std::vector<Principal> found;
@@ -137,7 +155,10 @@ Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, con
   REDOUBT_TRY(const auto dry_run, fields.boolean("dry_run"));
   REDOUBT_TRY(const auto allow_lockout, fields.boolean("allow_lockout"));
   PolicyStore::Change change{.text = *text, .author = author.name, .note = note.value_or(""), .expected = expected};
-  if (entities != nullptr) change.entities = *entities;
+  if (entities != nullptr) {
+    REDOUBT_CHECK(check_described(*entities));
+    change.entities = *entities;
+  }
 
   REDOUBT_TRY(const PolicyVersion newest, store.newest());
   const auto before = store.engine()->snapshot();

@@ -130,6 +130,17 @@ TEST_F(AdminPolicies, TheMatrixAndTestsAreComputedFromWhatHolds) {
   EXPECT_EQ(results["passed"], false);
 }
 
+TEST_F(AdminPolicies, WhomTheDirectoryDescribesIsNotDescribedBeside) {
+  for (const char* type : {"User", "Role", "Team", "Tenant"}) {
+    const Json uid = {{"type", std::string("Redoubt::") + type}, {"id", "x"}};
+    const Json change = {{"text", default_policy_text()},
+                         {"entities", Json::array({{{"uid", uid}, {"attrs", Json::object()}}})}};
+    const auto [status, body] = call("PUT", "/admin/v1/policies", change);
+    EXPECT_EQ(status, 400) << type;
+    EXPECT_EQ(body["error"]["param"], "entities") << type;
+  }
+}
+
 TEST_F(AdminPolicies, WhoDecidesLocksHerselfOutOnlyWithAWordOfHerOwn) {
   ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
   const auto put = [&](const std::string& text, const Json& more = Json::object()) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <mutex>
 
+#include "log_lines.h"
 #include "server/http_test_client.h"
 
 namespace redoubt {
@@ -67,6 +68,12 @@ class Authority {
   void revoke(const std::string& name) {
     made_ = made_ && run("ca -config ca.cnf -revoke " + name + ".pem -keyfile ca.key -cert ca.pem");
     write_crl();
+  }
+  bool write_expired_crl() {
+    return run("ca -config ca.cnf -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z -keyfile "
+               "ca.key "
+               "-cert ca.pem -out crl.new") &&
+           swap_in("crl.new", "crl.pem");
   }
   bool swap_in(const std::string& from, const std::string& to) {
     std::error_code error;
@@ -201,6 +208,23 @@ TEST(HttpTls, AskForClientCertificatesAndNoticesRevocation) {
   EXPECT_EQ(bob.read(), "") << "a connection that was open is cut";
   EXPECT_TRUE(eventually([&] { return TlsClient(authority, "bob").ask(server.port(), get("/hello")).empty(); }, 5000));
   EXPECT_EQ(status_of(alice.ask(server.port(), get("/hello"))), 200);
+}
+
+// Whoever wonders why nobody comes in any more is told.
+TEST(HttpTls, AListOfRevocationThatIsOverIsSaidOnce) {
+  Authority authority;
+  if (!authority.made()) GTEST_SKIP() << "the openssl command is not here";
+  const test::LogLines lines;
+  const auto context = TlsContext::open(authority.options(ClientCertificates::require));
+  ASSERT_TRUE(context) << context.error().message;
+  EXPECT_EQ(lines.count("expired"), 0);
+  ASSERT_TRUE(authority.write_expired_crl());
+  EXPECT_TRUE(*(*context)->reload_if_changed());
+  EXPECT_EQ(lines.count("expired: every certificate"), 1);
+  EXPECT_FALSE(*(*context)->reload_if_changed());
+  EXPECT_EQ(lines.count("expired: every certificate"), 1);
+  EXPECT_TRUE(TlsContext::open(authority.options(ClientCertificates::require)));
+  EXPECT_EQ(lines.count("expired: every certificate"), 2);
 }
 
 TEST(HttpTls, ManyStreamsAndALargeAnswerArriveWhole) {

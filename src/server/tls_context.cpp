@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
@@ -9,6 +10,8 @@
 #include <algorithm>
 #include <ctime>
 #include <utility>
+
+#include "core/log.h"
 
 namespace redoubt {
 namespace {
@@ -78,6 +81,24 @@ Result<std::shared_ptr<SSL_CTX>> load(const TlsOptions& options) {
   return context;
 }
 
+// When the first of the revocation lists in the file ends; 0: there is none that does.
+int64_t list_end(const std::filesystem::path& file) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> in(BIO_new_file(file.c_str(), "r"), BIO_free);
+  int64_t first = 0;
+  while (in != nullptr) {
+    const std::unique_ptr<X509_CRL, decltype(&X509_CRL_free)> list(
+        PEM_read_bio_X509_CRL(in.get(), nullptr, nullptr, nullptr), X509_CRL_free);
+    if (list == nullptr) break;
+    tm end{};
+    const ASN1_TIME* next = X509_CRL_get0_nextUpdate(list.get());
+    if (next == nullptr || ASN1_TIME_to_tm(next, &end) != 1) continue;
+    const int64_t at_s = timegm(&end);
+    first = first == 0 ? at_s : std::min(first, at_s);
+  }
+  ERR_clear_error();
+  return first;
+}
+
 std::string bio_text(BIO* bio) {
   char* data = nullptr;
   const long size = BIO_get_mem_data(bio, &data);
@@ -104,6 +125,8 @@ Result<std::shared_ptr<TlsContext>> TlsContext::open(TlsOptions options) {
   std::shared_ptr<TlsContext> result(new TlsContext(std::move(options)));
   result->loaded_ = result->fingerprint();
   REDOUBT_TRY(result->context_, load(result->options_));
+  result->list_ends_at_s_ = list_end(result->options_.client_crl);
+  result->tell_expired_list();
   return result;
 }
 
@@ -125,21 +148,37 @@ std::string TlsContext::fingerprint() const {
   return result;
 }
 
+void TlsContext::tell_expired_list() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (list_ends_at_s_ == 0 || std::time(nullptr) < list_ends_at_s_) return;
+    list_ends_at_s_ = 0;
+  }
+  log::error("client_crl {}: expired: every certificate of its authority is refused until a new list is there",
+             options_.client_crl.string());
+}
+
 Result<bool> TlsContext::reload_if_changed() {
+  tell_expired_list();
   const std::string now = fingerprint();
   {
     const std::lock_guard lock(mutex_);
     if (now == loaded_ || now == failed_) return false;
   }
   auto loaded = load(options_);
-  const std::lock_guard lock(mutex_);
-  if (!loaded) {
-    failed_ = now;
-    return std::move(loaded).error();
+  const int64_t ends_at_s = list_end(options_.client_crl);
+  {
+    const std::lock_guard lock(mutex_);
+    if (!loaded) {
+      failed_ = now;
+      return std::move(loaded).error();
+    }
+    context_ = std::move(*loaded);
+    list_ends_at_s_ = ends_at_s;
+    loaded_ = now;
+    failed_.clear();
   }
-  context_ = std::move(*loaded);
-  loaded_ = now;
-  failed_.clear();
+  tell_expired_list();
   return true;
 }
 

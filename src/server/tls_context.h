@@ -55,10 +55,12 @@ class TlsContext {
  private:
   explicit TlsContext(TlsOptions options) : options_(std::move(options)) {}
   std::string fingerprint() const;  // of the files' times and sizes
+  void tell_expired_list();         // in the log, once for each list: it refuses every certificate
 
   const TlsOptions options_;
   mutable std::mutex mutex_;
   std::shared_ptr<ssl_ctx_st> context_;
+  int64_t list_ends_at_s_ = 0;   // of client_crl, the first to end; 0: never, or there is none, or it was told
   std::string loaded_, failed_;  // fingerprints: of what is in use, and of what could not be used
 };
 
