@@ -144,9 +144,17 @@ TEST_P(LimitsTest, TokensAreReservedInStepsAndSettledToTheActual) {
   Reservation one = admitted(n->limits, request(ann, 100));
   EXPECT_EQ(one.granted().answer, 256);
   EXPECT_EQ(std::get<Reservation::Granted>(extended(one, 200)).answer, 512);
-  // 612 of 1000 are reserved: another gets what is left, and the first no more.
+  // 612 of 1000 are reserved: another gets what is left, at once or in two steps as the node has leased it by then, and
+  // the first no more.
   Reservation two = admitted(n->limits, request(ann, 188));
-  EXPECT_EQ(two.granted().answer, 200);
+  int64_t answer = two.granted().answer;
+  EXPECT_GT(answer, 0);
+  for (;;) {
+    const auto more = extended(two, answer);
+    if (!std::holds_alternative<Reservation::Granted>(more)) break;
+    answer = std::get<Reservation::Granted>(more).answer;
+  }
+  EXPECT_EQ(answer, 200);
   EXPECT_EQ(std::get<Reservation::NoMore>(extended(one, 450)).limit, "tokens_per_day of tenant north");
   const LimitRefusal refusal = refused(n->limits, request(ann, 1));
   EXPECT_EQ(refusal.limit, "tokens_per_day of tenant north");
