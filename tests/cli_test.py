@@ -480,7 +480,7 @@ class Commands(unittest.TestCase):
         self.assertEqual(changed["labels"], {"site": "graz"})
         ask("team", "change", "risk", "--tenant", "bank", "--label", "a=1")
         self.assertEqual(ask("team", "change", "risk", "--tenant", "bank", "--label", "b=2")["labels"], {"a": "1", "b": "2"})
-        self.assertIn("ISSUER SUBJECT", self.refused(2, "user", "create", "bob", "--oidc", "onlyone", "--data", data))
+        self.assertIn("--oidc", self.refused(2, "user", "create", "bob", "--oidc", "onlyone", "--data", data))  # CLI11 of Debian 13 says it in its own words
         made = ask("key", "create", "ana@bank", "--scope", "generate", "--expires", "90d")
         self.assertRegex(made["key"], rf"^rk_{made['id']}_[A-Za-z0-9_-]{{43}}$")
         self.assertEqual(made["expires_at"] - made["created_at"], 90 * 86400)
