@@ -158,7 +158,7 @@ std::optional<Identity::Token> Identity::remembered(const Digest256& name, uint6
   Shard& shard = shards_[name.back() % shards_.size()];
   const std::lock_guard lock(shard.mutex);
   const auto found = shard.tokens.find(name);
-  const bool holds = found != shard.tokens.end() && wall_.now_s() < found->second.claims.expires_at_s &&
+  const bool holds = found != shard.tokens.end() && wall_.now_s() < found->second.claims->expires_at_s &&
                      found->second.keys_version == keys_version;
   return holds ? std::optional(found->second) : std::nullopt;
 }
@@ -173,10 +173,10 @@ Identity::Judged Identity::judge_token(std::string_view token, std::string_view 
       return {.refusal = Refusal::bad_token, .error = refused("the token is not looked at now")};
     auto claims = oidc_->verify(token, wall_.now_s());
     if (!claims) return {.refusal = Refusal::bad_token, .error = claims.error()};
-    known = Token{.claims = std::move(claims).value()};
+    known = Token{.claims = std::make_shared<const OidcClaims>(std::move(claims).value())};
   }
   Judged judged{.refusal = Refusal::unknown_subject, .error = refused("the token is of nobody who is known here")};
-  judged.who = principal_of(known->claims, judged.account);
+  judged.who = principal_of(*known->claims, judged.account);
   if (judged.who == nullptr) return judged;
   Shard& shard = shards_[name.back() % shards_.size()];
   const std::lock_guard lock(shard.mutex);

@@ -98,7 +98,7 @@ class Identity {
 
   // What its signature proved holds as long as the provider's keys do; who that is, as long as the directory.
   struct Token {
-    OidcClaims claims;
+    std::shared_ptr<const OidcClaims> claims;  // shared: a token is looked up in every request that shows it
     PrincipalPtr who;
     uint64_t directory_version, keys_version;
   };
