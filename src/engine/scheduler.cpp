@@ -82,6 +82,7 @@ int64_t Scheduler::order_lanes() {
   active_.clear();
   const int64_t most = options_.step.max_tokens;
   const int64_t contended = pace_.tokens_within(options_.contended_step_seconds, most);
+  int64_t near = 0;  // those that want something, and those that lately did
   for (auto at = lanes_.begin(); at != lanes_.end();) {
     Lane& lane = at->second;
     lane.demand = demand_of(lane, most);
@@ -89,20 +90,17 @@ int64_t Scheduler::order_lanes() {
       lane.wanted_at = busy_seconds_;
       active_.push_back(&lane);
     }
-    const bool is_gone = lane.members == 0 && lane.wanted_at + kNearSeconds < busy_seconds_;
+    const bool is_near = lane.wanted_at + kNearSeconds >= busy_seconds_;
+    near += is_near ? 1 : 0;
+    const bool is_gone = lane.members == 0 && !is_near;
     at = is_gone && fair_share_.is_forgettable(lane) ? lanes_.erase(at) : std::next(at);
   }
-  const bool is_short = active_.size() > 1 || busy_seconds_ < short_until_ || others_are_near();
+  const bool is_short = near > 1 || busy_seconds_ < short_until_;
   may_give_up_ = !is_short;
   const int64_t tokens = is_short ? contended : most;
   fair_share_.advance(active_, contended);
   FairShare::order(active_, tokens);
   return tokens;
-}
-
-bool Scheduler::others_are_near() const {
-  return 1 < std::ranges::count_if(
-                 lanes_, [this](const auto& entry) { return entry.second.wanted_at + kNearSeconds >= busy_seconds_; });
 }
 
 void Scheduler::observe_step(int64_t tokens, int64_t rows, double seconds) {

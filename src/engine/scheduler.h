@@ -96,7 +96,6 @@ class Scheduler {
   void enter(Sequence& sequence);  // its lane's queue
   void leave(Sequence& sequence);
   int64_t order_lanes();  // the step's tokens
-  bool others_are_near() const;
   static int64_t demand_of(const Lane& lane, int64_t enough);
   void serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan);
   void take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
