@@ -107,10 +107,7 @@ Result<Held> held_by_server(const AdminFlags& flags) {
   held.version.text = json["text"].get<std::string>();
   held.version.entities =
       with_configured(json.value("entities", Json::array()), json.value("configured_entities", Json::array()));
-  const Json stages = json.value("configured_stages", Json::object());
-  for (const auto& [model, stage] : stages.items()) {
-    if (stage.is_string()) held.stages.emplace(model, stage.get<std::string>());
-  }
+  held.stages = stages_from_json(json.value("configured_stages", Json::object()));
   return held;
 }
 

@@ -21,20 +21,6 @@ using cedar::Value;
 
 const std::map<std::string, std::string> kNoLabels;
 
-std::string_view principal_type(PrincipalKind kind) {
-  switch (kind) {
-    case PrincipalKind::user:
-      return "Redoubt::User";
-    case PrincipalKind::service:
-      return "Redoubt::Service";
-    case PrincipalKind::appointer:
-      return "Redoubt::Appointer";
-    case PrincipalKind::open:
-      return "Redoubt::Open";
-  }
-  return "Redoubt::User";
-}
-
 Value labels_of(const std::map<std::string, std::string>& labels, cedar::Arena& arena) {
   std::vector<Field> fields;
   for (const auto& [key, value] : labels) fields.push_back({arena.copy(key), arena.string(value)});
@@ -97,6 +83,20 @@ const cedar::RecordValue* context_record(const Principal& principal, const Polic
 }
 
 }  // namespace
+
+std::string_view principal_type(PrincipalKind kind) {
+  switch (kind) {
+    case PrincipalKind::user:
+      return "Redoubt::User";
+    case PrincipalKind::service:
+      return "Redoubt::Service";
+    case PrincipalKind::appointer:
+      return "Redoubt::Appointer";
+    case PrincipalKind::open:
+      return "Redoubt::Open";
+  }
+  return "Redoubt::User";
+}
 
 AuthorizationRequest::AuthorizationRequest(const Principal& principal, std::string_view action,
                                            std::string_view resource_kind, std::string_view resource_id,

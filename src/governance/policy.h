@@ -34,6 +34,8 @@ struct PolicyContext {
   std::map<std::string, int64_t> numbers;      // context.priority and the like
 };
 
+std::string_view principal_type(PrincipalKind kind);  // "Redoubt::User" and the like
+
 // One question, with the entities it speaks of: the principal within its teams, roles and tenant.
 //   Redoubt::User::"alice" in Redoubt::Team::"acme/research", Redoubt::Role::"user", Redoubt::Tenant::"acme"
 // with attributes id, tenant (an entity), kind, labels (a record of strings). A team belongs to its tenant.

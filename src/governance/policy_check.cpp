@@ -125,7 +125,7 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
 
 MatrixAxis::Principal row_of(const Principal& who) {
   MatrixAxis::Principal row{.label = who.id,
-                            .type = who.kind == PrincipalKind::service ? "Redoubt::Service" : "Redoubt::User",
+                            .type = std::string(principal_type(who.kind)),
                             .id = who.id,
                             .parents = {{"Redoubt::Tenant", who.tenant}}};
   for (const std::string& team : who.teams) row.parents.emplace_back("Redoubt::Team", who.tenant + "/" + team);

@@ -74,14 +74,19 @@ Status add_kept(const std::string& text, NodeModels& models) {
   if (!json || !part("entities").is_array() || !part("stages").is_object())
     return corrupt("policies: what a node kept of its models cannot be read");
   models.entities = with_configured(std::move(models.entities), part("entities"));
-  const Json stages = part("stages");
-  for (const auto& [model, stage] : stages.items()) {
-    if (stage.is_string()) models.stages.emplace(model, stage.get<std::string>());
-  }
+  models.stages.merge(stages_from_json(part("stages")));
   return ok();
 }
 
 }  // namespace
+
+ModelStages stages_from_json(const Json& json) {
+  ModelStages stages;
+  for (const auto& [model, stage] : json.items()) {
+    if (stage.is_string()) stages.emplace(model, stage.get<std::string>());
+  }
+  return stages;
+}
 
 Result<NodeModels> kept_models(Database& database, const WallClock& wall) {
   REDOUBT_CHECK(prepare(database, wall));

@@ -41,6 +41,8 @@ struct NodeModels {
   Json entities = Json::array();  // the models with their labels
   ModelStages stages = {};
 };
+// {"model": "stage"} as kept and as told; what is no text is left out.
+ModelStages stages_from_json(const Json& json);
 // What the nodes have kept, of a model that several name the node's that started last. Makes the tables.
 Result<NodeModels> kept_models(Database& database, const WallClock& wall);
 
