@@ -124,6 +124,7 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedKernels& kern
   total_ = checkpoint.weights_bytes();
   const std::vector<fs::path> places = packed_file_places(checkpoint.path(), options.folder);
   for (const fs::path& place : places) NewFile::remove_left_over(place);
+  bool is_new = false;                               // to be kept, and nothing is yet
   if (const auto file = checkpoint.packed_file()) {  // nothing else is kept of a model that is packed already
     is_whole_ = true;
     kept_ = std::make_unique<KeptPacked>(file);
@@ -141,14 +142,16 @@ Status PackedStore::open(const Checkpoint& checkpoint, const PackedKernels& kern
     });
     source_ = checkpoint.source_key();
     open_kept();
-    if (kept_ == nullptr && bytes_to_pack(checkpoint, kernels) == 0) {
-      places_.clear();
-      log::warn("the packed weights are not kept: no type of {} has a packed form here", checkpoint.path().string());
-    } else if (kept_ == nullptr) {
-      start_writing();
-    }
+    is_new = kept_ == nullptr;
   }
-  return reserve(bytes_to_pack(checkpoint, kernels));
+  const int64_t bytes = bytes_to_pack(checkpoint, kernels);
+  if (is_new && bytes == 0) {
+    places_.clear();
+    log::warn("the packed weights are not kept: no type of {} has a packed form here", checkpoint.path().string());
+  } else if (is_new) {
+    start_writing();
+  }
+  return reserve(bytes);
 }
 
 // Of every matrix that the kernels take and the kept file has not. Embeddings are packed where they are the head too;
