@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 
 #include <memory>
-#include <sstream>
 #include <string>
 #include <utility>
+
+#include "log_lines.h"
 
 namespace redoubt {
 namespace {
@@ -134,28 +133,8 @@ TEST(Health, RoutesAreOpenAndTellTheStatusAlone) {
   EXPECT_EQ(ask("/livez")->body, R"({"status":"unavailable"})");
 }
 
-// What the log says while it lives.
-class LogLines {
- public:
-  LogLines() : before_(spdlog::default_logger()) {
-    spdlog::set_default_logger(
-        std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_)));
-  }
-  ~LogLines() { spdlog::set_default_logger(before_); }
-  size_t count(std::string_view part) const {
-    const std::string text = text_.str();
-    size_t found = 0;
-    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-    return found;
-  }
-
- private:
-  std::ostringstream text_;
-  std::shared_ptr<spdlog::logger> before_;
-};
-
 TEST(Health, TheLogAndAMetricTellWhyAndTheLogOnce) {
-  const LogLines log;
+  const test::LogLines log;
   ManualClock clock;
   HealthState state = working_since(clock);
   const auto health = std::make_shared<Health>([&] { return state; }, clock);
@@ -171,28 +150,28 @@ TEST(Health, TheLogAndAMetricTellWhyAndTheLogOnce) {
     return false;
   };
   EXPECT_FALSE(red("stalled"));
-  EXPECT_EQ(log.count("not ready"), 0u);
+  EXPECT_EQ(log.count("not ready"), 0);
   for (int second = 0; second < 30; ++second) {
     clock.advance_ns(kSecond);
     health->look();
   }
   EXPECT_TRUE(red("stalled"));
   EXPECT_FALSE(red("ledger_away"));
-  EXPECT_EQ(log.count("not ready: r1: work waits and no layer has ended for 10 s"), 1u);
-  EXPECT_EQ(log.count("not ready"), 1u);
+  EXPECT_EQ(log.count("not ready: r1: work waits and no layer has ended for 10 s"), 1);
+  EXPECT_EQ(log.count("not ready"), 1);
   state.ledger_away = true;
   health->look();
-  EXPECT_EQ(log.count("not ready"), 2u);
+  EXPECT_EQ(log.count("not ready"), 2);
   state = HealthState();
   health->look();
   health->look();
-  EXPECT_EQ(log.count("no longer so"), 2u);
+  EXPECT_EQ(log.count("no longer so"), 2);
   state.ledger_away = true;
   EXPECT_TRUE(red("ledger_away"));
-  EXPECT_EQ(log.count("not ready"), 3u) << "each time anew";
+  EXPECT_EQ(log.count("not ready"), 3) << "each time anew";
   state.draining = state.default_loading = true;
   health->look();
-  EXPECT_EQ(log.count("not ready"), 3u) << "the program says these itself";
+  EXPECT_EQ(log.count("not ready"), 3) << "the program says these itself";
 }
 
 }  // namespace
