@@ -11,6 +11,9 @@
 #include <sys/auxv.h>
 #endif
 
+#if defined(__x86_64__)
+#include "kernels/amx/tiles.h"
+#endif
 #include "kernels/cpu.h"
 
 #if defined(__clang__)
@@ -79,6 +82,37 @@ __attribute__((target("avx512f,avx512vnni"))) uint64_t int8_avx512_vnni(int64_t 
   alignas(64) int32_t lanes[16];
   _mm512_store_si512(lanes, sums[0]);  // GCC 12 warns inside its own _mm512_reduce_add_epi32
   return static_cast<uint64_t>(lanes[0]);
+}
+
+// Four sums of full tiles, two operands of either kind.
+constexpr double kTileOps = 2.0 * 16 * 16 * 64;  // of int8, half as many of bf16
+template <void (*dots)()>
+uint64_t amx(int64_t rounds) {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) config.set(tile, kTileRows, kTileRowBytes);
+  alignas(64) unsigned char bytes[kTileRows * kTileRowBytes];
+  memset(bytes, 3, sizeof(bytes));
+  tiles_configure(config);
+  tile_load<0>(bytes, kTileRowBytes);
+  tile_load<1>(bytes, kTileRowBytes);
+  tile_load<2>(bytes, kTileRowBytes);
+  tile_load<3>(bytes, kTileRowBytes);
+  for (int64_t i = 0; i < rounds; ++i) dots();
+  tile_store<4>(bytes, kTileRowBytes);
+  tiles_release();
+  return bytes[0];
+}
+void int8_dots() {
+  tile_dot_int8<4, 0, 2>();
+  tile_dot_int8<5, 1, 2>();
+  tile_dot_int8<6, 0, 3>();
+  tile_dot_int8<7, 1, 3>();
+}
+void bf16_dots() {
+  tile_dot_bf16<4, 0, 2>();
+  tile_dot_bf16<5, 1, 2>();
+  tile_dot_bf16<6, 0, 3>();
+  tile_dot_bf16<7, 1, 3>();
 }
 
 __attribute__((target("avx2,avxvnni"))) uint64_t int8_avx_vnni(int64_t rounds) {
@@ -222,6 +256,7 @@ ReadLoop read_loop() {
 
 ArithmeticLoop int8_loop() {
 #if defined(__x86_64__)
+  if (cpu::has_amx()) return {amx<int8_dots>, 4 * kTileOps, "amx"};
   if (__builtin_cpu_supports("avx512vnni")) return {int8_avx512_vnni, 2.0 * 64 * kSums, "avx512vnni"};
   if (cpu::has_avx2() && cpu::has_avx_vnni()) return {int8_avx_vnni, 2.0 * 32 * kSums256, "avxvnni"};
   if (__builtin_cpu_supports("avx2")) return {int8_avx2, 2.0 * 32 * kSumsMaddubs, "avx2"};
@@ -234,6 +269,7 @@ ArithmeticLoop int8_loop() {
 
 ArithmeticLoop bf16_loop() {
 #if defined(__x86_64__)
+  if (cpu::has_amx()) return {amx<bf16_dots>, 4 * kTileOps / 2, "amx"};
   if (__builtin_cpu_supports("avx512bf16")) return {bf16_avx512, 2.0 * 32 * kSums, "avx512bf16"};
   if (__builtin_cpu_supports("avx512f")) return {f32_avx512, 2.0 * 16 * kSums, "avx512f"};
   if (__builtin_cpu_supports("fma")) return {f32_fma, 2.0 * 8 * kSums256, "fma"};

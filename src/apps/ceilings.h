@@ -47,7 +47,7 @@ class CeilingProbe {
   int64_t bytes_ = 0;
 };
 
-std::string int8_instruction();  // of int8_ops_per_s: "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod" or ""
-std::string bf16_instruction();  // of bf16_flops_per_s: "avx512bf16", "avx512f", "fma", "bf16", "neon" or ""
+std::string int8_instruction();  // of int8_ops_per_s: "amx", "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod" or ""
+std::string bf16_instruction();  // of bf16_flops_per_s: "amx", "avx512bf16", "avx512f", "fma", "bf16", "neon" or ""
 
 }  // namespace redoubt

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "kernels/cpu.h"
+
 namespace redoubt {
 
 std::string cpu_model() {
@@ -25,6 +27,7 @@ std::vector<std::string> cpu_features() {
   if (__builtin_cpu_supports("avx512vl")) found.push_back("avx512vl");
   if (__builtin_cpu_supports("avx512vnni")) found.push_back("avx512vnni");
   if (__builtin_cpu_supports("avx512bf16")) found.push_back("avx512bf16");
+  if (cpu::has_amx()) found.push_back("amx");
 #elif defined(__aarch64__)
   found.push_back("neon");
 #endif

@@ -343,8 +343,8 @@ void add_serve(CLI::App& app, Pending& pending) {
   command->add_option("--packed", flags->packed, "Weights packed for the CPU: auto (kept in a file), only-memory, off");
   command->add_option("--speculation", flags->speculation,
                       "Drafted tokens: auto, off, ngram or mtp; changes no answer [auto]");
-  command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, neon or auto [auto]")
-      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "neon", "amx", "auto"}));
+  command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, amx, neon or auto [auto]")
+      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "amx", "neon", "auto"}));
   command->add_option("--auth", flags->auth, "keys, or off: nobody is asked for one, on loopback only [keys]")
       ->check(CLI::IsMember({"keys", "off"}));
   command->add_option("--api-key-file", flags->api_key_file, "Keys that clients must show, one a line");

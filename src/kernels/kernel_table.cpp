@@ -82,6 +82,7 @@ constexpr KernelTable kReference{"reference",
 constexpr auto avx2_supported = cpu::has_avx2;
 constexpr auto avx512_supported = cpu::has_avx512;
 bool avx512_bf16_supported() { return avx512_supported() && __builtin_cpu_supports("avx512bf16"); }
+bool amx_supported() { return avx512_bf16_supported() && cpu::has_amx(); }
 REDOUBT_VECTOR_TABLE(avx2, kAvx2)
 REDOUBT_VECTOR_TABLE(avx512, kAvx512)
 // The avx512 table with attention over bfloat16 pairs.
@@ -92,7 +93,18 @@ constexpr KernelTable kAvx512Bf16 = [] {
   table.attention_bf16 = REDOUBT_ATTENTION(2, avx512_bf16);
   return table;
 }();
-constexpr std::array kTables{&kReference, &kAvx2, &kAvx512, &kAvx512Bf16};
+// With attention and packed weights by tile products.
+constexpr KernelTable kAmx = [] {
+  KernelTable table = kAvx512Bf16;
+  table.name = "amx";
+  table.supported = amx_supported;
+  table.attention_bf16.tile = amx::attention_tile;
+  table.attention_bf16.values = amx::attention_values;
+  table.attention_bf16.few_rows_tile = amx::attention_few_rows_tile;
+  table.packed = packed::amx;
+  return table;
+}();
+constexpr std::array kTables{&kReference, &kAvx2, &kAvx512, &kAvx512Bf16, &kAmx};
 #elif defined(__aarch64__)
 bool neon_supported() { return true; }
 REDOUBT_VECTOR_TABLE(neon, kNeon)
@@ -157,8 +169,6 @@ Result<const KernelTable*> choose_kernels(std::string_view name) {
     if (!table->supported()) return unsupported(fmt::format("kernels {}: this CPU cannot run them", name), "kernels");
     return table;
   }
-  if (name == "amx")
-    return unsupported("kernels amx: there is no AMX set yet; auto takes the best one for this CPU", "kernels");
   std::string names = "auto";
   for (const KernelTable* table : kTables) names += fmt::format(", {}", table->name);
   return invalid(fmt::format("kernels: expected one of {}; found '{}'", names, name), "kernels");

@@ -13,7 +13,7 @@
 namespace redoubt {
 
 struct KernelTable {
-  std::string_view name;  // "reference", "avx2", "avx512", "avx512_bf16", "neon"
+  std::string_view name;  // "reference", "avx2", "avx512", "avx512_bf16", "amx", "neon"
   bool (*supported)();    // by the CPU we are running on
   void (*linear)(const LinearArgs&);
   void (*linear_transposed)(const LinearTransposedArgs&);

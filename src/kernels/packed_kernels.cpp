@@ -29,8 +29,11 @@ constexpr PackedKernels kAvx512{"avx512",
                                 avx512::quantize_row,
                                 avx512::packed_linear,
                                 avx512::packed_linear_bf16};
-constexpr std::array kBestFirst{&kAvx512, &kAvxVnni, &kAvx2};
-constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512};
+bool amx_supported() { return avx512_bf16_supported() && cpu::has_amx(); }
+// Integer codes by tiles were no faster (docs/decisions/0011).
+constexpr PackedKernels kAmx{"amx", never, amx_supported, nullptr, nullptr, amx::packed_linear_bf16};
+constexpr std::array kBestFirst{&kAmx, &kAvx512, &kAvxVnni, &kAvx2};
+constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512, &kAmx};
 #elif defined(__aarch64__)
 constexpr PackedKernels kNeon{"neon", always, never, neon::quantize_row, neon::packed_linear, nullptr};
 constexpr PackedKernels kNeonDotprod{
@@ -44,8 +47,9 @@ constexpr std::array kAll{&kReference};
 }  // namespace
 
 #if defined(__x86_64__)
-PackedSets packed::avx512() { return kBestFirst; }
-PackedSets packed::avx2() { return PackedSets(kBestFirst).subspan(1); }
+PackedSets packed::amx() { return kBestFirst; }
+PackedSets packed::avx512() { return packed::amx().subspan(1); }
+PackedSets packed::avx2() { return packed::amx().subspan(2); }
 #elif defined(__aarch64__)
 PackedSets packed::neon() { return kBestFirst; }
 #endif

@@ -14,6 +14,10 @@
 #include "formats/blocks.h"
 #include "formats/packing.h"
 
+namespace redoubt::amx_emulated {  // amx/ over tiles in plain code
+void packed_linear_bf16(const PackedLinearArgs& args);
+}
+
 namespace redoubt {
 namespace {
 
@@ -95,11 +99,13 @@ struct Activations {
 class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
  protected:
   void SetUp() override {
-    if (!kernels().supported()) GTEST_SKIP() << kernels().name << " is not supported by this CPU";
+    if (inputs().empty()) GTEST_SKIP() << kernels().name << " is not supported by this CPU";
   }
   std::vector<PackedInput> inputs() {
-    if (kernels().bf16_supported()) return {PackedInput::int8, PackedInput::bf16};
-    return {PackedInput::int8};
+    std::vector<PackedInput> found;
+    if (kernels().supported()) found.push_back(PackedInput::int8);
+    if (kernels().bf16_supported()) found.push_back(PackedInput::bf16);
+    return found;
   }
   const PackedKernels& kernels() { return *GetParam(); }
 
@@ -115,7 +121,9 @@ class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
   std::vector<float> scratch_ = std::vector<float>(kPackedScratch);
 };
 
-TEST_P(EveryPackedSet, QuantizesToTheSameBits) {
+class EveryIntegerSet : public EveryPackedSet {};
+
+TEST_P(EveryIntegerSet, QuantizesToTheSameBits) {
   for (const int64_t cols : {1, 15, 32, 33, 77, 1536}) {
     Activations mine(kernels(), 3, cols, 4), theirs(reference_packed_kernels(), 3, cols, 4);
     EXPECT_EQ(mine.q, theirs.q) << cols;
@@ -125,7 +133,7 @@ TEST_P(EveryPackedSet, QuantizesToTheSameBits) {
   }
 }
 
-TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
+TEST_P(EveryIntegerSet, IntegerCodesGiveTheBitsOfTheDefinition) {
   for (const DType type : types_for(PackedInput::int8)) {
     for (const int64_t cols :
          {packed_shape(type).block_columns, int64_t{768}, int64_t{512} + packed_shape(type).block_columns}) {
@@ -150,7 +158,7 @@ TEST_P(EveryPackedSet, IntegerCodesGiveTheBitsOfTheDefinition) {
 }
 
 // The largest codes and activations: nothing saturates on the way.
-TEST_P(EveryPackedSet, TheLargestCodesGiveTheBitsOfTheDefinition) {
+TEST_P(EveryIntegerSet, TheLargestCodesGiveTheBitsOfTheDefinition) {
   for (const DType type : types_for(PackedInput::int8)) {
     for (const float sign : {1.0f, -1.0f}) {
       const int64_t rows = 32, cols = 512, tokens = 9;
@@ -229,8 +237,8 @@ TEST_P(EveryPackedSet, GivesTheSameBitsAloneAndInABatch) {
       SCOPED_TRACE(std::string(info(type).name));
       const int64_t rows = 150, cols = 1280, tokens = 70;
       const Packed w(type, rows, cols, 1, type == DType::f8_e4m3);
-      Activations x(kernels(), tokens, cols, 2);
-      Activations left(kernels(), tokens, cols, 5);
+      Activations x(reference_packed_kernels(), tokens, cols, 2);
+      Activations left(reference_packed_kernels(), tokens, cols, 5);
       const QuantizedRows remainder = input == PackedInput::int8 ? left.rows() : QuantizedRows{};
       const std::vector<float> together =
           run(kernels(), input, w.matrix, x, nullptr, tokens, 0, rows, nullptr, remainder);
@@ -267,11 +275,32 @@ TEST(ChoosePacked, TakesEachKindFromTheFirstSetThatHasIt) {
   EXPECT_EQ(packed_input(chosen, DType::bf16), PackedInput::bf16);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(packed_kernels()), [](const auto& info) {
-  std::string name(info.param->name);
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+// Those compiled in, and the amx set over tiles in plain code.
+std::vector<const PackedKernels*> tested_sets() {
+  std::vector<const PackedKernels*> sets(packed_kernels().begin(), packed_kernels().end());
+#if defined(__x86_64__)
+  static const PackedKernels emulated = [] {
+    PackedKernels set = *packed::avx512().front();
+    set.name = "amx_emulated";
+    set.supported = [] { return false; };
+    set.linear = nullptr;
+    set.linear_bf16 = amx_emulated::packed_linear_bf16;
+    return set;
+  }();
+  sets.push_back(&emulated);
+#endif
+  return sets;
+}
+
+std::vector<const PackedKernels*> integer_sets() {
+  std::vector<const PackedKernels*> sets = tested_sets();
+  std::erase_if(sets, [](const PackedKernels* set) { return set->linear == nullptr; });
+  return sets;
+}
+
+std::string set_name(const testing::TestParamInfo<const PackedKernels*>& info) { return std::string(info.param->name); }
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(tested_sets()), set_name);
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryIntegerSet, testing::ValuesIn(integer_sets()), set_name);
 
 }  // namespace
 }  // namespace redoubt

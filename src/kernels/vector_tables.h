@@ -42,3 +42,13 @@ void attention_few_rows_tile(const AttentionTileArgs& args);
 void attention_few_rows_merge(const AttentionMergeArgs& args);
 void attention_decode_q8(const AttentionDecodeArgs& args);
 }  // namespace redoubt::avx512_bf16
+
+// What the amx table does not share with avx512_bf16.
+#define REDOUBT_DECLARE_TILE_ATTENTION(isa)                    \
+  namespace redoubt::isa {                                     \
+  void attention_tile(const AttentionTileArgs& args);          \
+  void attention_values(const AttentionValuesArgs& args);      \
+  void attention_few_rows_tile(const AttentionTileArgs& args); \
+  }
+
+REDOUBT_DECLARE_TILE_ATTENTION(amx)

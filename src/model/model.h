@@ -76,7 +76,7 @@ struct PackedOptions {
 };
 
 struct ModelOptions {
-  std::string kernels = "auto";            // reference, avx2, avx512, avx512_bf16, neon, auto
+  std::string kernels = "auto";            // reference, avx2, avx512, avx512_bf16, amx, neon, auto
   int threads = 0;                         // 0: the usable cores
   CacheType cache_type = CacheType::bf16;  // with kernels == reference: always f32
   StepLimits limits;
