@@ -425,9 +425,8 @@ TEST_P(QuantisedDirectory, ComputesWhatItsValuesSay) {
     if (table == &reference_kernels() || !table->supported()) continue;
     const Answer answer = answer_of(directory / "quantised", std::string(table->name));
     EXPECT_LT(deviation(answer.logits, expected), deepseek ? 6e-2f : 2e-2f) << table->name;
-    const bool is_nf4 = scheme.kind == Scheme::Kind::nf4 || scheme.kind == Scheme::Kind::nf4_nested;
     const int64_t packed = packed_bytes(directory / "quantised", *table);
-    EXPECT_EQ(packed > 0, !is_nf4 && choose_packed(table->packed()).supported()) << table->name;
+    EXPECT_EQ(packed > 0, choose_packed(table->packed()).supported()) << table->name;
     EXPECT_EQ(answer.private_weights_bytes, packed) << table->name;
   }
 }

@@ -38,6 +38,11 @@ inline int rounded(float v, int lowest, int highest) {
 inline constexpr int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 inline constexpr int8_t kE2m1Doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 extern const float kNf4Levels[16];
+// A level of NF4 for integer products: kNf4Steps[0] * kNf4Planes[0][code] + kNf4Steps[1] * kNf4Planes[1][code], within
+// 4e-6; zero is exact. Found by search over both steps (docs/decisions/0006).
+inline constexpr float kNf4Steps[2] = {0.00833826698f, 7.82384013e-05f};
+inline constexpr int8_t kNf4Planes[2][16] = {{-119, -84, -63, -48, -34, -22, -10, 0, 9, 19, 29, 40, 52, 68, 86, 119},
+                                             {-99, 54, 3, 68, -12, -17, -98, 0, 58, 32, 55, 56, 91, -56, 75, 99}};
 float half_e8m0(uint8_t exponent);  // 2^(exponent - 128), subnormal for 0 and 1
 
 void decode_q4_0(const uint8_t*, float*);

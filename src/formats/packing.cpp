@@ -25,7 +25,7 @@ struct Codec {
   void (*put)(const uint8_t* codes, int64_t row, uint8_t* unit);
   void (*get)(const uint8_t* unit, int64_t row, uint8_t* codes);
   void (*scales)(const uint8_t* header, int64_t unit, int64_t row, float* scale, float* minimum);
-  const int8_t* levels;  // value of a raw code, or null: the code itself
+  const int8_t* levels;  // value of a raw code, [planes][16], or null: the code itself
 };
 
 // Units: where the codes of one row lie among those of sixteen.
@@ -255,6 +255,10 @@ void unpack_single(const uint8_t* header, int64_t row, uint8_t* block) { std::me
 void single_scale(const uint8_t* header, int64_t, int64_t row, float* scale, float*) {
   scale[0] = scale[1] = single_at(header, row);
 }
+void nf4_scales(const uint8_t* header, int64_t, int64_t row, float* scale, float*) {
+  scale[0] = single_at(header, row) * codec::kNf4Steps[0];
+  scale[1] = single_at(header, row) * codec::kNf4Steps[1];
+}
 void pack_g8_header(const uint8_t* block, int64_t row, uint8_t* header) {
   pack_single(block, row, header);
   std::memcpy(header + 4 * kR + 2 * row, block + 4, 2);
@@ -317,6 +321,8 @@ constexpr Codec kIq4Nl{{32, 32, 256, 1, 128, false}, 18, pack_halves<1>, unpack_
                        write_nibbles<2>, put_nibbles, get_nibbles, one_scale, codec::kIq4Levels};
 constexpr Codec kMxfp4{{32, 16, 256, 1, 16, false}, 17, pack_e8m0, unpack_e8m0, read_nibbles<1>,
                        write_nibbles<1>, put_nibbles, get_nibbles, e8m0_scale, codec::kE2m1Doubled};
+constexpr Codec kNf4{{64, 64, 256, 2, 128, false, 2}, 36, pack_single, unpack_single, read_unit_nibbles<4>,
+                     write_unit_nibbles<4>, put_nibbles, get_nibbles, nf4_scales, codec::kNf4Planes[0]};
 // clang-format on
 
 const Codec* codec_of(DType dtype) {
@@ -353,6 +359,8 @@ const Codec* codec_of(DType dtype) {
       return &kI8_32;
     case DType::i8_128:
       return &kI8_128;
+    case DType::nf4:
+      return &kNf4;
     default:
       return nullptr;
   }
@@ -460,6 +468,8 @@ void pack_group(DType dtype, const std::byte* in, int64_t row_stride, int64_t ro
       return pack_rows<kIq4Nl, packing::nibbles<2>>(from, row_stride, rows, cols, to);
     case DType::mxfp4:
       return pack_rows<kMxfp4, packing::nibbles<1>>(from, row_stride, rows, cols, to);
+    case DType::nf4:
+      return pack_rows<kNf4, packing::nf4>(from, row_stride, rows, cols, to);
     default:
       if (has_packed_codes(dtype)) return pack_group_by_codes(dtype, in, row_stride, rows, cols, out);
       return pack_plain_in_lines(from, row_stride, rows, row_bytes(dtype, cols), to);
@@ -506,9 +516,13 @@ PackedUnit packed_unit(DType dtype, const std::byte* group, int64_t cols, int64_
   const uint8_t* header = from + unit / units * c.shape.header_bytes;
   PackedUnit result{};
   for (int64_t r = 0; r < kPackedRows; ++r) {
-    c.get(codes, r, result.codes[r]);
-    if (c.levels != nullptr) {
-      for (uint8_t& code : result.codes[r]) code = static_cast<uint8_t>(c.levels[code] + c.shape.offset);
+    uint8_t raw[kPackedColumns];
+    c.get(codes, r, raw);
+    for (int plane = 0; plane < c.shape.planes; ++plane) {
+      for (int64_t k = 0; k < kPackedColumns; ++k) {
+        const int level = c.levels != nullptr ? c.levels[16 * plane + raw[k]] + c.shape.offset : raw[k];
+        result.codes[plane][r][k] = static_cast<uint8_t>(level);
+      }
     }
     float scale[2];
     c.scales(header, unit % units, r, scale, &result.minimum[r]);

@@ -25,18 +25,19 @@ constexpr int64_t kPackedRows = 16;     // rows of a group
 constexpr int64_t kPackedColumns = 32;  // columns of a unit
 
 // Sizes of one type's packed form, in bytes for sixteen rows. Codes are unsigned; a value is
-// scale * (code - offset) + minimum.
+// scale * (code - offset) + minimum, and with two planes scale[0] * (code[0] - offset) + scale[1] * (code[1] - offset).
 struct PackedShape {
   int64_t block_columns;  // under one header: 32, 64, 128 or 256
   int64_t header_bytes;   // of a block
   int64_t unit_bytes;     // codes of 32 columns
-  int scales_per_unit;    // 1, or 2 where a scale covers 16 columns
+  int scales_per_unit;    // 1, or 2 where a scale covers 16 columns or a plane
   int offset;             // subtracted from a code
   bool has_minimum;
+  int planes = 1;  // 2: a value is the sum over two codes, each under its own scale
 };
 
 // Types that have a packed form of integer codes: q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4 g4_*
-// g8_32 i8_*.
+// g8_32 i8_* nf4.
 bool has_packed_codes(DType dtype);
 // Precondition: has_packed_codes(dtype).
 PackedShape packed_shape(DType dtype);
@@ -61,8 +62,8 @@ void pack_group_by_codes(DType dtype, const std::byte* in, int64_t row_stride, i
 
 // One unit of a packed group spelled out: the definition that the vector kernels are held to.
 struct PackedUnit {
-  uint8_t codes[kPackedRows][kPackedColumns];
-  float scale[2][kPackedRows];  // of columns 0..15 and 16..31; equal where scales_per_unit is 1
+  uint8_t codes[2][kPackedRows][kPackedColumns];  // of each plane; the second is zero where there is none
+  float scale[2][kPackedRows];  // of each plane, or of columns 0..15 and 16..31; equal where scales_per_unit is 1
   float minimum[kPackedRows];
 };
 PackedUnit packed_unit(DType dtype, const std::byte* group, int64_t cols, int64_t unit);

@@ -25,6 +25,12 @@ inline void nibbles(const uint8_t* block, int64_t row, uint8_t* unit) {
   for (int z = 0; z < 4; ++z) store(unit, z, row, load(block + At + 4 * z));
 }
 
+// NF4: two units under one scale.
+inline void nf4(const uint8_t* block, int64_t row, uint8_t* units) {
+  nibbles<4>(block, row, units);
+  nibbles<20>(block, row, units + 256);
+}
+
 // Q5_0, Q5_1: bit 4z + b of four bytes goes to bit z of byte b.
 template <int At>
 inline void five(const uint8_t* block, int64_t row, uint8_t* unit) {

@@ -69,6 +69,7 @@ enum class PackedType : int32_t {
   g8_32,
   i8_32,
   i8_128,
+  nf4,
   bf16,
   f8_e4m3
 };
@@ -90,8 +91,9 @@ constexpr int64_t kPanelColumns = 512;  // of 32 rows whose codes are spelled ou
 constexpr int64_t kPackedScratch = 11 * kPanelColumns + 2 * 32 * kPackedTokens + 16;
 
 // y[t, r] = sum_k W[r, k] * x[row(t), k] over packed weights. An output is one float sum over the units of 32 columns
-// in order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, then fma(minimum_w,
-// sum_x, sum); a remainder's sum, made alike, is added to the output at the end. Every table computes the same bits.
+// in order: for each scale of the unit fma(dot, scale_w * scale_x, sum) with an exact integer dot, of its half of the
+// columns or its plane of codes, then fma(minimum_w, sum_x, sum); a remainder's sum, made alike, is added to the output
+// at the end. Every table computes the same bits.
 struct PackedLinearArgs {
   PackedMatrix w;
   QuantizedRows x;         // integer codes

@@ -105,6 +105,8 @@ PackedType packed_type(DType dtype) {
       return PackedType::i8_32;
     case DType::i8_128:
       return PackedType::i8_128;
+    case DType::nf4:
+      return PackedType::nf4;
     case DType::bf16:
       return PackedType::bf16;
     case DType::f8_e4m3:

@@ -181,7 +181,7 @@ TEST(PackedTypes, AreTheseOfEachKind) {
   EXPECT_EQ(types_for(PackedInput::int8),
             (std::vector{DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q4_k, DType::q5_k,
                          DType::q6_k, DType::iq4_nl, DType::mxfp4, DType::g4_32, DType::g4_64, DType::g4_128,
-                         DType::g8_32, DType::i8_32, DType::i8_128}));
+                         DType::g8_32, DType::i8_32, DType::i8_128, DType::nf4}));
   EXPECT_EQ(types_for(PackedInput::bf16), (std::vector{DType::bf16, DType::f8_e4m3}));
 }
 

@@ -32,11 +32,12 @@ void add_unit(const PackedUnit& unit, const PackedShape& shape, const PackedLine
     const int64_t row = x_row(args, t), at = row * (x.stride / 32) + u;
     const int8_t* q = x.q + row * x.stride + 32 * u;
     for (int64_t r = 0; r < kPackedRows; ++r) {
-      const int columns = 32 / shape.scales_per_unit;
-      for (int half = 0; half < shape.scales_per_unit; ++half) {
+      const int columns = 32 * shape.planes / shape.scales_per_unit;
+      for (int s = 0; s < shape.scales_per_unit; ++s) {
+        const int plane = shape.planes == 2 ? s : 0, first = shape.planes == 2 ? 0 : s * columns;
         int32_t dot = 0;
-        for (int k = half * columns; k < (half + 1) * columns; ++k) dot += (unit.codes[r][k] - shape.offset) * q[k];
-        sums[t][r] = std::fmaf(static_cast<float>(dot), unit.scale[half][r] * x.scale[at], sums[t][r]);
+        for (int k = first; k < first + columns; ++k) dot += (unit.codes[plane][r][k] - shape.offset) * q[k];
+        sums[t][r] = std::fmaf(static_cast<float>(dot), unit.scale[s][r] * x.scale[at], sums[t][r]);
       }
       if (shape.has_minimum) sums[t][r] = std::fmaf(unit.minimum[r], x.sum[at], sums[t][r]);
     }
