@@ -215,31 +215,29 @@ constexpr int kSums = 16;
 
 // In assembly: not every compiler offers the intrinsic without the option that would let it use the instruction
 // everywhere.
-#define REDOUBT_ARM_LOOP(NAME, EXTENSION, INSTRUCTION)                                              \
-  uint64_t NAME(int64_t rounds) {                                                                   \
-    int32x4_t sums[kSums];                                                                          \
-    const int8x16_t x = vdupq_n_s8(0), y = vdupq_n_s8(0);                                           \
-    REDOUBT_UNROLL                                                                                  \
-    for (auto& sum : sums) sum = vdupq_n_s32(0);                                                    \
-    for (int64_t i = 0; i < rounds; ++i) {                                                          \
-      REDOUBT_UNROLL                                                                                \
-      for (auto& sum : sums) {                                                                      \
-        asm volatile(".arch_extension " EXTENSION "\n\t" INSTRUCTION : "+w"(sum) : "w"(x), "w"(y)); \
-      }                                                                                             \
-    }                                                                                               \
-    REDOUBT_UNROLL                                                                                  \
-    for (int i = 1; i < kSums; ++i) sums[0] = vaddq_s32(sums[0], sums[i]);                          \
-    return static_cast<uint64_t>(vaddvq_s32(sums[0]));                                              \
+#define REDOUBT_ARM_LOOP(NAME, ARCH, INSTRUCTION)                                    \
+  uint64_t NAME(int64_t rounds) {                                                    \
+    int32x4_t sums[kSums];                                                           \
+    const int8x16_t x = vdupq_n_s8(0), y = vdupq_n_s8(0);                            \
+    REDOUBT_UNROLL                                                                   \
+    for (auto& sum : sums) sum = vdupq_n_s32(0);                                     \
+    for (int64_t i = 0; i < rounds; ++i) {                                           \
+      REDOUBT_UNROLL                                                                 \
+      for (auto& sum : sums) {                                                       \
+        asm volatile(".arch " ARCH "\n\t" INSTRUCTION : "+w"(sum) : "w"(x), "w"(y)); \
+      }                                                                              \
+    }                                                                                \
+    REDOUBT_UNROLL                                                                   \
+    for (int i = 1; i < kSums; ++i) sums[0] = vaddq_s32(sums[0], sums[i]);           \
+    return static_cast<uint64_t>(vaddvq_s32(sums[0]));                               \
   }
-REDOUBT_ARM_LOOP(int8_i8mm, "i8mm", "smmla %0.4s, %1.16b, %2.16b")
-REDOUBT_ARM_LOOP(int8_dotprod, "dotprod", "sdot %0.4s, %1.16b, %2.16b")
-REDOUBT_ARM_LOOP(bf16_bfmmla, "bf16", "bfmmla %0.4s, %1.8h, %2.8h")
-REDOUBT_ARM_LOOP(f32_neon, "simd", "fmla %0.4s, %1.4s, %2.4s")
+REDOUBT_ARM_LOOP(int8_i8mm, "armv8.2-a+i8mm", "smmla %0.4s, %1.16b, %2.16b")
+REDOUBT_ARM_LOOP(int8_dotprod, "armv8.2-a+dotprod", "sdot %0.4s, %1.16b, %2.16b")
+REDOUBT_ARM_LOOP(bf16_bfmmla, "armv8.2-a+bf16", "bfmmla %0.4s, %1.8h, %2.8h")
+REDOUBT_ARM_LOOP(f32_neon, "armv8-a", "fmla %0.4s, %1.4s, %2.4s")
 #undef REDOUBT_ARM_LOOP
 
-// Bits of AT_HWCAP and AT_HWCAP2, linux/arch/arm64/include/uapi/asm/hwcap.h
-bool has_dotprod() { return (getauxval(AT_HWCAP) & (1ul << 20)) != 0; }
-bool has_i8mm() { return (getauxval(AT_HWCAP2) & (1ul << 13)) != 0; }
+// A bit of AT_HWCAP2, linux/arch/arm64/include/uapi/asm/hwcap.h
 bool has_bf16() { return (getauxval(AT_HWCAP2) & (1ul << 14)) != 0; }
 
 #endif
@@ -261,8 +259,8 @@ ArithmeticLoop int8_loop() {
   if (cpu::has_avx2() && cpu::has_avx_vnni()) return {int8_avx_vnni, 2.0 * 32 * kSums256, "avxvnni"};
   if (__builtin_cpu_supports("avx2")) return {int8_avx2, 2.0 * 32 * kSumsMaddubs, "avx2"};
 #elif defined(__aarch64__)
-  if (has_i8mm()) return {int8_i8mm, 2.0 * 32 * kSums, "i8mm"};
-  if (has_dotprod()) return {int8_dotprod, 2.0 * 16 * kSums, "dotprod"};
+  if (cpu::has_i8mm()) return {int8_i8mm, 2.0 * 32 * kSums, "i8mm"};
+  if (cpu::has_dotprod()) return {int8_dotprod, 2.0 * 16 * kSums, "dotprod"};
 #endif
   return {};
 }

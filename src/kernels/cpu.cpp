@@ -46,4 +46,5 @@ bool cpu::has_amx() {
 #include <sys/auxv.h>
 
 bool redoubt::cpu::has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+bool redoubt::cpu::has_i8mm() { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
 #endif

@@ -10,6 +10,7 @@ bool has_avx_vnni();  // the form of VNNI that needs no AVX-512
 bool has_amx();       // tiles of int8 and bfloat16; asks the kernel for their use, for all threads of this process
 #elif defined(__aarch64__)
 bool has_dotprod();
+bool has_i8mm();
 #endif
 
 }  // namespace redoubt::cpu

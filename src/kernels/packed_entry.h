@@ -30,3 +30,4 @@ void packed_linear_bf16(const PackedLinearArgs& args);
 }
 REDOUBT_DECLARE_PACKED_KERNELS(neon)
 REDOUBT_DECLARE_PACKED_KERNELS(neon_dotprod)
+REDOUBT_DECLARE_PACKED_KERNELS(neon_i8mm)

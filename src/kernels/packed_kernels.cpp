@@ -35,11 +35,14 @@ constexpr PackedKernels kAmx{"amx", never, amx_supported, nullptr, nullptr, amx:
 constexpr std::array kBestFirst{&kAmx, &kAvx512, &kAvxVnni, &kAvx2};
 constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512, &kAmx};
 #elif defined(__aarch64__)
+bool neon_i8mm_supported() { return cpu::has_dotprod() && cpu::has_i8mm(); }
 constexpr PackedKernels kNeon{"neon", always, never, neon::quantize_row, neon::packed_linear, nullptr};
 constexpr PackedKernels kNeonDotprod{
     "neon_dotprod", cpu::has_dotprod, never, neon_dotprod::quantize_row, neon_dotprod::packed_linear, nullptr};
-constexpr std::array kBestFirst{&kNeonDotprod, &kNeon};
-constexpr std::array kAll{&kReference, &kNeon, &kNeonDotprod};
+constexpr PackedKernels kNeonI8mm{
+    "neon_i8mm", neon_i8mm_supported, never, neon_i8mm::quantize_row, neon_i8mm::packed_linear, nullptr};
+constexpr std::array kBestFirst{&kNeonI8mm, &kNeonDotprod, &kNeon};
+constexpr std::array kAll{&kReference, &kNeon, &kNeonDotprod, &kNeonI8mm};
 #else
 constexpr std::array kAll{&kReference};
 #endif

@@ -14,7 +14,7 @@ namespace redoubt {
 enum class PackedInput : uint8_t { none, int8, bf16 };
 
 struct PackedKernels {
-  std::string_view name;  // "reference", "avx2", "avx_vnni", "avx512", "amx", "neon", "neon_dotprod"
+  std::string_view name;  // "reference", "avx2", "avx_vnni", "avx512", "amx", "neon", "neon_dotprod", "neon_i8mm"
   bool (*supported)();    // integer codes, by this CPU
   bool (*bf16_supported)();
   void (*quantize_row)(const QuantizeRowArgs&);
@@ -36,7 +36,7 @@ namespace packed {
 PackedSets avx2();    // with VNNI of 256 bits, or without
 PackedSets avx512();  // with VNNI, and BF16 and VBMI; otherwise as avx2
 PackedSets amx();     // bf16 by tiles; otherwise as avx512
-PackedSets neon();    // with dotprod, or without
+PackedSets neon();    // with i8mm, with dotprod, or without
 }  // namespace packed
 
 // The definition in scalar code. Integer codes: every set computes the same bits. bf16: within float rounding.

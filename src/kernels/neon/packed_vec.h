@@ -1,5 +1,5 @@
 // Integer vectors of simd/packed_int8.inc on NEON: four rows of four codes. The dot product is the includer's: ARMv8
-// alone (neon/packed_int8.cpp) or with dotprod (neon_dotprod/packed_int8.cpp).
+// alone (neon/packed_int8.cpp) or with dotprod (neon_dotprod/dot.h).
 #pragma once
 
 #include "kernels/neon/vec.h"
@@ -7,7 +7,6 @@
 namespace {
 
 using IVec = int32x4_t;
-constexpr int kTileTokens = 2;  // of a panel tile: 8 x 2 dots, 2 activations, 8 weights
 constexpr int kDirectTile = 4, kDirectGroups = 1;
 constexpr int64_t kOneGroupTokens = 4, kDirectTokens = 4, kDirectTokens256 = 4;
 constexpr bool kSignedBytes = true;  // products are of signed bytes
