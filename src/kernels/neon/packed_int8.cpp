@@ -7,6 +7,8 @@ namespace redoubt::neon {
 namespace {
 
 constexpr int kTileTokens = 2;  // of a panel tile: 8 x 2 sums of pairs, 2 activations, 8 weights
+constexpr int kDirectTile = 4;
+constexpr int64_t kDirectTokens = 4, kDirectTokens256 = 4;
 
 // Activations are -127 .. 127 (kernel_args.h): 2 * 127 * (2^bits - 1) times kRun stays below 2^15; signed bytes are
 // 128 at most.

@@ -7,8 +7,8 @@
 namespace {
 
 using IVec = int32x4_t;
-constexpr int kDirectTile = 4, kDirectGroups = 1;
-constexpr int64_t kOneGroupTokens = 4, kDirectTokens = 4, kDirectTokens256 = 4;
+constexpr int kDirectGroups = 1;
+constexpr int64_t kOneGroupTokens = 4;
 constexpr bool kSignedBytes = true;  // products are of signed bytes
 
 inline uint8x16_t as_bytes(IVec a) { return vreinterpretq_u8_s32(a); }
