@@ -3,7 +3,8 @@
 //   by name     each names a user or a team, an action and a model
 //   by label    each speaks of everybody and everything, and of one label in its condition
 //   mixed       half of each, one in ten a forbid, conditions on time and address
-//   open        each speaks of everybody and everything, and of an address: none can be left out, all are evaluated
+//   by address  each speaks of everybody and everything, and of a range of addresses
+//   open        each speaks of everybody and everything, and of a pattern: none can be left out, all are evaluated
 // "decide" is the decision alone, "request" with the question's entities made first, "one by one" without the index.
 //   policy_bench [POLICIES]
 #include <fmt/format.h>
@@ -64,12 +65,21 @@ std::string mixed(Random& random, int count) {
   return text;
 }
 
-std::string open(Random& random, int count) {
+std::string by_address(Random& random, int count) {
   std::string text;
   for (int i = 0; i < count; ++i) {
     text += fmt::format(
         "{} (principal, action, resource) when {{ context.source_ip.isInRange(ip(\"172.{}.{}.0/24\")) }};\n",
         i % 10 == 0 ? "forbid" : "permit", 16 + pick(random, 16), pick(random, 256));
+  }
+  return text;
+}
+
+std::string open(Random& random, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    text += fmt::format("{} (principal, action, resource) when {{ context.purpose like \"*{:x}{:x}*\" }};\n",
+                        i % 10 == 0 ? "forbid" : "permit", 160 + pick(random, 96), pick(random, 256));
   }
   return text;
 }
@@ -148,6 +158,7 @@ int run(int policies) {
   measure_text("by name", by_name(random, policies), policies, random);
   measure_text("by label", by_label(random, policies), policies, random);
   measure_text("mixed", mixed(random, policies), policies, random);
+  measure_text("by address", by_address(random, policies), policies, random);
   measure_text("open", open(random, policies), policies, random);
   return 0;
 }

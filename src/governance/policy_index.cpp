@@ -40,6 +40,15 @@ std::optional<uint64_t> value_key(const Value& value) {
   }
 }
 
+// Of the first `prefix` bits of an address.
+uint64_t range_key(const cedar::IpRange& ip, uint8_t prefix) {
+  uint64_t halves[2] = {};
+  for (size_t i = 0; i < ip.bytes.size(); ++i) halves[i / 8] = halves[i / 8] << 8 | ip.bytes[i];
+  const auto kept = [](uint64_t bits, int count) { return count >= 64 ? bits : count <= 0 ? 0 : bits >> (64 - count); };
+  return together(static_cast<uint64_t>(prefix) << 1 | (ip.is_v6 ? 1 : 0), kept(halves[0], prefix),
+                  kept(halves[1], prefix - 64));
+}
+
 // Three numbers, each below 2^21: 16 MiB of text name fewer entities.
 uint64_t drawer_key(uint32_t principal, uint32_t action, uint32_t resource) {
   return static_cast<uint64_t>(principal) << 42 | static_cast<uint64_t>(action) << 21 | resource;
@@ -131,7 +140,8 @@ std::optional<PolicyIndex::Path> PolicyIndex::path_of(const Program& program, ui
   return path;
 }
 
-// The first condition that compares an attribute with a constant, with nothing before it but `has` along its path.
+// The first condition that compares an attribute with a constant, or asks whether it lies in a constant range, with
+// nothing before it but `has` along its path.
 std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Program& program,
                                                                      const std::vector<uint32_t>& conjuncts) {
   std::vector<Path> asked;  // by `has`, each as the path with the key it asks for
@@ -146,12 +156,16 @@ std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Progr
       }
       continue;
     }
-    if (node.op != Op::equal) return std::nullopt;
-    const bool constant_first = child_of(program, node, 0).op == Op::constant;
+    if (node.op != Op::equal && node.op != Op::is_in_range) return std::nullopt;
+    const bool in_range = node.op == Op::is_in_range;
+    const bool constant_first = !in_range && child_of(program, node, 0).op == Op::constant;
     const Node& constant = child_of(program, node, constant_first ? 0 : 1);
     auto path = path_of(program, program.children[node.first + (constant_first ? 1 : 0)]);
     if (constant.op != Op::constant || !path || path->keys.empty()) return std::nullopt;
-    const auto value = value_key(constant.value);
+    const bool is_ip = constant.value.kind == Kind::ip;
+    if (in_range && !is_ip) return std::nullopt;
+    const RangeLength length = is_ip ? RangeLength{constant.value.ip->prefix, constant.value.ip->is_v6} : RangeLength{};
+    const auto value = in_range ? range_key(*constant.value.ip, length.prefix) : value_key(constant.value);
     if (!value) return std::nullopt;
     // Each step asked for, in order, and nothing else.
     Path step{.root = path->root};
@@ -162,7 +176,8 @@ std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Progr
     }
     if (!asked.empty() && asked.size() != path->keys.size()) return std::nullopt;
     path->guarded = !asked.empty();
-    return Comparison{std::move(*path), *value};
+    path->in_range = in_range;
+    return Comparison{std::move(*path), *value, length};
   }
   return std::nullopt;
 }
@@ -191,6 +206,10 @@ void PolicyIndex::add(uint32_t policy, const Program& program) {
                                  [&](const Told& other) { return other.path == comparison->path; });
         if (told == drawer.told.end()) told = drawer.told.insert(told, {.path = comparison->path});
         told->by_value[comparison->value].push_back(policy);
+        std::vector<RangeLength>& lengths = told->lengths;
+        if (told->path.in_range && std::find(lengths.begin(), lengths.end(), comparison->length) == lengths.end()) {
+          lengths.push_back(comparison->length);
+        }
         told->all.push_back(policy);
       }
     }
@@ -216,9 +235,18 @@ void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, st
     }
     value = *found;
   }
-  const auto key = value_key(value);
-  if (!key) return;  // equal to no constant that is filed here
-  if (const auto at = told.by_value.find(*key); at != told.by_value.end()) add(at->second);
+  const auto offer = [&](uint64_t key) {
+    if (const auto at = told.by_value.find(key); at != told.by_value.end()) add(at->second);
+  };
+  if (told.path.in_range) {
+    if (value.kind != Kind::ip) return add(told.all);  // as above
+    for (const RangeLength& length : told.lengths) {
+      if (length.is_v6 == value.ip->is_v6 && length.prefix <= value.ip->prefix)
+        offer(range_key(*value.ip, length.prefix));
+    }
+    return;
+  }
+  if (const auto key = value_key(value)) offer(*key);  // else equal to no constant that is filed here
 }
 
 void PolicyIndex::find(const ResolvedRequest& request, std::vector<uint32_t>& out) const {

@@ -7,8 +7,10 @@
 // head.
 //
 // Policies whose head says little are told apart by their first condition, if that compares an attribute with a
-// constant: `principal.labels.department == "loans"`. The attribute is read once and the constant looked up. What is
-// found is a superset of what is satisfied or fails; all of it is tested afterwards.
+// constant, `principal.labels.department == "loans"`, or asks whether it lies in a range of addresses,
+// `context.source_ip.isInRange(ip("10.0.0.0/8"))`. The attribute is read once and the constant, or the range of each
+// length that there is, looked up. What is found is a superset of what is satisfied or fails; all of it is tested
+// afterwards.
 #pragma once
 
 #include <cstdint>
@@ -76,11 +78,18 @@ class PolicyIndex {
     cedar::Op root = cedar::Op::principal;
     std::vector<std::string_view> keys;
     bool guarded = false;
+    bool in_range = false;  // isInRange is asked, not ==
     bool operator==(const Path&) const = default;
+  };
+  struct RangeLength {
+    uint8_t prefix = 0;
+    bool is_v6 = false;
+    bool operator==(const RangeLength&) const = default;
   };
   struct Told {  // policies told apart by the value at one path
     Path path;
     ByKey<std::vector<uint32_t>> by_value;
+    std::vector<RangeLength> lengths;  // in_range: those that occur
     std::vector<uint32_t> all;
   };
   struct Drawer {
@@ -90,6 +99,7 @@ class PolicyIndex {
   struct Comparison {
     Path path;
     uint64_t value = 0;  // the constant's hash
+    RangeLength length;  // in_range
   };
 
   static std::optional<Path> path_of(const cedar::Program& program, uint32_t node);

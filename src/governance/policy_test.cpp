@@ -1,10 +1,12 @@
 #include "governance/policy.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -218,6 +220,44 @@ TEST(Policy, AnErrorInATextSaysWhereAndLeavesTheOldPolicies) {
   EXPECT_EQ(status.error().message, "line 2, column 17: expected an attribute or method, found '}'");
   EXPECT_EQ(engine->version(), 1u);
   EXPECT_TRUE(ask(*engine, person("alice", {}), "generate").allowed);
+}
+
+// Ranges of all lengths, of both families, with and without a guard, and of what is no address.
+TEST(Policy, PoliciesFoundByAddressDecideAsAllOfThemDo) {
+  std::mt19937 random(7);
+  const auto pick = [&](int below) { return static_cast<int>(random() % static_cast<unsigned>(below)); };
+  const auto v4 = [&] { return fmt::format("10.{}.{}.{}", pick(3), pick(4) * 64, pick(256)); };
+  const auto v6 = [&] { return fmt::format("fd00:{:x}:0:{:x}::{:x}", pick(2), pick(3), pick(4)); };
+  std::string text;
+  for (int i = 0; i < 600; ++i) {
+    const std::string range =
+        pick(3) > 0 ? fmt::format("{}/{}", v4(), pick(33)) : fmt::format("{}/{}", v6(), pick(129));
+    const char* guards[] = {"", "context has source_ip && ", "true && ", "principal.labels has site && "};
+    const char* path = i % 10 == 0 ? "principal.labels.site" : "context.source_ip";
+    text += fmt::format("@id(\"{}\") {} (principal, action, resource) when {{ {}{}.isInRange(ip(\"{}\")) }};\n", i,
+                        pick(4) == 0 ? "forbid" : "permit", guards[pick(4)], path, range);
+  }
+  const auto engine = engine_of(text);
+  const auto snapshot = engine->snapshot();
+  size_t determined = 0, failed = 0;
+  for (int i = 0; i < 400; ++i) {
+    Principal who = person("alice", {"user"});
+    if (pick(3) == 0) who.labels["site"] = "10.0.0.1";  // a text, no address
+    const std::string from[] = {v4(), v6(), "", "10.0.0.1"};
+    const AuthorizationRequest asked(who, "generate", "Model", "r1", PolicyContext{.source_ip = from[pick(4)]});
+    cedar::Request request = asked.request();
+    request.far = snapshot->entities.get();
+    const PolicyVerdict by_index = snapshot->policies->decide(request);
+    const PolicyVerdict by_all = snapshot->policies->decide_one_by_one(request);
+    EXPECT_EQ(by_index.allowed, by_all.allowed);
+    EXPECT_EQ(by_index.determining, by_all.determining);
+    ASSERT_EQ(by_index.errors.size(), by_all.errors.size());
+    for (size_t e = 0; e < by_all.errors.size(); ++e) EXPECT_EQ(by_index.errors[e].policy, by_all.errors[e].policy);
+    determined += by_all.determining.size();
+    failed += by_all.errors.size();
+  }
+  EXPECT_GT(determined, 1000u);
+  EXPECT_GT(failed, 1000u);
 }
 
 TEST(Policy, DecisionsGoOnWhilePoliciesAreReplaced) {
