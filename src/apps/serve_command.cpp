@@ -158,6 +158,11 @@ class StopSignals {
     pthread_kill(waiter_.native_handle(), SIGTERM);
     waiter_.join();
   }
+  [[noreturn]] static void end_now(const char* why) {
+    fmt::print(stderr, "redoubt: {}\n", why);
+    std::fflush(nullptr);
+    std::_Exit(0);
+  }
 
  private:
   static sigset_t signals() {
@@ -178,14 +183,24 @@ class StopSignals {
     while (sigtimedwait(&set, nullptr, &time) < 0 && errno == EINTR) {
     }
   }
-  [[noreturn]] static void end_now(const char* why) {
-    fmt::print(stderr, "redoubt: {}\n", why);
-    std::fflush(nullptr);
-    std::_Exit(0);
-  }
   static constexpr int kEndS = 5;  // for what is not an answer
   std::atomic<bool> ended_{false};
   std::thread waiter_;  // last: it uses the rest
+};
+
+// After SIGTERM no load is waited for: the process ends under it, when all that was made later ended in its order.
+class EndUnderLoad {
+ public:
+  EndUnderLoad(const ModelHost& host, const HealthFlags& health) : host_(host), health_(health) {}
+  EndUnderLoad(const EndUnderLoad&) = delete;
+  EndUnderLoad& operator=(const EndUnderLoad&) = delete;
+  ~EndUnderLoad() {
+    if (health_.draining && host_.is_loading()) StopSignals::end_now("stopping; a model was being loaded");
+  }
+
+ private:
+  const ModelHost& host_;
+  const HealthFlags& health_;
 };
 
 // Unloads models that nobody asked for in a while, and looks at the health, so that the log tells of it though nobody
@@ -239,11 +254,13 @@ Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(const DataFolder data, DataFolder::open(data_folder_path(config.data)));
   const SteadyClock clock;
   const SystemWallClock wall;
+  REDOUBT_TRY(ModelHostOptions models, host_options(config));
+  REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
+  const auto flags_of_health = std::make_shared<HealthFlags>();
+  const EndUnderLoad end(*host, *flags_of_health);
   const char* bootstrap = std::getenv("REDOUBT_BOOTSTRAP_KEY");
   REDOUBT_TRY(const std::unique_ptr<FrontDoor> door,
               FrontDoor::open(config, data.path(), bootstrap != nullptr ? bootstrap : "", clock, wall));
-  REDOUBT_TRY(ModelHostOptions models, host_options(config));
-  REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
   const auto metrics = std::make_shared<ServerMetrics>();
   if (config.deprecated_metrics) metrics->add_deprecated_names();
   metrics->set_host(host.get());
@@ -256,7 +273,6 @@ Status serve(const ServeFlags& flags) {
   std::vector<Route> routes = make_routes(context);
   door->add_routes(routes);
   routes.push_back(metrics_route(metrics));
-  const auto flags_of_health = std::make_shared<HealthFlags>();
   flags_of_health->default_loading = true;
   const auto health = std::make_shared<Health>(
       [usual = health_state_of(*host, flags_of_health), &door] {

@@ -6,7 +6,10 @@
 #include <array>
 #include <condition_variable>
 #include <ctime>
+#include <deque>
+#include <future>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "core/log.h"
@@ -44,14 +47,20 @@ std::string shown_bytes(int64_t bytes) {
 
 class OnDemandHost final : public ModelHost {
  public:
+  using LoadResult = ModelWait::Loaded;
   OnDemandHost(ModelHostOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {
     slots_.resize(options_.models.size());
     if (!options_.available_memory_bytes)
       options_.available_memory_bytes = [] { return redoubt::available_memory_bytes(); };
     available_at_start_ = options_.available_memory_bytes();
+    loader_ = std::thread([this] { load_what_is_asked_for(); });
   }
+  ~OnDemandHost() override;
 
-  Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) override;
+  LoadResult find_loaded(const std::string& name) override;
+  void when_loaded(const std::string& name, std::shared_ptr<ModelWait> wait) override;
+  LoadResult acquire(const std::string& name) override;
+  bool is_loading() const override;
   std::vector<std::shared_ptr<LoadedModel>> loaded() const override;
   const std::vector<ModelEntry>& entries() const override { return options_.models; }
   EngineStats retired(const std::string& name) const override;
@@ -67,12 +76,16 @@ class OnDemandHost final : public ModelHost {
     EngineStats retired;  // of the engines before
     ModelStay stay;
     int64_t last_used_ns = 0;
-    bool is_loading = false;
-    std::optional<Error> failure;  // of the last load
+    bool is_asked_for = false;  // it is loaded, or will be
+    std::vector<std::shared_ptr<ModelWait>> waits;
   };
-  using LoadResult = Result<std::shared_ptr<LoadedModel>>;
+  enum class Bound : uint8_t { queue, none };
 
   std::optional<size_t> find(const std::string& name) const;
+  void wait_for(const std::string& name, std::shared_ptr<ModelWait> wait, Bound bound);
+  Status ask_for(size_t index, const std::shared_ptr<ModelWait>& wait, Bound bound);
+  void load_what_is_asked_for();
+  void end_all_waits(const Error& error);
   LoadResult load(const ModelEntry& entry);
   Status make_room(const ModelEntry& entry, int64_t weights_bytes);
   static std::shared_ptr<LoadedModel> take_out(Slot& slot);
@@ -87,54 +100,136 @@ class OnDemandHost final : public ModelHost {
   int64_t available_at_start_ = 0;
   KnownModelFacts facts_;
   mutable std::mutex mutex_;
-  std::condition_variable load_ended_;
+  std::condition_variable asked_;
   // All below under the mutex. A slot's model is copied and dropped only under it, so a use count of 1 means idle.
-  std::vector<Slot> slots_;  // [options_.models]
-  bool is_loading_ = false;  // one load at a time: two would compete for the same memory and cores
-  bool is_draining_ = false;
+  std::vector<Slot> slots_;       // [options_.models]
+  std::deque<size_t> asked_for_;  // slots
+  bool is_loading_ = false, is_draining_ = false, is_ending_ = false;
+  std::thread loader_;  // one load at a time: two would compete for the same memory and cores
 };
 
 std::optional<size_t> OnDemandHost::find(const std::string& name) const {
+constexpr const char* kDraining = "the server is shutting down and loads no more models";
+
+OnDemandHost::~OnDemandHost() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_draining_ = is_ending_ = true;
+  }
+  asked_.notify_one();
+  end_all_waits({ErrorCode::overloaded, kDraining, {}});
+  loader_.join();
+}
+
   if (name.empty()) return 0;
   for (size_t i = 0; i < options_.models.size(); ++i)
     if (options_.models[i].name == name) return i;
   return std::nullopt;
 }
 
-Result<std::shared_ptr<LoadedModel>> OnDemandHost::acquire(const std::string& name) {
+OnDemandHost::LoadResult OnDemandHost::find_loaded(const std::string& name) {
   const std::optional<size_t> index = find(name);
   if (!index.has_value()) {
     Error error = not_found(fmt::format("the model '{}' does not exist", name));
     error.param = "model";
     return error;
   }
-  std::unique_lock lock(mutex_);
+  const std::lock_guard lock(mutex_);
   Slot& slot = slots_[*index];
-  while (slot.model == nullptr && is_loading_) {
-    const bool same_load = slot.is_loading;
-    load_ended_.wait(lock);
-    if (same_load && !slot.is_loading && slot.model == nullptr && slot.failure.has_value()) return *slot.failure;
-  }
   slot.last_used_ns = clock_.now_ns();
-  if (slot.model != nullptr) return slot.model;
-  if (is_draining_) return Error{ErrorCode::overloaded, "the server is shutting down and loads no more models", {}};
+  return slot.model;
+}
 
-  is_loading_ = slot.is_loading = true;
-  lock.unlock();
-  LoadResult loaded = load(options_.models[*index]);
-  lock.lock();
-  is_loading_ = slot.is_loading = false;
-  slot.last_used_ns = clock_.now_ns();
-  slot.failure.reset();
-  if (loaded) {
-    slot.model = *loaded;
-    slot.stay = usual_stay();
-    if (is_draining_) slot.model->engine->drain();
-  } else {
-    slot.failure = loaded.error();
+void OnDemandHost::when_loaded(const std::string& name, std::shared_ptr<ModelWait> wait) {
+  wait_for(name, std::move(wait), Bound::queue);
+}
+
+OnDemandHost::LoadResult OnDemandHost::acquire(const std::string& name) {
+  // Shared: who tells is still at it when the future wakes.
+  const auto loaded = std::make_shared<std::promise<LoadResult>>();
+  std::future<LoadResult> future = loaded->get_future();
+  wait_for(name, std::make_shared<ModelWait>([loaded](LoadResult result) { loaded->set_value(std::move(result)); }),
+           Bound::none);
+  return future.get();
+}
+
+bool OnDemandHost::is_loading() const {
+  const std::lock_guard lock(mutex_);
+  return is_loading_;
+}
+
+void OnDemandHost::wait_for(const std::string& name, std::shared_ptr<ModelWait> wait, Bound bound) {
+  LoadResult found = find_loaded(name);
+  if (found && *found == nullptr) {
+    const Status asked = ask_for(*find(name), wait, bound);
+    if (asked) return;
+    found = asked.error();
   }
-  load_ended_.notify_all();
-  return loaded;
+  wait->end(std::move(found));
+}
+
+// Errors: overloaded. Else it is told by the thread that loads, also where the model was loaded meanwhile.
+Status OnDemandHost::ask_for(size_t index, const std::shared_ptr<ModelWait>& wait, Bound bound) {
+  const std::lock_guard lock(mutex_);
+  if (is_draining_) return Error{ErrorCode::overloaded, kDraining, {}};
+  Slot& slot = slots_[index];
+  const auto is_full = [&] { return std::ssize(slot.waits) >= options_.engine.max_queue; };
+  if (bound == Bound::queue && is_full()) {
+    std::erase_if(slot.waits, [](const auto& other) { return other->is_over(); });
+    if (is_full())
+      return Error{ErrorCode::overloaded,
+                   fmt::format("the queue is full: {} requests wait until the model '{}' is loaded, expected fewer "
+                               "than {}",
+                               slot.waits.size(), options_.models[index].name, options_.engine.max_queue),
+                   {}};
+  }
+  slot.waits.push_back(wait);
+  if (!std::exchange(slot.is_asked_for, true)) asked_for_.push_back(index);
+  asked_.notify_one();
+  return ok();
+}
+
+void OnDemandHost::load_what_is_asked_for() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    asked_.wait(lock, [&] { return is_ending_ || !asked_for_.empty(); });
+    if (is_ending_) return;
+    const size_t index = asked_for_.front();
+    asked_for_.pop_front();
+    Slot& slot = slots_[index];
+    LoadResult loaded = slot.model;
+    const bool is_wanted = std::ranges::any_of(slot.waits, [](const auto& wait) { return !wait->is_over(); });
+    if (slot.model == nullptr && is_wanted) {
+      is_loading_ = true;
+      lock.unlock();
+      loaded = load(options_.models[index]);
+      lock.lock();
+      is_loading_ = false;
+      slot.last_used_ns = clock_.now_ns();
+      if (loaded) {
+        slot.model = *loaded;
+        slot.stay = usual_stay();
+        if (is_draining_) slot.model->engine->drain();
+      }
+    }
+    slot.is_asked_for = false;
+    const auto waits = std::exchange(slot.waits, {});
+    lock.unlock();
+    for (size_t i = 0; i + 1 < waits.size(); ++i) waits[i]->end(loaded);
+    if (!waits.empty()) waits.back()->end(std::move(loaded));  // none is held here once everybody was told
+  }
+}
+
+void OnDemandHost::end_all_waits(const Error& error) {
+  std::vector<std::shared_ptr<ModelWait>> ended;
+  {
+    const std::lock_guard lock(mutex_);
+    for (Slot& slot : slots_) {
+      for (auto& wait : slot.waits) ended.push_back(std::move(wait));
+      slot.waits.clear();
+    }
+  }
+  for (const auto& wait : ended) wait->end(error);
 }
 
 OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
@@ -229,10 +324,11 @@ int64_t OnDemandHost::room_bytes(const LoadedModel* newest) const {
     if (slot.model != nullptr) count(*slot.model);
   }
   if (newest != nullptr) count(*newest);
-  return std::min(available_at_start_ - weights - caches, options_.available_memory_bytes() - mapped);
+  return std::min(available_at_start_ - weights - caches, available - mapped);
 }
 
 // Under the mutex. Nobody uses the model, so that its counters are final.
+  const int64_t available = options_.available_memory_bytes();
 std::shared_ptr<LoadedModel> OnDemandHost::take_out(Slot& slot) {
   slot.retired = counted_together(slot.retired, slot.model->engine->stats());
   return std::exchange(slot.model, nullptr);
@@ -309,10 +405,13 @@ void OnDemandHost::unload_idle() {
 }
 
 void OnDemandHost::drain() {
-  const std::lock_guard lock(mutex_);
-  is_draining_ = true;
-  for (const Slot& slot : slots_)
-    if (slot.model != nullptr) slot.model->engine->drain();
+  {
+    const std::lock_guard lock(mutex_);
+    is_draining_ = true;
+    for (const Slot& slot : slots_)
+      if (slot.model != nullptr) slot.model->engine->drain();
+  }
+  end_all_waits({ErrorCode::overloaded, kDraining, {}});
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/model_facts.h"
 #include "engine/model_stay.h"
+#include "engine/model_wait.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
 #include "text/chat_template.h"
@@ -65,10 +66,18 @@ class ModelHost {
   static Result<std::unique_ptr<ModelHost>> create(ModelHostOptions options, const Clock& clock);
   virtual ~ModelHost() = default;
 
-  // Loads the model if it is not loaded (blocks; concurrent callers wait for the same load). "" is the default model.
-  // Errors: not_found (unknown name), io (the weights are larger than the memory), overloaded (other models are in use
-  // and leave no room, or draining), whatever loading returns. The model stays loaded while the pointer is held.
+  // "" is the default model. A model stays loaded while its pointer is held.
+  // Null: it is not loaded. Errors: not_found (unknown name).
+  virtual Result<std::shared_ptr<LoadedModel>> find_loaded(const std::string& name) = 0;
+  // Has it loaded if it is not. `wait` is told on this thread, if nothing has to be loaded, else on the one that loads
+  // or drains. One model is loaded at a time, in the order they were asked for; one that nobody waits for any more is
+  // passed over. Errors that `wait` is told: not_found, io (the weights are larger than the memory), overloaded (other
+  // models are in use and leave no room, as many wait for it as the engine's queue holds, or draining), whatever
+  // loading returns.
+  virtual void when_loaded(const std::string& name, std::shared_ptr<ModelWait> wait) = 0;
+  // Waits for it here, however many do.
   virtual Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) = 0;
+  virtual bool is_loading() const { return false; }  // its destructor waits for that
   virtual std::vector<std::shared_ptr<LoadedModel>> loaded() const = 0;
   virtual const std::vector<ModelEntry>& entries() const = 0;
   // The counters of those engines of the name that are gone. Together with the counters of a model in loaded(), asked
@@ -82,7 +91,7 @@ class ModelHost {
   // Seconds until it is unloaded if nobody asks for it any more; nullopt: never, or it is not loaded.
   virtual std::optional<int64_t> unloads_in_s(const std::string& /*name*/) const { return {}; }
   virtual void unload_idle() = 0;  // called now and then by the server
-  virtual void drain() = 0;        // refuses new requests in every engine
+  virtual void drain() = 0;        // refuses new requests in every engine, and all that wait for a load
 };
 
 // What tells the cache blocks of this checkpoint, computed by this program, from all others: the files' names, sizes

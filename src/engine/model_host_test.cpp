@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 #include "engine/recorder.h"
 #include "npz.h"
@@ -237,6 +241,137 @@ TEST_F(Host, DrainsEveryEngineAndLoadsNoMore) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::overloaded);
   EXPECT_FALSE(host->acquire(second));
+}
+
+// The host's own thread stands in a load until the test lets it go on.
+class HeldLoad : public Host {
+ protected:
+  void SetUp() override {
+    Host::SetUp();
+    options.available_memory_bytes = [this] {
+      std::unique_lock lock(mutex_);
+      ++asked_;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return !held_; });
+      return available.load();
+    };
+  }
+  void hold() {
+    const std::lock_guard lock(mutex_);
+    held_ = true;
+    asked_ = 0;
+  }
+  void let_go() {
+    const std::lock_guard lock(mutex_);
+    held_ = false;
+    changed_.notify_all();
+  }
+  void wait_until_it_loads() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return asked_ > 0; });
+  }
+  // What it is told comes to the end of `told`.
+  std::shared_ptr<ModelWait> wait_for(ModelHost& host, const std::string& name) {
+    auto wait = std::make_shared<ModelWait>([this](ModelWait::Loaded loaded) {
+      const std::lock_guard lock(mutex_);
+      told_.push_back(std::move(loaded));
+      changed_.notify_all();
+    });
+    host.when_loaded(name, wait);
+    return wait;
+  }
+  std::vector<ModelWait::Loaded> told(size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::seconds(30), [&] { return told_.size() >= count; });
+    return std::exchange(told_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool held_ = false;
+  int asked_ = 0;
+  std::vector<ModelWait::Loaded> told_;
+};
+
+TEST_F(HeldLoad, WhoeverWaitsIsToldAndNobodyElseIsHeldUp) {
+  const auto host = make();
+  ASSERT_TRUE(host->acquire(first));
+  hold();
+  EXPECT_EQ(host->find_loaded(second).value(), nullptr);
+  EXPECT_EQ(host->find_loaded("nobody").error().code, ErrorCode::not_found);
+  std::vector<std::shared_ptr<ModelWait>> waits(8);
+  for (auto& wait : waits) wait = wait_for(*host, second);
+  wait_until_it_loads();
+  EXPECT_TRUE(host->is_loading());
+  waits[3]->leave();
+  answer_once(*host->find_loaded(first).value());
+  wait_for(*host, first);  // is loaded: told at once
+  ASSERT_EQ(told(1).size(), 1u);
+  let_go();
+  const auto all = told(7);
+  ASSERT_EQ(all.size(), 7u);
+  for (const auto& loaded : all) EXPECT_EQ(loaded.value()->name, second);
+  EXPECT_FALSE(host->is_loading());
+  EXPECT_EQ(host->find_loaded(second).value(), all.front().value());
+}
+
+TEST_F(HeldLoad, AFailedLoadIsToldToEachAndTheNextOneIsTried) {
+  const auto host = make();
+  hold();
+  for (int i = 0; i < 3; ++i) wait_for(*host, first);
+  wait_until_it_loads();
+  available = 10'000'000;
+  let_go();
+  const auto all = told(3);
+  ASSERT_EQ(all.size(), 3u);
+  for (const auto& loaded : all) EXPECT_EQ(loaded.error().code, ErrorCode::io);
+  available = int64_t{2} << 30;
+  EXPECT_TRUE(host->acquire(first));
+}
+
+TEST_F(HeldLoad, DrainingEndsThoseWhoWaitAtOnce) {
+  const auto host = make();
+  hold();
+  for (const std::string& name : {first, first, second}) wait_for(*host, name);
+  wait_until_it_loads();
+  host->drain();
+  const auto all = told(3);
+  ASSERT_EQ(all.size(), 3u);
+  for (const auto& loaded : all) EXPECT_EQ(loaded.error().code, ErrorCode::overloaded);
+  wait_for(*host, second);
+  EXPECT_EQ(told(1).at(0).error().code, ErrorCode::overloaded);
+  let_go();
+}
+
+TEST_F(HeldLoad, AsManyWaitAsTheQueueHolds) {
+  options.engine.max_queue = 2;
+  const auto host = make();
+  hold();
+  const auto leaving = wait_for(*host, first);
+  wait_for(*host, first);
+  wait_for(*host, first);  // is one too many
+  const auto refused = told(1);
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0].error().code, ErrorCode::overloaded);
+  EXPECT_NE(refused[0].error().message.find("queue is full"), std::string::npos) << refused[0].error().message;
+  leaving->leave();
+  wait_for(*host, first);  // takes the place
+  let_go();
+  EXPECT_EQ(told(2).size(), 2u);
+}
+
+TEST_F(HeldLoad, WhatNobodyWaitsForAnyMoreIsNotLoaded) {
+  const auto host = make();
+  hold();
+  wait_for(*host, first);
+  wait_until_it_loads();
+  wait_for(*host, second)->leave();
+  let_go();
+  EXPECT_EQ(told(1).size(), 1u);
+  EXPECT_TRUE(host->acquire(""));  // comes after both
+  ASSERT_EQ(host->loaded().size(), 1u);
+  EXPECT_EQ(host->loaded()[0]->name, first);
 }
 
 TEST(ModelHost, RefusesNoModelsAndDoubleNames) {

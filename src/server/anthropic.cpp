@@ -193,7 +193,7 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes) {
                     .request_schema = anthropic_request_schema(),
                     .response_schema = object_schema({"id", "type", "role", "content", "model", "usage"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::anthropic,
+                    .handler = json_handler(context, ErrorStyle::anthropic,
                                             [&context](const HttpRequest& http, const Json& body, const auto& writer) {
                                               return messages(context, http, body, writer);
                                             })});
@@ -205,7 +205,7 @@ void add_anthropic_routes(ServerContext& context, std::vector<Route>& routes) {
                     .summary = "Tokens of a chat's prompt",
                     .request_schema = std::move(counted),
                     .response_schema = object_schema({"input_tokens"}),
-                    .handler = json_handler(ErrorStyle::anthropic,
+                    .handler = json_handler(context, ErrorStyle::anthropic,
                                             [&context](const HttpRequest& http, const Json& body, const auto& writer) {
                                               return count_tokens(context, http, body, writer);
                                             })});

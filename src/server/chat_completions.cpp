@@ -260,7 +260,7 @@ void add_chat_routes(ServerContext& context, std::vector<Route>& routes) {
                     .request_schema = chat_request_schema(),
                     .response_schema = object_schema({"id", "object", "created", "model", "choices", "usage"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::openai,
+                    .handler = json_handler(context, ErrorStyle::openai,
                                             [&context](const HttpRequest& http, const Json& body, const auto& writer) {
                                               return chat_completions(context, http, body, writer);
                                             })});
@@ -270,7 +270,7 @@ void add_chat_routes(ServerContext& context, std::vector<Route>& routes) {
                     .summary = "The prompt of a chat, without answering it",
                     .request_schema = chat_request_schema(),
                     .response_schema = object_schema({"prompt", "prompt_token_ids"}),
-                    .handler = json_handler(ErrorStyle::openai,
+                    .handler = json_handler(context, ErrorStyle::openai,
                                             [&context](const HttpRequest& http, const Json& body, const auto& writer) {
                                               return render_chat_request(context, http, body, writer);
                                             })});

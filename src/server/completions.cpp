@@ -316,7 +316,7 @@ void add_completions_routes(ServerContext& context, std::vector<Route>& routes) 
                     .request_schema = completions_request_schema(),
                     .response_schema = object_schema({"id", "object", "created", "model", "choices", "usage"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::openai,
+                    .handler = json_handler(context, ErrorStyle::openai,
                                             [&context](const HttpRequest& http, const Json& body, const auto& writer) {
                                               return completions(context, http, body, writer);
                                             })});

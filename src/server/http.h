@@ -1,10 +1,10 @@
 // HTTP/1.1 as the routes see it: a request with its body read, and a writer for the answer. The files that know the
 // libraries behind it are listed in README.md.
 //
-// Handlers run on a worker thread, never on the socket's loop: they may tokenise, render and load. A ResponseWriter may
-// be used from any thread, also after its handler returned; its callbacks run on the socket's loop and must be short.
-// Limits (HttpLimits) are enforced before a handler is called: header and body size, number of headers, time to send
-// them.
+// Handlers run on a worker thread, never on the socket's loop: they may tokenise and render. One that has to wait
+// returns and has its rest resumed. A ResponseWriter may be used from any thread, also after its handler returned; its
+// callbacks run on the socket's loop and must be short. Limits (HttpLimits) are enforced before a handler is called:
+// header and body size, number of headers, time to send them.
 #pragma once
 
 #include <cstdint>
@@ -67,6 +67,9 @@ class ResponseWriter {
   virtual void on_backpressure(std::function<void(bool behind)> callback) = 0;
 };
 
+  // The rest of a handler, on a worker; dropped if the client left or the server is gone. Here and now, unless this is
+  // a server's writer.
+  virtual void resume(std::function<void()> rest) { rest(); }
 using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter>)>;
 
 // The route table is data: what is not in it does not exist, and the OpenAPI document is made from it.
@@ -80,8 +83,8 @@ struct Route {
   Json response_schema;          // of the 200 answer; null if free
   std::vector<Json> parameters;  // OpenAPI parameter objects (path and query)
   bool streams = false;          // may answer text/event-stream or NDJSON
-  bool quick = false;            // never waits: has a thread of its own, so that health is told and metrics are
-                                 // read while every worker is busy loading
+  bool quick = false;            // short: has a thread of its own, so that health is told and metrics are read while
+                                 // every worker is busy
   bool counted = false;          // count_requests put the counting of RateClass::request before the handler
   Handler handler;
 };

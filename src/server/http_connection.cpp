@@ -283,7 +283,9 @@ void HttpConnection::answer(Incoming& incoming) {
   } else if (incoming.preflight) {
     exchange_->send(204, "", {}, {});
   } else {
-    host_.dispatch(*incoming.route, std::move(incoming.request), exchange_->writer());
+    const Route& route = *incoming.route;
+    host_.dispatch(route, exchange_->guarded([&route, request = std::shared_ptr<const HttpRequest>(incoming.request),
+                                              writer = exchange_->writer()] { route.handler(request, writer); }));
   }
 }
 

@@ -26,8 +26,7 @@ class HttpConnectionHost {
   virtual std::shared_ptr<HttpLoop> loop() const = 0;
   virtual bool draining() const = 0;
   virtual int64_t now_ns() const = 0;
-  virtual void dispatch(const Route& route, std::shared_ptr<const HttpRequest> request,
-                        std::shared_ptr<ResponseWriter> writer) = 0;
+  virtual void dispatch(const Route& route, std::function<void()> handler) = 0;
   virtual void remove(HttpConnection* connection) = 0;
 
  protected:

@@ -56,6 +56,7 @@ class Writer final : public ResponseWriter {
   void end() override { exchange_->end(); }
   void on_close(std::function<void(bool)> callback) override { exchange_->on_close(std::move(callback)); }
   void on_backpressure(std::function<void(bool)> callback) override { exchange_->on_backpressure(std::move(callback)); }
+  void resume(std::function<void()> rest) override { exchange_->resume(std::move(rest)); }
 
  private:
   std::shared_ptr<HttpExchange> exchange_;
@@ -219,6 +220,26 @@ void HttpExchange::note_backpressure(std::unique_lock<std::mutex>&) {
     }
     if (callback) callback(behind);
   });
+}
+
+void HttpExchange::resume(std::function<void()> rest) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+  }
+  loop_->post_to_worker(guarded(std::move(rest)));
+}
+
+std::function<void()> HttpExchange::guarded(std::function<void()> part) {
+  return [self = shared_from_this(), part = std::move(part)] {
+    try {  // our own code throws nothing
+      part();
+    } catch (const std::exception& e) {
+      log::error("request {}: the handler failed: {}", self->setup_.request_id, e.what());
+      const ApiError error = status_error(500, "the request failed inside the server");
+      self->send(error.status, "application/json", error_body(error), error.headers);
+    }
+  };
 }
 
 void HttpExchange::abandoned() {

@@ -16,11 +16,12 @@
 
 namespace redoubt {
 
-// Runs tasks on the loop's thread, from any thread, until the loop is gone.
+// Runs tasks on the loop's thread or a worker's, from any thread, until the server is gone.
 class HttpLoop {
  public:
   virtual ~HttpLoop() = default;
   virtual void post(std::function<void()> task) = 0;
+  virtual void post_to_worker(std::function<void()> task) = 0;
 };
 
 // The side of a connection that an exchange sees.
@@ -59,6 +60,9 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
   void end();
   void on_close(std::function<void(bool)> callback);
   void on_backpressure(std::function<void(bool)> callback);
+  void resume(std::function<void()> rest);
+  // A part of the handler, as a worker is given it: what a library throws through it costs this request alone.
+  std::function<void()> guarded(std::function<void()> part);
   void abandoned();
   void close_connection_after() { keep_alive_ = false; }  // as far as the header is not yet made
 

@@ -37,6 +37,14 @@ class Loop final : public HttpLoop {
     if (context_ != nullptr) asio::post(*context_, std::move(task));
   }
   void close() {
+  void post_to_worker(std::function<void()> task) override {
+    const std::lock_guard lock(mutex_);
+    if (workers_ != nullptr) workers_->post(std::move(task));
+  }
+  void set_workers(HttpWorkers* workers) {
+    const std::lock_guard lock(mutex_);
+    workers_ = workers;
+  }
     const std::lock_guard lock(mutex_);
     context_ = nullptr;
   }
@@ -45,6 +53,7 @@ class Loop final : public HttpLoop {
   std::mutex mutex_;
   asio::io_context* context_;
 };
+  HttpWorkers* workers_ = nullptr;
 
 std::vector<Route> routes_of(const std::vector<Route>& all, RouteListener listener) {
   std::vector<Route> result;
@@ -81,8 +90,9 @@ class Server final : public HttpServer, private HttpConnectionHost {
   std::shared_ptr<HttpLoop> loop() const override { return loop_; }
   bool draining() const override { return draining_; }
   int64_t now_ns() const override { return clock_.now_ns(); }
-  void dispatch(const Route& route, std::shared_ptr<const HttpRequest> request,
-                std::shared_ptr<ResponseWriter> writer) override;
+  void dispatch(const Route& route, std::function<void()> handler) override {
+    (route.quick ? *quick_workers_ : *workers_).post(std::move(handler));
+  }
   void remove(HttpConnection* connection) override;
 
   Status check_listener(const std::string& host) const;
@@ -154,6 +164,7 @@ Status Server::open() {
   return ok();
 }
 
+  loop_->set_workers(workers_.get());
 Status Server::open_admin() {
   Status opened = admin_.open(options_.admin->host, options_.admin->port);
   if (!opened && opened.error().code == ErrorCode::io && options_.admin->or_any_port)
@@ -168,6 +179,7 @@ Server::~Server() {
   loop_->close();
 }
 
+  loop_->set_workers(nullptr);
 void Server::run() {
   client_.run(
       [this](Socket socket, std::string peer) { take(std::move(socket), std::move(peer), RouteListener::client); });
@@ -232,21 +244,6 @@ void Server::look_at_files() {
   log::info("TLS: certificate, key and revocation list were read again");
   loop_->post([this] {
     for (const auto& [connection, owner] : connections_) connection->look_at_certificate();
-  });
-}
-
-void Server::dispatch(const Route& route, std::shared_ptr<const HttpRequest> request,
-                      std::shared_ptr<ResponseWriter> writer) {
-  HttpWorkers& workers = route.quick ? *quick_workers_ : *workers_;
-  workers.post([&route, request = std::move(request), writer = std::move(writer)] {
-    // Our own code throws nothing; what a library throws through a handler costs that request alone.
-    try {
-      route.handler(request, writer);
-    } catch (const std::exception& e) {
-      log::error("request {}: {} {}: the handler failed: {}", request->request_id, request->method, route.path,
-                 e.what());
-      send_error(*writer, status_error(500, "the request failed inside the server"));
-    }
   });
 }
 

@@ -273,7 +273,7 @@ void add_ollama_routes(ServerContext& context, std::vector<Route>& routes) {
                       .request_schema = std::move(schema),
                       .response_schema = std::move(response),
                       .streams = streams,
-                      .handler = json_handler(ErrorStyle::ollama, std::move(handle))});
+                      .handler = json_handler(context, ErrorStyle::ollama, std::move(handle))});
   };
   post("/api/chat", "Answers a chat in Ollama's protocol", generate_rule(), ollama_chat_schema(),
        object_schema({"model", "done"}), true,

@@ -258,7 +258,7 @@ void add_responses_routes(ServerContext& context, std::vector<Route>& routes) {
                     .request_schema = responses_request_schema(),
                     .response_schema = object_schema({"id", "object", "status", "output", "model"}),
                     .streams = true,
-                    .handler = json_handler(ErrorStyle::openai,
+                    .handler = json_handler(context, ErrorStyle::openai,
                                             [&context](const HttpRequest& http, const Json& body, const auto& writer) {
                                               return responses(context, http, body, writer);
                                             })});

@@ -45,6 +45,44 @@ Handler counted(ServerContext& context, ErrorStyle style, Handler handler) {
   };
 }
 
+// One request of json_handler.
+class JsonCall : public std::enable_shared_from_this<JsonCall> {
+ public:
+  JsonCall(ServerContext& context, ErrorStyle style, Body handle, std::shared_ptr<const HttpRequest> request,
+           std::shared_ptr<ResponseWriter> writer)
+      : context_(context),
+        style_(style),
+        handle_(std::move(handle)),
+        request_(std::move(request)),
+        writer_(std::move(writer)) {}
+
+  void run() {
+    const auto body = parse_json_body(request_->body);
+    if (!body) return fail(body.error());
+    const Status status = handle_(*request_, *body, writer_);
+    if (status) return;
+    if (status.error().code == kHasToWait) return wait_for_model(status.error().param);
+    fail(status.error());
+  }
+
+ private:
+  void wait_for_model(const std::string& name) {
+    const auto wait = std::make_shared<ModelWait>([self = shared_from_this()](auto loaded) {
+      if (!loaded) return self->fail(loaded.error());
+      self->writer_->resume([self, held = *loaded] { self->run(); });
+    });
+    writer_->on_close([wait](bool) { wait->leave(); });  // before it can be told: what runs then sets its own
+    context_.models.when_loaded(name, wait);
+  }
+  void fail(const Error& error) { send_styled_error(*writer_, error, style_); }
+
+  ServerContext& context_;
+  const ErrorStyle style_;
+  const Body handle_;
+  const std::shared_ptr<const HttpRequest> request_;
+  const std::shared_ptr<ResponseWriter> writer_;
+};
+
 void send_version(const ServerContext& context, ResponseWriter& writer) {
   send_json(writer, {{"version", context.options.version}});
 }
@@ -89,20 +127,17 @@ Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const
                                                    const std::string& name) {
   const ModelEntry* entry = find_entry(context, name);
   REDOUBT_CHECK(permit_model(context, http, entry == nullptr ? name : entry->name));
-  auto model = context.models.acquire(name);
+  auto model = context.models.find_loaded(name);
   if (!model && model.error().code == ErrorCode::not_found) {
     return Error{ErrorCode::not_found, model_not_found(name).message, "model"};
   }
+  if (model && *model == nullptr) return Error{kHasToWait, "the model has to be loaded first", entry->name};
   return model;
 }
 
-Handler json_handler(ErrorStyle style, Body handle) {
-  return [style, handle = std::move(handle)](std::shared_ptr<const HttpRequest> request,
-                                             std::shared_ptr<ResponseWriter> writer) {
-    auto body = parse_json_body(request->body);
-    if (!body) return send_styled_error(*writer, body.error(), style);
-    if (const Status status = handle(*request, *body, writer); !status)
-      send_styled_error(*writer, status.error(), style);
+Handler json_handler(ServerContext& context, ErrorStyle style, Body handle) {
+  return [&context, style, handle = std::move(handle)](auto request, auto writer) {
+    std::make_shared<JsonCall>(context, style, handle, std::move(request), std::move(writer))->run();
   };
 }
 

@@ -60,12 +60,16 @@ inline Status permit_model(const ServerContext& context, const HttpRequest& http
 }
 // The configured models that it may be done to. Errors: denied, if to none.
 Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http);
-// The model of a request, permitted and loaded. Errors: denied; not_found with param "model".
+// This turn of a handler is over: the model named by the error's param has to be loaded first (json_handler).
+inline constexpr ErrorCode kHasToWait = ErrorCode::cancelled;
+// The model of a request, permitted and loaded. Errors: denied; not_found with param "model"; kHasToWait.
 Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
                                                    const std::string& name);
 
 using Body = std::function<Status(const HttpRequest&, const Json& body, const std::shared_ptr<ResponseWriter>&)>;
-// A handler that parses the body as a JSON object, runs `handle`, and sends its error in the protocol's envelope.
-Handler json_handler(ErrorStyle style, Body handle);
+// A handler that parses the body as a JSON object, runs `handle`, and sends its error in the protocol's envelope. Where
+// that is acquire_model's kHasToWait, before which `handle` does nothing but read, the request waits for the model and
+// is handled again from its body; nothing was sent yet, so that a failed load is an error like any other.
+Handler json_handler(ServerContext& context, ErrorStyle style, Body handle);
 
 }  // namespace redoubt

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -207,6 +208,30 @@ class FakeHost final : public ModelHost {
     if (!name.empty() && name != model->name) return not_found("no such model");
     return model;
   }
+  Result<std::shared_ptr<LoadedModel>> find_loaded(const std::string& name) override {
+    if (name != "other" || !other_is_loadable) return acquire(name);
+    const std::lock_guard lock(mutex_);
+    return other;
+  }
+  void when_loaded(const std::string& name, std::shared_ptr<ModelWait> wait) override {
+    auto found = find_loaded(name);
+    if (!found || *found != nullptr) return wait->end(std::move(found));
+    const std::lock_guard lock(mutex_);
+    waits_.push_back(std::move(wait));
+  }
+  void end_load(Result<std::shared_ptr<LoadedModel>> loaded) {
+    std::vector<std::shared_ptr<ModelWait>> ended;
+    {
+      const std::lock_guard lock(mutex_);
+      if (loaded) other = *loaded;
+      ended.swap(waits_);
+    }
+    for (const auto& wait : ended) wait->end(loaded);
+  }
+  size_t waiting() {
+    const std::lock_guard lock(mutex_);
+    return static_cast<size_t>(std::ranges::count_if(waits_, [](const auto& wait) { return !wait->is_over(); }));
+  }
   std::vector<std::shared_ptr<LoadedModel>> loaded() const override {
     return is_loaded ? std::vector{model} : std::vector<std::shared_ptr<LoadedModel>>();
   }
@@ -222,12 +247,18 @@ class FakeHost final : public ModelHost {
   void drain() override {}
 
   std::shared_ptr<LoadedModel> model;
+  std::shared_ptr<LoadedModel> other;  // once end_load said so
+  bool other_is_loadable = false;      // else the name is unknown to find_loaded
   bool is_loaded = true, other_is_whole = true;
   std::vector<std::pair<std::string, std::optional<int64_t>>> stays;  // as they were set
   std::optional<int64_t> unload_in_s;
   int unloads = 0;
   EngineStats gone;
   std::vector<ModelEntry> models = {{.name = "tiny", .path = "tiny"}, {.name = "other", .path = "other"}};
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<ModelWait>> waits_;
 };
 
 constexpr const char* kTinyTemplate =

@@ -138,7 +138,7 @@ void add_tokenize_routes(ServerContext& context, std::vector<Route>& routes) {
          .summary = summary,
          .request_schema = std::move(request),
          .response_schema = std::move(response),
-         .handler = json_handler(ErrorStyle::openai,
+         .handler = json_handler(context, ErrorStyle::openai,
                                  [&context, handle](const HttpRequest& http, const Json& body, const auto& writer) {
                                    return handle(context, http, body, writer);
                                  })});
