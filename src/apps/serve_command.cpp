@@ -289,6 +289,7 @@ Status serve(const ServeFlags& flags) {
   http.gate = door->gate();
   if (!door->administered()) http.admin.reset();
   REDOUBT_TRY(std::unique_ptr<HttpServer> server, HttpServer::listen(std::move(http), std::move(routes)));
+  add_http_metrics(*server, metrics->registry());
   for (const std::string& warning : config.warnings()) log::warn("{}", warning);
   if (config.auth == "off")
     log::warn("auth: off: whoever reaches {}:{} may use every model", config.host, server->port());

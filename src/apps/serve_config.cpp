@@ -238,13 +238,17 @@ Status read_limits(const YAML::Node& map, HttpLimits& limits) {
   const auto small = [](std::string_view key, auto& out) {
     return Field{key, [key, &out](const YAML::Node& n) { return read_small(n, key, out); }};
   };
-  return read_fields(
-      map, "limits",
-      {small("max_header_bytes", limits.max_header_bytes), small("max_headers", limits.max_headers),
-       small("header_timeout_s", limits.header_timeout_s), small("body_timeout_s", limits.body_timeout_s),
-       small("idle_timeout_s", limits.idle_timeout_s), small("max_connections", limits.max_connections),
-       small("stream_buffer_bytes", limits.stream_buffer_bytes),
-       small("slow_reader_timeout_s", limits.slow_reader_timeout_s)});
+  return read_fields(map, "limits",
+                     {small("max_header_bytes", limits.max_header_bytes),
+                      small("max_headers", limits.max_headers),
+                      small("header_timeout_s", limits.header_timeout_s),
+                      small("body_timeout_s", limits.body_timeout_s),
+                      small("idle_timeout_s", limits.idle_timeout_s),
+                      small("max_connections", limits.max_connections),
+                      {"max_bodies_bytes",
+                       [&](const YAML::Node& n) { return read_size(n, "max_bodies_bytes", limits.max_bodies_bytes); }},
+                      small("stream_buffer_bytes", limits.stream_buffer_bytes),
+                      small("slow_reader_timeout_s", limits.slow_reader_timeout_s)});
 }
 
 // Where there is no directory, what only it reads would be ignored in silence: each such setting is refused by name.
@@ -296,6 +300,8 @@ Status ServeConfig::validate() const {
   REDOUBT_CHECK(check_without_directory(*this));
   REDOUBT_CHECK(parse_tool_syntax(tool_syntax));
   REDOUBT_CHECK(parse_reasoning_field(reasoning_field));
+  if (limits.max_bodies_bytes < static_cast<int64_t>(Route().max_body_bytes))
+    return invalid("limits: max_bodies_bytes: expected at least 32M, the largest body that a route takes");
   if (speculation_depth > 1024) return invalid("speculation_depth: at most 1024");
   return ok();
 }

@@ -24,6 +24,7 @@
 
 namespace redoubt {
 
+class BodyRoom;
 class Gate;
 class Permit;
 
@@ -34,10 +35,11 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::map<std::string, std::string> path_params;            // of a route "/v1/models/{id}"
   std::string body;
-  std::string remote_address;       // the client's: the peer's, or what a trusted proxy says
-  std::optional<TlsPeer> tls_peer;  // of a verified client certificate
-  std::shared_ptr<Permit> permit;   // the gate's; null on a route that answers strangers
-  std::string action;               // of the route's rule
+  std::shared_ptr<BodyRoom> body_room;  // what the server counts of the body, as long as the request is kept
+  std::string remote_address;           // the client's: the peer's, or what a trusted proxy says
+  std::optional<TlsPeer> tls_peer;      // of a verified client certificate
+  std::shared_ptr<Permit> permit;       // the gate's; null on a route that answers strangers
+  std::string action;                   // of the route's rule
   std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
 
   std::string_view header(std::string_view lower_case_name) const {
@@ -65,11 +67,11 @@ class ResponseWriter {
   virtual void on_close(std::function<void(bool client_left)> callback) = 0;
   // Called with true when 256 KB are waiting for a slow reader, with false when under 64 KB again.
   virtual void on_backpressure(std::function<void(bool behind)> callback) = 0;
-};
-
   // The rest of a handler, on a worker; dropped if the client left or the server is gone. Here and now, unless this is
   // a server's writer.
   virtual void resume(std::function<void()> rest) { rest(); }
+};
+
 using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter>)>;
 
 // The route table is data: what is not in it does not exist, and the OpenAPI document is made from it.
@@ -96,6 +98,7 @@ struct HttpLimits {
   int body_timeout_s = 60;    // without a byte of progress, and a floor rate of 1 KB/s
   int idle_timeout_s = 120;   // keep-alive connection without a request
   int max_connections = 4096;
+  int64_t max_bodies_bytes = int64_t{512} << 20;  // of request bodies, all connections together (body_room.h)
   size_t stream_buffer_bytes = 256 << 10;
   int slow_reader_timeout_s = 60;
   int idle_comment_s = 10;  // ResponseWriter::start_stream's comment
@@ -136,6 +139,7 @@ class HttpServer {
   virtual void drain(int seconds) = 0;      // accept no more, let open responses end for so long, then stop; any thread
   virtual void stop() = 0;                  // any thread
   virtual int64_t open_connections() const = 0;
+  virtual int64_t bodies_bytes() const = 0;  // counted of max_bodies_bytes
 };
 
 // Error envelope {"error":{"message","type","param","code"}} and its HTTP status.

@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "server/api_error.h"
+#include "server/body_room.h"
 #include "server/proxy_protocol.h"
 
 namespace redoubt {
@@ -230,8 +231,19 @@ Awaitable<bool> HttpConnection::read_body(HttpReader& reader, Incoming& incoming
   const auto too_large = [&] {
     incoming.refuse(413, fmt::format("request body: expected at most {} bytes", max_body));
   };
-  if (reader.content_length() && *reader.content_length() > max_body) {
+  const auto no_room = [&] {
+    incoming.setup.keep_alive = false;
+    incoming.refuse(503, "request body: the server has no room for a large one (max_bodies_bytes); try again later");
+  };
+  const uint64_t announced = reader.content_length().value_or(0);
+  if (announced > max_body) {
     too_large();
+    co_return false;
+  }
+  const auto room = std::make_shared<BodyRoom>(host_.bodies());
+  incoming.request->body_room = room;
+  if (!room->may_grow_to(static_cast<int64_t>(announced))) {
+    no_room();
     co_return false;
   }
   if (!reader.done() && !incoming.request->header("expect").empty()) {
@@ -247,6 +259,10 @@ Awaitable<bool> HttpConnection::read_body(HttpReader& reader, Incoming& incoming
       body_bytes_ = reader.body().size();
       if (body_bytes_ > max_body) {
         too_large();
+        co_return false;
+      }
+      if (!room->grow_to(static_cast<int64_t>(body_bytes_))) {
+        no_room();
         co_return false;
       }
       if (step.outcome != HttpReader::Outcome::ok && step.outcome != HttpReader::Outcome::need_more) {

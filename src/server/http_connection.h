@@ -16,6 +16,7 @@
 
 namespace redoubt {
 
+class BodyBudget;
 class HttpConnection;
 
 // What a connection needs of its server.
@@ -24,6 +25,7 @@ class HttpConnectionHost {
   virtual const HttpOptions& options() const = 0;
   virtual HttpDoor door(RouteListener listener) const = 0;
   virtual std::shared_ptr<HttpLoop> loop() const = 0;
+  virtual std::shared_ptr<BodyBudget> bodies() const = 0;
   virtual bool draining() const = 0;
   virtual int64_t now_ns() const = 0;
   virtual void dispatch(const Route& route, std::function<void()> handler) = 0;

@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "server/api_error.h"
+#include "server/body_room.h"
 #include "server/client_address.h"
 #include "server/gate.h"
 #include "server/http_connection.h"
@@ -36,7 +37,6 @@ class Loop final : public HttpLoop {
     const std::lock_guard lock(mutex_);
     if (context_ != nullptr) asio::post(*context_, std::move(task));
   }
-  void close() {
   void post_to_worker(std::function<void()> task) override {
     const std::lock_guard lock(mutex_);
     if (workers_ != nullptr) workers_->post(std::move(task));
@@ -45,6 +45,7 @@ class Loop final : public HttpLoop {
     const std::lock_guard lock(mutex_);
     workers_ = workers;
   }
+  void close() {
     const std::lock_guard lock(mutex_);
     context_ = nullptr;
   }
@@ -52,8 +53,8 @@ class Loop final : public HttpLoop {
  private:
   std::mutex mutex_;
   asio::io_context* context_;
-};
   HttpWorkers* workers_ = nullptr;
+};
 
 std::vector<Route> routes_of(const std::vector<Route>& all, RouteListener listener) {
   std::vector<Route> result;
@@ -71,6 +72,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
         client_(context_),
         admin_(context_),
         timer_(context_),
+        bodies_(std::make_shared<BodyBudget>(options_.limits.max_bodies_bytes)),
         loop_(std::make_shared<Loop>(context_)) {}
   ~Server() override;
 
@@ -81,6 +83,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
   void drain(int seconds) override;
   void stop() override;
   int64_t open_connections() const override { return open_connections_; }
+  int64_t bodies_bytes() const override { return bodies_->used_bytes(); }
 
  private:
   const HttpOptions& options() const override { return options_; }
@@ -88,6 +91,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
     return {options_, listener == RouteListener::admin ? admin_routes_ : client_routes_, trusted_, draining_};
   }
   std::shared_ptr<HttpLoop> loop() const override { return loop_; }
+  std::shared_ptr<BodyBudget> bodies() const override { return bodies_; }
   bool draining() const override { return draining_; }
   int64_t now_ns() const override { return clock_.now_ns(); }
   void dispatch(const Route& route, std::function<void()> handler) override {
@@ -113,6 +117,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
   asio::io_context context_{1};
   HttpListener client_, admin_;
   Timer timer_;
+  const std::shared_ptr<BodyBudget> bodies_;
   std::shared_ptr<Loop> loop_;
   std::unordered_map<HttpConnection*, std::shared_ptr<HttpConnection>> connections_;
   int64_t admin_connections_ = 0;
@@ -159,12 +164,12 @@ Status Server::open() {
   REDOUBT_CHECK(client_.open(options_.host, options_.port));
   if (options_.admin) REDOUBT_CHECK(open_admin());
   workers_ = std::make_unique<HttpWorkers>(std::max(1, options_.worker_threads));
+  loop_->set_workers(workers_.get());
   quick_workers_ = std::make_unique<HttpWorkers>(1);
   if (tls_ != nullptr) file_worker_ = std::make_unique<HttpWorkers>(1);
   return ok();
 }
 
-  loop_->set_workers(workers_.get());
 Status Server::open_admin() {
   Status opened = admin_.open(options_.admin->host, options_.admin->port);
   if (!opened && opened.error().code == ErrorCode::io && options_.admin->or_any_port)
@@ -174,12 +179,12 @@ Status Server::open_admin() {
 
 Server::~Server() {
   file_worker_.reset();
+  loop_->set_workers(nullptr);
   workers_.reset();
   quick_workers_.reset();
   loop_->close();
 }
 
-  loop_->set_workers(nullptr);
 void Server::run() {
   client_.run(
       [this](Socket socket, std::string peer) { take(std::move(socket), std::move(peer), RouteListener::client); });

@@ -184,6 +184,21 @@ void ServerMetrics::set_host(const ModelHost* host) { engines_.set_host(host); }
 
 MetricsRegistry& ServerMetrics::registry() { return registry_; }
 
+void add_http_metrics(const HttpServer& server, MetricsRegistry& registry) {
+  registry.add_collector([&server](std::vector<MetricsRegistry::Sample>& samples) {
+    samples.push_back({"redoubt_http_connections",
+                       "Open connections of both listeners.",
+                       "gauge",
+                       {},
+                       static_cast<double>(server.open_connections())});
+    samples.push_back({"redoubt_http_bodies_bytes",
+                       "Of large request bodies, against limits: max_bodies_bytes.",
+                       "gauge",
+                       {},
+                       static_cast<double>(server.bodies_bytes())});
+  });
+}
+
 Route metrics_route(std::shared_ptr<ServerMetrics> metrics) {
   Route route;
   route.method = "GET";

@@ -62,6 +62,9 @@ class ServerMetrics {
   EngineMetrics engines_;
 };
 
+// Its connections and the bodies that it holds. A scrape reads the server, which must outlive the last one.
+void add_http_metrics(const HttpServer& server, MetricsRegistry& registry);
+
 // GET /metrics.
 Route metrics_route(std::shared_ptr<ServerMetrics> metrics);
 

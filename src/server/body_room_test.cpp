@@ -1,0 +1,104 @@
+// What request bodies may take together: large ones beyond it are refused, small ones are not.
+#include "server/body_room.h"
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+#include <vector>
+
+#include "server/http_test_client.h"
+
+namespace redoubt {
+namespace {
+
+constexpr int64_t kLarge = 900'000, kSmall = kFreeBodyBytes;
+
+class Bodies : public testing::Test {
+ protected:
+  Bodies() : server_(routes(), options()) {}
+
+  static HttpOptions options() {
+    HttpOptions result;
+    result.limits.max_bodies_bytes = 1'000'000;
+    return result;
+  }
+  // POST /count answers at once; POST /keep keeps the request, and answers in release().
+  std::vector<Route> routes() {
+    Route count{.method = "POST", .path = "/count", .rule = read_server_rule()};
+    count.handler = [](auto request, auto writer) {
+      writer->send(200, "text/plain", std::to_string(request->body.size()));
+    };
+    Route keep{.method = "POST", .path = "/keep", .rule = read_server_rule()};
+    keep.handler = [this](auto request, auto writer) {
+      const std::lock_guard lock(mutex_);
+      kept_.emplace_back(request, writer);
+    };
+    return {count, keep};
+  }
+  void release() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [request, writer] : kept_) writer->send(200, "text/plain", "kept");
+    kept_.clear();
+  }
+  static std::string head(const std::string& path, int64_t body_bytes) {
+    return "POST " + path +
+           " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: " + std::to_string(body_bytes) + "\r\n\r\n";
+  }
+  static std::string whole(const std::string& path, int64_t body_bytes) {
+    return head(path, body_bytes) + std::string(static_cast<size_t>(body_bytes), 'x');
+  }
+  int64_t counted() const { return server_.server->bodies_bytes(); }
+  void expect_refused(const std::string& request) const {
+    const std::string answer = server_.ask(request);
+    EXPECT_EQ(status_of(answer), 503) << answer;
+    EXPECT_NE(answer.find("Retry-After: 1\r\n"), std::string::npos) << answer;
+    EXPECT_NE(answer.find("max_bodies_bytes"), std::string::npos) << answer;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::pair<std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter>>> kept_;
+
+ protected:
+  RunningServer server_;
+};
+
+TEST_F(Bodies, HaveTheirRoomTogetherWhileTheyAreRead) {
+  RawClient slow(server_.port());
+  slow.send(head("/count", kLarge) + std::string(600'000, 'x'));
+  ASSERT_TRUE(eventually([&] { return counted() == 600'000 - kFreeBodyBytes; }));
+  expect_refused(whole("/count", kLarge));
+  expect_refused(head("/count", kLarge));  // before it sends any of it
+  std::string chunked =
+      "POST /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "dbba0\r\n";
+  expect_refused(chunked + std::string(0xdbba0, 'x') + "\r\n0\r\n\r\n");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(status_of(server_.ask(whole("/count", kSmall))), 200);
+  ASSERT_TRUE(eventually([&] { return counted() == 600'000 - kFreeBodyBytes; }));
+  slow.send(std::string(300'000, 'x'));
+  EXPECT_NE(slow.read_until("900000").find("200 OK"), std::string::npos);
+  EXPECT_TRUE(eventually([&] { return counted() == 0; }));
+  EXPECT_EQ(status_of(server_.ask(whole("/count", kLarge))), 200);
+}
+
+TEST_F(Bodies, HoldItUntilTheirRequestsAreDone) {
+  RawClient client(server_.port());
+  client.send(whole("/keep", kLarge));
+  ASSERT_TRUE(eventually([&] { return counted() == kLarge - kFreeBodyBytes; }));
+  expect_refused(whole("/count", kLarge));
+  release();
+  EXPECT_EQ(status_of(client.read_all()), 200);
+  EXPECT_TRUE(eventually([&] { return counted() == 0; }));
+}
+
+TEST_F(Bodies, OfClientsThatLeaveAreGivenBack) {
+  {
+    RawClient client(server_.port());
+    client.send(head("/count", kLarge) + std::string(600'000, 'x'));
+    ASSERT_TRUE(eventually([&] { return counted() > 0; }));
+  }
+  EXPECT_TRUE(eventually([&] { return counted() == 0; }));
+}
+
+}  // namespace
+}  // namespace redoubt
