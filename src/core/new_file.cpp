@@ -71,6 +71,32 @@ int open_nameless(const fs::path& path) {
   return ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode);
 }
 
+constexpr int kMaxLinks = 40;  // as the kernel's
+
+// Where symbolic links lead to, though nothing may be there yet.
+Result<fs::path> followed(fs::path path) {
+  for (int links = 0; links <= kMaxLinks; ++links) {
+    std::error_code error;
+    const fs::path target = fs::read_symlink(path, error);
+    if (error) return path;  // is none
+    path = target.is_absolute() ? target : path.parent_path() / target;
+  }
+  return cannot_write(path, ELOOP);
+}
+
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+Status check_is_replaceable(const fs::path& path) {
+  struct stat there {};
+  if (::stat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode)) return ok();
+  return invalid(fmt::format("{}: expected a file or a new name, found {}", path.string(), kind_of(there.st_mode)));
+}
+
 // Some systems make such a file and then give it no name: without /proc, or by a rule. Better known before the work.
 bool can_be_named(const fs::path& path) {
   const int fd = open_nameless(path);
@@ -83,7 +109,9 @@ bool can_be_named(const fs::path& path) {
 
 }  // namespace
 
-Result<NewFile> NewFile::create(const fs::path& path, Bytes bytes) {
+Result<NewFile> NewFile::create(const fs::path& asked, Bytes bytes) {
+  REDOUBT_CHECK(check_is_replaceable(asked));
+  REDOUBT_TRY(const fs::path path, followed(asked));
   const int lock = open_locked(partial_of(path), O_CREAT);
   if (lock < 0 && errno == EWOULDBLOCK)
     return Error{ErrorCode::overloaded, fmt::format("{}: another process is writing it", path.string()), {}};
@@ -100,7 +128,9 @@ Result<NewFile> NewFile::create(const fs::path& path, Bytes bytes) {
   return file;
 }
 
-void NewFile::remove_left_over(const fs::path& path) {
+void NewFile::remove_left_over(const fs::path& asked) {
+  const Result<fs::path> target = followed(asked);
+  const fs::path& path = target ? *target : asked;
   const int lock = open_locked(partial_of(path), 0);
   if (lock < 0) return;
   ::unlink(complete_of(path).c_str());

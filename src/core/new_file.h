@@ -2,6 +2,7 @@
 // that (O_TMPFILE), so that nothing of them is left whenever the process ends; elsewhere they lie under PATH.partial.
 // PATH.partial exists in both cases, empty in the first: who holds its lock is the one writer of PATH. A lock is not
 // kept by a file system that has none; then two writers may meet, each with bytes of its own in the first case.
+// A symbolic link stays one: what it leads to is replaced. What is there and no file is never replaced.
 // Thread safety: none.
 #pragma once
 
@@ -20,7 +21,8 @@ enum class Bytes : uint8_t {
 class NewFile {
  public:
   // Empty, open for reading and writing. Errors: overloaded, another process (or another NewFile) is writing the same
-  // path; io. What an ended process left under the names of this path is taken over.
+  // path; invalid_argument, a directory, device, pipe or socket is there; io. What an ended process left under the
+  // names of this path is taken over.
   static Result<NewFile> create(const std::filesystem::path& path, Bytes bytes = Bytes::nameless_if_possible);
   // Removes what an ended process left of `path` and nobody writes now. Leaves it where it may not.
   static void remove_left_over(const std::filesystem::path& path);
@@ -33,8 +35,9 @@ class NewFile {
   }
   ~NewFile();  // one that took no name is gone
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return path_; }  // no symbolic link
   int fd() const { return fd_; }
+  bool is_open() const { return fd_ >= 0; }
   // Replaces what is there under its path, at once for whoever opens it, and closes the file. It is not synced.
   Status take_name();
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,10 +55,42 @@ TEST_P(NewFiles, TakesItsNameWhenItIsCompleteAndReplacesWhatWasThere) {
 TEST_P(NewFiles, OneThatTookNoNameLeavesNothing) {
   { const NewFile file = create("half").value(); }
   EXPECT_EQ(names(), std::set<std::string>{});
-  fs::create_directory(path_);  // a name that cannot be taken
   NewFile file = create("whole").value();
+  fs::create_directory(path_);  // a name that cannot be taken any more
   EXPECT_FALSE(file.take_name());
   EXPECT_EQ(names(), std::set<std::string>{"made"});
+}
+
+TEST_P(NewFiles, ReplaceWhatASymbolicLinkLeadsTo) {
+  const fs::path link = folder_ / "link", chained = folder_ / "chained";
+  fs::create_symlink("made", link);  // leads to nothing yet
+  fs::create_symlink(link, chained);
+  for (const std::string_view written : {"first", "second"}) {
+    NewFile file = NewFile::create(chained, GetParam()).value();
+    ASSERT_EQ(::write(file.fd(), written.data(), written.size()), static_cast<ssize_t>(written.size()));
+    EXPECT_FALSE(NewFile::create(path_, GetParam()));  // is the same file
+    ASSERT_TRUE(file.take_name());
+    EXPECT_EQ(text(), written);
+    EXPECT_EQ(names(), (std::set<std::string>{"chained", "link", "made"}));
+    EXPECT_TRUE(fs::is_symlink(link) && fs::is_symlink(chained));
+  }
+  fs::create_symlink("round", folder_ / "round");
+  EXPECT_FALSE(NewFile::create(folder_ / "round", GetParam()));
+}
+
+TEST_P(NewFiles, NeverReplaceWhatIsNoFile) {
+  const auto refusal = [&](const fs::path& path) {
+    const Result<NewFile> file = NewFile::create(path, GetParam());
+    return file ? std::string() : file.error().message;
+  };
+  fs::create_directory(path_);
+  EXPECT_EQ(refusal(path_), path_.string() + ": expected a file or a new name, found a directory");
+  fs::remove(path_);
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_EQ(refusal(path_), path_.string() + ": expected a file or a new name, found a pipe");
+  EXPECT_EQ(names(), std::set<std::string>{"made"});
+  fs::create_symlink("/dev/null", folder_ / "link");
+  EXPECT_EQ(refusal(folder_ / "link"), (folder_ / "link").string() + ": expected a file or a new name, found a device");
 }
 
 TEST_P(NewFiles, HasOneWriterAtATime) {

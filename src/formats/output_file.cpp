@@ -56,6 +56,14 @@ OutputTensor output_tensor(std::string name, DType dtype, std::vector<int64_t> s
 
 Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
   OutputFile file;
+  file.path_ = path;
+  std::error_code error;
+  const std::filesystem::file_status there = std::filesystem::status(path, error);
+  if (std::filesystem::is_fifo(there) || std::filesystem::is_character_file(there)) {
+    file.stream_.reset(std::fopen(path.c_str(), "wbe"));
+    if (file.stream_ == nullptr) return cannot_write(path);
+    return file;
+  }
   REDOUBT_TRY(file.file_, NewFile::create(path));
   const int fd = ::fcntl(file.file_.fd(), F_DUPFD_CLOEXEC, 0);
   if (fd >= 0) file.stream_.reset(::fdopen(fd, "wb"));
@@ -72,7 +80,7 @@ Result<OutputFile> OutputFile::create_new(const std::filesystem::path& path) {
 
 Status OutputFile::write(std::span<const std::byte> bytes) {
   if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), stream_.get()) != bytes.size())
-    return cannot_write(file_.path());
+    return cannot_write(path_);
   position_ += static_cast<int64_t>(bytes.size());
   return ok();
 }
@@ -90,15 +98,16 @@ Status OutputFile::overwrite(int64_t offset, std::string_view text) {
   const bool wrote = std::fseek(stream_.get(), static_cast<long>(offset), SEEK_SET) == 0 &&
                      std::fwrite(text.data(), 1, text.size(), stream_.get()) == text.size() &&
                      std::fseek(stream_.get(), static_cast<long>(position_), SEEK_SET) == 0;
-  return wrote ? ok() : cannot_write(file_.path());
+  return wrote ? ok() : cannot_write(path_);
 }
 
 Status OutputFile::finish() {
   std::FILE* stream = stream_.release();
   int why = 0;  // the first reason, if anything fails
-  if (std::fflush(stream) != 0 || ::fsync(::fileno(stream)) != 0) why = errno;
+  if (std::fflush(stream) != 0 || (file_.is_open() && ::fsync(::fileno(stream)) != 0)) why = errno;
   if (std::fclose(stream) != 0 && why == 0) why = errno;
-  if (why != 0) return cannot_write(file_.path(), why);
+  if (why != 0) return cannot_write(path_, why);
+  if (!file_.is_open()) return ok();
   REDOUBT_CHECK(file_.take_name());
   return sync_folder_of(file_.path());
 }

@@ -1,4 +1,5 @@
-// A file that takes its name when it is complete and on the disk; and the streaming of tensors into it.
+// A file that takes its name when it is complete and on the disk; and the streaming of tensors into it. A pipe or a
+// character device that is there already, such as /dev/stdout, gets the bytes as they come.
 #pragma once
 
 #include <cstdio>
@@ -32,7 +33,8 @@ class OutputFile {
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
-  NewFile file_;
+  std::filesystem::path path_;                // as it was asked for
+  NewFile file_;                              // none: the bytes go straight to what is there
   std::unique_ptr<std::FILE, Close> stream_;  // into file_
   int64_t position_ = 0;
 };
