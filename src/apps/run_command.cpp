@@ -74,6 +74,13 @@ Status answer_once(const RunFlags& flags, LoadedModel& model) {
 Status run(const RunFlags& flags) {
   if (flags.has_tokens && flags.has_prompt)
     return invalid("--tokens: takes the place of PROMPT; give one of the two", "--tokens");
+  const bool plain = flags.raw || flags.has_tokens;
+  if (plain && !flags.settings.system.empty())
+    return invalid("--system: goes into the chat template, which --raw and --tokens leave out", "--system");
+  if (flags.add_bos && (!flags.raw || flags.has_tokens))
+    return invalid(
+        "--add-bos: goes with --raw and a text; a chat template and --tokens say themselves what is in front",
+        "--add-bos");
   const bool chats = !flags.has_prompt && !flags.has_tokens && isatty(STDIN_FILENO) != 0;
   if (chats && (flags.raw || flags.json))
     return invalid("--raw, --json: expected a PROMPT, or text on standard input", "--raw");
@@ -116,7 +123,8 @@ void add_run(CLI::App& app, Pending& pending) {
       ->check(CLI::Range(0.0, 2.0));
   command->add_option("--top-p", flags->settings.top_p, "Draw from the likeliest tokens that make up this share")
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--seed", flags->settings.seed, "The same seed gives the same answer");
+  command->add_option("--seed", flags->settings.seed, "The same seed gives the same answer")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--max-tokens", flags->settings.max_tokens, "At most so many; 0: to the end of the context")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--thinking", flags->settings.thinking_tokens, "At most so many tokens of thinking")

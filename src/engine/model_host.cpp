@@ -87,6 +87,7 @@ class OnDemandHost final : public ModelHost {
   void load_what_is_asked_for();
   void end_all_waits(const Error& error);
   LoadResult load(const ModelEntry& entry);
+  void tell_what_is_not_had(const LoadedModel& loaded) const;
   Status make_room(const ModelEntry& entry, int64_t weights_bytes);
   static std::shared_ptr<LoadedModel> take_out(Slot& slot);
   bool unload_least_recent();
@@ -108,7 +109,6 @@ class OnDemandHost final : public ModelHost {
   std::thread loader_;  // one load at a time: two would compete for the same memory and cores
 };
 
-std::optional<size_t> OnDemandHost::find(const std::string& name) const {
 constexpr const char* kDraining = "the server is shutting down and loads no more models";
 
 OnDemandHost::~OnDemandHost() {
@@ -121,6 +121,7 @@ OnDemandHost::~OnDemandHost() {
   loader_.join();
 }
 
+std::optional<size_t> OnDemandHost::find(const std::string& name) const {
   if (name.empty()) return 0;
   for (size_t i = 0; i < options_.models.size(); ++i)
     if (options_.models[i].name == name) return i;
@@ -279,12 +280,27 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
   loaded->load_s = static_cast<double>(clock_.now_ns() - begin_ns) / 1e9;
 
   const int64_t cache_blocks = loaded->model->num_cache_blocks();
+  tell_what_is_not_had(*loaded);
   log::info("model '{}' loaded in {:.1f} s: kernels {}, {} threads, weights {}, cache {} for {} tokens, context {}",
             entry.name, loaded->load_s, loaded->model->kernels_name(), loaded->model->threads(),
             shown_bytes(loaded->checkpoint.weights_bytes()),
             shown_bytes(cache_blocks * loaded->model->cache_block_bytes()), cache_blocks * kCacheBlockTokens,
             loaded->engine->max_context());
   return loaded;
+}
+
+// Of what the options ask for in numbers. A cache too small for the context is the engine's to tell.
+void OnDemandHost::tell_what_is_not_had(const LoadedModel& loaded) const {
+  const int64_t context = loaded.checkpoint.config().max_position_embeddings;
+  if (options_.engine.max_context > context)
+    log::warn("model '{}': a context of {} tokens was asked for, the model's is {}", loaded.name,
+              options_.engine.max_context, context);
+  const int64_t block_bytes = loaded.model->cache_block_bytes();
+  const int64_t cache_bytes = loaded.model->num_cache_blocks() * block_bytes;
+  if (options_.engine.cache_bytes >= cache_bytes + block_bytes)
+    log::warn("model '{}': a cache of {} was asked for, {} hold all that can run at once at {} tokens each",
+              loaded.name, shown_bytes(options_.engine.cache_bytes), shown_bytes(cache_bytes),
+              loaded.engine->max_context());
 }
 
 // Unloads idle models, the least recently used first, until the new one fits.
@@ -312,6 +328,7 @@ Status OnDemandHost::make_room(const ModelEntry& entry, int64_t weights_bytes) {
 // What a further model or cache may take beside those loaded and `newest`, which is in no slot yet. Mapped weights and
 // cache that nobody has written yet look free to the system; both are promised. Weights in private memory do not.
 int64_t OnDemandHost::room_bytes(const LoadedModel* newest) const {
+  const int64_t available = options_.available_memory_bytes();
   int64_t weights = 0, mapped = 0, caches = 0;
   const auto count = [&](const LoadedModel& loaded) {
     const int64_t bytes = loaded.checkpoint.weights_bytes();
@@ -328,7 +345,6 @@ int64_t OnDemandHost::room_bytes(const LoadedModel* newest) const {
 }
 
 // Under the mutex. Nobody uses the model, so that its counters are final.
-  const int64_t available = options_.available_memory_bytes();
 std::shared_ptr<LoadedModel> OnDemandHost::take_out(Slot& slot) {
   slot.retired = counted_together(slot.retired, slot.model->engine->stats());
   return std::exchange(slot.model, nullptr);
