@@ -2,16 +2,20 @@
 #include "apps/line_editor.h"
 
 #include <histedit.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstring>
+#include <cwchar>
+
+#include "apps/key_sequences.h"
+#include "core/utf8.h"
 
 namespace redoubt {
 namespace {
 
-constexpr const char* kPasteBegin = "\033[200~";  // what a terminal sends around pasted text once asked to
-constexpr const char* kPasteEnd = "\033[201~";
 constexpr const char* kLineBreak = "\xe2\x8f\x8e";  // shown for a line break inside the line, U+23CE
 
 }  // namespace
@@ -21,6 +25,8 @@ struct LineEditor::State {
   History* history = nullptr;
   std::string history_file, prompt;
   bool interrupted = false;
+  KeySequences keys;
+  std::string read;  // handed on by `keys`, not yet by read_character
 
   static State* of(EditLine* editor) {
     State* state = nullptr;
@@ -34,11 +40,44 @@ struct LineEditor::State {
     return CC_NEWLINE;
   }
 
+  // libedit's own reader would leave the end of a sequence that it does not know in the line.
+  static int read_character(EditLine* editor, wchar_t* out) {
+    State& state = *of(editor);
+    for (;;) {
+      while (!state.read.empty()) {
+        std::mbstate_t begin{};
+        const size_t bytes = std::mbrtowc(out, state.read.data(), state.read.size(), &begin);
+        if (bytes == static_cast<size_t>(-2)) break;  // more of the character is to come
+        const bool is_character = bytes != static_cast<size_t>(-1);
+        state.read.erase(0, is_character && bytes > 0 ? bytes : 1);
+        if (is_character) return 1;
+      }
+      char byte = 0;
+      const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) return static_cast<int>(count);
+      state.read += state.keys.feed(byte);
+    }
+  }
+
+  static void bind(EditLine* editor, std::string_view key, const char* command) {
+    el_set(editor, EL_BIND, std::string(key).c_str(), command, nullptr);
+  }
+  static void bind_keys(EditLine* editor) {
+    bind(editor, keys::kWordLeft, "ed-prev-word");
+    bind(editor, keys::kWordRight, "em-next-word");
+    bind(editor, keys::kHome, "ed-move-to-beg");
+    bind(editor, keys::kEnd, "ed-move-to-end");
+    bind(editor, keys::kDelete, "ed-delete-next-char");
+    bind(editor, keys::kDeleteWord, "em-delete-next-word");
+  }
+
   static unsigned char on_paste(EditLine* editor, int) {
     std::string pasted;
-    char c = 0;
-    while (!pasted.ends_with(kPasteEnd) && el_getc(editor, &c) == 1) pasted += c;
-    if (pasted.ends_with(kPasteEnd)) pasted.resize(pasted.size() - std::strlen(kPasteEnd));
+    wchar_t c = 0;
+    while (!pasted.ends_with(keys::kPasteEnd) && el_wgetc(editor, &c) == 1)
+      append_utf8(pasted, static_cast<char32_t>(c));
+    if (pasted.ends_with(keys::kPasteEnd)) pasted.resize(pasted.size() - keys::kPasteEnd.size());
     std::string line;
     for (size_t i = 0; i < pasted.size(); ++i) {
       if (pasted[i] == '\r' || pasted[i] == '\n') {
@@ -74,11 +113,12 @@ LineEditor::LineEditor(const std::filesystem::path& history_file) : state_(std::
   el_set(editor, EL_ADDFN, "redoubt-paste", "insert pasted text", &State::on_paste);
   el_set(editor, EL_ADDFN, "redoubt-interrupt", "drop this line", &State::on_interrupt);
   el_set(editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
-  el_set(editor, EL_BIND, "\033[3~", "ed-delete-next-char", nullptr);
+  el_set(editor, EL_GETCFN, &State::read_character);
+  State::bind_keys(editor);
   el_source(editor, nullptr);                        // the person's own ~/.editrc
   el_set(editor, EL_SETTY, "-d", "-isig", nullptr);  // Ctrl-C is a key while editing
   el_set(editor, EL_BIND, "^C", "redoubt-interrupt", nullptr);
-  el_set(editor, EL_BIND, kPasteBegin, "redoubt-paste", nullptr);
+  State::bind(editor, keys::kPasteBegin, "redoubt-paste");
 }
 
 LineEditor::~LineEditor() {
