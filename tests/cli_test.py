@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import socket
@@ -16,12 +17,14 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 import urllib.error
 import urllib.request
 import zipfile
 
+import running_server
 import unit_results
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -97,7 +100,9 @@ class Commands(unittest.TestCase):
 
     def test_wrong_use_ends_with_2(self):
         for arguments in ([], ["nonsense"], ["tokenize"], ["tokenize", "--model", "x", "--nonsense"], ["logits", "--model", "x", "--tokens", "1"],
-                          ["run", "--temp", "9"], ["bench", "--model", "x", "--kernels", "magic"], ["render", "x.json"], ["serve", "--port", "70000"]):
+                          ["run", "--temp", "9"], ["bench", "--model", "x", "--kernels", "magic"], ["render", "x.json"], ["serve", "--port", "70000"],
+                          ["run", "--seed", "-1", "x"], ["synth", "--config", "x", "--seed", "-1", "y"], ["run", "--add-bos", "x"], ["run", "--raw", "--system", "s", "x"],
+                          ["run", "--raw", "--add-bos", "--tokens", "1"]):
             self.refused(2, *arguments)
         self.assertIn("'nonsense'", self.refused(2, "nonsense"))
 
@@ -114,7 +119,33 @@ class Commands(unittest.TestCase):
         self.refused(2, "detokenize", "--model", model, "99999999")
         self.refused(1, "detokenize", "--model", model, stdin="99999999")
 
+    def test_what_is_there_and_no_file_is_not_replaced(self):
+        model = self.a_model()
+        kept = self.folder / "kept.npy"
+        kept.write_bytes(b"old")
+        link, pipe = self.folder / "link.npy", self.folder / "pipe"
+        link.symlink_to("kept.npy")
+        os.mkfifo(pipe)
+        shape, values = self.logits(model, [3, 4, 5])
+        self.good("logits", "--model", model, "--tokens", "3 4 5", "--out", link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(read_npy(kept.read_bytes()), (shape, values))
+        command = [BINARY, "logits", "--model", model, "--tokens", "3 4 5", "--out"]
+        with subprocess.Popen([*command, pipe]) as writer:
+            self.assertEqual(read_npy(pipe.read_bytes()), (shape, values))
+        self.assertEqual(writer.returncode, 0)
+        self.assertTrue(pipe.is_fifo())
+        self.assertEqual(read_npy(subprocess.run([*command, "/dev/stdout"], stdout=subprocess.PIPE, check=True).stdout), (shape, values))
+        self.assertIn("a directory", self.refused(1, "logits", "--model", model, "--tokens", "3", "--out", self.folder))
+
     # --- text
+
+    def test_text_that_is_not_utf8_is_said_to_be(self):
+        model = self.model_with(lambda path: True)
+        ended = subprocess.run([BINARY, "tokenize", "--model", model], input=b"a\xff", capture_output=True)
+        self.assertEqual((ended.returncode, ended.stderr.count(b"\n")), (0, 1), ended.stderr)
+        self.assertIn(b"not UTF-8", ended.stderr)
+        self.assertEqual(ended.stdout.decode(), self.good("tokenize", "--model", model, "a\ufffd"))
 
     def test_tokens_are_those_of_the_reference(self):
         cases = sorted((DATA / "golden/tokens").glob("*.jsonl")) if DATA.exists() else []
@@ -234,6 +265,18 @@ class Commands(unittest.TestCase):
         self.assertFalse((self.folder / "no.gguf").exists())
         self.assertIn("stored", self.refused(1, "convert", model, self.folder / "t", "--to", "packed", "--type", "bf16"))
 
+    def test_damage_that_is_met_while_computing_gets_one_line(self):
+        packed = self.folder / "m.redoubt-packed"
+        self.good("convert", ROOT / "tests/golden/models/deepseek_v3", packed)
+        whole, found = packed.read_bytes(), 0
+        for at in range(1 << 20, len(whole) - 4096, 300_000):  # some are in no tensor, or in one that is not read
+            packed.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+            command = ("logits", "--model", packed, "--tokens", "1 2 3", "--out", self.folder / "o.npy")
+            if redoubt(*command).returncode != 0:
+                self.assertIn("does not have its hash", self.refused(1, *command))
+                found += 1
+        self.assertGreater(found, 0)
+
     def test_a_piped_question_is_the_question_on_the_command_line(self):
         model = ROOT / "tests/golden/models/deepseek_v3"
         ask = ("run", "--model", model, "--temp", 0, "--max-tokens", 4, "--json")
@@ -275,6 +318,8 @@ class Commands(unittest.TestCase):
         nothing = json.loads(self.good("bench", "--model", model, "--prompt", 0, "--gen", 0, "--json"))
         self.assertIsNone(nothing["prefill_tokens_per_s"])
         self.assertIsNone(nothing["decode_tokens_per_s"])
+        self.assertIsNone(nothing["read_bandwidth_bytes_per_s"])
+        self.assertIn("read_bandwidth_bytes_per_s   not measured", self.good("bench", "--model", model, "--prompt", 0, "--gen", 0))
 
     def test_a_cache_that_does_not_fit_is_refused(self):
         config = json.loads((self.a_model() / "config.json").read_text())
@@ -454,6 +499,64 @@ class Commands(unittest.TestCase):
             server.kill()
             server.stdout.close()
             server.wait()
+
+    def test_who_waits_for_a_model_holds_nobody_up(self):
+        model = ROOT / "tests/golden/models/deepseek_v3"
+        never, config = self.folder / "never.gguf", self.folder / "c.yaml"
+        os.mkfifo(never)
+        config.write_text(f"models:\n  - {{name: here, path: {model}}}\n  - {{name: never, path: {never}}}\n")
+        # The context and the cache are not to be had: each gets one line.
+        server = subprocess.Popen([BINARY, "serve", "--config", config, "--auth", "off", "--port", "0", "--data", self.folder / "d", "--context", str(1 << 30), "--cache-bytes", "900G"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            port = running_server.served_port(server, None)
+
+            def connect(name):
+                body = json.dumps({"model": name, "prompt": "a", "max_tokens": 2})
+                connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+                connection.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+                return connection.makefile("rb")
+
+            waiting = [connect("never") for _ in range(8)]
+            for _ in range(8):
+                self.assertIn(b" 200 OK", connect("here").readline())
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as metrics:
+                self.assertIn(b"redoubt_http_connections 9\n", metrics.read())
+            server.terminate()
+            for answer in waiting:
+                self.assertIn(b" 503 ", answer.readline())
+            self.assertEqual(server.wait(20), 0)
+            said = server.stderr.read()
+            self.assertRegex(said, "a context of 1073741824 tokens was asked for, the model's is [0-9]+\n")
+            self.assertRegex(said, "a cache of 966.4 GB was asked for, [0-9.]+ .B hold all that can run at once")
+        finally:
+            server.kill()
+            server.stdout.close()
+            server.stderr.close()
+            server.wait()
+
+    def test_keys_of_a_chat_edit_its_line(self):
+        typed = b"one two\x1b[1;5DX\x1b[15;5~\x1b[H0\x1b[F9\x1b[1;5D\x1b[1;5D\x1b[3~\x1b[200~\xc3\xa9\n\x1b[201~\r"
+        terminal, side = pty.openpty()
+        home = {**os.environ, "HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        command = [BINARY, "run", "--model", ROOT / "tests/golden/models/deepseek_v3", "--max-tokens", "1"]
+        with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=home) as chat:
+            os.close(side)
+            for keys in (typed, b"\x04"):
+                seen = b""
+                while b"\x1b[?2004h" not in seen:  # it asks for pasted text to be marked: it is going to read a line
+                    seen += os.read(terminal, 4096)
+                self.assertTrue(running_server.eventually(lambda: not termios.tcgetattr(terminal)[3] & termios.ICANON))
+                os.write(terminal, keys)
+            while chat.poll() is None:
+                try:
+                    os.read(terminal, 4096)
+                except OSError:
+                    break
+        os.close(terminal)
+        written = [path.read_text() for path in self.folder.rglob("chat_history")]
+        self.assertEqual(len(written), 1)
+        self.assertEqual(written[0].replace("\\040", " ").splitlines()[1:], ["\u00e9\u23ceone Xtwo9"])
 
     # --- who there is
 

@@ -36,14 +36,20 @@ double median(std::vector<double> values) {
   return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
+Json median_or_null(std::vector<double> values) {
+  return values.empty() ? Json(nullptr) : Json(median(std::move(values)));
+}
+
 // One kind of work, measured `repeat` times, each between two measurements of the ceilings.
 struct Figure {
   std::vector<double> rates, shares;  // tokens a second; share of the roofline, where that is known
   LeastTime least;
 
   Json rate() const { return rates.empty() ? Json(nullptr) : Json(median(rates)); }
-  Json share() const { return shares.empty() ? Json(nullptr) : Json(median(shares)); }
-  Json bound() const { return shares.empty() ? Json(nullptr) : Json(least.bound()); }
+  // More than the memory gives: what is read comes from the caches, wholly or in part, and that ceiling is not known.
+  bool is_in_caches() const { return !shares.empty() && least.is_bound_by_memory() && median(shares) > 1; }
+  Json share() const { return shares.empty() || is_in_caches() ? Json(nullptr) : Json(median(shares)); }
+  Json bound() const { return shares.empty() ? Json(nullptr) : Json(is_in_caches() ? "caches" : least.bound()); }
   Json spread() const {
     if (rates.empty()) return nullptr;
     const auto [low, high] = std::minmax_element(rates.begin(), rates.end());
@@ -109,9 +115,9 @@ class Measurement {
             {"prefill_tokens_per_s", prefill_.rate()},
             {"decode_tokens_per_s", decode_.rate()},
             {"weights_bytes_per_token", static_cast<int64_t>(traffic_.bytes_per_token())},
-            {"read_bandwidth_bytes_per_s", median(read)},
-            {"int8_ops_per_s", median(int8)},
-            {"bf16_flops_per_s", median(bf16)},
+            {"read_bandwidth_bytes_per_s", median_or_null(read)},
+            {"int8_ops_per_s", median_or_null(int8)},
+            {"bf16_flops_per_s", median_or_null(bf16)},
             {"int8_instruction", int8_instruction()},
             {"bf16_instruction", bf16_instruction()},
             {"share_of_ceiling", {{"prefill", prefill_.share()}, {"decode", decode_.share()}}},
@@ -148,9 +154,14 @@ std::string as_table(const Json& result) {
   std::string text;
   for (const auto& [key, value] : result.items()) {
     if (value.is_object()) continue;
-    text += fmt::format("{:<28} {}\n", key, value.is_string() ? value.get<std::string>() : dump_json(value));
+    const std::string shown = value.is_null()     ? "not measured"
+                              : value.is_string() ? value.get<std::string>()
+                                                  : dump_json(value);
+    text += fmt::format("{:<28} {}\n", key, shown);
   }
   for (const auto& [key, value] : result.at("share_of_ceiling").items()) {
+    if (result.at("bound").at(key) == "caches")
+      text += fmt::format("{:<28} faster than this machine's memory: the weights are read from the caches\n", key);
     if (!value.is_number()) continue;
     text += fmt::format("{:<28} {:.1f} % of the ceiling ({})\n", key, value.get<double>() * 100,
                         result.at("bound").at(key).get<std::string>());

@@ -51,7 +51,8 @@ Work decode_work(const ModelConfig& config, const WeightTraffic& traffic, const 
 struct LeastTime {
   double reading_s = 0, computing_s = 0;
   double seconds() const { return reading_s > computing_s ? reading_s : computing_s; }
-  const char* bound() const { return reading_s > computing_s ? "memory" : "arithmetic"; }
+  bool is_bound_by_memory() const { return reading_s > computing_s; }
+  const char* bound() const { return is_bound_by_memory() ? "memory" : "arithmetic"; }
 };
 // 0 where a ceiling that the work needs is not known.
 LeastTime least_time(const Work& work, const Ceilings& ceilings);

@@ -7,6 +7,8 @@
 #include "apps/terminal.h"
 #include "apps/token_list.h"
 #include "core/json.h"
+#include "core/log.h"
+#include "core/utf8.h"
 #include "text/tokenizer.h"
 
 namespace redoubt {
@@ -38,6 +40,7 @@ Status tokenize(const TokenizeFlags& flags) {
   if (!flags.has_text) {
     REDOUBT_TRY(text, read_stdin());
   }
+  if (!is_valid_utf8(text)) log::warn("the text is not UTF-8 throughout: U+FFFD stands for what is not");
   const std::vector<int32_t> ids = encode(tokenizer, flags, std::move(text));
   return write_stdout((flags.json ? dump_json(Json{{"ids", ids}}) : format_token_list(ids)) + "\n");
 }

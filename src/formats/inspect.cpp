@@ -22,12 +22,12 @@ std::string licence_of_card(const SideFiles& files) {
   return begin == std::string::npos ? std::string() : text->substr(begin, line - begin);
 }
 
-std::string in_units(int64_t value, double step, std::string_view unit) {
-  static constexpr std::string_view kPrefixes[] = {"", "K", "M", "G", "T"};
-  double scaled = static_cast<double>(value);
-  size_t prefix = 0;
-  for (; scaled >= step && prefix < 4; ++prefix) scaled /= step;
-  return fmt::format("{:.{}f} {}{}", scaled, prefix == 0 ? 0 : 2, kPrefixes[prefix], unit);
+std::string in_bytes(int64_t bytes) {
+  static constexpr std::string_view kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double scaled = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; scaled >= 1024 && unit < 4; ++unit) scaled /= 1024;
+  return fmt::format("{:.{}f} {}", scaled, unit == 0 ? 0 : 2, kUnits[unit]);
 }
 
 std::string in_parameters(int64_t value) {
@@ -109,9 +109,9 @@ std::string to_text(const ModelSummary& s) {
   text += fmt::format("parameters   {}", in_parameters(s.parameters));
   if (s.experts > 0) text += fmt::format(", {} for a token", in_parameters(s.active_parameters));
   if (s.mtp_parameters > 0) text += fmt::format(", {} in MTP modules", in_parameters(s.mtp_parameters));
-  text += fmt::format("\nweights      {} in {} tensors\n", in_units(s.weights_bytes, 1024.0, "iB"), s.tensors);
+  text += fmt::format("\nweights      {} in {} tensors\n", in_bytes(s.weights_bytes), s.tensors);
   for (const auto& [name, count] : s.types) {
-    text += fmt::format("  {:<8}   {:>10} in {} tensors\n", name, in_units(count.bytes, 1024.0, "iB"), count.tensors);
+    text += fmt::format("  {:<8}   {:>10} in {} tensors\n", name, in_bytes(count.bytes), count.tensors);
   }
   if (!s.quantization.empty()) text += fmt::format("quantised    {}\n", s.quantization);
   text += fmt::format("layers       {} of width {}", s.layers, s.hidden_size);

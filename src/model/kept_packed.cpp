@@ -153,7 +153,8 @@ void KeptPacked::note_damage(const Matrix& matrix, int64_t chunk) {
   if (!populate_pages(matrix.chunk(chunk))) replace(matrix.chunk(chunk), {});
   if (loss_.has_value()) return;
   loss_ = file_->damage(matrix.entry(), chunk);
-  log::error("{}; the model answers no more", loss_->message);
+  // Whoever asks for an answer is told, and health says in the log that it is red.
+  log::info("{}; the model answers no more", loss_->message);
   is_lost_.store(true, std::memory_order_release);
 }
 
