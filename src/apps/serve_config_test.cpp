@@ -19,7 +19,7 @@ TEST(ServeConfig, ReadsModelsAndLimits) {
   const auto config = parse_serve_config(
       "host: 0.0.0.0\nport: 9000\nmodels:\n  - {name: r1, path: /models/r1}\n  - path: small.gguf\ncache_bytes: 2G\n"
       "grammar_cache_bytes: 64M\n"
-      "cors_origins: [\"https://chat.example\"]\nlimits: {max_headers: 50}\n",
+      "cors_origins: [\"https://chat.example\"]\nlimits: {max_headers: 50, max_bodies_bytes: 64M}\n",
       "/etc/redoubt");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->port, 9000);
@@ -31,6 +31,11 @@ TEST(ServeConfig, ReadsModelsAndLimits) {
   EXPECT_EQ(config->grammar_cache_bytes, int64_t{64} << 20);
   EXPECT_EQ(config->cors_origins, std::vector<std::string>{"https://chat.example"});
   EXPECT_EQ(config->limits.max_headers, 50u);
+  EXPECT_EQ(config->limits.max_bodies_bytes, int64_t{64} << 20);
+  ServeConfig small = *config;
+  EXPECT_TRUE(small.validate());
+  small.limits.max_bodies_bytes = int64_t{31} << 20;  // some bodies would never be taken
+  EXPECT_FALSE(small.validate());
 }
 
 TEST(ServeConfig, AModelHasAStageAndLabels) {
