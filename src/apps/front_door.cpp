@@ -85,6 +85,8 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   REDOUBT_TRY(const std::optional<PolicyFile> file, read_policy_file(config.policies));
   REDOUBT_TRY(store_, open_identity_store(data_, config.database, clock, wall_));
   REDOUBT_TRY(first_keys_, store_.directory->first_start(bootstrap));
+  if (first_keys_.bootstrap_is_ended)
+    log::warn("REDOUBT_BOOTSTRAP_KEY: this key was revoked or rotated and opens nothing; set another one");
   if (!config.oidc.empty()) {
     REDOUBT_TRY(oidc_, OidcVerifier::create(config.oidc));
     jwks_ = std::make_unique<JwksKeeper>(*oidc_, JwksKeeperOptions{.fetch = fetch_keys}, clock);

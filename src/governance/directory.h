@@ -121,7 +121,8 @@ class Directory {
   // `bootstrap` (REDOUBT_BOOTSTRAP_KEY) that is the user's key instead of one drawn, at this and at every later start:
   // another value ends the one before, and one that was revoked never comes back.
   struct FirstKeys {
-    std::string user, appointing;  // "" where none was made
+    std::string user, appointing;     // "" where none was made
+    bool bootstrap_is_ended = false;  // `bootstrap` was revoked or rotated: it opens nothing
   };
   Result<FirstKeys> first_start(const std::string& bootstrap);
 

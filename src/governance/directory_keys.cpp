@@ -210,7 +210,13 @@ Result<Directory::FirstKeys> Directory::first_start(const std::string& bootstrap
       }
     }
     if (bootstrap.empty()) return ok();
-    return follow_bootstrap(tx, bootstrap);
+    REDOUBT_CHECK(follow_bootstrap(tx, bootstrap));
+    REDOUBT_TRY(const auto ended,
+                tx.row<int64_t>("SELECT 1 FROM api_keys WHERE hash = ? AND (revoked_at_s IS NOT NULL OR "
+                                "(expires_at_s > 0 AND expires_at_s <= ?))",
+                                std::span<const uint8_t>(key_hash(hash_, bootstrap)), now_s));
+    first.bootstrap_is_ended = ended.has_value();
+    return ok();
   }));
   return first;
 }
