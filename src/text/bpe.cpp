@@ -5,13 +5,15 @@
 #include <cstring>
 #include <functional>
 #include <random>
+#include <unordered_map>
 
 #include "text/tokenizer.h"
 
 namespace redoubt {
 namespace {
 
-constexpr size_t kShortPiece = 64;                  // symbols; above this the heap is faster than scanning
+constexpr size_t kShortPiece = 64;                  // bytes; above this a heap is faster than scanning
+constexpr size_t kHeapPiece = 2048;                 // and above this a queue for each rank than a heap
 constexpr size_t kMaxPiece = size_t{1} << 30;       // positions fit 32 bits; longer pieces are cut
 constexpr uint64_t kMixer = 0x9e3779b97f4a7c15ull;  // 2^64 / golden ratio
 
@@ -34,6 +36,103 @@ uint64_t load_tail(const char* data, size_t size) {  // size < 8
 uint64_t pair_key(int32_t left, int32_t right) {
   return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
 }
+
+constexpr uint32_t kNone = UINT32_MAX;
+
+// Positions that wait for their rank's turn, given out lowest first. Nearly all come in order.
+struct WaitingPositions {
+  std::vector<uint32_t> in_order;
+  size_t next = 0;
+  std::vector<uint32_t> late;  // a heap of those that came after a higher one
+
+  void push(uint32_t position) {
+    if (in_order.empty() || position > in_order.back()) return in_order.push_back(position);
+    late.push_back(position);
+    std::push_heap(late.begin(), late.end(), std::greater<>());
+  }
+  uint32_t pop() {  // kNone: none is left
+    const uint32_t first = next < in_order.size() ? in_order[next] : kNone;
+    if (late.empty() || first < late.front()) return next += first != kNone ? 1 : 0, first;
+    std::pop_heap(late.begin(), late.end(), std::greater<>());
+    const uint32_t position = late.back();
+    late.pop_back();
+    return position;
+  }
+};
+
+// Pairs that wait to be merged: the lowest rank first, the leftmost of equals. The first are added all at once.
+// As one heap.
+class WaitingInHeap {
+ public:
+  explicit WaitingInHeap(size_t positions) { heap_.reserve(positions); }
+  void add_first(uint32_t rank, uint32_t position) { heap_.push_back((uint64_t{rank} << 32) | position); }
+  void order_first() { std::make_heap(heap_.begin(), heap_.end(), std::greater<>()); }
+  void push(uint32_t rank, uint32_t position) {
+    heap_.push_back((uint64_t{rank} << 32) | position);
+    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  }
+  bool pop(uint32_t& rank, uint32_t& position) {  // false: none is left
+    if (heap_.empty()) return false;
+    std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
+    rank = static_cast<uint32_t>(heap_.back() >> 32);
+    position = static_cast<uint32_t>(heap_.back());
+    heap_.pop_back();
+    return true;
+  }
+
+ private:
+  std::vector<uint64_t> heap_;
+};
+
+// The same as a queue for each rank that has positions: a long run of equal characters has few ranks, and then nearly
+// everything is in order.
+class WaitingByRank {
+ public:
+  explicit WaitingByRank(size_t) {}
+  void add_first(uint32_t rank, uint32_t position) { push(rank, position); }
+  void order_first() {}
+  void push(uint32_t rank, uint32_t position) {
+    if (rank != last_rank_ || last_ == nullptr) {
+      const auto [at, is_new] = by_rank_.try_emplace(rank);
+      if (is_new) {
+        ranks_.push_back(rank);
+        std::push_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+      }
+      last_rank_ = rank;
+      last_ = &at->second;
+    }
+    last_->push(position);
+  }
+  bool pop(uint32_t& rank, uint32_t& position) {
+    while (!ranks_.empty()) {
+      rank = ranks_.front();
+      position = lowest().pop();
+      if (position != kNone) return true;
+      drop_lowest();
+    }
+    return false;
+  }
+
+ private:
+  WaitingPositions& lowest() {
+    if (lowest_ == nullptr || lowest_rank_ != ranks_.front()) {
+      lowest_rank_ = ranks_.front();
+      lowest_ = &by_rank_.find(lowest_rank_)->second;
+    }
+    return *lowest_;
+  }
+  void drop_lowest() {
+    by_rank_.erase(ranks_.front());
+    std::pop_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    ranks_.pop_back();
+    last_ = lowest_ = nullptr;
+  }
+
+  std::unordered_map<uint32_t, WaitingPositions> by_rank_;  // its values stay where they are
+  std::vector<uint32_t> ranks_;                             // a heap of its keys
+  uint32_t last_rank_ = 0, lowest_rank_ = 0;
+  WaitingPositions *last_ = nullptr, *lowest_ = nullptr;  // of those ranks, found before
+};
 
 }  // namespace
 
@@ -150,27 +249,23 @@ void Bpe::encode(std::string_view piece, std::vector<int32_t>& ids) const {
 }
 
 void Bpe::merge(std::string_view piece, std::vector<int32_t>& ids) const {
-  int32_t short_symbols[kShortPiece];
-  std::vector<int32_t> long_symbols;
-  int32_t* symbols = short_symbols;
-  if (piece.size() > kShortPiece) {
-    long_symbols.resize(piece.size());
-    symbols = long_symbols.data();
-  }
+  if (piece.size() > kHeapPiece) return merge_long<WaitingByRank>(piece, ids);
+  if (piece.size() > kShortPiece) return merge_long<WaitingInHeap>(piece, ids);
+  int32_t symbols[kShortPiece];
   size_t count = 0;
+  for_each_symbol(piece, [&](int32_t symbol) { symbols[count++] = symbol; });
+  merge_short({symbols, count}, ids);
+}
+
+template <class OnSymbol>
+void Bpe::for_each_symbol(std::string_view piece, const OnSymbol& on_symbol) const {
   bool after_unknown = false;
   for (const char c : piece) {
-    int32_t id = byte_ids_[static_cast<unsigned char>(c)];
+    const int32_t id = byte_ids_[static_cast<unsigned char>(c)];
     const bool unknown = id < 0;
     if (unknown && (!options_.unknown.has_value() || (after_unknown && options_.fuse_unknown))) continue;
-    if (unknown) id = *options_.unknown;
     after_unknown = unknown;
-    symbols[count++] = id;
-  }
-  if (count <= kShortPiece) {
-    merge_short({symbols, count}, ids);
-  } else {
-    merge_long({symbols, count}, ids);
+    on_symbol(unknown ? *options_.unknown : id);
   }
 }
 
@@ -202,49 +297,46 @@ void Bpe::merge_short(std::span<int32_t> symbols, std::vector<int32_t>& ids) con
   ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<ptrdiff_t>(count));
 }
 
-void Bpe::merge_long(std::span<const int32_t> symbols, std::vector<int32_t>& ids) const {
-  // A linked list over the positions; the heap's entries are rank << 32 | position, so the top is the lowest rank and
-  // the leftmost of equals. An entry whose rank is no longer that of its position is stale and skipped.
+template <class Waiting>
+void Bpe::merge_long(std::string_view piece, std::vector<int32_t>& ids) const {
+  // A linked list over the positions. What waits at a position is stale if its rank is no longer that position's.
   struct Node {
-    int32_t symbol, result;
-    uint32_t previous, next, rank;
+    int32_t symbol;
+    uint32_t previous, next;
+    uint32_t rank = UINT32_MAX;  // of the pair that begins here
   };
-  constexpr uint32_t kNone = UINT32_MAX;
-  const auto count = static_cast<uint32_t>(symbols.size());
-  std::vector<Node> nodes(count);
-  std::vector<uint64_t> heap;
-  heap.reserve(count);
-  const auto look_up = [&](uint32_t position) {
+  std::vector<Node> nodes;
+  nodes.reserve(piece.size());
+  for_each_symbol(piece, [&](int32_t symbol) {
+    const auto i = static_cast<uint32_t>(nodes.size());
+    nodes.push_back({symbol, i - 1, i + 1});  // the first one's previous is kNone
+  });
+  if (nodes.empty()) return;
+  nodes.back().next = kNone;
+
+  Waiting waiting(nodes.size());
+  const auto may_merge = [&](uint32_t position) {
     Node& node = nodes[position];
-    const Ranked pair = node.next == kNone ? Ranked{} : ranked(node.symbol, nodes[node.next].symbol);
-    node.rank = pair.rank;
-    node.result = pair.result;
-    return pair.rank != UINT32_MAX;
+    node.rank = node.next == kNone ? UINT32_MAX : ranked(node.symbol, nodes[node.next].symbol).rank;
+    return node.rank != UINT32_MAX;
   };
-  for (uint32_t i = 0; i < count; ++i) nodes[i] = {symbols[i], -1, i - 1, i + 1 < count ? i + 1 : kNone, UINT32_MAX};
-  for (uint32_t i = 0; i < count; ++i) {
-    if (look_up(i)) heap.push_back((uint64_t{nodes[i].rank} << 32) | i);
+  for (uint32_t i = 0; i < nodes.size(); ++i) {
+    if (may_merge(i)) waiting.add_first(nodes[i].rank, i);
   }
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  waiting.order_first();
   const auto push = [&](uint32_t position) {
-    if (!look_up(position)) return;
-    heap.push_back((uint64_t{nodes[position].rank} << 32) | position);
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
+    if (may_merge(position)) waiting.push(nodes[position].rank, position);
   };
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    const auto position = static_cast<uint32_t>(heap.back());
-    const auto rank = static_cast<uint32_t>(heap.back() >> 32);
-    heap.pop_back();
+  for (uint32_t rank = 0, position = 0; waiting.pop(rank, position);) {
     Node& node = nodes[position];
     if (node.rank != rank) continue;
     Node& gone = nodes[node.next];
-    node.symbol = node.result;
+    node.symbol = ranked(node.symbol, gone.symbol).result;
     node.next = gone.next;
     gone.rank = UINT32_MAX;
     if (node.next != kNone) nodes[node.next].previous = position;
-    push(position);
     if (node.previous != kNone) push(node.previous);
+    push(position);
   }
   for (uint32_t i = 0; i != kNone; i = nodes[i].next) ids.push_back(nodes[i].symbol);
 }

@@ -3,7 +3,8 @@
 // From single bytes, the adjacent pair of lowest rank (leftmost of equals) is merged until no pair has a rank.
 // Source: Sennrich et al. 2016 (arXiv:1508.07909); byte-level as in GPT-2.
 // Bound: most pieces of prose are one token: one look-up in a hash table. Short pieces merge by scanning, O(n^2) with a
-// small n; long ones with a heap, O(n log n), so that a megabyte without a space is no attack.
+// small n; longer ones with a heap, O(n log n); the longest with a queue for each rank, nearly O(n) for runs of one
+// character and with about 25 bytes of memory a byte, so that megabytes without a space are no attack.
 // The hash tables are seeded per object: a hostile file cannot aim its entries at one slot.
 // Thread safety: const after construction.
 #pragma once
@@ -90,8 +91,11 @@ class Bpe {
   size_t pair_slot(uint64_t key) const;
   Ranked ranked(int32_t left, int32_t right) const;
   void merge(std::string_view piece, std::vector<int32_t>& ids) const;
+  template <class OnSymbol>
+  void for_each_symbol(std::string_view piece, const OnSymbol& on_symbol) const;
   void merge_short(std::span<int32_t> symbols, std::vector<int32_t>& ids) const;
-  void merge_long(std::span<const int32_t> symbols, std::vector<int32_t>& ids) const;
+  template <class Waiting>
+  void merge_long(std::string_view piece, std::vector<int32_t>& ids) const;
 
   const Vocabulary* vocabulary_;
   Options options_;
