@@ -3,7 +3,8 @@
 // Every string of the context came from a request and keeps that origin through each operation (slices, filters,
 // concatenation); characters that the template's own literals wrote, and `markup_globals` (bos_token, eos_token), are
 // markup. Limits make any template end: steps, output bytes, nesting.
-// Errors: invalid_argument with the template's own message where it calls raise_exception, corrupt_data for its syntax.
+// Errors: invalid_argument with the template's own message where it calls raise_exception, corrupt_data for its syntax,
+// context_length for a text beyond max_output_bytes.
 // Thread safety: const after parse.
 #pragma once
 
@@ -36,6 +37,9 @@ class ChatTemplate {
   Result<MarkedText> render(const Json& context, const std::map<std::string, std::string>& markup_globals = {},
                             const RenderLimits& limits = {}) const;
   const std::string& source() const;
+  // Whether the template reads a past call's arguments as an object (through tojson or items), not as a text. Known
+  // from the source alone, at parse.
+  bool reads_argument_objects() const;
 
  private:
   struct State;
@@ -45,6 +49,7 @@ class ChatTemplate {
 
 // render; if the template raised and a message has `content: null`, once more with '' in its place.
 Result<MarkedText> render_chat(const ChatTemplate& chat_template, const Json& context,
-                               const std::map<std::string, std::string>& markup_globals = {});
+                               const std::map<std::string, std::string>& markup_globals = {},
+                               const RenderLimits& limits = {});
 
 }  // namespace redoubt

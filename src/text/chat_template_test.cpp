@@ -319,5 +319,30 @@ TEST(ChatTemplate, GenerationTagIsTransparent) {
   EXPECT_EQ(render_marked("{% generation %}\n{{ x }}{% endgeneration %}\n!", {{"x", "a"}}), "a[!]");
 }
 
+TEST(ChatTemplate, KnowsHowItReadsTheArgumentsOfPastCalls) {
+  const auto reads_objects = [](const std::string& source) {
+    auto parsed = ChatTemplate::parse(source);
+    EXPECT_TRUE(parsed) << parsed.error().message;
+    return parsed && parsed->reads_argument_objects();
+  };
+  for (const char* source :
+       {"{{ call.arguments | tojson }}", "{{ call['arguments']|tojson }}", "{{ call[\"arguments\"] |\n tojson }}",
+        "{% for k, v in args|items %}{% endfor %}", "{% for k, v in call.arguments.items() %}{% endfor %}",
+        "{# | #}{{ x | tojson }}{{ args \t| tojson(indent=2) }}"}) {
+    EXPECT_TRUE(reads_objects(source)) << source;
+  }
+  for (const char* source : {"{{ call.arguments }}", "{{ call.arguments | string }}", "{{ tools | tojson }}",
+                             "{{ arguments_of | tojson }}", "{{ call['arguments'] ~ x.items() }}", ""}) {
+    EXPECT_FALSE(reads_objects(source)) << source;
+  }
+  // White space without end costs neither the stack nor the square of its length.
+  const std::string spaces(2'000'000, ' ');
+  EXPECT_FALSE(reads_objects("{# args" + spaces + "#}"));
+  EXPECT_TRUE(reads_objects("{# args" + spaces + "|" + spaces + "tojson #}"));
+  std::string marks;
+  while (marks.size() < spaces.size()) marks += "args  | . ";
+  EXPECT_FALSE(reads_objects("{# " + marks + "#}"));
+}
+
 }  // namespace
 }  // namespace redoubt

@@ -48,6 +48,12 @@ Value Evaluator::fail(Error error) {
   return {};
 }
 
+Value Evaluator::fail_too_long() {
+  return fail(Error{ErrorCode::context_length,
+                    fmt::format("the chat template made a text of more than {} bytes", limits_.max_output_bytes),
+                    {}});
+}
+
 bool Evaluator::charge(size_t work) {
   steps_left_ -= static_cast<int64_t>(work);
   if (steps_left_ < 0) fail(fmt::format("the chat template took more than {} steps", limits_.max_steps));
@@ -56,9 +62,7 @@ bool Evaluator::charge(size_t work) {
 
 Value Evaluator::text(OriginText text) {
   charge(text.size() / kBytesAStep);
-  if (text.size() > limits_.max_output_bytes) {
-    return fail(fmt::format("the chat template made a text of more than {} bytes", limits_.max_output_bytes));
-  }
+  if (text.size() > limits_.max_output_bytes) return fail_too_long();
   auto held = std::make_shared<Text>();
   held->charge.add(&meter_,
                    static_cast<int64_t>(text.size() + text.ranges().size() * sizeof(MarkedText::Range)) + kTextBytes);
@@ -185,15 +189,13 @@ void Evaluator::print(const Value& value) {
   } else {
     out_->append(to_text(value));
   }
-  if (out_->size() > limits_.max_output_bytes) {
-    fail(fmt::format("the chat template wrote more than {} bytes", limits_.max_output_bytes));
-  }
+  if (out_->size() > limits_.max_output_bytes) fail_too_long();
 }
 
 OriginText Evaluator::to_text(const Value& value) {
   if (value.is_text()) return value.text();
   std::string bytes;
-  if (!append_repr(bytes, value, limits_.max_output_bytes)) fail("the chat template made a text that is too long");
+  if (!append_repr(bytes, value, limits_.max_output_bytes)) fail_too_long();
   charge(bytes.size() / 16);
   return OriginText::data(std::move(bytes));
 }
@@ -395,7 +397,7 @@ Value Evaluator::evaluate_concat(const Expr& expr) {
     const Value value = evaluate(*child);
     if (failed_) return {};
     all.append(to_text(value));
-    if (all.size() > limits_.max_output_bytes) return fail("the chat template made a text that is too long");
+    if (all.size() > limits_.max_output_bytes) return fail_too_long();
   }
   return text(std::move(all));
 }

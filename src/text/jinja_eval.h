@@ -41,6 +41,7 @@ class Evaluator {
   // For filters, tests, methods and functions.
   Value fail(std::string message);
   Value fail(Error error);
+  Value fail_too_long();  // a text beyond limits().max_output_bytes
   bool stopped() const { return failed_; }
   bool charge(size_t work);  // false if that was too much
   const RenderLimits& limits() const { return limits_; }

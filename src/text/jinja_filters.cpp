@@ -37,8 +37,7 @@ Value replace_filter(Evaluator& ev, const Value& input, Arguments& arguments) {
     ++matches;
   }
   if (!ev.charge(matches / 4 + text.size() / 64)) return {};
-  if (new_part.size() > 0 && matches > ev.limits().max_output_bytes / new_part.size())
-    return ev.fail("the chat template made a text that is too long");
+  if (new_part.size() > 0 && matches > ev.limits().max_output_bytes / new_part.size()) return ev.fail_too_long();
   return ev.text(replace(text, old_part.bytes(), new_part, bound.integer(2, -1)));
 }
 
@@ -58,7 +57,7 @@ Value indent(Evaluator& ev, const Value& input, Arguments& arguments) {
     if (begin == 0 ? bound.flag(1, false) : (end > begin || bound.flag(2, false))) out.append(margin);
     out.append(text, begin, newline == std::string::npos ? end : end + 1);
     ev.charge(1);
-    if (out.size() > ev.limits().max_output_bytes) return ev.fail("the chat template made a text that is too long");
+    if (out.size() > ev.limits().max_output_bytes) return ev.fail_too_long();
     if (newline == std::string::npos) break;
     begin = end + 1;
   }
@@ -217,11 +216,11 @@ Value format_filter(Evaluator& ev, const Value& input, Arguments& arguments) {
 Value center(Evaluator& ev, const Value& input, Arguments& arguments) {
   const Bound bound(ev, "center", arguments, {"width"});
   const OriginText text = text_of(ev, input);
-  const int64_t width = std::min<int64_t>(bound.integer(0, 80), static_cast<int64_t>(ev.limits().max_output_bytes));
-  const int64_t size = static_cast<int64_t>(count_characters(text.bytes())),
-                missing = std::max<int64_t>(width - size, 0);
+  const int64_t width = bound.integer(0, 80), size = static_cast<int64_t>(count_characters(text.bytes()));
+  const int64_t missing = width > size ? width - size : 0;
+  if (missing > static_cast<int64_t>(ev.limits().max_output_bytes)) return ev.fail_too_long();
   const int64_t left = missing / 2 + (missing & width & 1);
-  ev.charge(static_cast<size_t>(missing) / 16);
+  if (!ev.charge(static_cast<size_t>(missing) / 16)) return {};
   OriginText out = OriginText::data(std::string(static_cast<size_t>(left), ' '));
   out.append(text);
   out.append_data(std::string(static_cast<size_t>(missing - left), ' '));
@@ -382,7 +381,7 @@ Value format_percent(Evaluator& ev, const OriginText& format, const Value& value
       return ev.fail("unsupported format character");
     }
     ev.charge(1);
-    if (out.size() > ev.limits().max_output_bytes) return ev.fail("the chat template made a text that is too long");
+    if (out.size() > ev.limits().max_output_bytes) return ev.fail_too_long();
   }
   if (next_value < items.size() && !values.is_dict() && values.is_tuple())
     return ev.fail("not all arguments converted during string formatting");

@@ -161,7 +161,8 @@ class JsonWriter {
 Result<std::string> to_json(const Value& value, const JsonStyle& style, size_t max_bytes) {
   JsonWriter writer(style, max_bytes);
   REDOUBT_CHECK(writer.write(value, 0));
-  if (writer.out.size() > max_bytes) return invalid(fmt::format("tojson: the text is longer than {} bytes", max_bytes));
+  if (writer.out.size() > max_bytes)
+    return Error{ErrorCode::context_length, fmt::format("tojson: the text is longer than {} bytes", max_bytes), {}};
   return std::move(writer.out);
 }
 

@@ -247,9 +247,10 @@ Value pad(Evaluator& ev, const Value& self, Arguments& arguments, double left_sh
   const Bound bound(ev, "ljust", arguments, {"width", "fillchar"});
   const int64_t missing = bound.integer(0, 0) - static_cast<int64_t>(count_characters(self.bytes()));
   if (missing <= 0) return self;
-  if (missing > static_cast<int64_t>(ev.limits().max_output_bytes) || !ev.charge(static_cast<size_t>(missing)))
-    return ev.fail("the width is too large");
+  if (missing > static_cast<int64_t>(ev.limits().max_output_bytes)) return ev.fail_too_long();
+  if (!ev.charge(static_cast<size_t>(missing))) return {};
   const OriginText fill = bound[1] && bound[1]->is_text() ? bound[1]->text() : OriginText::data(" ");
+  if (count_characters(fill.bytes()) != 1) return ev.fail("the fill character must be exactly one character long");
   const auto left = static_cast<int64_t>(static_cast<double>(missing) * left_share);
   OriginText padded;
   for (int64_t i = 0; i < left; ++i) padded.append(fill);
@@ -294,7 +295,7 @@ Value format_braces(Evaluator& ev, const Value& self, Arguments& arguments) {
       out.append(ev.to_text(found->second));
     }
     ev.charge(1);
-    if (out.size() > ev.limits().max_output_bytes) return ev.fail("the chat template made a text that is too long");
+    if (out.size() > ev.limits().max_output_bytes) return ev.fail_too_long();
   }
   return ev.text(std::move(out));
 }

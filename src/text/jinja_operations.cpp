@@ -26,7 +26,7 @@ Value repeat(Evaluator& ev, const Value& value, Integer times) {
   const auto size = static_cast<Integer>(value.is_text() ? value.text().size() : value.items().size());
   times = std::max<Integer>(times, 0);
   if (size != 0 && times > static_cast<Integer>(ev.limits().max_output_bytes) / size)
-    return ev.fail("the chat template repeats a value too often");
+    return value.is_text() ? ev.fail_too_long() : ev.fail("the chat template repeats a value too often");
   if (size == 0) times = std::min<Integer>(times, 1);
   if (!ev.charge(static_cast<size_t>(times * size / 16 + times))) return {};
   if (value.is_text()) {

@@ -100,7 +100,7 @@ Value join(Evaluator& ev, const Value& input, Arguments& arguments) {
     const Value part = bound[1] ? attribute_of(ev, items[i], *bound[1]) : items[i];
     if (ev.stopped()) return {};
     out.append(part.is_text() ? part.text() : ev.to_text(part));
-    if (out.size() > ev.limits().max_output_bytes) return ev.fail("the chat template made a text that is too long");
+    if (out.size() > ev.limits().max_output_bytes) return ev.fail_too_long();
   }
   return ev.text(std::move(out));
 }

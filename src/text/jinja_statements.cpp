@@ -22,9 +22,7 @@ Evaluator::Flow Evaluator::execute(const Stmt& stmt) {
     case Stmt::Kind::output:
       charge(stmt.text.size() / kBytesAStep);
       out_->append(stmt.text);
-      if (out_->size() > limits_.max_output_bytes) {
-        fail(fmt::format("the chat template wrote more than {} bytes", limits_.max_output_bytes));
-      }
+      if (out_->size() > limits_.max_output_bytes) fail_too_long();
       break;
     case Stmt::Kind::print:
       print(evaluate(*stmt.expression));

@@ -65,6 +65,10 @@ void apply(SplitBehavior behavior, std::vector<Part>& parts) {
 
 Result<Pretokenizer> Pretokenizer::make(std::vector<SplitRule> splits, Speed speed) {
   Pretokenizer made;
+  for (const SplitRule& rule : splits) {
+    made.keeps_all_ =
+        made.keeps_all_ && (rule.kind == SplitRule::Kind::prefix_space || rule.behavior != SplitBehavior::removed);
+  }
   if (speed == Speed::fast) made.known_ = known_splitter(splits);
   if (made.known_ != nullptr) return made;
   for (size_t i = 0; i < splits.size(); ++i) {

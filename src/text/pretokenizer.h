@@ -28,6 +28,7 @@ class Pretokenizer {
   };
   // `text` is valid UTF-8. The pieces cover it, but for what a rule removes.
   void split(std::string_view text, Pieces& pieces) const;
+  bool keeps_all() const { return keeps_all_; }  // no rule removes anything
 
  private:
   struct Step {
@@ -35,6 +36,7 @@ class Pretokenizer {
     std::vector<Pattern> pattern;  // one for a regex, else none
   };
   KnownSplitter known_ = nullptr;
+  bool keeps_all_ = true;
   std::vector<Step> steps_;
 };
 

@@ -59,7 +59,13 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  std::vector<int32_t> encode(const MarkedText& text) const;                          // adds no BOS
+  std::vector<int32_t> encode(const MarkedText& text) const;  // adds no BOS
+  // The same if it is at most `most` ids, else nullopt, found out long before a text without end was worked through.
+  std::optional<std::vector<int32_t>> encode_within(const MarkedText& text, int64_t most) const;
+  // The bytes of the longest text that can be `tokens` tokens; the largest size_t where the tokenizer may drop text.
+  size_t most_bytes(int64_t tokens) const;
+  // `text` has no fewer tokens than this. 0 where the tokenizer may drop text.
+  int64_t fewest_tokens(std::string_view text) const;
   std::string decode(std::span<const int32_t> ids, bool skip_control = false) const;  // bytes that are no UTF-8: U+FFFD
   // The raw bytes of one token (possibly part of a character); added tokens give their literal text. "" if unknown id.
   std::string_view bytes(int32_t id) const;

@@ -8,7 +8,9 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <random>
+#include <utility>
 
 #include "core/json.h"
 #include "core/mapped_file.h"
@@ -302,6 +304,87 @@ TEST(TokenizerFile, HostileFilesAreErrors) {
   }
 }
 
+// A pair at a time, as bpe.h defines it.
+std::vector<int32_t> merge_slowly(std::string_view piece,
+                                  const std::vector<std::pair<std::string, std::string>>& merges, const Json& vocab) {
+  std::vector<std::string> symbols;
+  for (const char c : piece) symbols.emplace_back(1, c);
+  for (bool merged = true; merged;) {
+    merged = false;
+    for (const auto& [left, right] : merges) {
+      for (size_t i = 0; i + 1 < symbols.size() && !merged; ++i) {
+        if (symbols[i] != left || symbols[i + 1] != right) continue;
+        symbols[i] += right;
+        symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+        merged = true;
+      }
+      if (merged) break;
+    }
+  }
+  std::vector<int32_t> ids;
+  for (const std::string& symbol : symbols) ids.push_back(vocab[symbol].get<int32_t>());
+  return ids;
+}
+
+// Merges in any order of rank, so that a merge may make way for one that comes before it.
+TEST(TokenizerFile, LongPiecesMergeAsTheDefinitionSays) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 40; ++round) {
+    std::vector<std::string> made{"a", "b", "c"};
+    std::vector<std::pair<std::string, std::string>> merges;
+    Json document = small_tokenizer();
+    Json& vocab = document["model"]["vocab"];
+    for (int i = 0; i < 12; ++i) {
+      const std::string left = made[random() % made.size()], right = made[random() % made.size()];
+      if (std::ranges::find(merges, std::pair(left, right)) != merges.end()) continue;
+      merges.emplace_back(left, right);
+      if (!vocab.contains(left + right)) vocab[left + right] = 400 + i;
+      made.push_back(left + right);
+    }
+    std::ranges::shuffle(merges, random);
+    document["model"]["merges"] = Json::array();
+    for (const auto& [left, right] : merges) document["model"]["merges"].push_back(Json::array({left, right}));
+    const auto tokenizer = Tokenizer::from_json(document.dump());
+    ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+    std::string text;                                  // runs and mixtures, beyond what is merged by scanning
+    const size_t size = round % 5 == 0 ? 2'200 : 300;  // with queues, with a heap
+    while (text.size() < size)
+      text += std::string(1 + random() % (round % 2 == 0 ? 30 : 2), static_cast<char>('a' + random() % 3));
+    EXPECT_EQ(tokenizer->encode(MarkedText::plain(text)), merge_slowly(text, merges, vocab)) << text;
+  }
+}
+
+// A bound that counts no text twice: it is never over the truth, and it is there wherever no text is dropped.
+TEST(TokenizerFile, KnowsTheFewestTokensOfATextBeforeItIsWorkedThrough) {
+  Json document = small_tokenizer();
+  const std::string text = "abcabcabcabc";
+  EXPECT_EQ(Tokenizer::from_json(document.dump())->fewest_tokens(text), 4);
+  EXPECT_EQ(Tokenizer::from_json(document.dump())->most_bytes(4), 12u);
+  document["added_tokens"] = {added_token(300, "abcabc")};
+  EXPECT_EQ(Tokenizer::from_json(document.dump())->fewest_tokens(text), 2);
+  Json strips = added_token(300, "abcabc");
+  strips["rstrip"] = true;  // it takes any number of spaces along
+  document["added_tokens"] = {strips};
+  const auto dropping = Tokenizer::from_json(document.dump());
+  EXPECT_EQ(dropping->fewest_tokens(text), 0);
+  EXPECT_EQ(dropping->most_bytes(1), std::numeric_limits<size_t>::max());
+  EXPECT_EQ(dropping->encode_within(MarkedText::all_markup("abcabc" + std::string(50, ' ')), 1),
+            (std::vector<int32_t>{300}));
+  EXPECT_EQ(dropping->encode_within(MarkedText::plain("aaaa"), 3), std::nullopt);
+
+  // Normalisation shortens: seven bytes become two.
+  document["added_tokens"] = Json::array();
+  document["normalizer"] = {{"type", "NFC"}};
+  std::string long_form;
+  for (int i = 0; i < 100; ++i) long_form += "\u1fbe\u0308\u0301";
+  const auto composing = Tokenizer::from_json(document.dump());
+  const auto ids = composing->encode(MarkedText::plain(long_form));
+  EXPECT_EQ(ids.size(), 200u);
+  EXPECT_LE(composing->fewest_tokens(long_form), 200);
+  EXPECT_GT(composing->fewest_tokens(long_form), 0);
+  EXPECT_EQ(composing->encode_within(MarkedText::plain(long_form), 200), ids);
+}
+
 // One piece without a space, a megabyte long: n log n, not n squared.
 TEST(TokenizerFile, LongPiecesAreNotQuadratic) {
   const auto tokenizer = Tokenizer::from_json(small_tokenizer().dump());
@@ -310,7 +393,7 @@ TEST(TokenizerFile, LongPiecesAreNotQuadratic) {
   while (text.size() < (size_t{1} << 20)) text += static_cast<char>('a' + random() % 3);
   const auto ids = tokenizer->encode(MarkedText::plain(text));
   EXPECT_EQ(tokenizer->decode(ids), text);
-  // The heap and the scan agree: the same text in pieces short enough to scan gives the same ids where no merge
+  // The queues and the scan agree: the same text in pieces short enough to scan gives the same ids where no merge
   // crosses.
   std::string spaced;
   std::vector<int32_t> expected;

@@ -61,6 +61,12 @@ TEST_P(GoldenTokens, EveryTextGivesThePublishedIdsAndBack) {
     const std::vector<int32_t> ids = row["ids"];
     EXPECT_EQ(tokenizer->encode(MarkedText::all_markup(row["text"])), ids) << row["text"];
     EXPECT_EQ(tokenizer->decode(ids), row["decoded"].get<std::string>()) << line.substr(0, 200);
+    const auto text = MarkedText::all_markup(row["text"]);
+    const auto count = static_cast<int64_t>(ids.size());
+    EXPECT_EQ(tokenizer->encode_within(text, count), ids) << row["text"];
+    EXPECT_EQ(tokenizer->encode_within(text, count - 1), std::nullopt) << row["text"];
+    EXPECT_LE(tokenizer->fewest_tokens(text.text), count) << row["text"];
+    EXPECT_LE(text.text.size(), tokenizer->most_bytes(count)) << row["text"];
     StreamDecoder stream(*tokenizer, false);
     std::string streamed;
     for (const int32_t id : ids) {
