@@ -7,6 +7,7 @@
 
 #include "server/chat_generation.h"
 #include "server/chat_request.h"
+#include "server/prompt_ids.h"
 #include "server/routes_schemas.h"
 #include "server/sse.h"
 
@@ -81,8 +82,11 @@ Status render_chat_request(ServerContext& context, const HttpRequest& http, cons
                            const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_chat_request(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
-  send_json(*writer, {{"prompt", prompt.text.text}, {"prompt_token_ids", model->tokenizer.encode(prompt.text)}});
+  const int64_t limit = model->engine->max_context();
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options, most_counted_tokens(limit)));
+  REDOUBT_TRY(const std::vector<int32_t> ids,
+              encode_counted(model->tokenizer, prompt.text, limit, chat.messages_param));
+  send_json(*writer, {{"prompt", prompt.text.text}, {"prompt_token_ids", ids}});
   return ok();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/prompt_ids.h"
 #include "server/routes_errors.h"
 
 namespace redoubt {
@@ -30,35 +31,36 @@ Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap,
   if (prompt == 0) return invalid(prompt_param + ": expected at least one token, found an empty prompt", prompt_param);
   const int64_t room = context_tokens - prompt;
   if (room < 1)
-    return context_error(prompt_param, prompt, std::max<int64_t>(request.stop.max_tokens, 1), context_tokens);
+    return context_error(prompt_param, {prompt}, std::max<int64_t>(request.stop.max_tokens, 1), context_tokens);
   if (request.stop.max_tokens > room) {
-    if (!cap) return context_error("max_tokens", prompt, request.stop.max_tokens, context_tokens);
+    if (!cap) return context_error("max_tokens", {prompt}, request.stop.max_tokens, context_tokens);
     request.stop.max_tokens = room;
   }
   if (cap && request.stop.max_tokens == 0) request.stop.max_tokens = room;
   if (request.stop.min_tokens > room) {
-    return context_error("min_tokens", prompt, request.stop.min_tokens, context_tokens);
+    return context_error("min_tokens", {prompt}, request.stop.min_tokens, context_tokens);
   }
   return ok();
 }
 
 Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const LoadedModel& model,
                                              const ChatRequest& chat) {
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(model, chat, context.options));
-  return model.tokenizer.encode(prompt.text);
+  const int64_t limit = model.engine->max_context();
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(model, chat, context.options, most_counted_tokens(limit)));
+  return encode_counted(model.tokenizer, prompt.text, limit, chat.messages_param);
 }
 
 Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& http,
                                     const std::shared_ptr<LoadedModel>& model, const ChatRequest& chat) {
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
+  const int64_t limit = chat.context_limit > 0 ? std::min(chat.context_limit, model->engine->max_context())
+                                               : model->engine->max_context();
+  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options, limit));
   ChatGeneration out;
   const CompiledGrammars grammars(http, *model);
   REDOUBT_TRY(out.request, lower_generation(chat.generation, grammars));
   GenerationRequest& request = out.request;
   request.id = random_id("gen-");
-  request.prompt = model->tokenizer.encode(prompt.text);
-  const int64_t limit = chat.context_limit > 0 ? std::min(chat.context_limit, model->engine->max_context())
-                                               : model->engine->max_context();
+  REDOUBT_TRY(request.prompt, encode_prompt(model->tokenizer, prompt.text, limit, chat.messages_param));
   REDOUBT_CHECK(fit_context(request, limit, chat.cap_max_tokens, chat.messages_param));
   request.thinking.starts_in_reasoning = prompt_opens_reasoning(model->tokenizer, request.prompt);
   REDOUBT_TRY(request.thinking.budget_tokens, thinking_budget(chat));

@@ -3,19 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <regex>
+#include <cstring>
+
+#include "server/prompt_ids.h"
+#include "server/routes_errors.h"
 
 namespace redoubt {
 namespace {
 
 constexpr std::string_view kThinkOpen = "<think>";
 
-// Templates print the arguments of a past call in one of two ways: as a text, or as an object through tojson or items.
-bool wants_argument_objects(const std::string& source) {
-  static const std::regex kObject(R"((arguments('\]|"\])?|args)\s*(\|\s*(tojson|items)|\.items\(\)))");
-  return std::regex_search(source, kObject);
-}
-
+// Templates print the arguments of a past call in one of two ways: as an object, or as this text.
 void dump_past_arguments(Json& messages) {
   for (Json& message : messages) {
     if (!message.contains("tool_calls")) continue;
@@ -105,6 +103,14 @@ void set_thinking(Json& context, const ChatRequest& request) {
 
 Error no_template() { return invalid("messages: the model has no chat template; use /v1/completions", "messages"); }
 
+Error render_error(const Error& error, const std::string& param, const Tokenizer& tokenizer, const RenderLimits& limits,
+                   int64_t most_tokens) {
+  const bool exceeds_tokens =
+      error.code == ErrorCode::context_length && tokenizer.most_bytes(most_tokens) <= limits.max_output_bytes;
+  if (exceeds_tokens) return context_error(param, {.count = most_tokens + 1, .is_least = true}, 1, most_tokens);
+  return invalid(param + ": " + error.message, param);
+}
+
 bool ends_inside_think(const std::string& text) {
   const size_t open = text.rfind(kThinkOpen);
   return open != std::string::npos && text.find("</think>", open) == std::string::npos;
@@ -116,19 +122,34 @@ void append_markup(MarkedText& text, std::string_view literal) {
   text.markup.push_back({begin, text.text.size()});
 }
 
+// Where `part` stands last in `text`. Linear, also where both repeat themselves: memmem is, and walks forward, so both
+// are turned round.
+size_t find_last(std::string_view text, std::string_view part) {
+  if (text.size() < part.size()) return std::string_view::npos;
+  const std::string turned(text.rbegin(), text.rend()), turned_part(part.rbegin(), part.rend());
+  const void* found = memmem(turned.data(), turned.size(), turned_part.data(), turned_part.size());
+  if (found == nullptr) return std::string_view::npos;
+  return text.size() - part.size() - static_cast<size_t>(static_cast<const char*>(found) - turned.data());
+}
+
+// Where `content` stands last, wholly outside what the template wrote.
+size_t find_last_unmarked(const MarkedText& text, std::string_view content) {
+  size_t end = text.text.size();
+  for (size_t i = text.markup.size() + 1; i-- > 0;) {
+    const size_t begin = i == 0 ? 0 : text.markup[i - 1].end;
+    const size_t at = find_last(std::string_view(text.text).substr(begin, end - begin), content);
+    if (at != std::string_view::npos) return begin + at;
+    if (i > 0) end = text.markup[i - 1].begin;
+  }
+  return std::string_view::npos;
+}
+
 // The last message stays open: what the template wrote after its text goes.
 Status cut_after_final_message(MarkedText& text, const Json& message, const std::string& param) {
   std::string content = message["content"].is_string() ? message["content"].get<std::string>() : "";
   const size_t end = content.find_last_not_of(" \t\r\n");
   content.resize(end == std::string::npos ? 0 : end + 1);
-  const auto in_markup = [&](size_t at) {
-    for (const auto& range : text.markup) {
-      if (at < range.end && range.begin < at + content.size()) return true;
-    }
-    return false;
-  };
-  size_t at = content.empty() ? std::string::npos : text.text.rfind(content);
-  while (at != std::string::npos && in_markup(at)) at = at == 0 ? std::string::npos : text.text.rfind(content, at - 1);
+  const size_t at = content.empty() ? std::string::npos : find_last_unmarked(text, content);
   if (at == std::string::npos) {
     return invalid(param + ": the template does not print the last message, so it cannot be continued", param);
   }
@@ -152,7 +173,8 @@ Result<std::shared_ptr<LoadedModel>> acquire_chat_model(ServerContext& context, 
   return model;
 }
 
-Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options) {
+Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options,
+                                      int64_t most_tokens) {
   const ChatTemplate* chat_template = request.chat_template.get();
   if (chat_template == nullptr && model.chat_template) chat_template = &*model.chat_template;
   if (chat_template == nullptr) return no_template();
@@ -168,7 +190,7 @@ Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatReques
   const bool offers_tools = !request.tools.empty() && request.tool_choice != ToolChoice::none;
   const bool renders_tools = source_has("tools");
   if (!source_has("tool_call")) spell_tool_turns(messages);
-  if (!wants_argument_objects(source)) dump_past_arguments(messages);
+  if (!chat_template->reads_argument_objects()) dump_past_arguments(messages);
   if (offers_tools) {
     // A model that was taught no syntax is taught the commonest one in words.
     out.tools = options.tool_syntax.value_or(model.output_format.tools);
@@ -181,9 +203,11 @@ Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatReques
   context["messages"] = std::move(messages);
   if (offers_tools && renders_tools) context["tools"] = request.tools;
   context["add_generation_prompt"] = request.add_generation_prompt;
-  auto rendered = render_chat(*chat_template, context,
-                              {{"bos_token", model.tokenizer.bos_text()}, {"eos_token", model.tokenizer.eos_text()}});
-  if (!rendered) return invalid(request.messages_param + ": " + rendered.error().message, request.messages_param);
+  const RenderLimits limits = render_limits(model.tokenizer, most_tokens);
+  auto rendered =
+      render_chat(*chat_template, context,
+                  {{"bos_token", model.tokenizer.bos_text()}, {"eos_token", model.tokenizer.eos_text()}}, limits);
+  if (!rendered) return render_error(rendered.error(), request.messages_param, model.tokenizer, limits, most_tokens);
   out.text = std::move(*rendered);
   if (request.continue_final_message) {
     REDOUBT_CHECK(cut_after_final_message(out.text, request.messages.back(), request.messages_param));

@@ -24,8 +24,9 @@ Result<std::shared_ptr<LoadedModel>> acquire_chat_model(ServerContext& context, 
                                                         const ChatRequest& request);
 
 // Of the options: force_think appends "<think>\n" where the template does not open it and the model thinks; tool_syntax
-// is the one that is taught.
-// Errors: invalid_argument (no template, or the template's own message).
-Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options);
+// is the one that is taught. Nobody can use more than `most_tokens`.
+// Errors: invalid_argument (no template, or the template's own message), context_length.
+Result<ChatPrompt> render_chat_prompt(const LoadedModel& model, const ChatRequest& request, const ApiOptions& options,
+                                      int64_t most_tokens);
 
 }  // namespace redoubt

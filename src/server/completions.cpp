@@ -14,6 +14,7 @@
 #include "server/chat_generation.h"
 #include "server/completions_request.h"
 #include "server/generation_answer.h"
+#include "server/prompt_ids.h"
 #include "server/routes.h"
 #include "server/routes_schemas.h"
 #include "server/sse.h"
@@ -240,10 +241,11 @@ class CompletionChunks final : public AnswerSink {
   std::vector<size_t> offsets_;  // per choice, in characters
 };
 
-Result<std::vector<int32_t>> prompt_ids(const CompletionPrompt& prompt, bool add_bos, const Tokenizer& tokenizer) {
-  std::vector<int32_t> ids;
+Result<std::vector<int32_t>> prompt_ids(const CompletionPrompt& prompt, bool add_bos, const LoadedModel& model) {
+  const Tokenizer& tokenizer = model.tokenizer;
   if (prompt.text) {
-    ids = tokenizer.encode(MarkedText::all_markup(*prompt.text));
+    REDOUBT_TRY(std::vector<int32_t> ids,
+                encode_prompt(tokenizer, MarkedText::all_markup(*prompt.text), model.engine->max_context(), "prompt"));
     if (add_bos && tokenizer.bos() && (ids.empty() || ids.front() != *tokenizer.bos())) {
       ids.insert(ids.begin(), *tokenizer.bos());
     }
@@ -280,7 +282,7 @@ Status completions(ServerContext& context, const HttpRequest& http, const Json& 
     REDOUBT_TRY(GenerationRequest generation, lower_generation(request.generation, {http, *model}));
     request.generation.seed = generation.sampling.seed;
     generation.id = random_id("gen-");
-    REDOUBT_TRY(generation.prompt, prompt_ids(request.prompts[i], request.add_special_tokens, model->tokenizer));
+    REDOUBT_TRY(generation.prompt, prompt_ids(request.prompts[i], request.add_special_tokens, *model));
     REDOUBT_CHECK(fit_context(generation, model->engine->max_context(), false, "prompt"));
     generation.logprobs = request.logprobs.has_value();
     generation.top_logprobs = static_cast<int>(request.logprobs.value_or(0));

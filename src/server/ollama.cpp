@@ -10,6 +10,7 @@
 #include "server/chat_generation.h"
 #include "server/generation_answer.h"
 #include "server/ollama_request.h"
+#include "server/prompt_ids.h"
 #include "server/routes.h"
 #include "server/routes_errors.h"
 #include "server/routes_schemas.h"
@@ -149,21 +150,24 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
     writer->send(200, "application/json", out + ",\"done\":true,\"done_reason\":\"load\"}");
     return ok();
   }
+  const int64_t most_context = model->engine->max_context();
+  if (request.chat.context_limit > most_context) {
+    return invalid(
+        fmt::format("options.num_ctx: expected at most {}, found {}", most_context, request.chat.context_limit),
+        "options.num_ctx");
+  }
   ChatGeneration generation;
   if (request.raw) {
+    const int64_t context_tokens = request.chat.context_limit > 0 ? request.chat.context_limit : most_context;
     REDOUBT_TRY(generation.request, lower_generation(request.chat.generation, {http, *model}));
     generation.request.id = random_id("gen-");
-    generation.request.prompt = model->tokenizer.encode(MarkedText::all_markup(request.prompt));
-    REDOUBT_CHECK(fit_context(generation.request, model->engine->max_context(), true, "prompt"));
+    REDOUBT_TRY(generation.request.prompt,
+                encode_prompt(model->tokenizer, MarkedText::all_markup(request.prompt), context_tokens, "prompt"));
+    REDOUBT_CHECK(fit_context(generation.request, context_tokens, true, "prompt"));
     generation.options.model = model;
     generation.options.metrics = context.metrics;
     generation.options.limits = context.limits;
   } else {
-    if (request.chat.context_limit > model->engine->max_context()) {
-      return invalid(fmt::format("options.num_ctx: expected at most {}, found {}", model->engine->max_context(),
-                                 request.chat.context_limit),
-                     "options.num_ctx");
-    }
     REDOUBT_TRY(generation, prepare_chat(context, http, model, request.chat));
   }
   std::unique_ptr<AnswerSink> sink;

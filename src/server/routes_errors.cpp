@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdio>
+#include <optional>
+#include <string_view>
 
 #include "server/api_error.h"
 
@@ -10,8 +13,21 @@ namespace redoubt {
 namespace {
 
 // Written and read back in this file alone: an Error carries no numbers beside its message.
-constexpr std::string_view kContextMessage = "prompt of {} tokens and answer of {} do not fit the context of {}";
-constexpr const char* kContextScan = "prompt of %lld tokens and answer of %lld do not fit the context of %lld";
+constexpr std::string_view kContextMessage = "prompt of {}{} tokens and answer of {} do not fit the context of {}";
+constexpr std::string_view kAtLeast = "at least ";
+constexpr const char* kContextScan = "%lld tokens and answer of %lld do not fit the context of %lld";
+
+// The numbers of such a message: {prompt, answer, context}.
+std::optional<std::array<long long, 3>> context_numbers(const std::string& message) {
+  constexpr std::string_view kBegin = kContextMessage.substr(0, kContextMessage.find('{'));
+  const size_t begin = message.find(kBegin);
+  if (begin == std::string::npos) return std::nullopt;
+  size_t at = begin + kBegin.size();
+  if (std::string_view(message).substr(at).starts_with(kAtLeast)) at += kAtLeast.size();
+  std::array<long long, 3> numbers{};
+  if (std::sscanf(message.c_str() + at, kContextScan, &numbers[0], &numbers[1], &numbers[2]) != 3) return std::nullopt;
+  return numbers;
+}
 
 }  // namespace
 
@@ -23,12 +39,10 @@ ErrorStyle error_style(std::string_view path) {
 std::string styled_error_body(const ApiError& error, ErrorStyle style) {
   if (style == ErrorStyle::openai) {
     std::string body = error_body(error);
-    long long prompt = 0, answer = 0, context = 0;
-    const size_t numbers = error.message.find(kContextMessage.substr(0, kContextMessage.find('{')));
-    if (error.code == "context_length_exceeded" && numbers != std::string::npos && body.ends_with("}}") &&
-        std::sscanf(error.message.c_str() + numbers, kContextScan, &prompt, &answer, &context) == 3) {
+    const auto numbers = error.code == "context_length_exceeded" ? context_numbers(error.message) : std::nullopt;
+    if (numbers && body.ends_with("}}")) {
       body.resize(body.size() - 2);
-      body += fmt::format(",\"n_prompt_tokens\":{},\"n_ctx\":{}}}}}", prompt, context);
+      body += fmt::format(",\"n_prompt_tokens\":{},\"n_ctx\":{}}}}}", (*numbers)[0], (*numbers)[2]);
     }
     return body;
   }
@@ -56,9 +70,12 @@ ApiError request_error(const Error& error) {
   return out;
 }
 
-Error context_error(const std::string& param, int64_t prompt_tokens, int64_t answer_tokens, int64_t context_tokens) {
-  return {ErrorCode::context_length,
-          param + ": " + fmt::format(kContextMessage, prompt_tokens, answer_tokens, context_tokens), param};
+Error context_error(const std::string& param, PromptTokens prompt, int64_t answer_tokens, int64_t context_tokens) {
+  return {
+      ErrorCode::context_length,
+      param + ": " +
+          fmt::format(kContextMessage, prompt.is_least ? kAtLeast : "", prompt.count, answer_tokens, context_tokens),
+      param};
 }
 
 ApiError model_not_found(const std::string& name) {

@@ -21,7 +21,11 @@ void send_styled_error(ResponseWriter& writer, const Error& error, ErrorStyle st
 ApiError request_error(const Error& error);
 // A prompt, or a prompt and its answer, that the context has no room for. OpenAI's envelope then carries
 // n_prompt_tokens and n_ctx too, as llama.cpp's does.
-Error context_error(const std::string& param, int64_t prompt_tokens, int64_t answer_tokens, int64_t context_tokens);
+struct PromptTokens {
+  int64_t count = 0;
+  bool is_least = false;  // there are at least so many: nobody counted them
+};
+Error context_error(const std::string& param, PromptTokens prompt, int64_t answer_tokens, int64_t context_tokens);
 ApiError model_not_found(const std::string& name);
 void send_json(ResponseWriter& writer, const Json& body);
 

@@ -5,6 +5,7 @@
 #include "core/utf8.h"
 #include "server/chat_generation.h"
 #include "server/generation_answer.h"
+#include "server/prompt_ids.h"
 #include "server/routes.h"
 #include "server/routes_schemas.h"
 
@@ -41,8 +42,10 @@ Status tokenize_content(const LoadedModel& model, const JsonFields& fields, cons
   REDOUBT_TRY(const auto special, fields.boolean("add_special"));
   REDOUBT_TRY(const auto parse, fields.boolean("parse_special"));
   REDOUBT_TRY(const auto pieces, fields.boolean("with_pieces"));
-  std::vector<int32_t> ids =
-      model.tokenizer.encode(parse.value_or(true) ? MarkedText::all_markup(content) : MarkedText::plain(content));
+  REDOUBT_TRY(std::vector<int32_t> ids,
+              encode_counted(model.tokenizer,
+                             parse.value_or(true) ? MarkedText::all_markup(content) : MarkedText::plain(content),
+                             model.engine->max_context(), "content"));
   add_bos(ids, model.tokenizer, special.value_or(false));
   Json tokens = Json::array();
   for (const int32_t id : ids) {
@@ -82,7 +85,8 @@ Status tokenize(ServerContext& context, const HttpRequest& http, const Json& bod
   if (chat) {
     REDOUBT_TRY(ids, chat_prompt_ids(context, *model, *chat));
   } else {
-    ids = model->tokenizer.encode(MarkedText::all_markup(*prompt));
+    REDOUBT_TRY(
+        ids, encode_counted(model->tokenizer, MarkedText::all_markup(*prompt), model->engine->max_context(), "prompt"));
   }
   add_bos(ids, model->tokenizer, special.value_or(false));
   Json reply = {{"count", ids.size()}, {"max_model_len", model->engine->max_context()}, {"tokens", ids}};
@@ -122,7 +126,8 @@ Status apply_template(ServerContext& context, const HttpRequest& http, const Jso
                       const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_prompt_only(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
-  REDOUBT_TRY(const ChatPrompt prompt, render_chat_prompt(*model, chat, context.options));
+  REDOUBT_TRY(const ChatPrompt prompt,
+              render_chat_prompt(*model, chat, context.options, most_counted_tokens(model->engine->max_context())));
   send_json(*writer, {{"prompt", prompt.text.text}});
   return ok();
 }
