@@ -158,7 +158,8 @@ TEST_F(LimitedRoutes, EverySpellingOfAModelMeetsItsLimit) {
         Json{{"model", nullptr}, {"name", "tiny:latest"}}, Json{{"model", ""}, {"name", "other"}}, Json::object()}) {
     EXPECT_EQ(post("/api/show", body)->status(), 429) << body;
   }
-  for (const char* name : {"other", "gone", "gone:latest", ":latest"})
+  EXPECT_EQ(post("/api/show", {{"model", "other"}})->status(), 500) << "configured, and nowhere to load from";
+  for (const char* name : {"gone", "gone:latest", ":latest"})
     EXPECT_EQ(post("/api/show", {{"model", name}})->status(), 404) << name;
   EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", "tiny"}})->status(), 429);
   EXPECT_EQ(post("/tokenize", {{"prompt", "a"}, {"model", "tiny:latest"}})->status(), 404) << "another model's name";
@@ -182,6 +183,24 @@ TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
   engine->refuse = Error{ErrorCode::overloaded, "the queue is full", {}};
   EXPECT_GE(post("/v1/chat/completions", kHi)->status(), 400);
   EXPECT_EQ(settled("tokens_per_day"), 0);
+  EXPECT_EQ(node.limits.stats().open, 0);
+}
+
+// A request that contradicts itself is no failure of ours: 400, also in a stream, and what it computed is used.
+TEST_F(LimitedRoutes, WhatTheRequestBringsAboutItselfIsNotRefunded) {
+  set(LimitKind::tokens_per_day, 100'000);
+  engine->scripts = {{.text = "Hello",
+                      .finish = FinishReason::error,
+                      .error = {ErrorCode::invalid_argument, "guided_regex: leaves no token", "guided_regex"}}};
+  const auto reply = post("/v1/chat/completions", kHi);
+  EXPECT_EQ(reply->status(), 400) << reply->body();
+  EXPECT_EQ(reply->json()["error"]["param"], "guided_regex");
+  EXPECT_GT(settled("tokens_per_day"), 0);
+  Json streamed = kHi;
+  streamed["stream"] = true;
+  const auto events = post("/v1/chat/completions", streamed)->events();
+  ASSERT_GE(events.size(), 2u);
+  EXPECT_EQ(events[events.size() - 2]["error"]["type"], "invalid_request_error");
   EXPECT_EQ(node.limits.stats().open, 0);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/log.h"
 #include "governance/limits.h"
 #include "governance/permit.h"
 #include "server/access_question.h"
@@ -45,6 +46,18 @@ Handler counted(ServerContext& context, ErrorStyle style, Handler handler) {
   };
 }
 
+// Of a model that is configured and cannot be loaded: the server's fault, whatever its files are at fault for. The log
+// has the whole of it; strangers do not learn where the files lie.
+Error load_error(const ModelEntry& entry, Error error) {
+  if (error.code == ErrorCode::overloaded || error.code == ErrorCode::unavailable) return error;
+  log::error("{}", error.message);
+  const std::string folder = entry.path.has_parent_path() ? entry.path.parent_path().string() + "/" : std::string();
+  for (size_t at = 0; !folder.empty() && (at = error.message.find(folder, at)) != std::string::npos;) {
+    error.message.erase(at, folder.size());
+  }
+  return {ErrorCode::io, std::move(error.message), "model"};
+}
+
 // One request of json_handler.
 class JsonCall : public std::enable_shared_from_this<JsonCall> {
  public:
@@ -67,8 +80,8 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
 
  private:
   void wait_for_model(const std::string& name) {
-    const auto wait = std::make_shared<ModelWait>([self = shared_from_this()](auto loaded) {
-      if (!loaded) return self->fail(loaded.error());
+    const auto wait = std::make_shared<ModelWait>([self = shared_from_this(), entry = find_entry(context_, name)](auto loaded) {
+      if (!loaded) return self->fail(load_error(*entry, loaded.error()));
       self->writer_->resume([self, held = *loaded] { self->run(); });
     });
     writer_->on_close([wait](bool) { wait->leave(); });  // before it can be told: what runs then sets its own
@@ -127,11 +140,10 @@ Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const
                                                    const std::string& name) {
   const ModelEntry* entry = find_entry(context, name);
   REDOUBT_CHECK(permit_model(context, http, entry == nullptr ? name : entry->name));
-  auto model = context.models.find_loaded(name);
-  if (!model && model.error().code == ErrorCode::not_found) {
-    return Error{ErrorCode::not_found, model_not_found(name).message, "model"};
-  }
-  if (model && *model == nullptr) return Error{kHasToWait, "the model has to be loaded first", entry->name};
+  if (entry == nullptr) return Error{ErrorCode::not_found, model_not_found(name).message, "model"};
+  auto model = context.models.find_loaded(entry->name);
+  if (!model) return load_error(*entry, std::move(model).error());
+  if (*model == nullptr) return Error{kHasToWait, "the model has to be loaded first", entry->name};
   return model;
 }
 

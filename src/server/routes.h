@@ -62,7 +62,8 @@ inline Status permit_model(const ServerContext& context, const HttpRequest& http
 Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http);
 // This turn of a handler is over: the model named by the error's param has to be loaded first (json_handler).
 inline constexpr ErrorCode kHasToWait = ErrorCode::cancelled;
-// The model of a request, permitted and loaded. Errors: denied; not_found with param "model"; kHasToWait.
+// The model of a request, permitted and loaded. Errors: denied; not_found with param "model"; kHasToWait; io with param
+// "model" where it is configured and cannot be loaded; overloaded.
 Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const HttpRequest& http,
                                                    const std::string& name);
 
