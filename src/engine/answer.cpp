@@ -6,6 +6,11 @@
 #include "engine/logprobs.h"
 
 namespace redoubt {
+namespace {
+
+const std::string kMinTokens = "min_tokens";
+
+}  // namespace
 
 Answer::Answer(const GenerationRequest& request, int choice, int64_t max_tokens, const AnswerSetting& setting,
                std::shared_ptr<const GrammarVocabulary> vocabulary)
@@ -87,6 +92,15 @@ void Answer::end(FinishReason reason, std::optional<Error> error, std::vector<To
   events.back().error = std::move(error);
 }
 
+// Why no token could come next: what the request asks contradicts itself, or the model is broken.
+Error Answer::no_token() const {
+  if (!grammar_applies()) return {ErrorCode::internal, "the model's logits hold no finite value", {}};
+  const bool too_early = generated_ < request_->stop.min_tokens;
+  const std::string& param = too_early ? kMinTokens : request_->grammar_param;
+  return invalid(param + ": the structure and the other limits of the request leave no token that may come next",
+                 param);
+}
+
 Answer::Next Answer::next(std::span<float> logits, Sampler& sampler, std::vector<TokenEvent>& events) {
   // The model's own distribution is copied before the edits only where somebody asked for it.
   const std::vector<float> raw =
@@ -98,10 +112,7 @@ Answer::Next Answer::next(std::span<float> logits, Sampler& sampler, std::vector
       end(FinishReason::stop, std::nullopt, events);
       return {-1, true, FinishReason::stop};
     }
-    const char* message = grammar_applies()
-                              ? "the grammar and the other limits of the request leave no token that may come next"
-                              : "the model's logits hold no finite value";
-    end(FinishReason::error, Error{ErrorCode::internal, message, {}}, events);
+    end(FinishReason::error, no_token(), events);
     return {-1, true, FinishReason::error};
   }
 

@@ -63,6 +63,7 @@ class Answer {
   double uniform(int64_t position) const;
   std::optional<int32_t> choose(std::span<float> logits, Sampler& sampler);
   void forbid_by_grammar(std::span<float> logits);
+  Error no_token() const;
   bool grammar_applies() const { return grammar_.has_value() && !thinking_.inside(); }
   bool is_eos(int32_t token) const;
 

@@ -58,7 +58,8 @@ struct GenerationRequest {
   StopConditions stop;
   ThinkingParams thinking;
   GrammarPtr grammar;  // null: free text. Begins after </think> where there is thinking, else at once
-  int n = 1;           // choices
+  std::string grammar_param = "grammar";  // the request's field it came from, for errors
+  int n = 1;                              // choices
   bool logprobs = false;
   int top_logprobs = 0;          // 0..20
   bool prompt_logprobs = false;  // for completions' echo

@@ -218,6 +218,19 @@ TEST(Engine, AGrammarBeginsBehindTheThinking) {
   }
 }
 
+// The request contradicts itself: its own fault, and not the engine's.
+TEST(Engine, AGrammarThatOtherLimitsLeaveNoTokenIsTheRequestsMistake) {
+  Fixture fixture;
+  GenerationRequest request = request_of("grammar", 30);
+  request.grammar = grammar_from_choice(std::vector<std::string>{"a"}).value();
+  request.stop.token_ids = {'a', test::kThink};
+  request.stop.min_tokens = 1;
+  const auto answer = fixture.run(request)->answer();
+  EXPECT_EQ(answer.finish, FinishReason::error);
+  EXPECT_EQ(answer.error, ErrorCode::invalid_argument);
+  EXPECT_EQ(answer.error_param, "min_tokens");
+}
+
 TEST(Engine, RefusesWhatItCannotObey) {
   Fixture fixture;
   EXPECT_EQ(fixture.error_of(request_of("", 5)).param, "prompt");

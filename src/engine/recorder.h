@@ -28,6 +28,8 @@ struct RecordedAnswer {
   std::string stop_string;
   std::optional<int32_t> stop_token;
   bool by_allowance = false;
+  std::optional<ErrorCode> error;
+  std::string error_param;
   int finishes = 0;
   bool operator==(const RecordedAnswer&) const = default;
 
@@ -65,6 +67,10 @@ class Recorder final : public GenerationListener {
         answer.stop_string = event.stop_string;
         answer.stop_token = event.stop_token;
         answer.by_allowance = event.by_allowance;
+        if (event.error) {
+          answer.error = event.error->code;
+          answer.error_param = event.error->param;
+        }
         ++answer.finishes;
       }
       heard = ++heard_;

@@ -180,15 +180,12 @@ Status parse_tools(ChatRequest& out, const JsonFields& fields) {
 Status parse_format(ChatRequest& out, const JsonFields& fields, std::string_view key) {
   REDOUBT_TRY(const Json* format, fields.object(key));
   if (format == nullptr) return ok();
-  if (out.generation.grammar.kind != GrammarSpec::Kind::none) {
-    return fields.refuse(key, "expected one structure, found another one in " + out.generation.grammar.param);
-  }
   const JsonFields shape(*format, fields.param(key));
   REDOUBT_TRY(const auto type, shape.string("type"));
   REDOUBT_TRY(const Json* schema, shape.object("schema"));
   if (type != "json_schema" || schema == nullptr) return shape.refuse("type", "expected json_schema and a schema");
-  out.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")};
-  return ok();
+  return set_grammar(out.generation,
+                     {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = shape.param("schema")});
 }
 
 Status parse_thinking(ChatRequest& out, const JsonFields& fields) {
@@ -230,7 +227,11 @@ Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max
   }
   out.generation.max_tokens = max_tokens;
   out.cap_max_tokens = true;
-  REDOUBT_TRY(out.generation.stop.strings, parse_stop(fields, "stop_sequences"));
+  REDOUBT_TRY(std::vector<std::string> stops, parse_stop(fields, "stop_sequences"));
+  if (!stops.empty() && !out.generation.stop.strings.empty()) {
+    return fields.refuse("stop", "cannot be given beside stop_sequences");
+  }
+  if (!stops.empty()) out.generation.stop.strings = std::move(stops);
   REDOUBT_TRY(std::string system, parse_system(fields));
   if (!system.empty()) out.messages.push_back({{"role", "system"}, {"content", std::move(system)}});
   REDOUBT_CHECK(parse_messages(out, fields));

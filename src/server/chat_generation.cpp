@@ -76,6 +76,8 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& h
   } else if (prompt.tools != ToolSyntax::none && (request.grammar != nullptr || has_strict_tool(chat))) {
     REDOUBT_TRY(request.grammar, free_call_grammar(chat, format.tools, grammars));
   }
+  if (request.grammar_param.empty()) request.grammar_param = chat.tools_param;
+  REDOUBT_CHECK(refuse_bound_minimum(request));
   OutputParser::Options parser{.format = format,
                                .starts_in_reasoning = request.thinking.starts_in_reasoning,
                                .parse_tools = prompt.tools != ToolSyntax::none && !forced};

@@ -102,44 +102,6 @@ Result<Json> parse_message(const Json& message, const std::string& param) {
   return out;
 }
 
-Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
-  const Json* choice = fields.find("tool_choice");
-  if (choice == nullptr) return ok();
-  if (choice->is_string()) {
-    const auto& text = choice->get_ref<const std::string&>();
-    if (text == "none")
-      out.tool_choice = ToolChoice::none;
-    else if (text == "required")
-      out.tool_choice = ToolChoice::required;
-    else if (text != "auto")
-      return fields.refuse("tool_choice", "expected none, auto, required or a function");
-  } else if (choice->is_object()) {
-    const JsonFields object(*choice, "tool_choice");
-    REDOUBT_TRY(const auto type, object.string("type"));
-    REDOUBT_TRY(const Json* function, object.object("function"));
-    if (type.value_or("function") != "function" || function == nullptr) {
-      return fields.refuse("tool_choice", "expected none, auto, required or a function");
-    }
-    const JsonFields inner(*function, object.param("function"));
-    REDOUBT_TRY(const auto name, inner.string("name"));
-    if (!name || name->empty()) return inner.refuse("name", "expected a function's name");
-    out.tool_choice = ToolChoice::required;
-    out.tool_name = *name;
-  } else {
-    return wrong_type("tool_choice", "a string or an object", *choice);
-  }
-  if (out.tool_choice == ToolChoice::required && out.tools.empty()) {
-    return fields.refuse("tool_choice", "expected tools to choose from, found none");
-  }
-  if (!out.tool_name.empty()) {
-    for (const Json& tool : out.tools) {
-      if (tool["function"]["name"] == out.tool_name) return ok();
-    }
-    return fields.refuse("tool_choice", "expected the name of one of the tools");
-  }
-  return ok();
-}
-
 }  // namespace
 
 Result<std::string> join_text_parts(const Json& content, const std::string& param) {
@@ -210,6 +172,44 @@ Result<Json> parse_chat_tools(const Json& tools, const std::string& param) {
   return out;
 }
 
+Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
+  const Json* choice = fields.find("tool_choice");
+  if (choice == nullptr) return ok();
+  if (choice->is_string()) {
+    const auto& text = choice->get_ref<const std::string&>();
+    if (text == "none")
+      out.tool_choice = ToolChoice::none;
+    else if (text == "required")
+      out.tool_choice = ToolChoice::required;
+    else if (text != "auto")
+      return fields.refuse("tool_choice", "expected none, auto, required or a function");
+  } else if (choice->is_object()) {
+    const JsonFields object(*choice, "tool_choice");
+    REDOUBT_TRY(const auto type, object.string("type"));
+    REDOUBT_TRY(const Json* function, object.object("function"));
+    if (type.value_or("function") != "function" || function == nullptr) {
+      return fields.refuse("tool_choice", "expected none, auto, required or a function");
+    }
+    const JsonFields inner(*function, object.param("function"));
+    REDOUBT_TRY(const auto name, inner.string("name"));
+    if (!name || name->empty()) return inner.refuse("name", "expected a function's name");
+    out.tool_choice = ToolChoice::required;
+    out.tool_name = *name;
+  } else {
+    return wrong_type("tool_choice", "a string or an object", *choice);
+  }
+  if (out.tool_choice == ToolChoice::required && out.tools.empty()) {
+    return fields.refuse("tool_choice", "expected tools to choose from, found none");
+  }
+  if (!out.tool_name.empty()) {
+    for (const Json& tool : out.tools) {
+      if (tool["function"]["name"] == out.tool_name) return ok();
+    }
+    return fields.refuse("tool_choice", "expected the name of one of the tools");
+  }
+  return ok();
+}
+
 Result<std::optional<int64_t>> effort_budget(const std::string& effort, const std::string& param) {
   // R1's answers seldom think for more than 8,000 tokens except on competition problems: "high" leaves it free.
   static const std::array<std::pair<std::string_view, std::optional<int64_t>>, 7> kBudgets = {{{"none", 0},
@@ -235,6 +235,8 @@ Result<std::optional<bool>> thinking_switch(ChatRequest& out, const JsonFields& 
   REDOUBT_TRY(const Json* reasoning, fields.object("reasoning"));
   if (reasoning != nullptr) {
     const JsonFields inner(*reasoning, fields.param("reasoning"));
+    REDOUBT_TRY(const auto exclude, inner.boolean("exclude"));
+    if (exclude.value_or(false)) return inner.refuse("exclude", "the reasoning cannot be left out");
     REDOUBT_TRY(const auto effort, inner.string("effort"));
     if (!out.reasoning_effort) out.reasoning_effort = effort;
     REDOUBT_TRY(out.thinking_budget, inner.integer("max_tokens", -1));

@@ -50,6 +50,7 @@ Result<ChatRequest> parse_chat_request(const Json& body);
 // The messages alone (render and tokenize take them too), normalised: parts joined, roles and calls checked.
 Result<Json> parse_chat_messages(const Json& messages, const std::string& param);
 Result<Json> parse_chat_tools(const Json& tools, const std::string& param);
+Status parse_tool_choice(ChatRequest& out, const JsonFields& fields);  // after the tools
 // A string, or an array of text parts. Images, audio and files are refused by name.
 Result<std::string> join_text_parts(const Json& content, const std::string& param);
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields);

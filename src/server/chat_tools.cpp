@@ -107,9 +107,7 @@ Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax synt
   }
   auto grammar = grammars.other("tools", source,
                                 [&] { return grammar_with_tool_calls(options, tools, grammars.model().tokenizer); });
-  if (!grammar) {
-    return invalid(fmt::format("{}: {}", request.tools_param, grammar.error().message), request.tools_param);
-  }
+  if (!grammar) return grammar_error(grammar.error(), request.tools_param);
   return grammar;
 }
 

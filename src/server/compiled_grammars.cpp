@@ -1,5 +1,7 @@
 #include "server/compiled_grammars.h"
 
+#include <fmt/format.h>
+
 #include "governance/permit.h"
 
 namespace redoubt {
@@ -46,7 +48,12 @@ Json source_of(const GrammarSpec& spec) { return Json::array({name_of(spec.kind)
 
 Error grammar_error(const Error& error, const std::string& param) {
   const bool is_unsupported = error.code == ErrorCode::unsupported;
-  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument, param + ": " + error.message,
+  // The compilers' own heads say what the field's name says better.
+  std::string_view message = error.message;
+  for (const std::string_view head : {"tools: ", "schema: ", "grammar: "}) {
+    if (message.starts_with(head)) message.remove_prefix(head.size());
+  }
+  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument, fmt::format("{}: {}", param, message),
           is_unsupported && !error.param.empty() ? param + "." + error.param : param};
 }
 

@@ -17,15 +17,6 @@ constexpr size_t kMaxLogitBias = 4096;
 constexpr size_t kMaxGrammarChoices = 4096;
 constexpr double kTinyTopP = 1e-9;  // top_p 0 means "only the likeliest", and the engine wants it over 0
 
-Status set_grammar(GenerationFields& out, GrammarSpec spec) {
-  if (out.grammar.kind != GrammarSpec::Kind::none) {
-    return invalid(fmt::format("{}: expected one structure, found another one in {}", spec.param, out.grammar.param),
-                   spec.param);
-  }
-  out.grammar = std::move(spec);
-  return ok();
-}
-
 Status parse_choice(GenerationFields& out, const JsonFields& fields, std::string_view key) {
   REDOUBT_TRY(const Json* list, fields.array(key));
   if (list == nullptr) return ok();
@@ -43,7 +34,8 @@ Status parse_choice(GenerationFields& out, const JsonFields& fields, std::string
 Status parse_text_grammar(GenerationFields& out, const JsonFields& fields, std::string_view key,
                           GrammarSpec::Kind kind) {
   REDOUBT_TRY(auto text, fields.string(key));
-  if (!text || text->empty()) return ok();
+  if (!text) return ok();
+  if (text->empty()) return fields.refuse(key, "expected a text that is not empty; leave it out for none");
   return set_grammar(out, {.kind = kind, .text = std::move(*text), .param = fields.param(key)});
 }
 
@@ -86,7 +78,10 @@ Status parse_structured_outputs(GenerationFields& out, const JsonFields& fields)
   REDOUBT_CHECK(parse_text_grammar(out, fields, "guided_regex", GrammarSpec::Kind::regex));
   REDOUBT_CHECK(parse_choice(out, fields, "guided_choice"));
   REDOUBT_CHECK(parse_text_grammar(out, fields, "guided_grammar", GrammarSpec::Kind::gbnf));
-  REDOUBT_CHECK(parse_text_grammar(out, fields, "grammar", GrammarSpec::Kind::gbnf));
+  if (const Json* grammar = fields.find("grammar");
+      grammar && *grammar != "") {  // llama.cpp's clients send "" for none
+    REDOUBT_CHECK(parse_text_grammar(out, fields, "grammar", GrammarSpec::Kind::gbnf));
+  }
   REDOUBT_CHECK(parse_schema(out, fields, "json_schema"));
   // SGLang's names.
   REDOUBT_CHECK(parse_text_grammar(out, fields, "regex", GrammarSpec::Kind::regex));
@@ -188,6 +183,15 @@ Status refuse_foreign(const JsonFields& fields) {
   if (slot.value_or(-1) >= 0) return fields.refuse("id_slot", "there are no slots; leave it out or send -1");
   REDOUBT_TRY(const auto typical, fields.number("typical_p", 0, 1));
   if (typical.value_or(1.0) != 1.0) return fields.refuse("typical_p", "is not supported");
+  REDOUBT_TRY(const auto last_n, fields.integer("repeat_last_n", -1));
+  if (last_n && *last_n != -1) {
+    return fields.refuse("repeat_last_n", "penalties are over the whole text; leave it out or send -1");
+  }
+  REDOUBT_TRY(const auto tfs, fields.number("tfs_z", 0, 1));
+  if (tfs.value_or(1.0) != 1.0) return fields.refuse("tfs_z", "is not supported");
+  REDOUBT_TRY(const auto n_sigma, fields.number("top_n_sigma", -1e9, 1e9));
+  if (n_sigma.value_or(-1.0) > 0) return fields.refuse("top_n_sigma", "is not supported");
+  if (fields.find("n_predict") != nullptr) return fields.refuse("n_predict", "is not supported; use max_tokens");
   REDOUBT_TRY(const auto length_penalty, fields.number("length_penalty", -100, 100));
   if (length_penalty.value_or(1.0) != 1.0) return fields.refuse("length_penalty", "is not supported");
   REDOUBT_TRY(const auto best_of, fields.integer("best_of"));
@@ -206,6 +210,20 @@ Status check_unused(const JsonFields& fields) {
 }
 
 }  // namespace
+
+Status set_grammar(GenerationFields& out, GrammarSpec spec) {
+  if (out.grammar.kind != GrammarSpec::Kind::none) {
+    return invalid(fmt::format("{}: expected one structure, found another one in {}", spec.param, out.grammar.param),
+                   spec.param);
+  }
+  out.grammar = std::move(spec);
+  return ok();
+}
+
+Status refuse_bound_minimum(const GenerationRequest& request) {
+  if (request.grammar == nullptr || request.stop.min_tokens == 0) return ok();
+  return unsupported("min_tokens: cannot be kept beside a structure, whose text ends where it is whole", "min_tokens");
+}
 
 Result<StreamFields> parse_stream_fields(const JsonFields& fields) {
   StreamFields out;
@@ -334,6 +352,8 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
     }
   }
   REDOUBT_TRY(out.grammar, grammars.of(fields.grammar));
+  out.grammar_param = fields.grammar.param;
+  REDOUBT_CHECK(refuse_bound_minimum(out));
   out.n = fields.n;
   out.skip_special_tokens = fields.skip_special_tokens;
   // A salt that nobody else has keeps the request out of the shared prefix cache.

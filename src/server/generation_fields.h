@@ -48,6 +48,11 @@ Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::strin
 // Errors: invalid_argument (an id beyond the vocabulary, a grammar that is refused).
 Result<GenerationRequest> lower_generation(const GenerationFields& fields, const CompiledGrammars& grammars);
 
+// The request's one structure. Errors: it has another one already.
+Status set_grammar(GenerationFields& out, GrammarSpec spec);
+// A structure's text ends where it is whole, however few tokens that are. Errors: min_tokens beside a structure.
+Status refuse_bound_minimum(const GenerationRequest& request);
+
 uint64_t random_u64();                           // of the operating system
 std::string random_id(std::string_view prefix);  // prefix and 24 letters and digits
 int64_t unix_seconds();

@@ -215,7 +215,9 @@ void GenerationStream::on_token(int first_choice, const TokenEvent& event) {
   {
     const std::lock_guard lock(state.mutex);
     if (event.token >= 0) count_token();
-    if (event.finish == FinishReason::error) state.engine_failed[prompt_of(first_choice)] = true;
+    // What the request brought about itself is used, not given back.
+    const bool is_own_fault = event.error && event.error->code == ErrorCode::invalid_argument;
+    if (event.finish == FinishReason::error && !is_own_fault) state.engine_failed[prompt_of(first_choice)] = true;
     if (state.opening) {
       state.early.emplace_back(first_choice, event);
       return;

@@ -19,12 +19,6 @@ Status parse_options(ChatRequest& chat, const JsonFields& fields) {
   if (predict && *predict > 0) chat.generation.max_tokens = predict;
   REDOUBT_TRY(const auto context, options.integer("num_ctx", 1));
   chat.context_limit = context.value_or(0);
-  REDOUBT_TRY(const auto last_n, options.integer("repeat_last_n", -1));
-  if (last_n && *last_n != -1) {
-    return options.refuse("repeat_last_n", "penalties are over the whole text; leave it out or send -1");
-  }
-  REDOUBT_TRY(const auto tfs, options.number("tfs_z", 0, 1));
-  if (tfs.value_or(1.0) != 1.0) return options.refuse("tfs_z", "is not supported");
   return ok();
 }
 
@@ -32,13 +26,10 @@ Status parse_format(ChatRequest& chat, const JsonFields& fields) {
   const Json* format = fields.find("format");
   if (format == nullptr || *format == "") return ok();
   if (*format == "json") {
-    chat.generation.grammar = {.kind = GrammarSpec::Kind::json_object, .param = "format"};
-  } else if (format->is_object()) {
-    chat.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *format, .param = "format"};
-  } else {
-    return fields.refuse("format", "expected \"json\" or a JSON schema");
+    return set_grammar(chat.generation, {.kind = GrammarSpec::Kind::json_object, .param = "format"});
   }
-  return ok();
+  if (!format->is_object()) return fields.refuse("format", "expected \"json\" or a JSON schema");
+  return set_grammar(chat.generation, {.kind = GrammarSpec::Kind::json_schema, .schema = *format, .param = "format"});
 }
 
 Status parse_think(ChatRequest& chat, const JsonFields& fields) {

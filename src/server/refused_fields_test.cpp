@@ -13,6 +13,7 @@ namespace {
 
 constexpr const char* kChat = "/v1/chat/completions";
 const Json kMessages = Json::parse(R"([{"role":"user","content":"hi"}])");
+const Json kTools = Json::parse(R"([{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}])");
 const Json kSchema = Json::parse(R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]})");
 
 Json anthropic(const Json& more) {
@@ -57,6 +58,22 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
       {"/v1/completions", {{"prompt", "x"}, {"user", 5}}, "user"},
       {"/v1/responses", {{"input", "x"}, {"max_tool_calls", 3}}, "max_tool_calls"},
       {"/v1/responses", {{"input", "x"}, {"metadata", 3}}, "metadata"},
+      {"/v1/responses", {{"input", "x"}, {"text", {{"verbosity", "low"}}}}, "text.verbosity"},
+      {"/v1/responses",
+       {{"input", "x"}, {"guided_regex", "a"}, {"text", {{"format", {{"type", "json_object"}}}}}},
+       "text.format"},
+      {kChat, ask({{"reasoning", {{"exclude", true}}}}), "reasoning.exclude"},
+      {kChat, ask({{"repeat_last_n", 64}}), "repeat_last_n"},
+      {kChat, ask({{"tfs_z", 0.5}}), "tfs_z"},
+      {kChat, ask({{"top_n_sigma", 1.5}}), "top_n_sigma"},
+      {kChat, ask({{"n_predict", 5}}), "n_predict"},
+      {"/v1/completions", {{"prompt", "x"}, {"n_predict", -1}}, "n_predict"},
+      {kChat, ask({{"guided_regex", ""}}), "guided_regex"},
+      {kChat, ask({{"structured_outputs", {{"grammar", ""}}}}), "structured_outputs.grammar"},
+      {kChat, ask({{"guided_choice", {"a"}}, {"min_tokens", 1}}), "min_tokens"},
+      {kChat, ask({{"response_format", {{"type", "json_object"}}}, {"min_tokens", 5}}), "min_tokens"},
+      {kChat, ask({{"tools", kTools}, {"tool_choice", "required"}, {"min_tokens", 5}}), "min_tokens"},
+      {"/v1/completions", {{"prompt", "x"}, {"guided_regex", "a+"}, {"min_tokens", 5}}, "min_tokens"},
   };
   for (const Refusal& refusal : refusals) {
     SCOPED_TRACE(refusal.body.dump());
@@ -71,6 +88,9 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
            {ollama({{"logprobs", true}}), "logprobs"},
            {ollama({{"top_logprobs", 2}}), "top_logprobs"},
            {ollama({{"keep_alive", true}}), "keep_alive"},
+           {ollama({{"format", "json"}, {"options", {{"grammar", "root ::= \"a\""}}}}), "format"},
+           {ollama({{"options", {{"repeat_last_n", 64}}}}), "options.repeat_last_n"},
+           {ollama({{"options", {{"top_n_sigma", 2}}}}), "options.top_n_sigma"},
            {ollama({{"messages", {{{"role", "tool"}, {"content", "x"}, {"tool_name", 5}}}}}),
             "messages[0].tool_name"}}) {
     const auto reply = post("/api/chat", body);
@@ -86,9 +106,18 @@ TEST_F(Routes, NeutralValuesOfRefusedFieldsPass) {
     "structured_outputs":{"regex":"a","disable_any_whitespace":false,"whitespace_pattern":null,"structural_tag":null}})");
   const auto reply = post(kChat, ask(neutral));
   EXPECT_EQ(reply->status(), 200) << reply->body();
-  EXPECT_EQ(
-      post("/v1/responses", {{"input", "x"}, {"max_tool_calls", nullptr}, {"text", {{"verbosity", "low"}}}})->status(),
-      200);
+  EXPECT_EQ(post("/v1/responses", {{"input", "x"}, {"max_tool_calls", nullptr}, {"text", {{"verbosity", "medium"}}}})
+                ->status(),
+            200);
+  EXPECT_EQ(post(kChat, ask({{"repeat_last_n", -1},
+                             {"tfs_z", 1.0},
+                             {"top_n_sigma", -1.0},
+                             {"n_predict", nullptr},
+                             {"grammar", ""},
+                             {"min_tokens", 0},
+                             {"guided_choice", {"a"}}}))
+                ->status(),
+            200);
   for (const Json& keep : {Json("5m"), Json(-1), Json(0), Json(nullptr)}) {
     EXPECT_EQ(post("/api/chat", ollama({{"keep_alive", keep}, {"logprobs", false}, {"top_logprobs", 0}}))->status(),
               200)
@@ -110,6 +139,35 @@ TEST_F(Routes, AnthropicsOlderFormatBindsTheAnswerToo) {
     EXPECT_EQ(reply->status(), 400) << body;
     EXPECT_EQ(reply->json()["error"]["message"].get<std::string>().find("output_format"), 0u) << reply->body();
   }
+}
+
+TEST_F(Routes, AnthropicsStopsAreObeyedByEitherName) {
+  EXPECT_EQ(post("/v1/messages", anthropic({{"stop", "x"}}))->status(), 200);
+  EXPECT_EQ(engine->last.stop.strings, std::vector<std::string>{"x"});
+  EXPECT_EQ(post("/v1/messages", anthropic({{"stop_sequences", {"y"}}}))->status(), 200);
+  EXPECT_EQ(engine->last.stop.strings, std::vector<std::string>{"y"});
+  const auto both = post("/v1/messages", anthropic({{"stop", "x"}, {"stop_sequences", {"y"}}}));
+  EXPECT_EQ(both->status(), 400) << both->body();
+  EXPECT_EQ(both->json()["error"]["message"].get<std::string>().find("stop:"), 0u) << both->body();
+}
+
+TEST_F(Routes, OllamasContextBoundsARawPromptToo) {
+  const auto generate = [&](int64_t context) {
+    return post("/api/generate",
+                {{"prompt", "0123456789"}, {"raw", true}, {"stream", false}, {"options", {{"num_ctx", context}}}});
+  };
+  EXPECT_EQ(generate(12)->status(), 200);
+  EXPECT_EQ(engine->last.stop.max_tokens, 2);
+  EXPECT_EQ(generate(8)->status(), 400);
+  EXPECT_NE(generate(8)->body().find("the context of 8"), std::string::npos);
+  EXPECT_EQ(generate(4097)->status(), 400);
+}
+
+TEST_F(Routes, APromptWithoutItsToolsIsShownSo) {
+  const auto shown = [&](const Json& more) { return post("/apply-template", ask(more))->json()["prompt"]; };
+  EXPECT_NE(shown({{"tools", kTools}}), shown(Json::object()));
+  EXPECT_EQ(shown({{"tools", kTools}, {"tool_choice", "none"}}), shown(Json::object()));
+  EXPECT_EQ(post("/apply-template", ask({{"tool_choice", "some"}}))->status(), 400);
 }
 
 TEST_F(Routes, OllamasToolNameIsTheToolsName) {
@@ -134,6 +192,11 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
   error = refused({{"guided_regex", "a(?=b)"}});
   EXPECT_EQ(error["code"], "unsupported");
   EXPECT_EQ(error["param"], "guided_regex");
+  // The field's name stands once, and no other head behind it.
+  error = refused({{"guided_grammar", "root := 1"}});
+  EXPECT_EQ(error["message"].get<std::string>().find("guided_grammar: line 1: "), 0u) << error;
+  error = refused({{"guided_json", unique}});
+  EXPECT_EQ(error["message"].get<std::string>().find("guided_json: uniqueItems"), 0u) << error;
   error = refused({{"guided_regex", "("}});  // wrong, whoever reads it
   EXPECT_TRUE(error["code"].is_null());
   error = refused({{"tools",
@@ -144,6 +207,11 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
                         {"parameters", {{"type", "object"}, {"propertyNames", {{"maxLength", 3}}}}}}}}}}});
   EXPECT_EQ(error["code"], "unsupported");
   EXPECT_EQ(error["param"], "tools[0].propertyNames");
+  context.options.tool_syntax = ToolSyntax::deepseek_v32;
+  error = refused({{"tools", kTools}, {"response_format", {{"type", "json_object"}}}});
+  EXPECT_EQ(error["code"], "unsupported");
+  EXPECT_EQ(error["param"], "tools");
+  EXPECT_EQ(error["message"], "tools: the arguments of calls are not enforced in this model's syntax");
 }
 
 }  // namespace

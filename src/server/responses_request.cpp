@@ -145,20 +145,21 @@ Status parse_text_format(ChatRequest& chat, const JsonFields& fields) {
   REDOUBT_TRY(const Json* text, fields.object("text"));
   if (text == nullptr) return ok();
   const JsonFields inner(*text, "text");
+  REDOUBT_TRY(const auto verbosity, inner.string("verbosity"));
+  if (verbosity && *verbosity != "medium") return inner.refuse("verbosity", "only medium is supported");
   REDOUBT_TRY(const Json* format, inner.object("format"));
   if (format == nullptr) return ok();
   const JsonFields shape(*format, "text.format");
   REDOUBT_TRY(const auto type, shape.string("type"));
   if (type == "text") return ok();
   if (type == "json_object") {
-    chat.generation.grammar = {.kind = GrammarSpec::Kind::json_object, .param = "text.format"};
-    return ok();
+    return set_grammar(chat.generation, {.kind = GrammarSpec::Kind::json_object, .param = "text.format"});
   }
   if (type != "json_schema") return shape.refuse("type", "expected text, json_object or json_schema");
   REDOUBT_TRY(const Json* schema, shape.object("schema"));
   if (schema == nullptr) return shape.refuse("schema", "expected a JSON schema, found nothing");
-  chat.generation.grammar = {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = "text.format.schema"};
-  return ok();
+  return set_grammar(chat.generation,
+                     {.kind = GrammarSpec::Kind::json_schema, .schema = *schema, .param = "text.format.schema"});
 }
 
 Status refuse_state(const JsonFields& fields) {

@@ -25,6 +25,7 @@ Result<ChatRequest> parse_prompt_only(const Json& body) {
   if (tools != nullptr) {
     REDOUBT_TRY(chat.tools, parse_chat_tools(*tools, "tools"));
   }
+  REDOUBT_CHECK(parse_tool_choice(chat, fields));
   REDOUBT_CHECK(parse_reasoning_fields(chat, fields));
   REDOUBT_CHECK(parse_template_fields(chat, fields));
   return chat;
