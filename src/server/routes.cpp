@@ -80,10 +80,11 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
 
  private:
   void wait_for_model(const std::string& name) {
-    const auto wait = std::make_shared<ModelWait>([self = shared_from_this(), entry = find_entry(context_, name)](auto loaded) {
-      if (!loaded) return self->fail(load_error(*entry, loaded.error()));
-      self->writer_->resume([self, held = *loaded] { self->run(); });
-    });
+    const auto wait =
+        std::make_shared<ModelWait>([self = shared_from_this(), entry = find_entry(context_, name)](auto loaded) {
+          if (!loaded) return self->fail(load_error(*entry, loaded.error()));
+          self->writer_->resume([self, held = *loaded] { self->run(); });
+        });
     writer_->on_close([wait](bool) { wait->leave(); });  // before it can be told: what runs then sets its own
     context_.models.when_loaded(name, wait);
   }
