@@ -189,16 +189,25 @@ TEST_F(LimitedRoutes, WhatFailsIsRefunded) {
 // A request that contradicts itself is no failure of ours: 400, also in a stream, and what it computed is used.
 TEST_F(LimitedRoutes, WhatTheRequestBringsAboutItselfIsNotRefunded) {
   set(LimitKind::tokens_per_day, 100'000);
-  engine->scripts = {{.text = "Hello",
-                      .finish = FinishReason::error,
-                      .error = {ErrorCode::invalid_argument, "guided_regex: leaves no token", "guided_regex"}}};
+  engine->hold = true;
+  const auto fail_last = [&] {
+    const auto [request, listener] = std::move(engine->held.back());
+    engine->held.pop_back();
+    listener->on_token({.token = 'H', .text = "H"});
+    listener->on_token({.finish = FinishReason::error,
+                        .error = Error{ErrorCode::invalid_argument, "guided_regex: leaves no token", "guided_regex"}});
+    listener->on_done({.prompt_tokens = 5, .completion_tokens = 1, .prefilled_tokens = 5});
+  };
   const auto reply = post("/v1/chat/completions", kHi);
+  fail_last();
   EXPECT_EQ(reply->status(), 400) << reply->body();
   EXPECT_EQ(reply->json()["error"]["param"], "guided_regex");
   EXPECT_GT(settled("tokens_per_day"), 0);
   Json streamed = kHi;
   streamed["stream"] = true;
-  const auto events = post("/v1/chat/completions", streamed)->events();
+  const auto stream = post("/v1/chat/completions", streamed);
+  fail_last();
+  const auto events = stream->events();
   ASSERT_GE(events.size(), 2u);
   EXPECT_EQ(events[events.size() - 2]["error"]["type"], "invalid_request_error");
   EXPECT_EQ(node.limits.stats().open, 0);

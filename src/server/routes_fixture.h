@@ -24,7 +24,6 @@ struct Script {
   std::string text;
   FinishReason finish = FinishReason::stop;
   std::string stop_string = {};
-  Error error = {ErrorCode::internal, "a step failed", {}};  // with FinishReason::error
 };
 
 class RecordingWriter final : public ResponseWriter {
@@ -195,7 +194,7 @@ class FakeEngine final : public Engine {
       listener.on_token(event);
     }
     TokenEvent end{.choice = choice, .finish = script.finish, .stop_string = script.stop_string};
-    if (script.finish == FinishReason::error) end.error = script.error;
+    if (script.finish == FinishReason::error) end.error = Error{ErrorCode::internal, "a step failed", {}};
     listener.on_token(end);
   }
 
@@ -206,7 +205,6 @@ class FakeEngine final : public Engine {
 class FakeHost final : public ModelHost {
  public:
   Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) override {
-    if (failure) return *failure;
     if (!name.empty() && name != model->name) return not_found("no such model");
     return model;
   }
@@ -252,7 +250,6 @@ class FakeHost final : public ModelHost {
   std::shared_ptr<LoadedModel> other;  // once end_load said so
   bool other_is_loadable = false;      // else the name is unknown to find_loaded
   bool is_loaded = true, other_is_whole = true;
-  std::optional<Error> failure;                                       // of every load
   std::vector<std::pair<std::string, std::optional<int64_t>>> stays;  // as they were set
   std::optional<int64_t> unload_in_s;
   int unloads = 0;

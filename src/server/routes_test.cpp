@@ -245,17 +245,21 @@ TEST_F(Routes, EveryRouteIsDescribed) {
 
 // The client's name is right and the server's files are not: no 404, and nothing of where the files lie.
 TEST_F(Routes, AConfiguredModelThatCannotBeLoadedIsNotUnknown) {
-  host.models.front().path = "/srv/secret/tiny.gguf";
+  const Json body = {{"model", "other"}, {"prompt", "x"}};
+  EXPECT_EQ(post("/v1/completions", body)->status(), 500);
+  host.other_is_loadable = true;
+  host.models.back().path = "/srv/secret/other.gguf";
   for (const ErrorCode code : {ErrorCode::not_found, ErrorCode::corrupt_data, ErrorCode::invalid_argument}) {
-    host.failure = Error{code, "model 'tiny': /srv/secret/tiny.gguf: expected a file, found none", {}};
-    const auto reply = post("/v1/completions", {{"model", "tiny"}, {"prompt", "x"}});
+    const auto reply = post("/v1/completions", body);
+    host.end_load(Error{code, "model 'other': /srv/secret/other.gguf: expected a file, found none", {}});
     EXPECT_EQ(reply->status(), 500) << reply->body();
     EXPECT_EQ(reply->json()["error"]["type"], "server_error");
-    EXPECT_EQ(reply->json()["error"]["message"], "model 'tiny': tiny.gguf: expected a file, found none");
+    EXPECT_EQ(reply->json()["error"]["message"], "model 'other': other.gguf: expected a file, found none");
     EXPECT_TRUE(reply->json()["error"]["code"].is_null());
   }
-  host.failure = Error{ErrorCode::overloaded, "model 'tiny': no memory", {}};
-  EXPECT_EQ(post("/v1/completions", {{"model", "tiny"}, {"prompt", "x"}})->status(), 503);
+  const auto reply = post("/v1/completions", body);
+  host.end_load(Error{ErrorCode::overloaded, "model 'other': no memory", {}});
+  EXPECT_EQ(reply->status(), 503);
   EXPECT_EQ(post("/v1/completions", {{"model", "nobody"}, {"prompt", "x"}})->status(), 404);
 }
 
