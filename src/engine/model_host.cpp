@@ -60,6 +60,7 @@ class OnDemandHost final : public ModelHost {
   LoadResult find_loaded(const std::string& name) override;
   void when_loaded(const std::string& name, std::shared_ptr<ModelWait> wait) override;
   LoadResult acquire(const std::string& name) override;
+  int64_t num_waiting(const std::string& name) const override;
   bool is_loading() const override;
   std::vector<std::shared_ptr<LoadedModel>> loaded() const override;
   const std::vector<ModelEntry>& entries() const override { return options_.models; }
@@ -152,6 +153,13 @@ OnDemandHost::LoadResult OnDemandHost::acquire(const std::string& name) {
   wait_for(name, std::make_shared<ModelWait>([loaded](LoadResult result) { loaded->set_value(std::move(result)); }),
            Bound::none);
   return future.get();
+}
+
+int64_t OnDemandHost::num_waiting(const std::string& name) const {
+  const std::optional<size_t> index = find(name);
+  if (!index) return 0;
+  const std::lock_guard lock(mutex_);
+  return std::ranges::count_if(slots_[*index].waits, [](const auto& wait) { return !wait->is_over(); });
 }
 
 bool OnDemandHost::is_loading() const {

@@ -77,7 +77,8 @@ class ModelHost {
   virtual void when_loaded(const std::string& name, std::shared_ptr<ModelWait> wait) = 0;
   // Waits for it here, however many do.
   virtual Result<std::shared_ptr<LoadedModel>> acquire(const std::string& name) = 0;
-  virtual bool is_loading() const { return false; }  // its destructor waits for that
+  virtual int64_t num_waiting(const std::string& /*name*/) const { return 0; }  // for its load
+  virtual bool is_loading() const { return false; }                             // its destructor waits for that
   virtual std::vector<std::shared_ptr<LoadedModel>> loaded() const = 0;
   virtual const std::vector<ModelEntry>& entries() const = 0;
   // The counters of those engines of the name that are gone. Together with the counters of a model in loaded(), asked

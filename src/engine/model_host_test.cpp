@@ -355,10 +355,13 @@ TEST_F(HeldLoad, AsManyWaitAsTheQueueHolds) {
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_EQ(refused[0].error().code, ErrorCode::overloaded);
   EXPECT_NE(refused[0].error().message.find("queue is full"), std::string::npos) << refused[0].error().message;
+  EXPECT_EQ(host->num_waiting(first), 2);
   leaving->leave();
+  EXPECT_EQ(host->num_waiting(first), 1);
   wait_for(*host, first);  // takes the place
   let_go();
   EXPECT_EQ(told(2).size(), 2u);
+  EXPECT_EQ(host->num_waiting(first), 0);
 }
 
 TEST_F(HeldLoad, WhatNobodyWaitsForAnyMoreIsNotLoaded) {

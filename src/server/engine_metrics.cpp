@@ -56,7 +56,7 @@ void EngineMetrics::collect(Samples& samples) {
       if (model != nullptr && model->engine != nullptr && model->name == entry.name) found = model.get();
     }
     const EngineStats stats = found != nullptr ? found->engine->stats() : EngineStats{};
-    gauges(entry.name, found, stats, samples);
+    gauges(entry.name, found, stats, host_->num_waiting(entry.name), samples);
     const EngineStats total = counted_together(host_->retired(entry.name), stats);
     counters(entry.name, total, samples);
     if (deprecated_) deprecated(entry.name, stats, total, samples);
@@ -79,27 +79,28 @@ double EngineMetrics::throughput(const std::string& model, uint64_t generation_t
 }
 
 void EngineMetrics::gauges(const std::string& model, const LoadedModel* loaded, const EngineStats& stats,
-                           Samples& out) {
+                           int64_t waiting_for_load, Samples& out) {
   const auto gauge = [&](const char* name, const char* help, double value, const MetricLabels& more = {}) {
     MetricLabels labels = model_labels(model);
     labels.insert(labels.end(), more.begin(), more.end());
     out.push_back({name, help, "gauge", std::move(labels), value});
   };
-  const auto running = static_cast<double>(stats.running), waiting = static_cast<double>(stats.waiting);
+  const auto running = static_cast<double>(stats.running), queued = static_cast<double>(stats.waiting);
+  const auto deferred = static_cast<double>(waiting_for_load), waiting = queued + deferred;
   const double blocks = static_cast<double>(stats.cache_blocks_total);
   const double held = blocks > 0 ? static_cast<double>(stats.cache_blocks_held) / blocks : 0;
-  constexpr const char* kReasonHelp = "Requests in the queue, by what they wait for.";
+  constexpr const char* kReasonHelp = "Requests that wait, for room in the steps or for the model to be loaded.";
   gauge("vllm:num_requests_running", "Requests in steps.", running);
-  gauge("vllm:num_requests_waiting", "Requests in the queue.", waiting);
-  gauge("vllm:num_requests_waiting_by_reason", kReasonHelp, waiting, {{"reason", "capacity"}});
-  gauge("vllm:num_requests_waiting_by_reason", kReasonHelp, 0, {{"reason", "deferred"}});
+  gauge("vllm:num_requests_waiting", "Requests that wait.", waiting);
+  gauge("vllm:num_requests_waiting_by_reason", kReasonHelp, queued, {{"reason", "capacity"}});
+  gauge("vllm:num_requests_waiting_by_reason", kReasonHelp, deferred, {{"reason", "deferred"}});
   gauge("vllm:kv_cache_usage_perc", "Share of cache blocks held by live sequences, 0 to 1.", held);
   gauge("vllm:cache_config_info", "The cache; the value is always 1.", 1,
         {{"block_size", std::to_string(kCacheBlockTokens)},
          {"num_gpu_blocks", std::to_string(stats.cache_blocks_total)}});
 
   gauge("sglang:num_running_reqs", "Requests in steps.", running);
-  gauge("sglang:num_queue_reqs", "Requests in the queue.", waiting);
+  gauge("sglang:num_queue_reqs", "Requests that wait.", waiting);
   gauge("sglang:num_grammar_queue_reqs", "Requests that wait for their grammar: it is made before they queue.", 0);
   gauge("sglang:num_used_tokens", "Tokens in cache blocks held by live sequences.",
         static_cast<double>(stats.cache_blocks_held * kCacheBlockTokens));

@@ -33,7 +33,8 @@ class EngineMetrics {
   };
   double throughput(const std::string& model, uint64_t generation_tokens);
   // `loaded`: nullptr where it is not.
-  void gauges(const std::string& model, const LoadedModel* loaded, const EngineStats& stats, Samples& out);
+  void gauges(const std::string& model, const LoadedModel* loaded, const EngineStats& stats, int64_t waiting_for_load,
+              Samples& out);
   static void counters(const std::string& model, const EngineStats& total, Samples& out);
   static void deprecated(const std::string& model, const EngineStats& now, const EngineStats& total, Samples& out);
 

@@ -5,6 +5,7 @@
 
 #include "server/health.h"
 #include "server/http_test_client.h"
+#include "server/metrics.h"
 #include "server/routes_fixture.h"
 
 namespace redoubt {
@@ -51,6 +52,9 @@ TEST_F(ModelWaits, HoldNoWorkerAndAreAllAnswered) {
   EXPECT_EQ(status_of(server.ask(request_for("tiny", "/v1/chat/completions"))), 200);
   EXPECT_EQ(status_of(server.ask("GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")), 200);
   EXPECT_EQ(status_of(server.ask("GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")), 200);
+  ServerMetrics metrics;
+  metrics.set_host(&host);
+  EXPECT_NE(metrics.text().find("vllm:num_requests_waiting{model_name=\"other\",engine=\"0\"} 8\n"), std::string::npos);
   std::string early;
   clients[1].read_some(early, 50);
   EXPECT_EQ(early, "");  // no header before the load's end is known

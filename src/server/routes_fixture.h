@@ -111,7 +111,7 @@ class RecordingWriter final : public ResponseWriter {
  private:
   void ADD_FAILURE_IF_TWICE() const { EXPECT_EQ(status_, 0) << "answered twice"; }
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   int status_ = 0;
   std::string type_, body_, idle_comment_;
   HttpHeaders headers_;
@@ -199,7 +199,7 @@ class FakeEngine final : public Engine {
   }
 
   const Tokenizer& tokenizer_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
 };
 
 class FakeHost final : public ModelHost {
@@ -228,7 +228,10 @@ class FakeHost final : public ModelHost {
     }
     for (const auto& wait : ended) wait->end(loaded);
   }
-  size_t waiting() {
+  int64_t num_waiting(const std::string& name) const override {
+    return name == "other" ? static_cast<int64_t>(waiting()) : 0;
+  }
+  size_t waiting() const {
     const std::lock_guard lock(mutex_);
     return static_cast<size_t>(std::ranges::count_if(waits_, [](const auto& wait) { return !wait->is_over(); }));
   }
@@ -257,7 +260,7 @@ class FakeHost final : public ModelHost {
   std::vector<ModelEntry> models = {{.name = "tiny", .path = "tiny"}, {.name = "other", .path = "other"}};
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<std::shared_ptr<ModelWait>> waits_;
 };
 
