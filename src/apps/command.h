@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "core/result.h"
@@ -14,6 +15,13 @@ namespace redoubt {
 struct Pending {
   std::function<Status()> action;
 };
+
+// Of an unsigned option, which CLI11 lets wrap round.
+inline const CLI::Validator kNotNegative(
+    [](std::string& text) {
+      return text.starts_with('-') ? "expected a whole number from 0 on, found " + text : std::string();
+    },
+    "");
 
 void add_serve(CLI::App& app, Pending& pending);
 void add_run(CLI::App& app, Pending& pending);

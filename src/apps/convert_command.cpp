@@ -130,7 +130,7 @@ void add_synth(CLI::App& app, Pending& pending) {
   command->add_option("out", flags->out, "A directory to make, or a .gguf file")->required();
   command->add_option("--type", flags->type, "Type of the matrices; bf16 where absent");
   command->add_option("--seed", flags->seed, "The same seed gives the same model")
-      ->check(CLI::NonNegativeNumber)
+      ->check(kNotNegative)
       ->capture_default_str();
   add_shared_flags(*command, *flags);
   command->callback([=, &pending] { pending.action = [flags] { return run_synth(*flags); }; });

@@ -123,8 +123,7 @@ void add_run(CLI::App& app, Pending& pending) {
       ->check(CLI::Range(0.0, 2.0));
   command->add_option("--top-p", flags->settings.top_p, "Draw from the likeliest tokens that make up this share")
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--seed", flags->settings.seed, "The same seed gives the same answer")
-      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", flags->settings.seed, "The same seed gives the same answer")->check(kNotNegative);
   command->add_option("--max-tokens", flags->settings.max_tokens, "At most so many; 0: to the end of the context")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--thinking", flags->settings.thinking_tokens, "At most so many tokens of thinking")

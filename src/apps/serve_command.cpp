@@ -158,10 +158,10 @@ class StopSignals {
     pthread_kill(waiter_.native_handle(), SIGTERM);
     waiter_.join();
   }
-  [[noreturn]] static void end_now(const char* why) {
+  [[noreturn]] static void end_now(std::string_view why, int status = 0) {
     fmt::print(stderr, "redoubt: {}\n", why);
     std::fflush(nullptr);
-    std::_Exit(0);
+    std::_Exit(status);
   }
 
  private:
@@ -188,19 +188,21 @@ class StopSignals {
   std::thread waiter_;  // last: it uses the rest
 };
 
-// After SIGTERM no load is waited for: the process ends under it, when all that was made later ended in its order.
+// At its end no load is waited for: the process ends under it, when all that was made later ended in its order.
 class EndUnderLoad {
  public:
-  EndUnderLoad(const ModelHost& host, const HealthFlags& health) : host_(host), health_(health) {}
+  EndUnderLoad(const ModelHost& host, const Status& outcome) : host_(host), outcome_(outcome) {}
   EndUnderLoad(const EndUnderLoad&) = delete;
   EndUnderLoad& operator=(const EndUnderLoad&) = delete;
   ~EndUnderLoad() {
-    if (health_.draining && host_.is_loading()) StopSignals::end_now("stopping; a model was being loaded");
+    if (!host_.is_loading()) return;
+    if (!outcome_) StopSignals::end_now(outcome_.error().message, 1);
+    StopSignals::end_now("stopping; a model was being loaded");
   }
 
  private:
   const ModelHost& host_;
-  const HealthFlags& health_;
+  const Status& outcome_;  // of the command
 };
 
 // Unloads models that nobody asked for in a while, and looks at the health, so that the log tells of it though nobody
@@ -256,8 +258,9 @@ Status serve(const ServeFlags& flags) {
   const SystemWallClock wall;
   REDOUBT_TRY(ModelHostOptions models, host_options(config));
   REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(models), clock));
+  Status loaded = ok();
+  const EndUnderLoad end(*host, loaded);
   const auto flags_of_health = std::make_shared<HealthFlags>();
-  const EndUnderLoad end(*host, *flags_of_health);
   const char* bootstrap = std::getenv("REDOUBT_BOOTSTRAP_KEY");
   REDOUBT_TRY(const std::unique_ptr<FrontDoor> door,
               FrontDoor::open(config, data.path(), bootstrap != nullptr ? bootstrap : "", clock, wall));
@@ -310,7 +313,6 @@ Status serve(const ServeFlags& flags) {
   // From here on health answers; the model is loaded beside it.
   std::thread serving([&] { server->run(); });
   std::fflush(stdout);
-  Status loaded = ok();
   {
     const StopSignals stop(*server, *host, *flags_of_health, static_cast<int>(config.drain_s));
     const Watch watch(*host, *health);
@@ -321,6 +323,7 @@ Status serve(const ServeFlags& flags) {
       std::fflush(stdout);
     } else {
       loaded = std::move(model).error();
+      host->drain();
       server->stop();
     }
     serving.join();

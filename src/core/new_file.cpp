@@ -91,10 +91,10 @@ const char* kind_of(mode_t mode) {
   return "a device";
 }
 
-Status check_is_replaceable(const fs::path& path) {
+Status check_is_replaceable(const fs::path& path, const fs::path& asked) {
   struct stat there {};
-  if (::stat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode)) return ok();
-  return invalid(fmt::format("{}: expected a file or a new name, found {}", path.string(), kind_of(there.st_mode)));
+  if (::lstat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode) || S_ISLNK(there.st_mode)) return ok();
+  return invalid(fmt::format("{}: expected a file or a new name, found {}", asked.string(), kind_of(there.st_mode)));
 }
 
 // Some systems make such a file and then give it no name: without /proc, or by a rule. Better known before the work.
@@ -109,9 +109,12 @@ bool can_be_named(const fs::path& path) {
 
 }  // namespace
 
-Result<NewFile> NewFile::create(const fs::path& asked, Bytes bytes) {
-  REDOUBT_CHECK(check_is_replaceable(asked));
-  REDOUBT_TRY(const fs::path path, followed(asked));
+Result<NewFile> NewFile::create(const fs::path& asked, Links links, Bytes bytes) {
+  fs::path path = asked;
+  if (links == Links::followed) {
+    REDOUBT_TRY(path, followed(asked));
+  }
+  REDOUBT_CHECK(check_is_replaceable(path, asked));
   const int lock = open_locked(partial_of(path), O_CREAT);
   if (lock < 0 && errno == EWOULDBLOCK)
     return Error{ErrorCode::overloaded, fmt::format("{}: another process is writing it", path.string()), {}};
@@ -128,9 +131,7 @@ Result<NewFile> NewFile::create(const fs::path& asked, Bytes bytes) {
   return file;
 }
 
-void NewFile::remove_left_over(const fs::path& asked) {
-  const Result<fs::path> target = followed(asked);
-  const fs::path& path = target ? *target : asked;
+void NewFile::remove_left_over(const fs::path& path) {
   const int lock = open_locked(partial_of(path), 0);
   if (lock < 0) return;
   ::unlink(complete_of(path).c_str());

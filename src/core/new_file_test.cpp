@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 class NewFiles : public testing::TestWithParam<Bytes> {
  protected:
   Result<NewFile> create(std::string_view text) {
-    Result<NewFile> file = NewFile::create(path_, GetParam());
+    Result<NewFile> file = NewFile::create(path_, Links::followed, GetParam());
     if (file) {
       EXPECT_EQ(::write(file->fd(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
     }
@@ -66,21 +66,37 @@ TEST_P(NewFiles, ReplaceWhatASymbolicLinkLeadsTo) {
   fs::create_symlink("made", link);  // leads to nothing yet
   fs::create_symlink(link, chained);
   for (const std::string_view written : {"first", "second"}) {
-    NewFile file = NewFile::create(chained, GetParam()).value();
+    NewFile file = NewFile::create(chained, Links::followed, GetParam()).value();
     ASSERT_EQ(::write(file.fd(), written.data(), written.size()), static_cast<ssize_t>(written.size()));
-    EXPECT_FALSE(NewFile::create(path_, GetParam()));  // is the same file
+    EXPECT_FALSE(NewFile::create(path_, Links::followed, GetParam()));  // is the same file
     ASSERT_TRUE(file.take_name());
     EXPECT_EQ(text(), written);
     EXPECT_EQ(names(), (std::set<std::string>{"chained", "link", "made"}));
     EXPECT_TRUE(fs::is_symlink(link) && fs::is_symlink(chained));
   }
   fs::create_symlink("round", folder_ / "round");
-  EXPECT_FALSE(NewFile::create(folder_ / "round", GetParam()));
+  EXPECT_FALSE(NewFile::create(folder_ / "round", Links::followed, GetParam()));
+}
+
+// Whoever may write in the folder may have put the link there.
+TEST_P(NewFiles, ReplaceALinkThatNobodyNamed) {
+  const fs::path victim = folder_ / "victim";
+  { std::ofstream(victim) << "precious"; }
+  fs::create_symlink(victim, path_);
+  NewFile::remove_left_over(path_);
+  NewFile file = NewFile::create(path_, Links::replaced, GetParam()).value();
+  ASSERT_EQ(::write(file.fd(), "new", 3), 3);
+  ASSERT_TRUE(file.take_name());
+  EXPECT_FALSE(fs::is_symlink(path_));
+  EXPECT_EQ(text(), "new");
+  std::string kept;
+  std::getline(std::ifstream(victim), kept);
+  EXPECT_EQ(kept, "precious");
 }
 
 TEST_P(NewFiles, NeverReplaceWhatIsNoFile) {
   const auto refusal = [&](const fs::path& path) {
-    const Result<NewFile> file = NewFile::create(path, GetParam());
+    const Result<NewFile> file = NewFile::create(path, Links::followed, GetParam());
     return file ? std::string() : file.error().message;
   };
   fs::create_directory(path_);
@@ -96,7 +112,7 @@ TEST_P(NewFiles, NeverReplaceWhatIsNoFile) {
 TEST_P(NewFiles, HasOneWriterAtATime) {
   NewFile file = create("first").value();
   for (const Bytes bytes : {Bytes::nameless_if_possible, Bytes::named}) {
-    const Result<NewFile> other = NewFile::create(path_, bytes);
+    const Result<NewFile> other = NewFile::create(path_, Links::followed, bytes);
     ASSERT_FALSE(other);
     EXPECT_EQ(other.error().code, ErrorCode::overloaded);
     EXPECT_EQ(other.error().message, path_.string() + ": another process is writing it");

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <ctime>
 #include <deque>
+#include <exception>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -88,6 +89,7 @@ class OnDemandHost final : public ModelHost {
   void load_what_is_asked_for();
   void end_all_waits(const Error& error);
   LoadResult load(const ModelEntry& entry);
+  LoadResult load_and_catch(const ModelEntry& entry);
   void tell_what_is_not_had(const LoadedModel& loaded) const;
   Status make_room(const ModelEntry& entry, int64_t weights_bytes);
   static std::shared_ptr<LoadedModel> take_out(Slot& slot);
@@ -211,7 +213,7 @@ void OnDemandHost::load_what_is_asked_for() {
     if (slot.model == nullptr && is_wanted) {
       is_loading_ = true;
       lock.unlock();
-      loaded = load(options_.models[index]);
+      loaded = load_and_catch(options_.models[index]);
       lock.lock();
       is_loading_ = false;
       slot.last_used_ns = clock_.now_ns();
@@ -239,6 +241,15 @@ void OnDemandHost::end_all_waits(const Error& error) {
     }
   }
   for (const auto& wait : ended) wait->end(error);
+}
+
+// The system may have no memory or no thread for it: that ends the load, not the server.
+OnDemandHost::LoadResult OnDemandHost::load_and_catch(const ModelEntry& entry) {
+  try {
+    return load(entry);
+  } catch (const std::exception& e) {
+    return Error{ErrorCode::internal, fmt::format("model '{}' could not be loaded: {}", entry.name, e.what()), {}};
+  }
 }
 
 OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <optional>
+#include <string>
 
 #include "formats/blocks.h"
 
@@ -54,9 +57,26 @@ OutputTensor output_tensor(std::string name, DType dtype, std::vector<int64_t> s
   return output;
 }
 
+// Of a path that stands for a descriptor of this process: /dev/stdout may lead to a file that others have open too.
+static std::optional<int> descriptor_of(const std::filesystem::path& path) {
+  if (path == "/dev/stdout") return STDOUT_FILENO;
+  if (path == "/dev/stderr") return STDERR_FILENO;
+  if (path.parent_path() != "/dev/fd" && path.parent_path() != "/proc/self/fd") return std::nullopt;
+  const std::string name = path.filename().string();
+  int fd = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), fd);
+  return error == std::errc() && end == name.data() + name.size() ? std::optional(fd) : std::nullopt;
+}
+
 Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
   OutputFile file;
   file.path_ = path;
+  if (const std::optional<int> open = descriptor_of(path)) {
+    const int fd = ::fcntl(*open, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) file.stream_.reset(::fdopen(fd, "wb"));
+    if (file.stream_ == nullptr) return cannot_write(path);
+    return file;
+  }
   std::error_code error;
   const std::filesystem::file_status there = std::filesystem::status(path, error);
   if (std::filesystem::is_fifo(there) || std::filesystem::is_character_file(there)) {
@@ -64,7 +84,7 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
     if (file.stream_ == nullptr) return cannot_write(path);
     return file;
   }
-  REDOUBT_TRY(file.file_, NewFile::create(path));
+  REDOUBT_TRY(file.file_, NewFile::create(path, Links::followed));
   const int fd = ::fcntl(file.file_.fd(), F_DUPFD_CLOEXEC, 0);
   if (fd >= 0) file.stream_.reset(::fdopen(fd, "wb"));
   if (file.stream_ == nullptr) return cannot_write(path);

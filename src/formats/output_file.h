@@ -1,5 +1,6 @@
 // A file that takes its name when it is complete and on the disk; and the streaming of tensors into it. A pipe or a
-// character device that is there already, such as /dev/stdout, gets the bytes as they come.
+// character device that is there already, and an open file named by /dev/stdout or /dev/fd/N, get the bytes as they
+// come.
 #pragma once
 
 #include <cstdio>

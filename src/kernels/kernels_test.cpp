@@ -6,12 +6,10 @@
 #include <random>
 
 #include "core/float_bits.h"
+#include "emulated_tiles.h"
 #include "float_vectors.h"
 #include "formats/blocks.h"
 #include "kernels/kernel_table.h"
-#include "kernels/vector_tables.h"
-
-REDOUBT_DECLARE_TILE_ATTENTION(amx_emulated)  // amx/ over tiles in plain code
 
 namespace redoubt {
 namespace {
@@ -361,24 +359,7 @@ TEST_P(EveryTable, AttentionMatchesReferenceAndIgnoresItsNeighbours) {
   }
 }
 
-// Those compiled in, and the amx table over tiles in plain code.
-std::vector<const KernelTable*> tested_tables() {
-  std::vector<const KernelTable*> tables(kernel_tables().begin(), kernel_tables().end());
-#if defined(__x86_64__)
-  static const KernelTable emulated = [] {
-    KernelTable table = **std::ranges::find(kernel_tables(), "avx512_bf16", &KernelTable::name);
-    table.name = "amx_emulated";
-    table.attention_bf16.tile = amx_emulated::attention_tile;
-    table.attention_bf16.values = amx_emulated::attention_values;
-    table.attention_bf16.few_rows_tile = amx_emulated::attention_few_rows_tile;
-    return table;
-  }();
-  tables.push_back(&emulated);
-#endif
-  return tables;
-}
-
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryTable, testing::ValuesIn(tested_tables()),
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryTable, testing::ValuesIn(test::tested_tables()),
                          [](const auto& info) { return std::string(info.param->name); });
 
 TEST(ChooseKernels, NamesWhatExists) {

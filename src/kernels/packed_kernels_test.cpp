@@ -11,13 +11,10 @@
 #include <vector>
 
 #include "core/float_bits.h"
+#include "emulated_tiles.h"
 #include "float_vectors.h"
 #include "formats/blocks.h"
 #include "formats/packing.h"
-
-namespace redoubt::amx_emulated {  // amx/ over tiles in plain code
-void packed_linear_bf16(const PackedLinearArgs& args);
-}
 
 namespace redoubt {
 namespace {
@@ -279,31 +276,14 @@ TEST(ChoosePacked, TakesEachKindFromTheFirstSetThatHasIt) {
   EXPECT_EQ(packed_input(chosen, DType::bf16), PackedInput::bf16);
 }
 
-// Those compiled in, and the amx set over tiles in plain code.
-std::vector<const PackedKernels*> tested_sets() {
-  std::vector<const PackedKernels*> sets(packed_kernels().begin(), packed_kernels().end());
-#if defined(__x86_64__)
-  static const PackedKernels emulated = [] {
-    PackedKernels set = *packed::avx512().front();
-    set.name = "amx_emulated";
-    set.supported = [] { return false; };
-    set.linear = nullptr;
-    set.linear_bf16 = amx_emulated::packed_linear_bf16;
-    return set;
-  }();
-  sets.push_back(&emulated);
-#endif
-  return sets;
-}
-
 std::vector<const PackedKernels*> integer_sets() {
-  std::vector<const PackedKernels*> sets = tested_sets();
+  std::vector<const PackedKernels*> sets = test::tested_sets();
   std::erase_if(sets, [](const PackedKernels* set) { return set->linear == nullptr; });
   return sets;
 }
 
 std::string set_name(const testing::TestParamInfo<const PackedKernels*>& info) { return std::string(info.param->name); }
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(tested_sets()), set_name);
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(test::tested_sets()), set_name);
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryIntegerSet, testing::ValuesIn(integer_sets()), set_name);
 
 }  // namespace

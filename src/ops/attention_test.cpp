@@ -9,6 +9,7 @@
 #include <cstring>
 #include <random>
 
+#include "emulated_tiles.h"
 #include "ops/attention_work.h"
 
 namespace redoubt {
@@ -231,7 +232,7 @@ TEST_P(EveryTable, LatentAttentionIsTheSameBitsInAnyChunksAndThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Attention, EveryTable, testing::ValuesIn(kernel_tables()),
+INSTANTIATE_TEST_SUITE_P(Attention, EveryTable, testing::ValuesIn(test::tested_tables()),
                          [](const auto& info) { return std::string(info.param->name); });
 
 }  // namespace
