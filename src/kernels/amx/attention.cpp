@@ -10,12 +10,6 @@
 #include "kernels/avx512_bf16/pairs.h"
 #include "kernels/vector_tables.h"
 
-#if defined(REDOUBT_EMULATED_TILES)
-#define REDOUBT_AMX amx_emulated
-#else
-#define REDOUBT_AMX amx
-#endif
-
 namespace redoubt::REDOUBT_AMX {
 #include "kernels/simd/attention_softmax.inc"
 namespace {

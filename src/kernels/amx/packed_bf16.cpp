@@ -9,12 +9,6 @@
 #include "kernels/amx/tiles.h"
 #include "kernels/packed_entry.h"
 
-#if defined(REDOUBT_EMULATED_TILES)
-#define REDOUBT_AMX amx_emulated
-#else
-#define REDOUBT_AMX amx
-#endif
-
 namespace redoubt::REDOUBT_AMX {
 namespace {
 
@@ -22,7 +16,6 @@ constexpr int64_t kStretch = 512;     // columns of bf16 that all tokens meet be
 constexpr int64_t kTileColumns = 32;  // of one tile product
 constexpr int64_t kTileBytes = 1024;  // of a full tile
 constexpr int64_t kBlockTokens = 2 * kTileRows;  // two tiles of tokens by two groups of rows: four sums
-constexpr int64_t kAhead = 8192;                 // bytes of weights asked for before their use
 
 // Sixteen rows of activations that a tile is loaded from: row t begins at `x` + t * stride bytes.
 struct TokenRows {
@@ -74,7 +67,8 @@ inline void add_products(const unsigned char* w, int64_t group_bytes, int64_t co
   for (int64_t k = 0; k < columns; k += kTileColumns, w += kTileBytes) {
     if (Ahead) {
       for (int64_t g = 0; g < Groups; ++g) {
-        for (int64_t at = 0; at < kTileBytes; at += 64) __builtin_prefetch(w + g * group_bytes + kAhead / Groups + at);
+        for (int64_t at = 0; at < kTileBytes; at += 64)
+          __builtin_prefetch(w + g * group_bytes + kPrefetch / Groups + at);
       }
     }
     tile_load<2>(w, 64);
@@ -135,22 +129,6 @@ void block_step(const PackedLinearArgs& args, const Memory& m, const unsigned ch
   }
 }
 
-// 128 columns of e4m3 spelled out; asks for the next meanwhile.
-template <int Groups>
-void spell_out(const PackedLinearArgs& args, int64_t row, int64_t column, int64_t columns, unsigned char* out) {
-  for (int64_t g = 0; g < Groups; ++g) {
-    const unsigned char* from = args.w.data + (row / 16 + g) * args.w.group_bytes + column * 16;
-    unsigned char* to = out + g * kScaleBlock * 32;
-    for (int64_t quad = 0; quad < columns / 4; ++quad, from += 64, to += 128) {
-      __builtin_prefetch(from + kAhead / Groups);
-      __m512i first, second;
-      e4m3_to_bf16(from, &first, &second);
-      _mm512_store_si512(to, first);
-      _mm512_store_si512(to + 64, second);
-    }
-  }
-}
-
 template <int Groups, bool Scaled>
 void tile_rows(const PackedLinearArgs& args, int64_t row) {
   const Memory m = memory_of(args.scratch);
@@ -162,7 +140,7 @@ void tile_rows(const PackedLinearArgs& args, int64_t row) {
     if (Scaled) {
       spell_out<Groups>(args, row, column, columns, m.codes);
       w = m.codes;
-      group_bytes = kScaleBlock * 32;
+      group_bytes = kPairs * 64;
     }
     for (int64_t t = 0; t < args.tokens; t += kBlockTokens) {
       if (args.tokens - t > kTileRows) {

@@ -7,6 +7,13 @@
 #include <stdint.h>
 #include <string.h>
 
+// The namespace of the kernels over these tiles.
+#if defined(REDOUBT_EMULATED_TILES)
+#define REDOUBT_AMX amx_emulated
+#else
+#define REDOUBT_AMX amx
+#endif
+
 namespace {
 
 constexpr int64_t kTileRows = 16, kTileRowBytes = 64;

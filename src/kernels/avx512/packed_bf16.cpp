@@ -10,9 +10,6 @@
 namespace redoubt::avx512 {
 namespace {
 
-constexpr int64_t kPairs = kScaleBlock / 2;  // of columns, in the stretch that a tile runs through at once
-constexpr int64_t kPrefetch = 8192;          // bytes ahead of use: see simd/packed_int8.inc
-
 inline __m512bh pairs_at(const void* p) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p)); }
 inline __m512bh broadcast_pair(const uint16_t* x) {
   int32_t pair;
@@ -61,22 +58,6 @@ void direct_bf16(const PackedLinearArgs& args, int64_t row, int64_t token) {
                                   0, sums);
   for (int t = 0; t < Tokens; ++t) {
     for (int g = 0; g < Groups; ++g) store_rows(args, row + 16 * g, token + t, sums[t][g]);
-  }
-}
-
-// 128 columns of e4m3 spelled out as bf16: [groups][kPairs][16][2].
-template <int Groups>
-void spell_out(const PackedLinearArgs& args, int64_t row, int64_t column, int64_t columns, unsigned char* out) {
-  for (int g = 0; g < Groups; ++g) {
-    const unsigned char* from = args.w.data + (row / 16 + g) * args.w.group_bytes + column * 16;
-    unsigned char* to = out + g * kPairs * 64;
-    for (int64_t quad = 0; quad < columns / 4; ++quad, from += 64, to += 128) {
-      __builtin_prefetch(from + kPrefetch / Groups);
-      __m512i first, second;
-      e4m3_to_bf16(from, &first, &second);
-      _mm512_store_si512(to, first);
-      _mm512_store_si512(to + 64, second);
-    }
   }
 }
 

@@ -1,5 +1,5 @@
 // What the files over bf16 activations share: where sums go, E4M3 codes as bf16 pairs, a block's scale. Compiled with
-// VBMI.
+// BF16 and VBMI.
 #pragma once
 
 #include "kernels/avx512/vec.h"
@@ -56,6 +56,25 @@ inline void e4m3_to_bf16(const unsigned char* codes, __m512i* first, __m512i* se
 
 inline float scale_at(const PackedMatrix& w, int64_t row, int64_t column) {
   return w.scales != nullptr ? w.scales[row / kScaleBlock * w.scale_cols + column / kScaleBlock] : 1.0f;
+}
+
+constexpr int64_t kPairs = kScaleBlock / 2;  // of columns, in the stretch that is multiplied under one scale
+constexpr int64_t kPrefetch = 8192;          // bytes ahead of use: see simd/packed_int8.inc
+
+// 128 columns of e4m3 spelled out as bf16: [groups][kPairs][16][2].
+template <int Groups>
+void spell_out(const PackedLinearArgs& args, int64_t row, int64_t column, int64_t columns, unsigned char* out) {
+  for (int64_t g = 0; g < Groups; ++g) {
+    const unsigned char* from = args.w.data + (row / 16 + g) * args.w.group_bytes + column * 16;
+    unsigned char* to = out + g * kPairs * 64;
+    for (int64_t quad = 0; quad < columns / 4; ++quad, from += 64, to += 128) {
+      __builtin_prefetch(from + kPrefetch / Groups);
+      __m512i first, second;
+      e4m3_to_bf16(from, &first, &second);
+      _mm512_store_si512(to, first);
+      _mm512_store_si512(to + 64, second);
+    }
+  }
 }
 
 }  // namespace
