@@ -284,6 +284,7 @@ Awaitable<bool> HttpConnection::read_body(HttpReader& reader, Incoming& incoming
 
 void HttpConnection::answer(Incoming& incoming) {
   const HttpLimits& limits = host_.options().limits;
+  incoming.setup.route = incoming.route;
   incoming.setup.buffer_bytes = limits.stream_buffer_bytes;
   incoming.setup.slow_reader_timeout_s = limits.slow_reader_timeout_s;
   incoming.setup.idle_comment_s = limits.idle_comment_s;

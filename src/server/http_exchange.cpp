@@ -235,7 +235,9 @@ std::function<void()> HttpExchange::guarded(std::function<void()> part) {
     try {  // our own code throws nothing
       part();
     } catch (const std::exception& e) {
-      log::error("request {}: the handler failed: {}", self->setup_.request_id, e.what());
+      const Route* route = self->setup_.route;
+      log::error("request {}: {} {}: the handler failed: {}", self->setup_.request_id, route->method, route->path,
+                 e.what());
       const ApiError error = status_error(500, "the request failed inside the server");
       self->send(error.status, "application/json", error_body(error), error.headers);
     }

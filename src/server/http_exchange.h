@@ -38,6 +38,7 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
  public:
   struct Setup {
     std::string request_id;
+    const Route* route = nullptr;    // whose handler it is, for the log
     HttpHeaders headers;             // in every answer: CORS
     std::shared_ptr<Permit> permit;  // the request's; without one only refusals and status answers leave
     bool head = false;               // no body
