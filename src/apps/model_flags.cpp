@@ -59,12 +59,14 @@ Result<Speculation> parse_speculation(const std::string& name) {
   return invalid("--speculation: expected auto, off, ngram or mtp, found " + name, "--speculation");
 }
 
+CLI::IsMember kernel_names() {
+  return CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "amx", "neon", "auto"});
+}
+
 void add_model_flags(CLI::App& command, ModelFlags& flags, bool model_required) {
   auto* model = command.add_option("--model", flags.model, "A directory of safetensors, a .gguf or a packed file");
   if (model_required) model->required();
-  command.add_option("--kernels", flags.kernels, "reference, avx2, avx512, avx512_bf16, amx, neon or auto")
-      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "amx", "neon", "auto"}))
-      ->capture_default_str();
+  command.add_option("--kernels", flags.kernels, kKernelNames)->check(kernel_names())->capture_default_str();
   command.add_option("--packed", flags.packed, "Weights packed for the CPU: auto (kept in a file), only-memory or off")
       ->check(CLI::IsMember({"auto", "only-memory", "off"}))
       ->capture_default_str();

@@ -15,7 +15,7 @@ namespace redoubt {
 
 struct ModelFlags {
   std::string model;                   // as given; "" where the command allows it
-  std::string kernels = "auto";        // reference, avx2, avx512, neon, auto
+  std::string kernels = "auto";        // one of kernel_names()
   int threads = 0;                     // 0: the usable cores
   std::string cache_type = "bf16";     // f32, bf16, q8
   std::string packed = "only-memory";  // auto, only-memory, off
@@ -23,6 +23,10 @@ struct ModelFlags {
 
   Result<ModelOptions> options() const;
 };
+
+// What names a kernel table: those of every processor, and auto.
+inline constexpr const char* kKernelNames = "reference, avx2, avx512, avx512_bf16, amx, neon or auto";
+CLI::IsMember kernel_names();
 
 // auto, off, ngram or mtp.
 Result<Speculation> parse_speculation(const std::string& name);

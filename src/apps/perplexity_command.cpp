@@ -163,7 +163,7 @@ void add_perplexity(CLI::App& app, Pending& pending) {
   command->add_option("--windows", flags->windows, "At most so many windows; 0: the whole text")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--against", flags->against, "Another kernel table to compare with, such as reference")
-      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "amx", "neon", "auto"}));
+      ->check(kernel_names());
   command->add_flag("--add-bos", flags->add_bos, "Put the beginning-of-sequence token in front of the text");
   command->add_flag("--json", flags->json, "One JSON object (it always is)");
   command->add_option("file", flags->file, "Text, UTF-8")->required();

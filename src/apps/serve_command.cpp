@@ -332,7 +332,7 @@ Status serve(const ServeFlags& flags) {
   // and reserve with, and before the models.
   server.reset();
   for (const auto& model : host->loaded()) model->engine->stop();
-  return loaded;
+  return Status(loaded);  // a copy: EndUnderLoad reads it after this
 }
 
 }  // namespace
@@ -363,8 +363,7 @@ void add_serve(CLI::App& app, Pending& pending) {
   command->add_option("--packed", flags->packed, "Weights packed for the CPU: auto (kept in a file), only-memory, off");
   command->add_option("--speculation", flags->speculation,
                       "Drafted tokens: auto, off, ngram or mtp; changes no answer [auto]");
-  command->add_option("--kernels", flags->kernels, "reference, avx2, avx512, avx512_bf16, amx, neon or auto [auto]")
-      ->check(CLI::IsMember({"reference", "avx2", "avx512", "avx512_bf16", "amx", "neon", "auto"}));
+  command->add_option("--kernels", flags->kernels, std::string(kKernelNames) + " [auto]")->check(kernel_names());
   command->add_option("--auth", flags->auth, "keys, or off: nobody is asked for one, on loopback only [keys]")
       ->check(CLI::IsMember({"keys", "off"}));
   command->add_option("--api-key-file", flags->api_key_file, "Keys that clients must show, one a line");
