@@ -216,10 +216,13 @@ void PolicyIndex::add(uint32_t policy, const Program& program) {
   }
 }
 
-void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, std::vector<uint32_t>& out) {
+void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, Unknown unknown,
+                            std::vector<uint32_t>& out) {
   const auto add = [&](const std::vector<uint32_t>& policies) {
     out.insert(out.end(), policies.begin(), policies.end());
   };
+  if (told.path.root == Op::context ? unknown.context : told.path.root == Op::principal && unknown.principal)
+    return add(told.all);
   static constexpr cedar::RecordValue kEmpty{};
   const cedar::RecordValue* context = request.request.context;
   Value value = told.path.root == Op::principal  ? Value::of(&request.request.principal)
@@ -249,7 +252,7 @@ void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, st
   if (const auto key = value_key(value)) offer(*key);  // else equal to no constant that is filed here
 }
 
-void PolicyIndex::find(const ResolvedRequest& request, std::vector<uint32_t>& out) const {
+void PolicyIndex::find(const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out) const {
   std::vector<uint32_t> principals, actions, resources;
   principals_.find(request.request.principal, request.principal, principals);
   actions_.find(request.request.action, request.action, actions);
@@ -261,7 +264,7 @@ void PolicyIndex::find(const ResolvedRequest& request, std::vector<uint32_t>& ou
         const auto at = filed_.find(drawer_key(principal, action, resource));
         if (at == filed_.end()) continue;
         out.insert(out.end(), at->second.plain.begin(), at->second.plain.end());
-        for (const Told& told : at->second.told) look_into(told, request, out);
+        for (const Told& told : at->second.told) look_into(told, request, unknown, out);
       }
     }
   }

@@ -42,8 +42,13 @@ std::vector<uint32_t> conjuncts_of(const cedar::Program& program, const cedar::P
 class PolicyIndex {
  public:
   void add(uint32_t policy, const cedar::Program& program);
+  // What of a request is not said, so that a condition on it tells nothing.
+  struct Unknown {
+    bool context = false;
+    bool principal = false;  // its attributes and tags; what it belongs to is known
+  };
   // Ascending, each once.
-  void find(const ResolvedRequest& request, std::vector<uint32_t>& out) const;
+  void find(const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out) const;
   // The head says more than its keys do.
   static bool needs_head(const cedar::Policy& policy);
 
@@ -105,7 +110,7 @@ class PolicyIndex {
   static std::optional<Path> path_of(const cedar::Program& program, uint32_t node);
   static std::optional<Comparison> first_comparison(const cedar::Program& program,
                                                     const std::vector<uint32_t>& conjuncts);
-  static void look_into(const Told& told, const ResolvedRequest& request, std::vector<uint32_t>& out);
+  static void look_into(const Told& told, const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out);
 
   ByKey<Drawer> filed_;  // by the three numbers together
   Names principals_, actions_, resources_;

@@ -44,15 +44,16 @@ std::string random_policy(Random& random) {
                          "action in [Redoubt::Action::\"shape\", Redoubt::Action::\"manage_policies\"]"}),
       one_of<5>(random, {"resource", "resource == Redoubt::Model::\"r1\"", "resource is Redoubt::Model",
                          "resource is Redoubt::Route", "resource is Redoubt::Dataset in Redoubt::Tenant::\"a\""}));
-  const std::string body = one_of<11>(
-      random,
-      {"", "when { context.purpose == \"triage\" }", "when { resource has label && resource.label == \"open\" }",
-       "unless { context has purpose }", "when { principal has nothing } when { context.budget_left > 10 }",
-       "when { context has budget_left && context.budget_left > 10 && resource has label }",
-       "when { resource.label == \"open\" }", "unless { resource has label && resource.label == \"open\" }",
-       "unless { resource is Redoubt::Route }",
-       "when { principal in Redoubt::Team::\"a/t\" } unless { context.budget_left < 50 }",
-       "when { context.purpose like \"tri*\" || resource == Redoubt::Model::\"r1\" }"});
+  const std::string body = one_of<13>(
+      random, {"", "when { context has purpose && context.purpose == \"triage\" }",
+               "when { principal has nothing && principal.nothing == 1 }", "when { context.purpose == \"triage\" }",
+               "when { resource has label && resource.label == \"open\" }", "unless { context has purpose }",
+               "when { principal has nothing } when { context.budget_left > 10 }",
+               "when { context has budget_left && context.budget_left > 10 && resource has label }",
+               "when { resource.label == \"open\" }", "unless { resource has label && resource.label == \"open\" }",
+               "unless { resource is Redoubt::Route }",
+               "when { principal in Redoubt::Team::\"a/t\" } unless { context.budget_left < 50 }",
+               "when { context.purpose like \"tri*\" || resource == Redoubt::Model::\"r1\" }"});
   return head + " " + body + ";\n";
 }
 
@@ -189,7 +190,7 @@ TEST(PolicyMatrix, DenyIsTheDefaultAndAForbidWins) {
   Random random(17);
   cedar::Arena arena;
   int allowed = 0, forbidden = 0;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 200; ++round) {
     std::vector<std::string> texts(6);
     std::string text;
     for (std::string& one : texts) text += one = random_policy(random);

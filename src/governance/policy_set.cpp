@@ -153,7 +153,7 @@ PolicyVerdict PolicySet::settled(PolicyVerdict permits, PolicyVerdict forbids) {
 PolicyVerdict PolicySet::decide(const cedar::Request& request, bool model_follows) const {
   const ResolvedRequest resolved(request);
   std::vector<uint32_t> candidates;
-  index_.find(resolved, candidates);
+  index_.find(resolved, {}, candidates);
   std::array<std::byte, kScratchBytes> scratch;
   cedar::Arena arena(scratch);
   cedar::Evaluator evaluator(program_, request, arena);
@@ -200,7 +200,7 @@ PolicyTrace PolicySet::traced(uint32_t policy, cedar::Evaluator& evaluator, Unkn
 std::vector<PolicyTrace> PolicySet::trace(const cedar::Request& request, Unknown unknown) const {
   const ResolvedRequest resolved(request);
   std::vector<uint32_t> candidates;
-  index_.find(resolved, candidates);
+  index_.find(resolved, unknown, candidates);
   cedar::Arena arena;
   cedar::Evaluator evaluator(program_, request, arena);
   std::vector<PolicyTrace> traces;

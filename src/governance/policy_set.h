@@ -61,10 +61,7 @@ class PolicySet {
 
   // What decide() computes, for all policies whose head fits: for explanations. Conditions that read what is unknown
   // leave a policy open, unless another one is false.
-  struct Unknown {
-    bool context = false;
-    bool principal = false;  // its attributes and tags; what it belongs to is known
-  };
+  using Unknown = PolicyIndex::Unknown;
   std::vector<PolicyTrace> trace(const cedar::Request& request, Unknown unknown) const;
   std::vector<PolicyTrace> trace(const cedar::Request& request) const { return trace(request, Unknown{}); }
 

@@ -256,7 +256,7 @@ TEST(Policy, PoliciesFoundByAddressDecideAsAllOfThemDo) {
     ASSERT_EQ(by_index.errors.size(), by_all.errors.size());
     for (size_t e = 0; e < by_all.errors.size(); ++e) EXPECT_EQ(by_index.errors[e].policy, by_all.errors[e].policy);
     std::vector<uint32_t> found;
-    index.find(ResolvedRequest(request), found);
+    index.find(ResolvedRequest(request), {}, found);
     looked_at += found.size();
     determined += by_all.determining.size();
     failed += by_all.errors.size();
