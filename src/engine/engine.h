@@ -132,7 +132,7 @@ struct EngineOptions {
   int64_t max_queue = 4096;               // waiting requests; more: overloaded
   int64_t max_batch_tokens = 512;         // of one step
   int64_t max_sequences = 256;            // running
-  double contended_step_seconds = 0.1;    // a step lasts no longer while another tenant waits
+  double contended_step_seconds = 0.06;   // a step lasts no longer while another tenant waits
   bool prefix_cache = true;               // between requests; the choices of one request share their prompt in any case
   std::shared_ptr<DiskCache> disk_cache;  // null: none. Only with prefix_cache
   std::string disk_identity;              // of model and program: blocks of another are not found

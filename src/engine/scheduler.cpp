@@ -126,7 +126,7 @@ void Scheduler::plan(std::vector<PlannedChunk>& plan) {
   }
   speculator_->begin_step(decoding);
   Left left{.tokens = tokens, .logits = options_.step.max_logits, .chunks = options_.step.max_chunks};
-  if (!may_give_up_) left.row_tokens = pace_.row_tokens();
+  if (!may_give_up_) left.row_tokens = pace_.row_tokens(tokens);
   for (Share* share : active_) {
     reserved -= share->reserved;
     left.tokens -= reserved;

@@ -54,7 +54,7 @@ class Scheduler {
     StepLimits step;            // max_tokens: of one step
     int64_t max_running = 256;  // sequences
     bool prefix_cache = true;
-    double contended_step_seconds = 0.1;
+    double contended_step_seconds = 0.06;
   };
   Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator);
 

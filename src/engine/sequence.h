@@ -90,7 +90,6 @@ using Ranked = std::set<Sequence*, RanksBefore>;
 // A tenant's sequences, and its share of the machine.
 struct Lane : Share {
   Ranked waiting, running;
-  int64_t members = 0;                                          // sequences, paused ones among them
   double wanted_at = -std::numeric_limits<double>::infinity();  // scheduler's time when it last had work
 };
 

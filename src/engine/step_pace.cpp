@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace redoubt {
 
@@ -11,63 +12,95 @@ constexpr int64_t kUnknownTokens = 32;  // of the first step that others wait be
 constexpr double kNew = 0.2;            // what a new step weighs in the mean of its size
 constexpr double kFade = 0.8;           // of a correction, from step to step
 constexpr double kMostCorrection = 4, kLeastCorrection = 0.5;
-// Rows: of a step's error that its rows explain, this share is learned; so many rows per token are no news.
-constexpr double kLearn = 0.05, kUsual = 0.05, kNoNews = 0.1;
+// Rows: a step tells of them that has so many more or less per token than others of its size; older ones fade.
+constexpr double kNews = 0.1, kFadeOfNews = 0.98;
+constexpr double kTellsApart = 0.05;  // of tokens and rows, the part of their spread that they do not share
 constexpr double kMostRowTokens = 4;
 
 }  // namespace
 
+double StepPace::without_rows(const Size& size) const {
+  return std::max(size.seconds / 4, size.seconds - row_seconds_ * size.rows);
+}
+
 double StepPace::slope_from(const Size& smallest) const {
-  const double most = smallest.seconds / smallest.work;
+  const double from = without_rows(smallest), most = from / smallest.tokens;
   for (const Size& at : sizes_)
-    if (at.work >= 2 * smallest.work)
-      return std::clamp((at.seconds - smallest.seconds) / (at.work - smallest.work), 0.0, most);
+    if (at.tokens >= 2 * smallest.tokens)
+      return std::clamp((without_rows(at) - from) / (at.tokens - smallest.tokens), 0.0, most);
   return most;
 }
 
-// Whatever the means say that were taken at different times: more work takes no less time, and no more for each part.
-double StepPace::line(double work) const {
-  Size below;
+// Whatever the means say that were taken at different times: more tokens take no less time, and no more for each.
+double StepPace::line(double tokens) const {
+  double below = 0, below_seconds = 0;
   for (const Size& at : sizes_) {
-    if (at.work == 0) continue;
+    if (at.tokens == 0) continue;
     const double seconds =
-        below.work == 0 ? at.seconds : std::clamp(at.seconds, below.seconds, below.seconds * at.work / below.work);
-    if (work <= at.work) {
-      if (below.work == 0) return seconds - slope_from(at) * (at.work - work);
-      return below.seconds + (seconds - below.seconds) * (work - below.work) / (at.work - below.work);
+        below == 0 ? without_rows(at) : std::clamp(without_rows(at), below_seconds, below_seconds * at.tokens / below);
+    if (tokens <= at.tokens) {
+      if (below == 0) return seconds - slope_from(at) * (at.tokens - tokens);
+      return below_seconds + (seconds - below_seconds) * (tokens - below) / (at.tokens - below);
     }
-    below = {at.work, seconds};
+    below = at.tokens;
+    below_seconds = seconds;
   }
-  return below.work == 0 ? 0 : below.seconds * work / below.work;
+  return below == 0 ? 0 : below_seconds * tokens / below;
 }
 
-// Least squares, a step at a time, over what differs from the usual: the line itself has the rest.
-void StepPace::learn_rows(double rows_per_token, double error) {
-  const double more = rows_per_token - usual_rows_;
-  usual_rows_ += kUsual * more;
-  rows_variance_ += kUsual * (more * more - rows_variance_);
-  row_tokens_ += kLearn * error * more / (rows_variance_ + kNoNews * kNoNews);
-  row_tokens_ = std::clamp(row_tokens_, 0.0, kMostRowTokens);
+double StepPace::row_tokens(int64_t tokens) const {
+  if (row_seconds_ <= 0) return 0;
+  const auto n = static_cast<double>(std::max<int64_t>(2, tokens));
+  const double per_token = (line(n) - line(n / 2)) / (n / 2);
+  return row_seconds_ >= kMostRowTokens * per_token ? kMostRowTokens : row_seconds_ / per_token;
+}
+
+void StepPace::learn_rows(const Size& size, double tokens, double rows, double seconds) {
+  if (std::abs(rows - size.rows) < kNews * size.tokens || size.seconds <= 0) return;
+  const double t = (tokens - size.tokens) / size.seconds, r = (rows - size.rows) / size.seconds,
+               s = (seconds - size.seconds) / size.seconds;
+  const auto add = [](double& sum, double product) { sum = kFadeOfNews * sum + product; };
+  add(spread_.tokens_tokens, t * t);
+  add(spread_.tokens_rows, t * r);
+  add(spread_.rows_rows, r * r);
+  add(spread_.tokens_seconds, t * s);
+  add(spread_.rows_seconds, r * s);
+  const double product = spread_.tokens_tokens * spread_.rows_rows,
+               apart = product - spread_.tokens_rows * spread_.tokens_rows;
+  if (apart < kTellsApart * product) return;  // more tokens and more rows came together
+  const double found =
+      product == 0
+          ? spread_.rows_seconds / spread_.rows_rows
+          : (spread_.rows_seconds * spread_.tokens_tokens - spread_.tokens_seconds * spread_.tokens_rows) / apart;
+  row_seconds_ = std::max(0.0, found);
 }
 
 void StepPace::observe(int64_t tokens, int64_t rows, double seconds) {
   if (tokens <= 0) return;
   const auto n = static_cast<double>(tokens), r = static_cast<double>(rows);
-  const double work = n + row_tokens_ * r;
-  if (const double expected = line(work); expected > 0) {
+  Size& size = sizes_[std::min(kSizes - 1, static_cast<size_t>(std::ilogb(n)))];
+  const auto are_seen = [&](auto compares) {
+    return std::ranges::any_of(sizes_, [&](const Size& at) { return at.tokens > 0 && compares(at.tokens, n); });
+  };
+  // Of a size beyond all that were seen nothing is known yet, and nothing can be learned of others.
+  const bool is_foreseen = size.tokens > 0 || (are_seen(std::less<>()) && are_seen(std::greater<>()));
+  if (const double expected = line(n) + row_seconds_ * r; is_foreseen && expected > 0) {
     const double ratio = std::clamp(seconds / expected, kLeastCorrection, kMostCorrection);
     correction_ = std::max(ratio, kFade * correction_ + (1 - kFade) * ratio);
-    seconds = ratio * expected;  // one that took much longer was somebody else's
-    learn_rows(r / n, ratio - 1);
+    seconds = std::min(seconds, ratio * expected);  // one that took much longer was somebody else's
   }
-  Size& size = sizes_[std::min(kSizes - 1, static_cast<size_t>(std::ilogb(work)))];
-  const double weight = size.work == 0 ? 1 : kNew;
-  size.work += weight * (work - size.work);
-  size.seconds += weight * (seconds - size.seconds);
+  if (size.tokens == 0) {
+    size = {n, r, seconds};
+    return;
+  }
+  learn_rows(size, n, r, seconds);
+  size.tokens += kNew * (n - size.tokens);
+  size.rows += kNew * (r - size.rows);
+  size.seconds += kNew * (seconds - size.seconds);
 }
 
 int64_t StepPace::tokens_within(double seconds, int64_t most) const {
-  if (std::ranges::all_of(sizes_, [](const Size& size) { return size.work == 0; }))
+  if (std::ranges::all_of(sizes_, [](const Size& size) { return size.tokens == 0; }))
     return std::min(kUnknownTokens, most);
   const double allowed = std::max(seconds / correction_, 2 * line(1));
   int64_t fits = 1;
