@@ -4,7 +4,11 @@
 //   by label    each speaks of everybody and everything, and of one label in its condition
 //   mixed       half of each, one in ten a forbid, conditions on time and address
 //   by address  each speaks of everybody and everything, and of a range of addresses
-//   open        each speaks of everybody and everything, and of a pattern: none can be left out, all are evaluated
+//   by pattern  each speaks of everybody and everything, and of a pattern for the purpose or a label: a piece that is
+//               anywhere, one in front that many others share, one behind
+//   by date     each speaks of everybody and everything, until a day of a year; one in fifty has not ended yet
+//   open        each speaks of everybody and everything, and of the time of day: the index knows no question like this,
+//               so none is left out and all are evaluated
 // "decide" is the decision alone, "request" with the question's entities made first, "one by one" without the index.
 //   policy_bench [POLICIES]
 #include <fmt/format.h>
@@ -75,11 +79,35 @@ std::string by_address(Random& random, int count) {
   return text;
 }
 
+std::string by_pattern(Random& random, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    const int number = pick(random, 2000);
+    const std::string condition =
+        i % 3 == 0   ? fmt::format("context.purpose like \"*{:x}{:x}*\"", 160 + pick(random, 96), pick(random, 256))
+        : i % 3 == 1 ? fmt::format("principal.labels.department like \"department{}*\"", number)
+                     : fmt::format("principal.labels.department like \"*part*{}\"", number);
+    text +=
+        fmt::format("{} (principal, action, resource) when {{ {} }};\n", i % 10 == 0 ? "forbid" : "permit", condition);
+  }
+  return text;
+}
+
+std::string by_date(Random& random, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    const int year = pick(random, 50) == 0 ? 1971 : 1969;  // questions are asked on the first day of 1970
+    text += fmt::format("{} (principal, action, resource) when {{ context.now < datetime(\"{}-{:02}-{:02}\") }};\n",
+                        i % 10 == 0 ? "forbid" : "permit", year, 1 + pick(random, 12), 1 + pick(random, 28));
+  }
+  return text;
+}
+
 std::string open(Random& random, int count) {
   std::string text;
   for (int i = 0; i < count; ++i) {
-    text += fmt::format("{} (principal, action, resource) when {{ context.purpose like \"*{:x}{:x}*\" }};\n",
-                        i % 10 == 0 ? "forbid" : "permit", 160 + pick(random, 96), pick(random, 256));
+    text += fmt::format("{} (principal, action, resource) when {{ context.now.toTime() < duration(\"{}s\") }};\n",
+                        i % 10 == 0 ? "forbid" : "permit", pick(random, 864));
   }
   return text;
 }
@@ -159,6 +187,8 @@ int run(int policies) {
   measure_text("by label", by_label(random, policies), policies, random);
   measure_text("mixed", mixed(random, policies), policies, random);
   measure_text("by address", by_address(random, policies), policies, random);
+  measure_text("by pattern", by_pattern(random, policies), policies, random);
+  measure_text("by date", by_date(random, policies), policies, random);
   measure_text("open", open(random, policies), policies, random);
   return 0;
 }

@@ -1,6 +1,9 @@
 #include "governance/policy_index.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "governance/cedar_lexer.h"
 
 namespace redoubt {
 namespace {
@@ -49,9 +52,39 @@ uint64_t range_key(const cedar::IpRange& ip, uint8_t prefix) {
                   kept(halves[1], prefix - 64));
 }
 
+// A pattern is filed under so many of its bytes, without a star between them.
+constexpr size_t kPieceLengths[] = {8, 4, 2, 1};
+constexpr size_t kMaxPieces = 64;  // of a pattern and a length, among which one is chosen
+constexpr size_t kPieceCounts = 1 << 16;
+constexpr size_t kMaxSearchedBytes = 4096;  // of a value; all patterns are tried on a longer one
+
+uint64_t piece_key(std::string_view piece) {
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, piece.data(), piece.size());
+  return together(piece.size(), bytes, 0);
+}
+
 // Three numbers, each below 2^21: 16 MiB of text name fewer entities.
 uint64_t drawer_key(uint32_t principal, uint32_t action, uint32_t resource) {
   return static_cast<uint64_t>(principal) << 42 | static_cast<uint64_t>(action) << 21 | resource;
+}
+
+bool is_order(Op op) { return op == Op::less || op == Op::less_equal || op == Op::greater || op == Op::greater_equal; }
+
+// 5 < x is x > 5.
+Op seen_from_the_right(Op op) {
+  switch (op) {
+    case Op::less:
+      return Op::greater;
+    case Op::less_equal:
+      return Op::greater_equal;
+    case Op::greater:
+      return Op::less;
+    case Op::greater_equal:
+      return Op::less_equal;
+    default:
+      return op;
+  }
 }
 
 const Node& child_of(const Program& program, const Node& node, uint32_t i) {
@@ -128,8 +161,8 @@ std::vector<uint32_t> conjuncts_of(const Program& program, const cedar::Policy& 
   return out;
 }
 
-std::optional<PolicyIndex::Path> PolicyIndex::path_of(const Program& program, uint32_t node) {
-  Path path;
+std::optional<PolicyIndex::Question> PolicyIndex::path_of(const Program& program, uint32_t node) {
+  Question path;
   const Node* at = &program.nodes[node];
   while (at->op == Op::attribute) {
     path.keys.insert(path.keys.begin(), at->value.string());
@@ -140,11 +173,35 @@ std::optional<PolicyIndex::Path> PolicyIndex::path_of(const Program& program, ui
   return path;
 }
 
-// The first condition that compares an attribute with a constant, or asks whether it lies in a constant range, with
-// nothing before it but `has` along its path.
-std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Program& program,
-                                                                     const std::vector<uint32_t>& conjuncts) {
-  std::vector<Path> asked;  // by `has`, each as the path with the key it asks for
+// A condition that is a question about an attribute with a constant, which may stand on either side of a comparison.
+std::optional<PolicyIndex::FirstQuestion> PolicyIndex::asked_by(const Program& program, const Node& node) {
+  Op test = node.op;
+  if (test != Op::equal && test != Op::is_in_range && test != Op::like && !is_order(test)) return std::nullopt;
+  const bool swaps = (test == Op::equal || is_order(test)) && child_of(program, node, 0).op == Op::constant;
+  auto question = path_of(program, program.children[node.first + (swaps ? 1 : 0)]);
+  if (!question || question->keys.empty()) return std::nullopt;
+  question->test = swaps ? seen_from_the_right(test) : test;
+  if (test == Op::like) {
+    const std::string_view pattern = node.value.string();
+    if (pattern.find_first_not_of(cedar::kWildcard) == std::string_view::npos) return std::nullopt;
+    return FirstQuestion{*std::move(question), node.value};
+  }
+  const Node& constant = child_of(program, node, swaps ? 0 : 1);
+  if (constant.op != Op::constant) return std::nullopt;
+  const Kind kind = constant.value.kind;
+  if (test == Op::equal && !value_key(constant.value)) return std::nullopt;
+  if (test == Op::is_in_range && kind != Kind::ip) return std::nullopt;
+  if (is_order(test)) {
+    if (kind != Kind::integer && kind != Kind::datetime && kind != Kind::duration) return std::nullopt;
+    question->kind = kind;
+  }
+  return FirstQuestion{*std::move(question), constant.value};
+}
+
+// The first condition of that form, with nothing before it but `has` along its path.
+std::optional<PolicyIndex::FirstQuestion> PolicyIndex::first_question(const Program& program,
+                                                                      const std::vector<uint32_t>& conjuncts) {
+  std::vector<Question> asked;  // by `has`, each as the path with the key it asks for
   for (const uint32_t conjunct : conjuncts) {
     const Node& node = program.nodes[conjunct];
     if (node.op == Op::has || node.op == Op::has_path) {
@@ -156,30 +213,44 @@ std::optional<PolicyIndex::Comparison> PolicyIndex::first_comparison(const Progr
       }
       continue;
     }
-    if (node.op != Op::equal && node.op != Op::is_in_range) return std::nullopt;
-    const bool in_range = node.op == Op::is_in_range;
-    const bool constant_first = !in_range && child_of(program, node, 0).op == Op::constant;
-    const Node& constant = child_of(program, node, constant_first ? 0 : 1);
-    auto path = path_of(program, program.children[node.first + (constant_first ? 1 : 0)]);
-    if (constant.op != Op::constant || !path || path->keys.empty()) return std::nullopt;
-    const bool is_ip = constant.value.kind == Kind::ip;
-    if (in_range && !is_ip) return std::nullopt;
-    const RangeLength length = is_ip ? RangeLength{constant.value.ip->prefix, constant.value.ip->is_v6} : RangeLength{};
-    const auto value = in_range ? range_key(*constant.value.ip, length.prefix) : value_key(constant.value);
-    if (!value) return std::nullopt;
+    auto first = asked_by(program, node);
+    if (!first) return std::nullopt;
+    Question& question = first->question;
     // Each step asked for, in order, and nothing else.
-    Path step{.root = path->root};
+    Question step{.root = question.root};
     for (size_t i = 0; i < asked.size(); ++i) {
-      if (i == path->keys.size()) return std::nullopt;
-      step.keys.push_back(path->keys[i]);
+      if (i == question.keys.size()) return std::nullopt;
+      step.keys.push_back(question.keys[i]);
       if (asked[i] != step) return std::nullopt;
     }
-    if (!asked.empty() && asked.size() != path->keys.size()) return std::nullopt;
-    path->guarded = !asked.empty();
-    path->in_range = in_range;
-    return Comparison{std::move(*path), *value, length};
+    if (!asked.empty() && asked.size() != question.keys.size()) return std::nullopt;
+    question.guarded = !asked.empty();
+    return first;
   }
   return std::nullopt;
+}
+
+// Of the pieces of a pattern that have no star in them the one that the fewest patterns before it have, and the longest
+// of those: what many begin with, "https://", tells none of them apart. How many have a piece is counted by its hash,
+// and now and then too high: then a policy is looked at more often.
+std::string_view PolicyIndex::rarest_piece(std::string_view pattern) {
+  piece_counts_.resize(kPieceCounts);
+  std::string_view rarest;
+  uint32_t fewest = UINT32_MAX;
+  for (const size_t length : kPieceLengths) {
+    size_t pieces = 0;
+    for (size_t at = 0; at + length <= pattern.size() && pieces < kMaxPieces; ++at) {
+      const std::string_view piece = pattern.substr(at, length);
+      if (const size_t star = piece.rfind(cedar::kWildcard); star != std::string_view::npos) {
+        at += star;
+        continue;
+      }
+      ++pieces;
+      const uint32_t others = piece_counts_[piece_key(piece) % kPieceCounts]++;
+      if (others < fewest) rarest = piece, fewest = others;
+    }
+  }
+  return rarest;
 }
 
 void PolicyIndex::add(uint32_t policy, const Program& program) {
@@ -193,63 +264,111 @@ void PolicyIndex::add(uint32_t policy, const Program& program) {
   const std::vector<uint32_t> principals = numbers(principals_, what.principal, Op::principal);
   const std::vector<uint32_t> resources = numbers(resources_, what.resource, Op::resource);
   const std::vector<uint32_t> actions = actions_.of(what.action);
-  const auto comparison = first_comparison(program, conjuncts);
+  auto first = first_question(program, conjuncts);
+  if (first && first->question.test == Op::like) first->constant = Value::of(rarest_piece(first->constant.string()));
   for (const uint32_t principal : principals) {
     for (const uint32_t action : actions) {
       for (const uint32_t resource : resources) {
         Drawer& drawer = filed_[drawer_key(principal, action, resource)];
-        if (!comparison) {
+        if (!first) {
           drawer.plain.push_back(policy);
           continue;
         }
         auto told = std::find_if(drawer.told.begin(), drawer.told.end(),
-                                 [&](const Told& other) { return other.path == comparison->path; });
-        if (told == drawer.told.end()) told = drawer.told.insert(told, {.path = comparison->path});
-        told->by_value[comparison->value].push_back(policy);
-        std::vector<RangeLength>& lengths = told->lengths;
-        if (told->path.in_range && std::find(lengths.begin(), lengths.end(), comparison->length) == lengths.end()) {
-          lengths.push_back(comparison->length);
-        }
-        told->all.push_back(policy);
+                                 [&](const Told& other) { return other.question == first->question; });
+        if (told == drawer.told.end()) told = drawer.told.insert(told, {.question = first->question});
+        told->file(policy, first->constant);
       }
     }
   }
 }
 
-void PolicyIndex::look_into(const Told& told, const ResolvedRequest& request, Unknown unknown,
-                            std::vector<uint32_t>& out) {
+void PolicyIndex::Told::file(uint32_t policy, const Value& constant) {
+  all.push_back(policy);
+  switch (question.test) {
+    case Op::equal:
+      by_value[*value_key(constant)].push_back(policy);
+      return;
+    case Op::is_in_range: {
+      const RangeLength length{constant.ip->prefix, constant.ip->is_v6};
+      by_value[range_key(*constant.ip, length.prefix)].push_back(policy);
+      if (std::find(range_lengths.begin(), range_lengths.end(), length) == range_lengths.end())
+        range_lengths.push_back(length);
+      return;
+    }
+    case Op::like:
+      by_value[piece_key(constant.string())].push_back(policy);
+      piece_lengths |= constant.size;
+      return;
+    default:
+      by_order[constant.integer].push_back(policy);
+  }
+}
+
+void PolicyIndex::Told::look_up(const Value& value, std::vector<uint32_t>& out) const {
   const auto add = [&](const std::vector<uint32_t>& policies) {
     out.insert(out.end(), policies.begin(), policies.end());
   };
-  if (told.path.root == Op::context ? unknown.context : told.path.root == Op::principal && unknown.principal)
-    return add(told.all);
+  const auto offer = [&](uint64_t key) {
+    if (const auto at = by_value.find(key); at != by_value.end()) add(at->second);
+  };
+  switch (question.test) {
+    case Op::equal:
+      if (const auto key = value_key(value)) offer(*key);  // else equal to no constant that is filed here
+      return;
+    case Op::is_in_range:
+      if (value.kind != Kind::ip) return add(all);  // each of them fails to be evaluated, and must say so
+      for (const RangeLength& length : range_lengths) {
+        if (length.is_v6 == value.ip->is_v6 && length.prefix <= value.ip->prefix)
+          offer(range_key(*value.ip, length.prefix));
+      }
+      return;
+    case Op::like: {
+      if (value.kind != Kind::string || value.size > kMaxSearchedBytes) return add(all);
+      std::vector<const std::vector<uint32_t>*> found;  // a piece may come many times
+      for (const size_t length : kPieceLengths) {
+        if ((piece_lengths & length) == 0) continue;
+        for (size_t at = 0; at + length <= value.size; ++at) {
+          const auto filed = by_value.find(piece_key(value.string().substr(at, length)));
+          if (filed != by_value.end()) found.push_back(&filed->second);
+        }
+      }
+      std::ranges::sort(found);
+      found.erase(std::unique(found.begin(), found.end()), found.end());
+      for (const std::vector<uint32_t>* policies : found) add(*policies);
+      return;
+    }
+    default: {
+      if (value.kind != question.kind) return add(all);
+      const bool is_below = question.test == Op::less || question.test == Op::less_equal;  // the constant is above
+      const bool skips_equal = question.test == Op::less || question.test == Op::greater_equal;
+      const auto middle = skips_equal ? by_order.upper_bound(value.integer) : by_order.lower_bound(value.integer);
+      const auto end = is_below ? by_order.end() : middle;
+      for (auto at = is_below ? middle : by_order.begin(); at != end; ++at) add(at->second);
+    }
+  }
+}
+
+void PolicyIndex::Told::look_into(const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out) const {
+  const auto add_all = [&] { out.insert(out.end(), all.begin(), all.end()); };
+  if (question.root == Op::context ? unknown.context : question.root == Op::principal && unknown.principal)
+    return add_all();
   static constexpr cedar::RecordValue kEmpty{};
   const cedar::RecordValue* context = request.request.context;
-  Value value = told.path.root == Op::principal  ? Value::of(&request.request.principal)
-                : told.path.root == Op::resource ? Value::of(&request.request.resource)
-                                                 : Value::of(context != nullptr ? context : &kEmpty);
-  for (const std::string_view key : told.path.keys) {
+  Value value = question.root == Op::principal  ? Value::of(&request.request.principal)
+                : question.root == Op::resource ? Value::of(&request.request.resource)
+                                                : Value::of(context != nullptr ? context : &kEmpty);
+  for (const std::string_view key : question.keys) {
     const cedar::Fields fields = request.request.fields_of(value);
-    if (fields.none) return add(told.all);  // each of them fails to be evaluated, and must say so
-    const Value* found = fields.find(key);
+    const Value* found = fields.none ? nullptr : fields.find(key);
     if (found == nullptr) {
-      if (!told.path.guarded) add(told.all);  // as above; with a guard they are just not satisfied
+      // They fail, and must say so; with a guard they are just not satisfied where there is no such attribute.
+      if (fields.none || !question.guarded) add_all();
       return;
     }
     value = *found;
   }
-  const auto offer = [&](uint64_t key) {
-    if (const auto at = told.by_value.find(key); at != told.by_value.end()) add(at->second);
-  };
-  if (told.path.in_range) {
-    if (value.kind != Kind::ip) return add(told.all);  // as above
-    for (const RangeLength& length : told.lengths) {
-      if (length.is_v6 == value.ip->is_v6 && length.prefix <= value.ip->prefix)
-        offer(range_key(*value.ip, length.prefix));
-    }
-    return;
-  }
-  if (const auto key = value_key(value)) offer(*key);  // else equal to no constant that is filed here
+  look_up(value, out);
 }
 
 void PolicyIndex::find(const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out) const {
@@ -264,7 +383,7 @@ void PolicyIndex::find(const ResolvedRequest& request, Unknown unknown, std::vec
         const auto at = filed_.find(drawer_key(principal, action, resource));
         if (at == filed_.end()) continue;
         out.insert(out.end(), at->second.plain.begin(), at->second.plain.end());
-        for (const Told& told : at->second.told) look_into(told, request, unknown, out);
+        for (const Told& told : at->second.told) told.look_into(request, unknown, out);
       }
     }
   }

@@ -6,14 +6,18 @@
 // for `is T in X` (`needs_head`). `when { principal in X }` in front of all other conditions counts as part of the
 // head.
 //
-// Policies whose head says little are told apart by their first condition, if that compares an attribute with a
-// constant, `principal.labels.department == "loans"`, or asks whether it lies in a range of addresses,
-// `context.source_ip.isInRange(ip("10.0.0.0/8"))`. The attribute is read once and the constant, or the range of each
-// length that there is, looked up. What is found is a superset of what is satisfied or fails; all of it is tested
-// afterwards.
+// Policies whose head says little are told apart by their first condition, if that is a question about an attribute
+// with a constant in it. The attribute is read once, and what is looked up depends on the question:
+//   principal.labels.department == "loans"                  the value
+//   context.source_ip.isInRange(ip("10.0.0.0/8"))           the range of each length that there is
+//   context.now < datetime("2027-01-01"), <=, >, >=         where the value stands among the constants
+//   context.purpose like "*loan*"                           each 8, 4, 2 and 1 bytes of the value: a pattern is filed
+//                                                           under such a piece that a value must hold to match
+// What is found is a superset of what is satisfied or fails; all of it is tested afterwards.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -78,42 +82,51 @@ class PolicyIndex {
     }
   };
 
-  // principal.labels.department; `guarded` if the conditions before ask with `has` for each step.
-  struct Path {
+  // What is asked of the value at principal.labels.department.
+  struct Question {
     cedar::Op root = cedar::Op::principal;
     std::vector<std::string_view> keys;
-    bool guarded = false;
-    bool in_range = false;  // isInRange is asked, not ==
-    bool operator==(const Path&) const = default;
+    cedar::Op test = cedar::Op::equal;         // or is_in_range, like, less, less_equal, greater, greater_equal
+    cedar::Kind kind = cedar::Kind::datetime;  // less and its like: of the constants
+    bool guarded = false;                      // the conditions before ask with `has` for each step
+    bool operator==(const Question&) const = default;
   };
   struct RangeLength {
     uint8_t prefix = 0;
     bool is_v6 = false;
     bool operator==(const RangeLength&) const = default;
   };
-  struct Told {  // policies told apart by the value at one path
-    Path path;
-    ByKey<std::vector<uint32_t>> by_value;
-    std::vector<RangeLength> lengths;  // in_range: those that occur
+  struct Told {  // policies told apart by the constant in one question
+    Question question;
+    ByKey<std::vector<uint32_t>> by_value;              // equal, is_in_range, like
+    std::map<int64_t, std::vector<uint32_t>> by_order;  // less and its like
+    std::vector<RangeLength> range_lengths;             // is_in_range: those that occur
+    size_t piece_lengths = 0;                           // like: the sum of those that occur
     std::vector<uint32_t> all;
+
+    void file(uint32_t policy, const cedar::Value& constant);
+    // Adds the policies of which the value may be what they ask for.
+    void look_up(const cedar::Value& value, std::vector<uint32_t>& out) const;
+    void look_into(const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out) const;
   };
   struct Drawer {
     std::vector<uint32_t> plain;
     std::vector<Told> told;
   };
-  struct Comparison {
-    Path path;
-    uint64_t value = 0;  // the constant's hash
-    RangeLength length;  // in_range
+  struct FirstQuestion {
+    Question question;
+    cedar::Value constant;  // of like: the pattern, then the piece of it that is looked up
   };
 
-  static std::optional<Path> path_of(const cedar::Program& program, uint32_t node);
-  static std::optional<Comparison> first_comparison(const cedar::Program& program,
-                                                    const std::vector<uint32_t>& conjuncts);
-  static void look_into(const Told& told, const ResolvedRequest& request, Unknown unknown, std::vector<uint32_t>& out);
+  static std::optional<Question> path_of(const cedar::Program& program, uint32_t node);
+  static std::optional<FirstQuestion> asked_by(const cedar::Program& program, const cedar::Node& node);
+  static std::optional<FirstQuestion> first_question(const cedar::Program& program,
+                                                     const std::vector<uint32_t>& conjuncts);
+  std::string_view rarest_piece(std::string_view pattern);
 
   ByKey<Drawer> filed_;  // by the three numbers together
   Names principals_, actions_, resources_;
+  std::vector<uint32_t> piece_counts_;  // by a piece's hash: how many patterns have it
 };
 
 }  // namespace redoubt

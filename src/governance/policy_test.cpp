@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <random>
 #include <string>
 #include <thread>
@@ -222,48 +225,141 @@ TEST(Policy, AnErrorInATextSaysWhereAndLeavesTheOldPolicies) {
   EXPECT_TRUE(ask(*engine, person("alice", {}), "generate").allowed);
 }
 
+struct Answers {
+  size_t determined = 0, failed = 0;  // policies, over all questions
+  size_t looked_at = 0;               // of the index's
+};
+
+// That what the index finds decides as all policies do, one after the other.
+class FoundPolicies : public testing::Test {
+ protected:
+  int pick(int below) { return static_cast<int>(random_() % static_cast<unsigned>(below)); }
+  template <class... Options>
+  auto one_of(Options... options) {
+    const std::array all{options...};
+    return all[static_cast<size_t>(pick(static_cast<int>(all.size())))];
+  }
+
+  // `asked`: whose labels, and what the context says.
+  Answers decide(std::string text, int questions, const std::function<void(Principal&, PolicyContext&)>& asked) {
+    const auto engine = engine_of(std::move(text));
+    const auto snapshot = engine->snapshot();
+    PolicyIndex index;
+    for (uint32_t i = 0; i < snapshot->policies->policies().size(); ++i) index.add(i, snapshot->policies->program());
+    Answers answers;
+    for (int i = 0; i < questions; ++i) {
+      Principal who = person("alice", {"user"});
+      PolicyContext context;
+      asked(who, context);
+      const AuthorizationRequest question(who, "generate", "Model", "r1", context);
+      cedar::Request request = question.request();
+      request.far = snapshot->entities.get();
+      const PolicyVerdict by_index = snapshot->policies->decide(request);
+      const PolicyVerdict by_all = snapshot->policies->decide_one_by_one(request);
+      EXPECT_EQ(by_index.allowed, by_all.allowed);
+      EXPECT_EQ(by_index.determining, by_all.determining);
+      EXPECT_EQ(failed(by_index), failed(by_all));
+      std::vector<uint32_t> found;
+      index.find(ResolvedRequest(request), {}, found);
+      answers.looked_at += found.size();
+      answers.determined += by_all.determining.size();
+      answers.failed += by_all.errors.size();
+    }
+    return answers;
+  }
+
+ private:
+  static std::vector<uint32_t> failed(const PolicyVerdict& verdict) {
+    std::vector<uint32_t> policies;
+    for (const PolicyError& error : verdict.errors) policies.push_back(error.policy);
+    return policies;
+  }
+
+  std::mt19937 random_{7};
+};
+
 // Ranges of all lengths, of both families, with and without a guard, and of what is no address.
-TEST(Policy, PoliciesFoundByAddressDecideAsAllOfThemDo) {
-  std::mt19937 random(7);
-  const auto pick = [&](int below) { return static_cast<int>(random() % static_cast<unsigned>(below)); };
+TEST_F(FoundPolicies, ByAddressDecideAsAllOfThemDo) {
   const auto v4 = [&] { return fmt::format("10.{}.{}.{}", pick(3), pick(4) * 64, pick(256)); };
   const auto v6 = [&] { return fmt::format("fd00:{:x}:0:{:x}::{:x}", pick(2), pick(3), pick(4)); };
   std::string text;
   for (int i = 0; i < 600; ++i) {
     const std::string range =
         pick(3) > 0 ? fmt::format("{}/{}", v4(), pick(33)) : fmt::format("{}/{}", v6(), pick(129));
-    const char* guards[] = {"", "context has source_ip && ", "", "principal.labels has site && "};
     const char* path = i % 10 == 0 ? "principal.labels.site" : "context.source_ip";
-    text += fmt::format("@id(\"{}\") {} (principal, action, resource) when {{ {}{}.isInRange(ip(\"{}\")) }};\n", i,
-                        pick(4) == 0 ? "forbid" : "permit", guards[pick(4)], path, range);
+    text += fmt::format("{} (principal, action, resource) when {{ {}{}.isInRange(ip(\"{}\")) }};\n",
+                        one_of("permit", "permit", "permit", "forbid"),
+                        one_of("", "context has source_ip && ", "", "principal.labels has site && "), path, range);
   }
-  const auto engine = engine_of(text);
-  const auto snapshot = engine->snapshot();
-  PolicyIndex index;
-  for (uint32_t i = 0; i < snapshot->policies->policies().size(); ++i) index.add(i, snapshot->policies->program());
-  size_t determined = 0, failed = 0, looked_at = 0;
-  for (int i = 0; i < 400; ++i) {
-    Principal who = person("alice", {"user"});
+  const Answers answers = decide(text, 400, [&](Principal& who, PolicyContext& context) {
     if (pick(3) == 0) who.labels["site"] = "10.0.0.1";  // a text, no address
-    const std::string from[] = {v4(), v6(), "", "10.0.0.1"};
-    const AuthorizationRequest asked(who, "generate", "Model", "r1", PolicyContext{.source_ip = from[pick(4)]});
-    cedar::Request request = asked.request();
-    request.far = snapshot->entities.get();
-    const PolicyVerdict by_index = snapshot->policies->decide(request);
-    const PolicyVerdict by_all = snapshot->policies->decide_one_by_one(request);
-    EXPECT_EQ(by_index.allowed, by_all.allowed);
-    EXPECT_EQ(by_index.determining, by_all.determining);
-    ASSERT_EQ(by_index.errors.size(), by_all.errors.size());
-    for (size_t e = 0; e < by_all.errors.size(); ++e) EXPECT_EQ(by_index.errors[e].policy, by_all.errors[e].policy);
-    std::vector<uint32_t> found;
-    index.find(ResolvedRequest(request), {}, found);
-    looked_at += found.size();
-    determined += by_all.determining.size();
-    failed += by_all.errors.size();
+    context.source_ip = one_of(v4(), v6(), std::string(), std::string("10.0.0.1"));
+  });
+  EXPECT_LT(answers.looked_at, 400u * 600 * 7 / 10);  // some begin with another condition, or fail and must say so
+  EXPECT_GT(answers.determined, 1000u);
+  EXPECT_GT(answers.failed, 1000u);
+}
+
+// Stars anywhere or nowhere, stars that mean themselves, empty patterns, characters of several bytes, a beginning that
+// many share; of texts, of none, of very long ones, and of what is no text.
+TEST_F(FoundPolicies, ByPatternDecideAsAllOfThemDo) {
+  const auto parts = [&](int most, const std::function<std::string()>& part) {
+    std::string out = one_of("", "", "https://bank.example/");
+    for (int i = pick(most); i > 0; --i) out += part();
+    return out;
+  };
+  const auto letters = [&] {
+    return std::string(one_of("a", "b", "ab", "ba", "é", "ö", "\xE4\xBD\xA0", "x1y2z3w4v5"));
+  };
+  const auto pattern_part = [&] { return pick(3) == 0 ? std::string(one_of("*", "*", "**", "\\*")) : letters(); };
+  std::string text;
+  for (int i = 0; i < 1000; ++i) {
+    const char* path = one_of("context.purpose", "context.purpose", "principal.labels.site", "principal.labels.site",
+                              "context.now", "principal.tenant", "resource.label");
+    text += fmt::format("{} (principal, action, resource) when {{ {}{} like \"{}\" }};\n",
+                        one_of("permit", "permit", "permit", "forbid"),
+                        one_of("", "", "context has purpose && ", "principal has labels.site && ",
+                               "principal has labels && principal.labels has site && "),
+                        path, parts(7, pattern_part));
   }
-  EXPECT_LT(looked_at, 400u * 600 * 7 / 10);  // some begin with another condition, or fail and must say so
-  EXPECT_GT(determined, 1000u);
-  EXPECT_GT(failed, 1000u);
+  const Answers answers = decide(text, 400, [&](Principal& who, PolicyContext& context) {
+    const auto value = [&] { return parts(9, [&] { return pick(5) == 0 ? std::string("*") : letters(); }); };
+    if (pick(3) > 0) who.labels["site"] = value();
+    if (pick(20) == 0) who.labels["site"] += std::string(5000, 'a') + "b";
+    if (pick(3) > 0) context.purpose = value();
+  });
+  EXPECT_LT(answers.looked_at, 400u * 1000 * 85 / 100);  // half fail at each question, or at many, and must say so
+  EXPECT_GT(answers.determined, 1000u);
+  EXPECT_GT(answers.failed, 1000u);
+}
+
+// All four orders, the constant on either side, at the ends of the numbers too, of three kinds that do not mix.
+TEST_F(FoundPolicies, ByOrderDecideAsAllOfThemDo) {
+  const auto number = [&] {
+    return std::string(one_of("-9223372036854775808", "9223372036854775807", "-1", "0", "1", "2", "3", "5", "8"));
+  };
+  std::string text;
+  for (int i = 0; i < 600; ++i) {
+    const bool is_time = pick(2) == 0;
+    const std::string path = is_time ? "context.now" : "context.budget_left";
+    const std::string constant = pick(9) == 0   ? fmt::format("duration(\"{}ms\")", pick(9))
+                                 : is_time      ? fmt::format("datetime(\"1970-01-01T00:00:00.00{}Z\")", pick(9))
+                                 : pick(9) == 0 ? "datetime(\"1970-01-01\")"
+                                                : number();
+    const char* order = one_of("<", "<=", ">", ">=");
+    const bool turned = pick(3) == 0;
+    text += fmt::format("{} (principal, action, resource) when {{ {}{} {} {} }};\n",
+                        one_of("permit", "permit", "permit", "forbid"),
+                        one_of("", "context has budget_left && ", "context has now && "), turned ? constant : path,
+                        order, turned ? path : constant);
+  }
+  const Answers answers = decide(text, 400, [&](Principal&, PolicyContext& context) {
+    context.now_ms = pick(10);
+    if (pick(4) > 0) context.budget_left = one_of(int64_t{0}, int64_t{1}, int64_t{4}, int64_t{8}, INT64_MAX);
+  });
+  EXPECT_LT(answers.looked_at, 400u * 600 * 8 / 10);
+  EXPECT_GT(answers.determined, 1000u);
+  EXPECT_GT(answers.failed, 1000u);
 }
 
 TEST(Policy, DecisionsGoOnWhilePoliciesAreReplaced) {

@@ -307,10 +307,10 @@ class Maker:
         return (r.choice(["", "", "", '@note("x") ']) + text + ";", *parts)
 
     def labelled(self):
-        """A policy that is filed by its first conditions: an attribute compared with a constant, an entity named."""
+        """A policy that is filed by its first conditions: an attribute asked about with a constant, an entity named."""
         r = self.r
         root = r.choice(["principal", "resource", "context", "principal"])
-        names = [n for n in ATTRIBUTES[:-1] if ATTRIBUTE_KIND[n] in ("long", "string", "bool", "entity", "datetime", "decimal")]
+        names = [n for n in ATTRIBUTES[:-1] if ATTRIBUTE_KIND[n] in ("long", "string", "bool", "entity", "datetime", "duration", "decimal")]
         steps = [r.choice(["r", "e"])] * r.choice([0, 0, 1]) + [r.choice(names)]
         path = ".".join([root] + steps)
         guards = []
@@ -318,7 +318,11 @@ class Maker:
             asked = root if r.random() < 0.85 else r.choice(["principal", "resource", "context"])
             guards = [f"{asked} has {'.'.join(steps)}"] if r.random() < 0.7 else [f"{asked} has {r.choice([*steps, *names])}"]
         constant = text_of(self.literal(ATTRIBUTE_KIND[steps[-1]] if r.random() > self.wrong else r.choice(KINDS)))
-        comparison = f"{path} == {constant}" if r.random() < 0.8 else f"{constant} == {path}"
+        is_ordered = ATTRIBUTE_KIND[steps[-1]] in ("long", "datetime", "duration")
+        operator = r.choice(["==", "<", "<=", ">", ">="]) if is_ordered or r.random() < self.wrong else "=="
+        comparison = f"{path} {operator} {constant}" if r.random() < 0.8 else f"{constant} {operator} {path}"
+        if r.random() < (0.6 if ATTRIBUTE_KIND[steps[-1]] == "string" else self.wrong):
+            comparison = f'{path} like "{r.choice(PATTERNS)}"'
         named = [f"{r.choice(['principal', 'resource'])} {r.choice(['==', 'in'])} {text_of(self.entity_literal())}"] if r.random() < 0.3 else []
         parts = r.choice([named + guards + [comparison], guards + [comparison] + named])
         head = r.choice(["permit", "permit", "forbid"]) + "(" + ", ".join(
