@@ -583,6 +583,11 @@ class Commands(unittest.TestCase):
         self.assertEqual(changed["labels"], {"site": "graz"})
         ask("team", "change", "risk", "--tenant", "bank", "--label", "a=1")
         self.assertEqual(ask("team", "change", "risk", "--tenant", "bank", "--label", "b=2")["labels"], {"a": "1", "b": "2"})
+        # Of several who change one record at once none undoes what another did.
+        at_once = [subprocess.Popen([BINARY, "user", "change", "ana@bank", "--label", f"l{i}={i}", "--data", data], stdout=subprocess.DEVNULL)
+                   for i in range(6)]
+        self.assertEqual([one.wait(60) for one in at_once], [0] * 6)
+        self.assertEqual(ask("user", "show", "ana@bank")["labels"], {"site": "graz", **{f"l{i}": str(i) for i in range(6)}})
         self.assertIn("--oidc", self.refused(2, "user", "create", "bob", "--oidc", "onlyone", "--data", data))  # CLI11 of Debian 13 says it in its own words
         made = ask("key", "create", "ana@bank", "--scope", "generate", "--expires", "90d")
         self.assertRegex(made["key"], rf"^rk_{made['id']}_[A-Za-z0-9_-]{{43}}$")

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "apps/admin_target.h"
 #include "apps/first_keys.h"
@@ -130,6 +131,52 @@ TEST_F(IdentityCommands, AServerIsAskedWithAKeyAndAnswersTheSame) {
   EXPECT_NE(denied.error().message.find("administrator"), std::string::npos) << denied.error().message;
   const auto stranger = with("wrong");
   EXPECT_FALSE((*stranger)->call("GET", "/admin/v1/users"));
+}
+
+// Each sets labels of its own, takes some away, and the certificate or the provider's names: nothing that one does
+// undoes what the other did, whichever way they come.
+TEST_F(IdentityCommands, TwoWhoChangeOneUserAtOnceLoseNothing) {
+  std::vector<Route> routes;
+  add_admin_identity_routes(*store_.directory, wall_, routes);
+  HttpOptions options;
+  options.gate = std::make_shared<Knowing>(*store_.directory);
+  options.admin = AdminListener{};
+  RunningServer server(std::move(routes), std::move(options));
+  std::ofstream(data_ / "key") << first_.user << "\n";
+  const AdminFlags over_http{.server = "http://127.0.0.1:" + std::to_string(server.server->admin_port()),
+                             .key_file = (data_ / "key").string()},
+      of_folder{.data = data_.string()};
+  ASSERT_TRUE((*open_admin_target(of_folder))->call("POST", "/admin/v1/users", Json{{"id", "ana"}}));
+  ASSERT_TRUE(store_.directory->refresh());
+  constexpr int kChanges = 20;
+  const auto changes = [&](const AdminFlags& flags, const std::string& own, const std::string& method) {
+    const auto target = open_admin_target(flags);
+    ASSERT_TRUE(target) << target.error().message;
+    for (int i = 0; i < kChanges; ++i) {
+      Json body = {{"labels", {{own + std::to_string(i), "x"}}}};
+      if (i % 4 == 3) body["labels"][own + std::to_string(i - 1)] = nullptr;
+      Json identity = {{"subject", own + std::to_string(i)}};
+      if (method == "oidc") identity["issuer"] = "https://idp";
+      body["identities"][method] = Json::array({identity});
+      const auto changed = (*target)->call("PATCH", "/admin/v1/users/ana", body);
+      ASSERT_TRUE(changed) << changed.error().message;
+    }
+  };
+  std::thread a([&] { changes(over_http, "a", "oidc"); }), b([&] { changes(of_folder, "b", "mtls"); });
+  changes(over_http, "c", "oidc");
+  a.join();
+  b.join();
+  const auto ana = (*open_admin_target(of_folder))->call("GET", "/admin/v1/users/ana");
+  ASSERT_TRUE(ana) << ana.error().message;
+  Labels expected;
+  for (const std::string own : {"a", "b", "c"}) {
+    for (int i = 0; i < kChanges; ++i) {
+      if (i % 4 != 2) expected[own + std::to_string(i)] = "x";
+    }
+  }
+  EXPECT_EQ((*ana)["labels"].get<Labels>(), expected);
+  ASSERT_EQ((*ana)["identities"].size(), 2u) << (*ana)["identities"].dump();
+  EXPECT_EQ((*ana)["identities"][0]["subject"], "b" + std::to_string(kChanges - 1));
 }
 
 TEST(RecordText, IsForPeople) {

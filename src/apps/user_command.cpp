@@ -23,35 +23,23 @@ struct Flags {
   std::string team_folder() const { return admin_path(kTenants, tenant) + "/teams"; }
 };
 
-// What the flags say, and nothing of what they do not. `there`: the record that is changed, of whose labels and
-// identities the flags may name some; the others stay.
-Result<Json> fields(const Flags& flags, const Json& there = Json::object()) {
+// What the flags say, and nothing of what they do not: a label and the identities of a method that are not named stay.
+Result<Json> fields(const Flags& flags) {
   Json body = Json::object();
   if (flags.name) body["name"] = *flags.name;
   if (!flags.teams.empty() || flags.no_teams) body["teams"] = flags.teams;
   if (!flags.roles.empty()) body["roles"] = flags.roles;
-  if (!flags.labels.empty() || !flags.no_labels.empty()) {
-    body["labels"] = there.value("labels", Json::object());
-    for (const std::string& name : flags.no_labels) body["labels"].erase(name);
-  }
+  for (const std::string& name : flags.no_labels) body["labels"][name] = nullptr;
   for (const std::string& label : flags.labels) {
     const size_t equals = label.find('=');
     if (equals == std::string::npos) return invalid("--label: expected NAME=VALUE", "--label");
     body["labels"][label.substr(0, equals)] = label.substr(equals + 1);
   }
-  const bool names_oidc = !flags.oidc.empty() || flags.no_oidc,
-             names_certificates = !flags.certificates.empty() || flags.no_certificates;
-  if (names_oidc || names_certificates) {
-    body["identities"] = Json::array();
-    for (const Json& identity : there.value("identities", Json::array())) {
-      const bool is_named = identity.value("method", "") == "oidc" ? names_oidc : names_certificates;
-      if (!is_named) body["identities"].push_back(identity);
-    }
-  }
+  if (flags.no_oidc) body["identities"]["oidc"] = nullptr;
   for (size_t i = 0; i + 1 < flags.oidc.size(); i += 2)
-    body["identities"].push_back({{"method", "oidc"}, {"issuer", flags.oidc[i]}, {"subject", flags.oidc[i + 1]}});
-  for (const std::string& name : flags.certificates)
-    body["identities"].push_back({{"method", "mtls"}, {"subject", name}});
+    body["identities"]["oidc"].push_back({{"issuer", flags.oidc[i]}, {"subject", flags.oidc[i + 1]}});
+  if (flags.no_certificates) body["identities"]["mtls"] = nullptr;
+  for (const std::string& name : flags.certificates) body["identities"]["mtls"].push_back({{"subject", name}});
   if (flags.disable || flags.enable) body["disabled"] = flags.disable;
   return body;
 }
@@ -62,22 +50,9 @@ Result<Json> fields_with_id(const Flags& flags) {
   return body;
 }
 
-// A change that names a label or an identity is made to what is there; others need no right to read it.
-Status ask_for_change(const Flags& flags, const std::string& path, const std::string& list = {}) {
-  REDOUBT_TRY(const auto target, open_admin_target(flags.admin));
-  Json there;
-  const bool names_some = !flags.labels.empty() || !flags.no_labels.empty() || !flags.oidc.empty() || flags.no_oidc ||
-                          !flags.certificates.empty() || flags.no_certificates;
-  if (names_some && list.empty()) {
-    REDOUBT_TRY(there, target->call("GET", path));
-  } else if (names_some) {
-    REDOUBT_TRY(const Json all, target->list(list, {}));
-    for (const Json& one : all)
-      if (one.value("id", "") == flags.id) there = one;
-  }
-  REDOUBT_TRY(const Json body, fields(flags, there.is_object() ? there : Json::object()));
-  REDOUBT_TRY(const Json changed, target->call("PATCH", path, body));
-  return print_record(flags.admin, changed);
+Status ask_for_change(const Flags& flags, const std::string& path) {
+  REDOUBT_TRY(const Json body, fields(flags));
+  return ask_and_print(flags.admin, "PATCH", path, body);
 }
 
 Status create_user(const Flags& flags) {
@@ -115,9 +90,7 @@ Status create_team(const Flags& flags) {
 Status list_teams(const Flags& flags) {
   return print_list(flags.admin, flags.team_folder(), {}, {"id", "tenant", "name", "labels"});
 }
-Status change_team(const Flags& flags) {
-  return ask_for_change(flags, admin_path(flags.team_folder(), flags.id), flags.team_folder());
-}
+Status change_team(const Flags& flags) { return ask_for_change(flags, admin_path(flags.team_folder(), flags.id)); }
 Status remove_team(const Flags& flags) {
   return ask_and_print(flags.admin, "DELETE", admin_path(flags.team_folder(), flags.id));
 }

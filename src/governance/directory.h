@@ -17,6 +17,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,20 +40,24 @@ namespace redoubt {
 // Who changes something: a principal, or, if null, whoever owns the data folder (a command on this machine).
 using Actor = PrincipalPtr;
 
+// What labels become, by name; null: the label is taken away. Those that are not named stay, whoever changes them.
+using LabelChange = std::map<std::string, std::optional<std::string>>;
+
 struct TenantChange {
   std::optional<std::string> name;
-  std::optional<Labels> labels;
+  LabelChange labels;
   std::optional<bool> disabled;
 };
 struct TeamChange {
   std::optional<std::string> name;
-  std::optional<Labels> labels;
+  LabelChange labels;
 };
 struct PrincipalChange {
   std::optional<std::string> name;
   std::optional<std::vector<std::string>> teams, roles;
-  std::optional<Labels> labels;
+  LabelChange labels;
   std::optional<std::vector<ExternalIdentity>> identities;
+  std::vector<std::string> identity_methods;  // `identities` are all of theirs, and others stay; empty: of all methods
   std::optional<bool> disabled;
 };
 struct NewPrincipal {

@@ -50,18 +50,19 @@ Status set_identities(Transaction& tx, const DirectorySnapshot& there, const std
 
 Status Directory::create_tenant(const Actor&, const std::string& id, const TenantChange& fields) {
   REDOUBT_CHECK(check_id("id", id));
-  REDOUBT_CHECK(check_tenant_fields(fields));
+  REDOUBT_CHECK(check_name(fields.name));
+  REDOUBT_TRY(const Labels labels, changed({}, fields.labels));
   return change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
     if (there.tenants.contains(id)) return conflict(fmt::format("tenant {}: it exists", id), "id");
     REDOUBT_CHECK(tx.execute("INSERT INTO tenants (id, name, labels, disabled, created_at_s) VALUES (?, ?, ?, ?, ?)",
-                             id, fields.name.value_or(id), packed(fields.labels.value_or(Labels())),
-                             fields.disabled.value_or(false), wall_.now_s()));
+                             id, fields.name.value_or(id), packed(labels), fields.disabled.value_or(false),
+                             wall_.now_s()));
     return ok();
   });
 }
 
 Status Directory::change_tenant(const Actor& actor, const std::string& id, const TenantChange& change_to) {
-  REDOUBT_CHECK(check_tenant_fields(change_to));
+  REDOUBT_CHECK(check_name(change_to.name));
   return change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
     const auto found = there.tenants.find(id);
     if (found == there.tenants.end()) return no_tenant(id);
@@ -74,9 +75,9 @@ Status Directory::change_tenant(const Actor& actor, const std::string& id, const
         }
       }
     }
+    REDOUBT_TRY(const Labels labels, changed(found->second.labels, change_to.labels));
     REDOUBT_CHECK(tx.execute("UPDATE tenants SET name = ?, labels = ?, disabled = ? WHERE id = ?",
-                             change_to.name.value_or(found->second.name),
-                             packed(change_to.labels.value_or(found->second.labels)), disabled, id));
+                             change_to.name.value_or(found->second.name), packed(labels), disabled, id));
     return ok();
   });
 }
@@ -98,27 +99,27 @@ Status Directory::remove_tenant(const Actor&, const std::string& id) {
 Status Directory::create_team(const Actor&, const std::string& tenant, const std::string& id,
                               const TeamChange& fields) {
   REDOUBT_CHECK(check_id("id", id));
-  REDOUBT_CHECK(check_team_fields(fields));
+  REDOUBT_CHECK(check_name(fields.name));
+  REDOUBT_TRY(const Labels labels, changed({}, fields.labels));
   return change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
     if (!there.tenants.contains(tenant)) return no_tenant(tenant);
     if (there.teams.contains({tenant, id})) return conflict(fmt::format("team {}: it exists", id), "id");
     REDOUBT_CHECK(tx.execute("INSERT INTO teams (tenant, id, name, labels, created_at_s) VALUES (?, ?, ?, ?, ?)",
-                             tenant, id, fields.name.value_or(id), packed(fields.labels.value_or(Labels())),
-                             wall_.now_s()));
+                             tenant, id, fields.name.value_or(id), packed(labels), wall_.now_s()));
     return ok();
   });
 }
 
 Status Directory::change_team(const Actor&, const std::string& tenant, const std::string& id,
                               const TeamChange& change_to) {
-  REDOUBT_CHECK(check_team_fields(change_to));
+  REDOUBT_CHECK(check_name(change_to.name));
   return change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
     const auto found = there.teams.find({tenant, id});
     if (found == there.teams.end())
       return not_found(fmt::format("team {}: tenant {} has none of that name", id, tenant));
+    REDOUBT_TRY(const Labels labels, changed(found->second.labels, change_to.labels));
     REDOUBT_CHECK(tx.execute("UPDATE teams SET name = ?, labels = ? WHERE tenant = ? AND id = ?",
-                             change_to.name.value_or(found->second.name),
-                             packed(change_to.labels.value_or(found->second.labels)), tenant, id));
+                             change_to.name.value_or(found->second.name), packed(labels), tenant, id));
     return ok();
   });
 }
@@ -149,6 +150,7 @@ Status Directory::create_principal(const Actor& actor, const NewPrincipal& made)
       return conflict(fmt::format("there are {} users and services, which is the limit", options_.max_principals));
     REDOUBT_CHECK(check_principal_fields(there, made.tenant, made.fields));
     REDOUBT_CHECK(may_set_roles(actor, {}, roles));
+    REDOUBT_TRY(const Labels labels, changed({}, made.fields.labels));
     REDOUBT_TRY(const auto used, tx.row<std::string>("SELECT id FROM principals WHERE id = ?", made.id));
     if (there.principals.contains(made.id))
       return conflict(fmt::format("{}: a user or service of that name exists", made.id), "id");
@@ -157,7 +159,7 @@ Status Directory::create_principal(const Actor& actor, const NewPrincipal& made)
         tx.execute("INSERT INTO principals (id, kind, tenant, name, roles, labels, disabled, created_at_s) "
                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                    made.id, kind_name(made.kind), made.tenant, made.fields.name.value_or(made.id), packed(roles),
-                   packed(made.fields.labels.value_or(Labels())), made.fields.disabled.value_or(false), wall_.now_s()));
+                   packed(labels), made.fields.disabled.value_or(false), wall_.now_s()));
     REDOUBT_CHECK(set_teams(tx, made.id, made.tenant, made.fields.teams.value_or(std::vector<std::string>())));
     return set_identities(tx, there, made.id, made.fields.identities.value_or(std::vector<ExternalIdentity>()));
   });
@@ -167,18 +169,24 @@ Status Directory::change_principal(const Actor& actor, const std::string& id, co
   return change([&](Transaction& tx, const DirectorySnapshot& there) -> Status {
     REDOUBT_TRY(const PrincipalRecord* const found, find_principal(there, id));
     REDOUBT_CHECK(may_change(actor, *found));
-    REDOUBT_CHECK(check_principal_fields(there, found->tenant, change_to));
+    PrincipalChange whole = change_to;
+    for (const ExternalIdentity& identity : found->identities) {
+      const bool stays = whole.identities && !whole.identity_methods.empty() &&
+                         std::ranges::find(whole.identity_methods, identity.method) == whole.identity_methods.end();
+      if (stays) whole.identities->push_back(identity);
+    }
+    REDOUBT_CHECK(check_principal_fields(there, found->tenant, whole));
+    REDOUBT_TRY(const Labels labels, changed(found->labels, change_to.labels));
     const std::vector<std::string> roles = sorted(change_to.roles.value_or(found->roles));
     REDOUBT_CHECK(may_set_roles(actor, found->roles, roles));
     REDOUBT_CHECK(tx.execute("UPDATE principals SET name = ?, roles = ?, labels = ?, disabled = ? WHERE id = ?",
-                             change_to.name.value_or(found->name), packed(roles),
-                             packed(change_to.labels.value_or(found->labels)),
+                             change_to.name.value_or(found->name), packed(roles), packed(labels),
                              change_to.disabled.value_or(found->disabled), id));
     if (change_to.teams) {
       REDOUBT_CHECK(set_teams(tx, id, found->tenant, *change_to.teams));
     }
-    if (change_to.identities) {
-      REDOUBT_CHECK(set_identities(tx, there, id, *change_to.identities));
+    if (whole.identities) {
+      REDOUBT_CHECK(set_identities(tx, there, id, *whole.identities));
     }
     return ok();
   });

@@ -24,23 +24,6 @@ bool printable(std::string_view text) {
          std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
-Status check_name(const std::optional<std::string>& name) {
-  if (name && (name->size() > kMaxNameBytes || !printable(*name)))
-    return invalid(fmt::format("name: expected at most {} bytes without control characters", kMaxNameBytes), "name");
-  return ok();
-}
-
-Status check_labels(const std::optional<Labels>& labels) {
-  if (!labels) return ok();
-  if (labels->size() > kMaxList) return invalid(fmt::format("labels: expected at most {}", kMaxList), "labels");
-  for (const auto& [name, value] : *labels) {
-    if (!is_id(name)) return invalid("labels: expected names of letters, digits and . _ - @", "labels");
-    if (value.size() > kMaxLabelBytes || !printable(value))
-      return invalid(fmt::format("labels: expected values of at most {} bytes", kMaxLabelBytes), "labels");
-  }
-  return ok();
-}
-
 Status check_list(const std::vector<std::string>& list, const char* what) {
   if (list.size() > kMaxList) return invalid(fmt::format("{}: expected at most {}", what, kMaxList), what);
   for (const std::string& item : list) {
@@ -66,20 +49,31 @@ Status check_id(const std::string& what, const std::string& id) {
   return ok();
 }
 
-Status check_tenant_fields(const TenantChange& fields) {
-  REDOUBT_CHECK(check_name(fields.name));
-  return check_labels(fields.labels);
+Status check_name(const std::optional<std::string>& name) {
+  if (name && (name->size() > kMaxNameBytes || !printable(*name)))
+    return invalid(fmt::format("name: expected at most {} bytes without control characters", kMaxNameBytes), "name");
+  return ok();
 }
 
-Status check_team_fields(const TeamChange& fields) {
-  REDOUBT_CHECK(check_name(fields.name));
-  return check_labels(fields.labels);
+Result<Labels> changed(const Labels& labels, const LabelChange& change) {
+  Labels after = labels;
+  for (const auto& [name, value] : change) {
+    if (!value) {
+      after.erase(name);
+      continue;
+    }
+    if (!is_id(name)) return invalid("labels: expected names of letters, digits and . _ - @", "labels");
+    if (value->size() > kMaxLabelBytes || !printable(*value))
+      return invalid(fmt::format("labels: expected values of at most {} bytes", kMaxLabelBytes), "labels");
+    after[name] = *value;
+  }
+  if (after.size() > kMaxList) return invalid(fmt::format("labels: expected at most {}", kMaxList), "labels");
+  return after;
 }
 
 Status check_principal_fields(const DirectorySnapshot& there, const std::string& tenant,
                               const PrincipalChange& fields) {
   REDOUBT_CHECK(check_name(fields.name));
-  REDOUBT_CHECK(check_labels(fields.labels));
   if (fields.teams) {
     REDOUBT_CHECK(check_list(*fields.teams, "teams"));
     for (const std::string& team : *fields.teams) {

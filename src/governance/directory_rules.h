@@ -1,6 +1,7 @@
 // The laws of directory.h as functions of what there is, and what names, lists and labels may hold.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,9 @@
 namespace redoubt {
 
 Status check_id(const std::string& what, const std::string& id);
-Status check_tenant_fields(const TenantChange& fields);
-Status check_team_fields(const TeamChange& fields);
+Status check_name(const std::optional<std::string>& name);
+// The labels after a change.
+Result<Labels> changed(const Labels& labels, const LabelChange& change);
 // `tenant` is the principal's: its teams must be there.
 Status check_principal_fields(const DirectorySnapshot& there, const std::string& tenant, const PrincipalChange& fields);
 

@@ -116,11 +116,12 @@ TEST_P(DirectoryTest, ABootstrapKeyThatWasRotatedAwayDoesNotComeBack) {
 }
 
 TEST_P(DirectoryTest, UsersLiveInTenantsAndTeams) {
-  ASSERT_TRUE(directory_->create_tenant(system_, "acme", {.name = "Acme", .labels = Labels{{"tier", "gold"}}}));
+  ASSERT_TRUE(directory_->create_tenant(system_, "acme", {.name = "Acme", .labels = LabelChange{{"tier", "gold"}}}));
   ASSERT_TRUE(directory_->create_team(system_, "acme", "research", {}));
   ASSERT_TRUE(directory_->create_principal(
-      system_,
-      {.id = "alice@acme", .tenant = "acme", .fields = {.teams = {{"research"}}, .labels = Labels{{"site", "x"}}}}));
+      system_, {.id = "alice@acme",
+                .tenant = "acme",
+                .fields = {.teams = {{"research"}}, .labels = LabelChange{{"site", "x"}}}}));
   PrincipalRecord alice = record("alice@acme");
   EXPECT_THAT(alice.teams, testing::ElementsAre("research"));
   EXPECT_THAT(alice.roles, testing::ElementsAre("user"));
@@ -389,6 +390,28 @@ TEST_P(DirectoryTest, AKeyThatEndedLongAgoIsNoLongerReadAndStaysEnded) {
   // Revoked means revoked, also once nothing in memory knows of it.
   EXPECT_TRUE(directory_->first_start(bootstrap).value().bootstrap_is_ended);
   EXPECT_EQ(key("bootstrap"), nullptr);
+}
+TEST_P(DirectoryTest, LabelsAndIdentitiesThatAreNotNamedStay) {
+  const auto change = [&](const PrincipalChange& to) { return directory_->change_principal(system_, "first", to); };
+  ASSERT_TRUE(change({.labels = {{"site", "graz"}, {"floor", "3"}},
+                      .identities = {{{"mtls", "", "CN=a"}, {"oidc", "https://idp", "x1"}}}}));
+  ASSERT_TRUE(change({.labels = {{"floor", std::nullopt}, {"never", std::nullopt}, {"desk", "9"}},
+                      .identities = {{{"oidc", "https://idp", "x2"}}},
+                      .identity_methods = {"oidc"}}));
+  EXPECT_EQ(record("first").labels, (Labels{{"desk", "9"}, {"site", "graz"}}));
+  EXPECT_THAT(record("first").identities, testing::ElementsAre(ExternalIdentity{"mtls", "", "CN=a"},
+                                                               ExternalIdentity{"oidc", "https://idp", "x2"}));
+  ASSERT_TRUE(change({.identities = std::vector<ExternalIdentity>(), .identity_methods = {"mtls"}}));
+  EXPECT_THAT(record("first").identities, testing::ElementsAre(ExternalIdentity{"oidc", "https://idp", "x2"}));
+  ASSERT_TRUE(change({.identities = std::vector<ExternalIdentity>()}));
+  EXPECT_THAT(record("first").identities, testing::IsEmpty());
+
+  // The bound is one of what there is then, not of what a change names.
+  LabelChange many;
+  for (int i = 0; i < 62; ++i) many["l" + std::to_string(i)] = "";
+  ASSERT_TRUE(change({.labels = many}));
+  EXPECT_EQ(code(change({.labels = {{"one-more", ""}}})), ErrorCode::invalid_argument);
+  EXPECT_TRUE(change({.labels = {{"one-more", ""}, {"desk", std::nullopt}}}));
 }
 
 TEST_P(DirectoryTest, ChangesOfTwoNodesAtOnceAllHappenOrAreRefused) {

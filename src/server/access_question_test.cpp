@@ -190,7 +190,7 @@ TEST_F(Context, AForbidThatReadsTheModelIsJudgedOfTheModel) {
 
 TEST_F(Context, LabelsOfTenantsAndTeamsAreRead) {
   Directory& directory = *people.directory_;
-  ASSERT_TRUE(directory.create_team(nullptr, "default", "research", {.labels = Labels{{"clearance", "2"}}}));
+  ASSERT_TRUE(directory.create_team(nullptr, "default", "research", {.labels = LabelChange{{"clearance", "2"}}}));
   ASSERT_TRUE(directory.change_principal(nullptr, "alice", {.teams = std::vector<std::string>{"research"}}));
   policies_with(
       "forbid (principal, action == Redoubt::Action::\"generate\", resource)"
@@ -198,9 +198,9 @@ TEST_F(Context, LabelsOfTenantsAndTeamsAreRead) {
       "&& Redoubt::Team::\"default/research\".labels.clearance == \"2\" };");
   RunningServer server(all_routes(), options());
   EXPECT_EQ(status_of(server.ask(chat())), 403);
-  ASSERT_TRUE(directory.change_tenant(nullptr, "default", {.labels = Labels{{"tier", "gold"}}}));
+  ASSERT_TRUE(directory.change_tenant(nullptr, "default", {.labels = LabelChange{{"tier", "gold"}}}));
   EXPECT_EQ(status_of(server.ask(chat())), 200);
-  ASSERT_TRUE(directory.change_team(nullptr, "default", "research", {.labels = Labels{{"clearance", "1"}}}));
+  ASSERT_TRUE(directory.change_team(nullptr, "default", "research", {.labels = LabelChange{{"clearance", "1"}}}));
   EXPECT_EQ(status_of(server.ask(chat())), 403);
 }
 

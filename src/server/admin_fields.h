@@ -11,8 +11,8 @@
 namespace redoubt {
 
 Result<std::optional<std::vector<std::string>>> string_list(const Json& body, const std::string& name);
-Result<std::optional<Labels>> label_map(const Json& body);
-Result<std::optional<std::vector<ExternalIdentity>>> identity_list(const Json& body);
+// {"labels": {"site": "graz", "floor": null}}: sets one and takes one away (RFC 7396); the others stay.
+Result<LabelChange> label_change(const Json& body);
 Result<PrincipalChange> principal_change(const Json& body);
 Result<TenantChange> tenant_change(const Json& body);
 Result<TeamChange> team_change(const Json& body);

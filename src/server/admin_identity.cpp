@@ -12,6 +12,8 @@ namespace redoubt {
 namespace {
 
 constexpr size_t kPageSize = 1000;
+constexpr std::string_view kPatched =
+    "; fields, labels and methods of identities that are not named stay, null takes a label or a method's away";
 constexpr std::string_view kReads = "read_system", kUsers = "manage_users", kKeys = "manage_keys";
 
 Error absent(std::string_view what) { return not_found(fmt::format("{}: there is none of that name", what)); }
@@ -233,7 +235,8 @@ void add_principals(std::vector<AdminEntry>& table, const std::string& path, con
   table.push_back({"GET", path, reads, "Every " + one + "; of one ?tenant= or ?team=", {}, list_principals<kind>});
   table.push_back({"POST", path, users, "A new " + one, create, create_principal<kind>});
   table.push_back({"GET", path + "/{id}", reads, "One " + one, {}, read_principal<kind>});
-  table.push_back({"PATCH", path + "/{id}", users, "Changes a " + one, change, change_principal<kind>});
+  table.push_back(
+      {"PATCH", path + "/{id}", users, "Changes a " + one + std::string(kPatched), change, change_principal<kind>});
   table.push_back(
       {"DELETE", path + "/{id}", users, "Removes a " + one + " and revokes its keys", {}, remove_principal<kind>});
 }
@@ -247,11 +250,16 @@ std::vector<AdminEntry> admin_identity_table() {
       {"GET", tenants, reads, "Every tenant", {}, list_tenants},
       {"POST", tenants, users, "A new tenant", {"id", "name", "labels", "disabled"}, create_tenant},
       {"GET", tenants + "/{id}", reads, "One tenant", {}, read_tenant},
-      {"PATCH", tenants + "/{id}", users, "Changes a tenant", {"name", "labels", "disabled"}, change_tenant},
+      {"PATCH",
+       tenants + "/{id}",
+       users,
+       "Changes a tenant" + std::string(kPatched),
+       {"name", "labels", "disabled"},
+       change_tenant},
       {"DELETE", tenants + "/{id}", users, "Removes a tenant that nobody was ever in", {}, remove_tenant},
       {"GET", teams, reads, "Every team of a tenant", {}, list_teams},
       {"POST", teams, users, "A new team", {"id", "name", "labels"}, create_team},
-      {"PATCH", teams + "/{id}", users, "Changes a team", {"name", "labels"}, change_team},
+      {"PATCH", teams + "/{id}", users, "Changes a team" + std::string(kPatched), {"name", "labels"}, change_team},
       {"DELETE", teams + "/{id}", users, "Removes a team", {}, remove_team},
       {"GET", key, reads, "Every key; of one ?principal=", {}, list_keys},
       {"POST", key, keys, "A new key, shown this once", {"principal", "name", "scopes", "expires_in_s"}, create_key},

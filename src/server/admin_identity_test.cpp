@@ -58,6 +58,25 @@ TEST_F(AdminIdentity, TwoTeamsAreSetUpInAFewCalls) {
   EXPECT_EQ(code(call(system_, "PATCH", "/admin/v1/users/bot", R"({"disabled":true})")), ErrorCode::not_found);
 }
 
+TEST_F(AdminIdentity, AChangeLeavesWhatItDoesNotName) {
+  ASSERT_TRUE(call(system_, "POST", "/admin/v1/users",
+                   R"({"id":"ana","name":"Ana","labels":{"site":"graz","floor":"3"},"identities":
+                       [{"method":"mtls","subject":"CN=ana"},{"method":"oidc","issuer":"https://idp","subject":"x1"}]})"));
+  const auto changed = call(system_, "PATCH", "/admin/v1/users/ana",
+                            R"({"labels":{"floor":null,"desk":"9"},"identities":{"mtls":null}})");
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_EQ((*changed)["name"], "Ana");
+  EXPECT_EQ((*changed)["labels"].get<Labels>(), (Labels{{"desk", "9"}, {"site", "graz"}}));
+  ASSERT_EQ((*changed)["identities"].size(), 1u);
+  EXPECT_EQ((*changed)["identities"][0]["subject"], "x1");
+  const auto all = call(system_, "PATCH", "/admin/v1/users/ana", R"({"identities":[]})");
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_TRUE((*all)["identities"].empty());
+  for (const char* wrong : {R"({"identities":{"key":[]}})", R"({"identities":{"mtls":"CN=x"}})",
+                            R"({"identities":"x"})", R"({"identities":{"mtls":["CN=x"]}})", R"({"labels":{"a":true}})"})
+    EXPECT_EQ(code(call(system_, "PATCH", "/admin/v1/users/ana", wrong)), ErrorCode::invalid_argument) << wrong;
+}
+
 TEST_F(AdminIdentity, AMisspeltFieldIsAnErrorThatNamesIt) {
   const auto misspelt = call(security_, "POST", "/admin/v1/keys", R"({"principal":"first","expires_in":3600})");
   ASSERT_FALSE(misspelt);
