@@ -152,6 +152,12 @@ void FrontDoor::add_health(HealthState& state) const {
   state.ledger_away = limits_.limits->stats().failing_ns > 0;
 }
 
+void FrontDoor::note_running() const {
+  if (!administered()) return;
+  if (const Status noted = policies_->note_running(); !noted)
+    log::warn("policies: that this node runs cannot be noted: {}", noted.error().message);
+}
+
 bool FrontDoor::policies_fresh() const { return policies_->age_ns() <= kMaxPolicyAgeNs; }
 
 Result<std::string> FrontDoor::tell_first_keys(Audience audience, const std::string& base_url) {

@@ -43,6 +43,7 @@ class FrontDoor {
   // Who came in and who did not, and what limits did; it outlives the registry.
   void add_metrics(MetricsRegistry& registry) const;
   void add_health(HealthState& state) const;  // is anybody admitted?
+  void note_running() const;                  // that this node is still there, in the database; to be called every hour
   // What to print of the keys that a first start made, with a ready-made curl; once.
   Result<std::string> tell_first_keys(Audience audience, const std::string& base_url);
 

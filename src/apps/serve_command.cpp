@@ -205,17 +205,18 @@ class EndUnderLoad {
   const Status& outcome_;  // of the command
 };
 
-// Unloads models that nobody asked for in a while, and looks at the health, so that the log tells of it though nobody
-// asks.
+// Unloads models that nobody asked for in a while, looks at the health, so that the log tells of it though nobody asks,
+// and says in the database that this node is there.
 class Watch {
  public:
-  Watch(ModelHost& host, Health& health)
-      : watcher_([this, &host, &health] {
+  Watch(ModelHost& host, Health& health, const FrontDoor& door)
+      : watcher_([this, &host, &health, &door] {
           std::unique_lock lock(mutex_);
-          constexpr int kHealthEvery = 5;  // seconds
+          constexpr int kHealthEvery = 5, kNoteEvery = 3600;  // seconds
           for (int second = 1; !ended_.wait_for(lock, std::chrono::seconds(1), [this] { return end_; }); ++second) {
             host.unload_idle();
             if (second % kHealthEvery == 0) health.look();
+            if (second % kNoteEvery == 0) door.note_running();
           }
         }) {}
   ~Watch() {
@@ -315,7 +316,7 @@ Status serve(const ServeFlags& flags) {
   std::fflush(stdout);
   {
     const StopSignals stop(*server, *host, *flags_of_health, static_cast<int>(config.drain_s));
-    const Watch watch(*host, *health);
+    const Watch watch(*host, *health, *door);
     if (auto model = host->acquire(""); model) {
       flags_of_health->default_loading = false;
       describe(**model);

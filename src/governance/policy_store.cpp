@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view kTopic = "policies";
 constexpr size_t kMaxNoteBytes = 1024;
 constexpr size_t kMaxEntitiesBytes = size_t{16} << 20;
+constexpr int64_t kForgottenMs = int64_t{30} * 24 * 3600 * 1000;  // a node that was not seen for so long is no more
 
 constexpr Migration kMigrations[] = {
     {1, "policy versions",
@@ -21,6 +22,9 @@ constexpr Migration kMigrations[] = {
      "CREATE TABLE policy_files (digest TEXT PRIMARY KEY, version BIGINT NOT NULL);"},
     {2, "models of the nodes' configurations",
      "CREATE TABLE policy_models (node TEXT PRIMARY KEY, models TEXT NOT NULL, started_ms BIGINT NOT NULL);"},
+    {3, "when a node was there last",
+     "ALTER TABLE policy_models ADD COLUMN seen_ms BIGINT NOT NULL DEFAULT 0;"
+     "UPDATE policy_models SET seen_ms = started_ms;"},
 };
 
 constexpr std::string_view kColumns = "version, text, entities, author, note, created_ms";
@@ -56,13 +60,16 @@ Status prepare(Database& database, const WallClock& wall) {
   return migrate(database, "policies", kMigrations, wall);
 }
 
-Status keep(Database& database, const NodeModels& models, const WallClock& wall) {
+// Also that the node is there now; and of nodes that are no more nothing is kept.
+Status keep(Database& database, const NodeModels& models, int64_t started_ms, int64_t now_ms) {
   const std::string text = dump_json({{"entities", models.entities}, {"stages", models.stages}});
   return database.write([&](Transaction& tx) -> Status {
     REDOUBT_CHECK(
-        tx.execute("INSERT INTO policy_models (node, models, started_ms) VALUES (?, ?, ?) "
-                   "ON CONFLICT (node) DO UPDATE SET models = excluded.models, started_ms = excluded.started_ms",
-                   models.node, text, wall.now_ms()));
+        tx.execute("INSERT INTO policy_models (node, models, started_ms, seen_ms) VALUES (?, ?, ?, ?) "
+                   "ON CONFLICT (node) DO UPDATE SET models = excluded.models, started_ms = excluded.started_ms, "
+                   "seen_ms = excluded.seen_ms",
+                   models.node, text, started_ms, now_ms));
+    REDOUBT_CHECK(tx.execute("DELETE FROM policy_models WHERE seen_ms < ?", now_ms - kForgottenMs));
     return ok();
   });
 }
@@ -106,7 +113,7 @@ Result<std::unique_ptr<PolicyStore>> PolicyStore::open(Database& database, const
   if (configured.node.empty()) {
     REDOUBT_TRY(configured, kept_models(database, wall));
   } else {
-    REDOUBT_CHECK(keep(database, configured, wall));
+    REDOUBT_CHECK(keep(database, configured, wall.now_ms(), wall.now_ms()));
   }
   std::unique_ptr<PolicyStore> store(new PolicyStore(database, wall, std::move(configured)));
   REDOUBT_CHECK(store->adopt(file));
@@ -160,6 +167,10 @@ Status PolicyStore::load(Transaction& tx) {
   if (!replaced)
     return corrupt(fmt::format("policies: version {} cannot be read: {}", newest->version, replaced.error().message));
   return ok();
+}
+
+Status PolicyStore::note_running() const {
+  return configured_.node.empty() ? ok() : keep(database_, configured_, started_ms_, wall_.now_ms());
 }
 
 Result<int64_t> PolicyStore::change(const Change& change) {

@@ -35,7 +35,8 @@ struct PolicyFile {
 };
 
 // What a node's configuration says of its models to policies. Kept in the database under the node's name while it is
-// the last one that this node started with, for whoever explains or compares policies beside the node.
+// the last one that this node started with, for whoever explains or compares policies beside the node; 30 days after
+// the node was there last it is removed by any that is.
 struct NodeModels {
   std::string node;               // "": nobody's; what the nodes have kept is taken instead
   Json entities = Json::array();  // the models with their labels
@@ -63,6 +64,7 @@ class PolicyStore {
   const NodeModels& configured() const { return configured_; }
   int64_t age_ns() const { return refresher_->age_ns(); }  // since what the engine holds was known to be what is stored
   Status refresh() { return refresher_->refresh(); }
+  Status note_running() const;  // that this node is still there; to be called every few hours
 
   struct Change {
     std::string text;
@@ -80,12 +82,13 @@ class PolicyStore {
 
  private:
   PolicyStore(Database& database, const WallClock& wall, NodeModels configured)
-      : database_(database), wall_(wall), configured_(std::move(configured)) {}
+      : database_(database), wall_(wall), started_ms_(wall.now_ms()), configured_(std::move(configured)) {}
   Status adopt(const std::optional<PolicyFile>& file);
   Status load(Transaction& tx);
 
   Database& database_;
   const WallClock& wall_;
+  const int64_t started_ms_;
   const NodeModels configured_;
   std::shared_ptr<PolicyEngine> engine_;
   std::unique_ptr<Refresher> refresher_;  // last: its thread uses the rest

@@ -96,6 +96,37 @@ TEST_P(PolicyStoreTest, WhatNodesAreConfiguredWithIsKeptBesideTheVersions) {
   EXPECT_EQ(beside->engine()->snapshot()->stages, kept->stages);
 }
 
+// A node that is there stays, however long ago it started; one that is gone, or has another name now, is forgotten.
+TEST_P(PolicyStoreTest, WhatANodeThatIsGoneWasConfiguredWithIsForgotten) {
+  const auto open = [&](const char* node, const char* model) {
+    auto store = PolicyStore::open(*database_, {}, clock_, wall_, {.node = node, .stages = {{model, node}}}, 0);
+    EXPECT_TRUE(store) << store.error().message;
+    wall_.advance_ms(1);
+    return std::move(*store);
+  };
+  const auto kept = [&] {
+    const auto models = kept_models(*database_, wall_);
+    EXPECT_TRUE(models) << models.error().message;
+    return models->stages;
+  };
+  constexpr int64_t kDayMs = 86'400'000;
+  open("gone", "old");
+  const auto here = open("here", "r1");
+  for (int day = 1; day < 30; ++day) {
+    wall_.advance_ms(kDayMs);
+    ASSERT_TRUE(here->note_running());
+  }
+  EXPECT_EQ(kept(), (ModelStages{{"old", "gone"}, {"r1", "here"}}));
+  wall_.advance_ms(2 * kDayMs);
+  const auto other = open("other", "r1");
+  EXPECT_EQ(kept(), (ModelStages{{"r1", "other"}})) << "of two the last to start, not the last to be seen";
+  wall_.advance_ms(31 * kDayMs);
+  ASSERT_TRUE(here->note_running()) << "slept for a month: it is there again, and started when it did";
+  EXPECT_EQ(kept(), (ModelStages{{"r1", "here"}}));
+  ASSERT_TRUE(other->note_running());
+  EXPECT_EQ(kept(), (ModelStages{{"r1", "other"}}));
+}
+
 TEST_P(PolicyStoreTest, AChangeIsAVersionAndReachesTheOtherNode) {
   const auto here = node(*database_);
   const auto there = node(*other_database_, {}, 50);
