@@ -158,6 +158,25 @@ TEST_P(EveryIntegerSet, IntegerCodesGiveTheBitsOfTheDefinition) {
   }
 }
 
+// So many tokens of such wide rows meet a matrix in several blocks, the last one small.
+TEST_P(EveryIntegerSet, BlocksOfWideActivationsGiveTheBitsOfTheDefinition) {
+  constexpr int64_t kRows = 50, kCols = 7168, kTokens = 77;
+  std::vector<int32_t> x_rows(kTokens);
+  for (int64_t t = 0; t < kTokens; ++t) x_rows[static_cast<size_t>(t)] = static_cast<int32_t>(t * 30 % kTokens);
+  Activations x(reference_packed_kernels(), kTokens, kCols, 2), rest(reference_packed_kernels(), kTokens, kCols, 5);
+  for (const DType type : {DType::q4_0, DType::q6_k}) {
+    const Packed w(type, kRows, kCols, 1);
+    for (const int32_t* order : {static_cast<const int32_t*>(nullptr), static_cast<const int32_t*>(x_rows.data())}) {
+      for (const QuantizedRows& remainder : {QuantizedRows{}, rest.rows()}) {
+        const auto y = [&](const PackedKernels& set) {
+          return run(set, PackedInput::int8, w.matrix, x, order, kTokens, 0, kRows, nullptr, remainder);
+        };
+        EXPECT_TRUE(same_bits(y(kernels()), y(reference_packed_kernels()))) << info(type).name;
+      }
+    }
+  }
+}
+
 // The largest codes and activations: nothing saturates on the way.
 TEST_P(EveryIntegerSet, TheLargestCodesGiveTheBitsOfTheDefinition) {
   for (const DType type : types_for(PackedInput::int8)) {
