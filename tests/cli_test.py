@@ -583,6 +583,8 @@ class Commands(unittest.TestCase):
         self.assertEqual(changed["labels"], {"site": "graz"})
         ask("team", "change", "risk", "--tenant", "bank", "--label", "a=1")
         self.assertEqual(ask("team", "change", "risk", "--tenant", "bank", "--label", "b=2")["labels"], {"a": "1", "b": "2"})
+        for left, gone in (("--team", "--no-team"), ("--certificate", "--no-certificate")):
+            self.assertIn(gone, self.refused(2, "user", "change", "ana@bank", left, "risk", gone, "--data", data))
         # Of several who change one record at once none undoes what another did.
         at_once = [subprocess.Popen([BINARY, "user", "change", "ana@bank", "--label", f"l{i}={i}", "--data", data], stdout=subprocess.DEVNULL)
                    for i in range(6)]

@@ -164,9 +164,10 @@ void add_user(CLI::App& app, Pending& pending) {
             "theirs, --label one",
             change_user);
     add_person(*sub, *flags);
-    sub->add_flag("--no-team", flags->no_teams, "In none");
-    sub->add_flag("--no-oidc", flags->no_oidc, "No provider's token is its any more");
-    sub->add_flag("--no-certificate", flags->no_certificates, "No certificate is its any more");
+    sub->add_flag("--no-team", flags->no_teams, "In none")->excludes("--team");
+    sub->add_flag("--no-oidc", flags->no_oidc, "No provider's token is its any more")->excludes("--oidc");
+    sub->add_flag("--no-certificate", flags->no_certificates, "No certificate is its any more")
+        ->excludes("--certificate");
     add_no_label(*sub, *flags);
     add_state(*sub, *flags);
   }

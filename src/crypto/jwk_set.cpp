@@ -5,11 +5,13 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
+#include <openssl/x509.h>
 
 #include <algorithm>
 #include <span>
 
 #include "core/json.h"
+#include "core/sha256.h"
 #include "crypto/base64url.h"
 
 namespace redoubt {
@@ -113,6 +115,15 @@ bool for_signatures(const Json& jwk) {
 }
 
 // Nothing if it is a key of a kind that we leave out.
+Result<std::string> fingerprint_of(EVP_PKEY& key) {
+  unsigned char* der = nullptr;
+  const int size = i2d_PUBKEY(&key, &der);
+  if (size <= 0) return invalid("a key that cannot be spelled out");
+  const std::string bytes(reinterpret_cast<const char*>(der), static_cast<size_t>(size));
+  OPENSSL_free(der);
+  return hex_text(Sha256().add(bytes).finish());
+}
+
 Result<std::optional<PublicKey>> public_key(const Json& jwk) {
   if (!jwk.is_object()) return invalid("expected an object");
   const auto type = text_of(jwk, "kty");
@@ -137,6 +148,7 @@ Result<std::optional<PublicKey>> public_key(const Json& jwk) {
   } else {
     return std::optional<PublicKey>();
   }
+  REDOUBT_TRY(made.fingerprint, fingerprint_of(*made.key));
   return std::optional<PublicKey>(std::move(made));
 }
 

@@ -28,6 +28,7 @@ struct PublicKey {
   KeyType type = KeyType::rsa;
   std::optional<SignatureAlgorithm> only_for;  // `alg`, if it has one
   std::shared_ptr<evp_pkey_st> key;
+  std::string fingerprint;  // SHA-256 of the key itself, as its DER spells it: the same under another `kid`
 
   bool fits(SignatureAlgorithm algorithm) const;
 };

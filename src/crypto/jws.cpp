@@ -102,20 +102,20 @@ Result<Jws> parse_jws(std::string_view token) {
   return jws;
 }
 
-bool verify_jws(const Jws& jws, const JwkSet& keys, std::span<const SignatureAlgorithm> allowed) {
-  if (std::ranges::find(allowed, jws.algorithm) == allowed.end()) return false;
+const PublicKey* verify_jws(const Jws& jws, const JwkSet& keys, std::span<const SignatureAlgorithm> allowed) {
+  if (std::ranges::find(allowed, jws.algorithm) == allowed.end()) return nullptr;
   const PublicKey* only = nullptr;
   for (const PublicKey& key : keys.keys()) {
     if (!key.fits(jws.algorithm)) continue;
     if (!jws.key_id.empty()) {
-      if (key.id == jws.key_id && made_by(jws, key)) return true;
+      if (key.id == jws.key_id && made_by(jws, key)) return &key;
     } else if (only != nullptr) {
-      return false;
+      return nullptr;
     } else {
       only = &key;
     }
   }
-  return only != nullptr && made_by(jws, *only);
+  return only != nullptr && made_by(jws, *only) ? only : nullptr;
 }
 
 }  // namespace redoubt

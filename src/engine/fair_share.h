@@ -4,18 +4,18 @@
 // served first (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996, with a bound on what may be saved up). The
 // scale's level V is the mark of the one who uses least among those that use more than a newcomer beside them would
 // leave each, T / (W + 1) of a step of T tokens under weights of W, each over what its tokens count; while nobody does,
-// V goes on at that pace. A tenant's tokens count as if one of its sequences cost a third: who asks one thing after
-// another may take three quarters of the machine for it, so that its prompts last 1.5 times as long as alone even where
-// it never pauses; among a hundred the one is nothing. A mark is held within V - burst / weight and V + burst / weight:
-// a tenant that comes after a pause, or computes little, is ahead of all heavy ones for `burst` tokens, and nobody is
-// punished for long for what nobody else wanted.
+// V goes on at that pace. A token counts less for a tenant that has
+// far fewer sequences than the busiest one: all up to an eighth, a third from a 32nd on. So who asks one thing after
+// another beside a crowd may take three quarters of the machine for it, and its prompts last 1.5 times as long as alone
+// even where it never pauses; among tenants of a few sequences each all are equal. A mark is held within V - burst /
+// weight and V + burst / weight: a tenant that comes after a pause, or computes little, is ahead of all heavy ones for
+// `burst` tokens, and nobody is punished for long for what nobody else wanted.
 //
 // Of a step, an eighth is divided among all that want something, by weight; the rest goes to the one furthest behind,
 // what it leaves to the next, and so on. So a tenant within its share has at least seven eighths of each step, however
 // many streams another has, and the others' streams never stop. Thread safety: the engine thread's alone.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -26,6 +26,7 @@ struct Share {  // of one tenant
   int64_t members = 0;  // sequences, paused ones among them
   double mark = 0;      // tokens over weight
   // Of the step being planned.
+  double token_counts = 1;
   int64_t demand = 0;    // tokens it could compute
   int64_t reserved = 0;  // kept for it from those served before
 };
@@ -37,7 +38,7 @@ class FairShare {
   // A tenant that had nothing to do, or that is new.
   void enter(Share& share) const { bound(share); }
   static void charge(Share& share, int64_t tokens) {
-    share.mark += static_cast<double>(tokens) * count_of_token(share) / share.weight;
+    share.mark += static_cast<double>(tokens) * share.token_counts / share.weight;
   }
   // Has nothing to be remembered for: it would come back as if it were new.
   bool is_forgettable(const Share& share) const { return share.mark <= level_ - burst_ / share.weight; }
@@ -48,9 +49,6 @@ class FairShare {
   static void order(std::span<Share*> active, int64_t step_tokens);
 
  private:
-  static double count_of_token(const Share& share) {
-    return 1 - 2.0 / 3 / static_cast<double>(std::max<int64_t>(1, share.members));
-  }
   void bound(Share& share) const;
 
   double burst_;

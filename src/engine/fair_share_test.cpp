@@ -102,15 +102,36 @@ TEST(FairShare, WhoTakesLittleStaysAhead) {
   EXPECT_GE(least, 400);
 }
 
-// One sequence beside many: it may take three quarters, and with ten of its own half of the machine like everybody.
-TEST(FairShare, ALoneSequenceCountsAThird) {
-  for (const auto& [members, expected] : {std::pair(1, 0.75), std::pair(10, 0.517)}) {
+// One sequence beside a crowd may take three quarters of the machine; beside a few, a half like everybody.
+TEST(FairShare, AFewBesideACrowdMayTakeMore) {
+  struct Case {
+    int64_t few, many;
+    double share;  // of the few
+  };
+  for (const auto& [few, many, share] : {Case{1, 100, 0.75}, Case{1, 32, 0.75}, Case{1, 16, 0.6}, Case{1, 8, 0.5},
+                                         Case{1, 4, 0.5}, Case{8, 100, 0.56}}) {
     Machine machine(512);
-    Share few{.members = members}, many = of_many();
+    Share a{.members = few}, b{.members = many};
     int64_t got = 0;
-    for (int i = 0; i < 2000; ++i) got += machine.step({&few, &many}, {5000, 5000})[0];
-    EXPECT_NEAR(static_cast<double>(got) / (2000 * 512), expected, 0.01);
+    for (int i = 0; i < 2000; ++i) got += machine.step({&a, &b}, {5000, 5000})[0];
+    EXPECT_NEAR(static_cast<double>(got) / (2000 * 512), share, 0.01) << few << " beside " << many;
   }
+}
+
+// One prompt after another, without end, takes nothing from a tenant that wants a third, four sequences at a time.
+TEST(FairShare, OneSequenceDoesNotStarveAFew) {
+  Machine machine(512);
+  Share one{.members = 1}, few{.members = 4};
+  int64_t waiting = 0, most = 0;
+  for (int i = 0; i < 3000; ++i) {
+    if (i % 30 == 0) waiting += 30 * 512 / 3;
+    std::vector<Share*> active{&one};
+    if (waiting > 0) active.push_back(&few);
+    const std::vector<int64_t> got = machine.step(active, {5000, waiting});
+    if (waiting > 0) waiting -= got[1];
+    if (i % 30 == 29) most = std::max(most, waiting);
+  }
+  EXPECT_EQ(most, 0);
 }
 
 // Capacity that nobody else wanted is no debt for ever.

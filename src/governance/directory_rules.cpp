@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/utf8.h"
 #include "governance/policy_actions.h"
@@ -86,6 +87,7 @@ Status check_principal_fields(const DirectorySnapshot& there, const std::string&
   }
   if (fields.identities) {
     if (fields.identities->size() > kMaxList) return invalid("identities: too many", "identities");
+    std::set<ExternalIdentity> all;
     for (const ExternalIdentity& identity : *fields.identities) {
       if (identity.method != "oidc" && identity.method != "mtls")
         return invalid("identities: expected the method oidc or mtls", "identities");
@@ -94,6 +96,8 @@ Status check_principal_fields(const DirectorySnapshot& there, const std::string&
       if (identity.subject.empty() || identity.subject.size() > kMaxSubjectBytes ||
           identity.issuer.size() > kMaxSubjectBytes || !printable(identity.subject) || !printable(identity.issuer))
         return invalid(fmt::format("identities: expected a subject of 1 to {} bytes", kMaxSubjectBytes), "identities");
+      if (!all.insert(identity).second)
+        return invalid(fmt::format("identities: {} stands there twice", identity.subject), "identities");
     }
   }
   return ok();

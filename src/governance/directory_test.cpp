@@ -406,6 +406,8 @@ TEST_P(DirectoryTest, LabelsAndIdentitiesThatAreNotNamedStay) {
   ASSERT_TRUE(change({.identities = std::vector<ExternalIdentity>()}));
   EXPECT_THAT(record("first").identities, testing::IsEmpty());
 
+  EXPECT_EQ(code(change({.identities = {{{"mtls", "", "CN=a"}, {"mtls", "", "CN=a"}}}})), ErrorCode::invalid_argument);
+
   // The bound is one of what there is then, not of what a change names.
   LabelChange many;
   for (int i = 0; i < 62; ++i) many["l" + std::to_string(i)] = "";

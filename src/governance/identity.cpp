@@ -140,6 +140,7 @@ PrincipalPtr Identity::principal_of(const OidcClaims& claims, std::string& accou
   }
   made->issuer = provider.issuer;
   made->subject = claims.subject;
+  made->signed_by = claims.signed_by;
   for (const std::string& group : claims.groups) {
     if (const auto team = provider.group_teams.find(group); team != provider.group_teams.end())
       made->token_teams.push_back(team->second);
@@ -220,6 +221,8 @@ PrincipalPtr Identity::current(const Principal& principal) const {
   }
   if (principal.expires_at_s != 0 && now_s >= principal.expires_at_s) return nullptr;
   if (principal.kind == PrincipalKind::open) return std::make_shared<const Principal>(principal);
+  if (principal.auth_method == "oidc" && (oidc_ == nullptr || !oidc_->holds_key(principal.issuer, principal.signed_by)))
+    return nullptr;
   // By a token or certificate: is it still, or is it by now, somebody's of the directory?
   const auto known = snapshot->identities.find({principal.auth_method, principal.issuer, principal.subject});
   if (known != snapshot->identities.end()) {
@@ -228,6 +231,7 @@ PrincipalPtr Identity::current(const Principal& principal) const {
     if (now == nullptr) return nullptr;
     now->issuer = principal.issuer;
     now->subject = principal.subject;
+    now->signed_by = principal.signed_by;
     now->expires_at_s = principal.expires_at_s;
     now->token_teams = principal.token_teams;  // these stay until the token ends
     now->token_roles = principal.token_roles;

@@ -74,9 +74,10 @@ class Identity {
   Result<PrincipalPtr> authenticate(const Credentials& credentials);
 
   // The principal of a permit as it is now: null when its key was revoked or has expired, it or its tenant was
-  // disabled, or its token or certificate ended. Cheap while version() is what it was, if the caller remembers that.
+  // disabled, its token or certificate ended, or its provider withdrew the key that signed it. Cheap while version() is
+  // what it was, if the caller remembers that.
   PrincipalPtr current(const Principal& principal) const;
-  uint64_t version() const { return directory_.version(); }
+  uint64_t version() const { return directory_.version() + (oidc_ != nullptr ? oidc_->version() : 0); }
   bool fresh() const;  // false: the directory is older than the bound, and nothing may be decided by it
   IdentityStats stats() const;
 

@@ -356,6 +356,28 @@ TEST_F(TokenTest, StrangersComeInOnlyWhereThatIsSaid) {
   EXPECT_FALSE(by_claims(claims()));
 }
 
+// What a provider does when a key of its own was stolen: nobody comes in by it, and who has come in goes.
+TEST_F(TokenTest, AKeyThatItsProviderWithdrewEndsWhatItSigned) {
+  const TokenSigner other(SignatureAlgorithm::es256);
+  const auto who = by_claims(claims());
+  ASSERT_TRUE(who) << who.error().message;
+  ASSERT_NE(identity_->current(**who), nullptr);
+  uint64_t before = identity_->version();
+  Json both = *parse_json(signer_.jwks());
+  for (const Json& key : (*parse_json(other.jwks()))["keys"]) both["keys"].push_back(key);
+  verifier_->set_keys(0, JwkSet::parse(dump_json(both)).value());
+  EXPECT_NE(identity_->version(), before) << "permits must look again";
+  EXPECT_NE(identity_->current(**who), nullptr) << "its key is still there";
+  for (const std::string& left : {other.jwks(), std::string(R"({"keys":[]})")}) {
+    before = identity_->version();
+    verifier_->set_keys(0, JwkSet::parse(left).value());
+    EXPECT_NE(identity_->version(), before);
+    EXPECT_EQ(identity_->current(**who), nullptr) << left;
+  }
+  verifier_->set_keys(0, JwkSet::parse(signer_.jwks()).value());
+  EXPECT_NE(identity_->current(**who), nullptr);
+}
+
 TEST_F(TokenTest, EachClaimIsChecked) {
   const int64_t now_s = wall_.now_s();
   const std::pair<const char*, Json> bad[] = {{"iss", "https://other.example"},

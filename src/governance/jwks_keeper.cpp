@@ -63,6 +63,8 @@ void JwksKeeper::take(size_t provider, Source& source, const Result<std::string>
   had_s_[provider] = clock_.now_ns() / 1'000'000'000;
   if (*text == source.taken) return;
   source.taken = *text;
+  if (keys->keys().empty())
+    log::warn("oidc {}: its set holds no key that could verify a token: nobody comes in by it", name);
   verifier_.set_keys(provider, *keys);
 }
 

@@ -100,6 +100,14 @@ void OidcVerifier::set_keys(size_t provider, JwkSet keys) {
   ++version_;
 }
 
+bool OidcVerifier::holds_key(std::string_view issuer, std::string_view fingerprint) const {
+  const auto provider = std::ranges::find(providers_, issuer, &OidcProvider::issuer);
+  if (provider == providers_.end()) return false;
+  const auto keys = state_[static_cast<size_t>(provider - providers_.begin())]->keys.load();
+  return keys != nullptr &&
+         std::ranges::any_of(keys->keys(), [&](const PublicKey& key) { return key.fingerprint == fingerprint; });
+}
+
 Result<OidcClaims> OidcVerifier::verify(std::string_view token, int64_t now_s) {
   REDOUBT_TRY(const Jws jws, parse_jws(token));
   if (!type_fits(jws.type)) return refused("the token is of a type that is not for coming in");
@@ -115,7 +123,8 @@ Result<OidcClaims> OidcVerifier::verify(std::string_view token, int64_t now_s) {
   const std::shared_ptr<const JwkSet> keys = state.keys.load();
   if (keys == nullptr)
     return unavailable(fmt::format("oidc {}: the provider's keys are not there yet", provider->name));
-  if (!verify_jws(jws, *keys, provider->algorithms)) {
+  const PublicKey* const signed_by = verify_jws(jws, *keys, provider->algorithms);
+  if (signed_by == nullptr) {
     if (std::ranges::none_of(keys->keys(), [&](const PublicKey& key) { return key.id == jws.key_id; }))
       ++state.unknown_keys;
     return refused("the token's signature is not the provider's");
@@ -123,6 +132,7 @@ Result<OidcClaims> OidcVerifier::verify(std::string_view token, int64_t now_s) {
 
   OidcClaims proved;
   proved.provider = &*provider;
+  proved.signed_by = signed_by->fingerprint;
   if (!holds_audience(*claims, provider->audiences)) return refused("the token is for another audience");
   REDOUBT_CHECK(check_times(*claims, *provider, now_s, proved.expires_at_s));
   const auto subject = claims->find(provider->id_claim);

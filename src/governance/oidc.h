@@ -46,6 +46,7 @@ struct OidcClaims {
   std::string subject;              // the value of id_claim
   std::vector<std::string> groups;  // as the provider names them
   int64_t expires_at_s = 0;         // with the clock skew
+  std::string signed_by;            // the fingerprint of the key
 };
 
 class OidcVerifier {
@@ -57,6 +58,8 @@ class OidcVerifier {
 
   const std::vector<OidcProvider>& providers() const { return providers_; }
   void set_keys(size_t provider, JwkSet keys);
+  // A token that this key signed still counts: it is in the issuer's set.
+  bool holds_key(std::string_view issuer, std::string_view fingerprint) const;
   // Counts up with every set of keys; what was verified under another is verified again.
   uint64_t version() const { return version_; }
   // Tokens that named a key which the provider's set does not hold: a reason to fetch it again.

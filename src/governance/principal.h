@@ -37,6 +37,7 @@ struct Principal {
   std::string key_id;                                 // of an API key, else ""
   std::string first_key;            // of a key that rotation made: the one in whose place it stands; else as key_id
   std::string issuer, subject;      // of a token or certificate: what its provider calls it
+  std::string signed_by;            // of a token: the fingerprint of its provider's key
   std::vector<std::string> scopes;  // actions that the key is narrowed to; empty: all that the principal may do
   std::map<std::string, std::string> labels, tenant_labels;
   std::map<std::string, std::map<std::string, std::string>> team_labels;  // by team; of those that have any
