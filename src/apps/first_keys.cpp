@@ -8,7 +8,13 @@ namespace redoubt {
 
 Result<std::string> tell_first_keys(const Directory::FirstKeys& keys, Audience audience,
                                     const std::filesystem::path& data, const std::string& base_url) {
-  if (keys.user.empty() && keys.appointing.empty()) return std::string();
+  const std::filesystem::path path = data / "first.key";
+  const std::string where = fmt::format("keys     {} (read it, then remove it)\n", path.string());
+  if (keys.user.empty() && keys.appointing.empty()) {
+    // Of a start before this one that came to nothing, or that nobody was looking at.
+    std::error_code error;
+    return audience == Audience::terminal && std::filesystem::exists(path, error) ? where : std::string();
+  }
   std::string text;
   const bool bootstrapped = keys.user.empty();
   if (!bootstrapped) {
@@ -27,10 +33,8 @@ Result<std::string> tell_first_keys(const Directory::FirstKeys& keys, Audience a
   }
   if (audience == Audience::terminal && !bootstrapped)
     return "These keys are shown this once; only their hashes are kept.\n" + text;
-  const std::filesystem::path path = data / "first.key";
   REDOUBT_CHECK(write_private_file(path, text, IfThere::replace));
-  if (bootstrapped) return std::string();
-  return fmt::format("keys     {} (read it, then remove it)\n", path.string());
+  return bootstrapped ? std::string() : where;
 }
 
 }  // namespace redoubt

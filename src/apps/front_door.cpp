@@ -77,8 +77,12 @@ Result<std::unique_ptr<FrontDoor>> FrontDoor::open(const ServeConfig& config, co
 }
 
 FrontDoor::~FrontDoor() {
-  if (const auto told = tell_first_keys(Audience::file, base_url_); !told)
+  const auto told = tell_first_keys(Audience::file, base_url_);
+  if (!told) {
     log::error("first keys: {}", told.error().message);
+  } else if (!told->empty()) {
+    log::warn("the keys that this start made lie in {}", (data_ / "first.key").string());
+  }
 }
 
 Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock) {

@@ -58,6 +58,11 @@ TEST_F(IdentityCommands, ElsewhereFirstKeysAreInAFileForItsOwner) {
   struct stat info {};
   ASSERT_EQ(::stat((data_ / "first.key").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
+  // Of a start that came to nothing: the next one, on a terminal, says where they are until somebody takes them away.
+  EXPECT_EQ(*tell_first_keys({}, Audience::file, data_, ""), "");
+  EXPECT_NE(tell_first_keys({}, Audience::terminal, data_, "")->find("first.key"), std::string::npos);
+  std::filesystem::remove(data_ / "first.key");
+  EXPECT_EQ(*tell_first_keys({}, Audience::terminal, data_, ""), "");
 }
 
 TEST_F(IdentityCommands, WithABootstrapKeyNothingIsSaid) {
