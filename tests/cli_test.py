@@ -403,7 +403,10 @@ class Commands(unittest.TestCase):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            self.refused(1, "serve", "--model", model, "--port", taken.getsockname()[1], "--data", self.folder / "f", timeout=60)
+            ended = redoubt("serve", "--model", model, "--port", taken.getsockname()[1], "--data", self.folder / "f", timeout=60)
+        self.assertEqual(ended.returncode, 1)
+        self.assertEqual(ended.stderr.count(b"\n"), 1, ended.stderr)
+        self.assertIn(str(self.folder / "f" / "first.key"), ended.stdout.decode())
         kept = (self.folder / "f" / "first.key").read_text()
         self.assertIn("user key", kept)
         self.assertIn("appointing key", kept)

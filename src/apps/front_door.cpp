@@ -80,8 +80,8 @@ FrontDoor::~FrontDoor() {
   const auto told = tell_first_keys(Audience::file, base_url_);
   if (!told) {
     log::error("first keys: {}", told.error().message);
-  } else if (!told->empty()) {
-    log::warn("the keys that this start made lie in {}", (data_ / "first.key").string());
+  } else {
+    fmt::print("{}", *told);
   }
 }
 
