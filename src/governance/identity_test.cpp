@@ -364,7 +364,8 @@ TEST_F(TokenTest, AKeyThatItsProviderWithdrewEndsWhatItSigned) {
   ASSERT_NE(identity_->current(**who), nullptr);
   uint64_t before = identity_->version();
   Json both = *parse_json(signer_.jwks());
-  for (const Json& key : (*parse_json(other.jwks()))["keys"]) both["keys"].push_back(key);
+  const Json others = *parse_json(other.jwks());
+  for (const Json& key : others["keys"]) both["keys"].push_back(key);
   verifier_->set_keys(0, JwkSet::parse(dump_json(both)).value());
   EXPECT_NE(identity_->version(), before) << "permits must look again";
   EXPECT_NE(identity_->current(**who), nullptr) << "its key is still there";
