@@ -13,8 +13,8 @@ namespace redoubt {
 
 enum class Audience : uint8_t { terminal, file };
 
-// What is to be printed on standard output, "" for nothing: on a terminal the keys of this start, or
-// where those of an earlier one lie that nobody has taken away. `base_url` is the server's: "http://127.0.0.1:8000".
+// What is to be printed on standard output, "" for nothing: on a terminal the keys of this start, or where those of an
+// earlier one lie that nobody has taken away. `base_url` is the server's: "http://127.0.0.1:8000".
 Result<std::string> tell_first_keys(const Directory::FirstKeys& keys, Audience audience,
                                     const std::filesystem::path& data, const std::string& base_url);
 

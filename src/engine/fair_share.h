@@ -4,12 +4,14 @@
 // served first (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996, with a bound on what may be saved up). The
 // scale's level V is the mark of the one who uses least among those that use more than a newcomer beside them would
 // leave each, T / (W + 1) of a step of T tokens under weights of W, each over what its tokens count; while nobody does,
-// V goes on at that pace. A token counts less for a tenant that has
-// far fewer sequences than the busiest one: all up to an eighth, a third from a 32nd on. So who asks one thing after
-// another beside a crowd may take three quarters of the machine for it, and its prompts last 1.5 times as long as alone
-// even where it never pauses; among tenants of a few sequences each all are equal. A mark is held within V - burst /
-// weight and V + burst / weight: a tenant that comes after a pause, or computes little, is ahead of all heavy ones for
-// `burst` tokens, and nobody is punished for long for what nobody else wanted.
+// V goes on at that pace. A mark is held within V - burst / weight and V + burst / weight: a tenant that comes after a
+// pause, or computes little, is ahead of all heavy ones for `burst` tokens, and nobody is punished for long for what
+// nobody else wanted.
+//
+// A token counts less for a tenant that has far fewer sequences than the busiest one: in full down to an eighth of its
+// sequences, a third from a 32nd on. So who asks one thing after another beside a crowd may take three quarters of the
+// machine for it, and its prompts last 1.5 times as long as alone even where it never pauses; among tenants of a few
+// sequences each all are equal.
 //
 // Of a step, an eighth is divided among all that want something, by weight; the rest goes to the one furthest behind,
 // what it leaves to the next, and so on. So a tenant within its share has at least seven eighths of each step, however

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 namespace redoubt {
 
@@ -35,7 +34,7 @@ double StepPace::slope_from(const Size& smallest) const {
 double StepPace::line(double tokens) const {
   double below = 0, below_seconds = 0;
   for (const Size& at : sizes_) {
-    if (at.tokens == 0) continue;
+    if (!at.is_seen()) continue;
     const double seconds =
         below == 0 ? without_rows(at) : std::clamp(without_rows(at), below_seconds, below_seconds * at.tokens / below);
     if (tokens <= at.tokens) {
@@ -55,6 +54,7 @@ double StepPace::row_tokens(int64_t tokens) const {
   return row_seconds_ >= kMostRowTokens * per_token ? kMostRowTokens : row_seconds_ / per_token;
 }
 
+// The slope over rows of the plane through steps of one size, each taken as how far it is from the mean of its size.
 void StepPace::learn_rows(const Size& size, double tokens, double rows, double seconds) {
   if (std::abs(rows - size.rows) < kNews * size.tokens || size.seconds <= 0) return;
   const double t = (tokens - size.tokens) / size.seconds, r = (rows - size.rows) / size.seconds,
@@ -79,17 +79,16 @@ void StepPace::observe(int64_t tokens, int64_t rows, double seconds) {
   if (tokens <= 0) return;
   const auto n = static_cast<double>(tokens), r = static_cast<double>(rows);
   Size& size = sizes_[std::min(kSizes - 1, static_cast<size_t>(std::ilogb(n)))];
-  const auto are_seen = [&](auto compares) {
-    return std::ranges::any_of(sizes_, [&](const Size& at) { return at.tokens > 0 && compares(at.tokens, n); });
-  };
+  const auto is_seen = [](const Size& at) { return at.is_seen(); };
   // Of a size beyond all that were seen nothing is known yet, and nothing can be learned of others.
-  const bool is_foreseen = size.tokens > 0 || (are_seen(std::less<>()) && are_seen(std::greater<>()));
+  const bool is_foreseen = size.is_seen() || (std::any_of(sizes_.data(), &size, is_seen) &&
+                                              std::any_of(&size + 1, sizes_.data() + kSizes, is_seen));
   if (const double expected = line(n) + row_seconds_ * r; is_foreseen && expected > 0) {
     const double ratio = std::clamp(seconds / expected, kLeastCorrection, kMostCorrection);
     correction_ = std::max(ratio, kFade * correction_ + (1 - kFade) * ratio);
     seconds = std::min(seconds, ratio * expected);  // one that took much longer was somebody else's
   }
-  if (size.tokens == 0) {
+  if (!size.is_seen()) {
     size = {n, r, seconds};
     return;
   }
@@ -100,8 +99,7 @@ void StepPace::observe(int64_t tokens, int64_t rows, double seconds) {
 }
 
 int64_t StepPace::tokens_within(double seconds, int64_t most) const {
-  if (std::ranges::all_of(sizes_, [](const Size& size) { return size.tokens == 0; }))
-    return std::min(kUnknownTokens, most);
+  if (std::ranges::none_of(sizes_, &Size::is_seen)) return std::min(kUnknownTokens, most);
   const double allowed = std::max(seconds / correction_, 2 * line(1));
   int64_t fits = 1;
   for (int64_t too_many = most + 1; too_many - fits > 1;) {

@@ -28,8 +28,9 @@ class StepPace {
   double row_tokens(int64_t tokens) const;
 
  private:
-  struct Size {  // steps of 2^i to 2^(i+1) tokens: means of the recent ones; tokens == 0: none yet
+  struct Size {  // steps of 2^i to 2^(i+1) tokens: means of the recent ones
     double tokens = 0, rows = 0, seconds = 0;
+    bool is_seen() const { return tokens > 0; }
   };
   double line(double tokens) const;  // seconds; 0 before the first observation
   double without_rows(const Size& size) const;
