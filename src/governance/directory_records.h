@@ -43,6 +43,8 @@ struct ExternalIdentity {
   auto operator<=>(const ExternalIdentity&) const = default;
 };
 
+inline bool is_identity_method(std::string_view method) { return method == "oidc" || method == "mtls"; }
+
 struct PrincipalRecord {
   std::string id, tenant, name;
   PrincipalKind kind = PrincipalKind::user;

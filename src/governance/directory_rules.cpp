@@ -89,7 +89,7 @@ Status check_principal_fields(const DirectorySnapshot& there, const std::string&
     if (fields.identities->size() > kMaxList) return invalid("identities: too many", "identities");
     std::set<ExternalIdentity> all;
     for (const ExternalIdentity& identity : *fields.identities) {
-      if (identity.method != "oidc" && identity.method != "mtls")
+      if (!is_identity_method(identity.method))
         return invalid("identities: expected the method oidc or mtls", "identities");
       if ((identity.method == "oidc") == identity.issuer.empty())
         return invalid("identities: expected an issuer for oidc, and none for mtls", "identities");

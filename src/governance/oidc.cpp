@@ -100,10 +100,16 @@ void OidcVerifier::set_keys(size_t provider, JwkSet keys) {
   ++version_;
 }
 
+std::optional<size_t> OidcVerifier::provider_of(std::string_view issuer) const {
+  const auto found = std::ranges::find(providers_, issuer, &OidcProvider::issuer);
+  if (found == providers_.end()) return std::nullopt;
+  return static_cast<size_t>(found - providers_.begin());
+}
+
 bool OidcVerifier::holds_key(std::string_view issuer, std::string_view fingerprint) const {
-  const auto provider = std::ranges::find(providers_, issuer, &OidcProvider::issuer);
-  if (provider == providers_.end()) return false;
-  const auto keys = state_[static_cast<size_t>(provider - providers_.begin())]->keys.load();
+  const auto index = provider_of(issuer);
+  if (!index) return false;
+  const auto keys = state_[*index]->keys.load();
   return keys != nullptr &&
          std::ranges::any_of(keys->keys(), [&](const PublicKey& key) { return key.fingerprint == fingerprint; });
 }
@@ -115,15 +121,14 @@ Result<OidcClaims> OidcVerifier::verify(std::string_view token, int64_t now_s) {
   if (!claims || !claims->is_object()) return refused("the token cannot be read");
   // Not trusted yet: it only says by whose keys to verify.
   const auto issuer = claims->find("iss");
-  const auto provider = std::ranges::find_if(providers_, [&](const OidcProvider& one) {
-    return issuer != claims->end() && issuer->is_string() && issuer->get<std::string>() == one.issuer;
-  });
-  if (provider == providers_.end()) return refused("the token is of an issuer that is not known here");
-  State& state = *state_[static_cast<size_t>(provider - providers_.begin())];
+  const bool says_issuer = issuer != claims->end() && issuer->is_string();
+  const auto index = says_issuer ? provider_of(issuer->get<std::string>()) : std::nullopt;
+  if (!index) return refused("the token is of an issuer that is not known here");
+  const OidcProvider& provider = providers_[*index];
+  State& state = *state_[*index];
   const std::shared_ptr<const JwkSet> keys = state.keys.load();
-  if (keys == nullptr)
-    return unavailable(fmt::format("oidc {}: the provider's keys are not there yet", provider->name));
-  const PublicKey* const signed_by = verify_jws(jws, *keys, provider->algorithms);
+  if (keys == nullptr) return unavailable(fmt::format("oidc {}: the provider's keys are not there yet", provider.name));
+  const PublicKey* const signed_by = verify_jws(jws, *keys, provider.algorithms);
   if (signed_by == nullptr) {
     if (std::ranges::none_of(keys->keys(), [&](const PublicKey& key) { return key.id == jws.key_id; }))
       ++state.unknown_keys;
@@ -131,17 +136,17 @@ Result<OidcClaims> OidcVerifier::verify(std::string_view token, int64_t now_s) {
   }
 
   OidcClaims proved;
-  proved.provider = &*provider;
+  proved.provider = &provider;
   proved.signed_by = signed_by->fingerprint;
-  if (!holds_audience(*claims, provider->audiences)) return refused("the token is for another audience");
-  REDOUBT_CHECK(check_times(*claims, *provider, now_s, proved.expires_at_s));
-  const auto subject = claims->find(provider->id_claim);
+  if (!holds_audience(*claims, provider.audiences)) return refused("the token is for another audience");
+  REDOUBT_CHECK(check_times(*claims, provider, now_s, proved.expires_at_s));
+  const auto subject = claims->find(provider.id_claim);
   if (subject == claims->end() || !subject->is_string()) return refused("the token does not say who it is of");
   proved.subject = subject->get<std::string>();
   if (proved.subject.empty() || proved.subject.size() > kMaxSubjectBytes ||
       std::ranges::any_of(proved.subject, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
     return refused("the token does not say who it is of");
-  if (const auto groups = claims->find(provider->groups_claim); groups != claims->end() && groups->is_array()) {
+  if (const auto groups = claims->find(provider.groups_claim); groups != claims->end() && groups->is_array()) {
     for (const Json& group : *groups) {
       if (group.is_string() && proved.groups.size() < kMaxGroups) proved.groups.push_back(group.get<std::string>());
     }

@@ -71,6 +71,7 @@ class OidcVerifier {
     std::atomic<uint64_t> unknown_keys{0};
   };
   explicit OidcVerifier(std::vector<OidcProvider> providers);
+  std::optional<size_t> provider_of(std::string_view issuer) const;
 
   std::vector<OidcProvider> providers_;
   std::vector<std::unique_ptr<State>> state_;  // one a provider

@@ -28,7 +28,7 @@ Status read_identities(const Json& body, PrincipalChange& change) {
   change.identities.emplace();
   if (!found->is_object()) return add_identities(*found, "", *change.identities);
   for (const auto& [method, list] : found->items()) {
-    if (method != "oidc" && method != "mtls") return invalid("identities: expected oidc or mtls", "identities");
+    if (!is_identity_method(method)) return invalid("identities: expected oidc or mtls", "identities");
     change.identity_methods.push_back(method);
     if (list.is_null()) continue;
     REDOUBT_CHECK(add_identities(list, method, *change.identities));
