@@ -107,14 +107,18 @@ class Knowing final : public Gate {
   std::shared_ptr<Everything> everything_ = std::make_shared<Everything>();
 };
 
-TEST_F(IdentityCommands, AServerIsAskedWithAKeyAndAnswersTheSame) {
+std::unique_ptr<RunningServer> serve_administration(Directory& directory, const WallClock& wall) {
   std::vector<Route> routes;
-  add_admin_identity_routes(*store_.directory, wall_, routes);
+  add_admin_identity_routes(directory, wall, routes);
   HttpOptions options;
-  options.gate = std::make_shared<Knowing>(*store_.directory);
+  options.gate = std::make_shared<Knowing>(directory);
   options.admin = AdminListener{};
-  RunningServer server(std::move(routes), std::move(options));
-  const std::string url = "http://127.0.0.1:" + std::to_string(server.server->admin_port()) + "/";
+  return std::make_unique<RunningServer>(std::move(routes), std::move(options));
+}
+
+TEST_F(IdentityCommands, AServerIsAskedWithAKeyAndAnswersTheSame) {
+  const auto running = serve_administration(*store_.directory, wall_);
+  const std::string url = "http://127.0.0.1:" + std::to_string(running->server->admin_port()) + "/";
   const auto with = [&](const std::string& key) {
     std::ofstream(data_ / "key") << key << "\n";
     return open_admin_target({.server = url, .key_file = (data_ / "key").string()});
@@ -141,14 +145,9 @@ TEST_F(IdentityCommands, AServerIsAskedWithAKeyAndAnswersTheSame) {
 // Each sets labels of its own, takes some away, and the certificate or the provider's names: nothing that one does
 // undoes what the other did, whichever way they come.
 TEST_F(IdentityCommands, TwoWhoChangeOneUserAtOnceLoseNothing) {
-  std::vector<Route> routes;
-  add_admin_identity_routes(*store_.directory, wall_, routes);
-  HttpOptions options;
-  options.gate = std::make_shared<Knowing>(*store_.directory);
-  options.admin = AdminListener{};
-  RunningServer server(std::move(routes), std::move(options));
+  const auto running = serve_administration(*store_.directory, wall_);
   std::ofstream(data_ / "key") << first_.user << "\n";
-  const AdminFlags over_http{.server = "http://127.0.0.1:" + std::to_string(server.server->admin_port()),
+  const AdminFlags over_http{.server = "http://127.0.0.1:" + std::to_string(running->server->admin_port()),
                              .key_file = (data_ / "key").string()},
       of_folder{.data = data_.string()};
   ASSERT_TRUE((*open_admin_target(of_folder))->call("POST", "/admin/v1/users", Json{{"id", "ana"}}));
