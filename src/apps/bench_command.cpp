@@ -24,7 +24,8 @@ struct BenchFlags {
   bool json = false;
 };
 
-constexpr int64_t kWarmPrompt = 128, kWarmSteps = 4;  // before the first figure: pages are mapped, threads awake
+// Before the first figure: a whole step maps the pages that a step writes, and the threads are awake.
+constexpr int64_t kMaxStep = 512, kWarmSteps = 4;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -70,7 +71,7 @@ class Measurement {
   void run(BenchWorkload& work) {
     const BenchShape& s = flags_.shape;
     if (s.depth > 0) work.prefill(0, s.depth);
-    if (s.prompt > 0) work.prefill(s.depth, s.depth + std::min(s.prompt, kWarmPrompt));
+    if (s.prompt > 0) work.prefill(s.depth, s.depth + std::min(s.prompt, kMaxStep));
     for (int64_t i = 0; i < flags_.repeat; ++i) {
       if (s.prompt > 0) {
         const StepShape shape{.depth = s.depth, .tokens = s.prompt, .batch = s.batch};
@@ -91,8 +92,8 @@ class Measurement {
   // Tokens that run() computes, for the progress bar.
   int64_t total_tokens() const {
     const BenchShape& s = flags_.shape;
-    return s.batch * (s.depth + std::min(s.prompt, kWarmPrompt) +
-                      flags_.repeat * (s.prompt + s.gen + std::min(s.gen, kWarmSteps)));
+    return s.batch *
+           (s.depth + std::min(s.prompt, kMaxStep) + flags_.repeat * (s.prompt + s.gen + std::min(s.gen, kWarmSteps)));
   }
 
   Json result(const OpenModel& open) {
@@ -190,7 +191,7 @@ Status check_cache(const BenchFlags& flags, const OpenModel& open) {
 }
 
 Status bench(const BenchFlags& flags) {
-  const StepLimits limits{.max_tokens = 512, .max_logits = flags.shape.batch, .max_chunks = flags.shape.batch};
+  const StepLimits limits{.max_tokens = kMaxStep, .max_logits = flags.shape.batch, .max_chunks = flags.shape.batch};
   REDOUBT_TRY(const OpenModel open, open_model(flags.model, limits));
   if (flags.shape.longest() > open.model->config().max_position_embeddings) {
     return invalid(fmt::format("--depth: {} tokens in all, the model's context is {}", flags.shape.longest(),
