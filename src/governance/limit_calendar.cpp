@@ -68,7 +68,9 @@ CalendarPeriods periods_at(const std::string& time_zone, int64_t now_ms) {
   const cctz::time_zone zone = find_zone(time_zone).value_or(cctz::utc_time_zone());
   const Instant now = std::chrono::floor<std::chrono::seconds>(
       std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds>(std::chrono::milliseconds(now_ms)));
-  const cctz::civil_day day(cctz::convert(now, zone));
+  cctz::civil_day day(cctz::convert(now, zone));
+  // Clocks that went back over midnight show yesterday's date in a day that began.
+  if (now >= begin_of(day + 1, zone)) ++day;
   const cctz::civil_month month(day);
   const int64_t month_id = month.year() * 100 + month.month();
   return {

@@ -86,5 +86,59 @@ TEST(LimitCalendar, ZonesAreTheSystemsWhichItsUpdatesKeepTrue) {
   EXPECT_EQ(midnight("Africa/Cairo", 7, 1), -3 * kHourMs) << "summer time again since 2023";
 }
 
+TEST(LimitCalendar, ADayBeginsAtItsFirstInstantWhereClocksJumpAtMidnight) {
+  if (zones_version() < "2024a") GTEST_SKIP() << "this machine's zones are too old: " << zones_version();
+  // 2024-04-26 00:00 becomes 01:00 in Cairo: the date begins at 22:00 UTC, which is 01:00 there.
+  const CalendarPeriod cairo = periods_at("Africa/Cairo", utc_ms(2024, 4, 26, 9)).day;
+  EXPECT_EQ(cairo.id, 20240426);
+  EXPECT_EQ(cairo.begin_ms, utc_ms(2024, 4, 25, 22));
+  EXPECT_EQ(cairo.end_ms, utc_ms(2024, 4, 26, 21));
+  // In Beirut the last hour of 2024-10-26 comes twice; in Havana the first of 2024-11-03.
+  EXPECT_EQ(periods_at("Asia/Beirut", utc_ms(2024, 10, 26, 21, 30)).day.end_ms, utc_ms(2024, 10, 26, 22));
+  const CalendarPeriod havana = periods_at("America/Havana", utc_ms(2024, 11, 3, 4, 30)).day;
+  EXPECT_EQ(havana.begin_ms, utc_ms(2024, 11, 3, 4));
+  EXPECT_EQ(havana.end_ms, utc_ms(2024, 11, 4, 5));
+  // Samoa had no 2011-12-30.
+  const CalendarPeriod apia = periods_at("Pacific/Apia", utc_ms(2011, 12, 29, 20)).day;
+  EXPECT_EQ(apia.id, 20111229);
+  EXPECT_EQ(periods_at("Pacific/Apia", apia.end_ms).day.id, 20111231);
+  // At 00:01 of 2010-11-07 St. John's went back to 23:01: what comes twice is of the new day.
+  const CalendarPeriod again = periods_at("America/St_Johns", utc_ms(2010, 11, 7, 2, 45)).day;
+  EXPECT_EQ(again.id, 20101107);
+  EXPECT_EQ(again.begin_ms, utc_ms(2010, 11, 7, 2, 30));
+}
+
+TEST(LimitCalendar, DaysAndMonthsTileTheTimeLine) {
+  for (const char* name :
+       {"Africa/Cairo", "America/Santiago", "Asia/Beirut", "America/Havana", "America/Asuncion", "Asia/Amman",
+        "America/Sao_Paulo", "Asia/Tehran", "Pacific/Apia", "America/St_Johns", "Europe/Berlin", "Asia/Gaza",
+        "Australia/Lord_Howe", "Africa/Casablanca", "UTC", "Asia/Kolkata"}) {
+    CalendarPeriods last = periods_at(name, utc_ms(2005, 1, 2));
+    int64_t days = 0, until = utc_ms(2045, 1, 1);
+    for (; last.day.end_ms < until; ++days) {
+      const CalendarPeriods next = periods_at(name, last.day.end_ms);
+      ASSERT_EQ(next.day.begin_ms, last.day.end_ms) << name << " " << next.day.id;
+      ASSERT_GT(next.day.id, last.day.id) << name;
+      ASSERT_GE(next.day.end_ms - next.day.begin_ms, 22 * kHourMs) << name << " " << next.day.id;
+      ASSERT_LE(next.day.end_ms - next.day.begin_ms, 26 * kHourMs) << name << " " << next.day.id;
+      ASSERT_EQ(next.month.id, next.day.id / 100) << name;
+      if (next.month.id == last.month.id) {
+        ASSERT_EQ(next.month.begin_ms, last.month.begin_ms) << name << " " << next.day.id;
+        ASSERT_EQ(next.month.end_ms, last.month.end_ms) << name << " " << next.day.id;
+      } else {
+        ASSERT_EQ(next.month.begin_ms, last.month.end_ms) << name << " " << next.day.id;
+        ASSERT_EQ(next.month.begin_ms, next.day.begin_ms) << name << " " << next.day.id;
+      }
+      // Every instant of a day is in that day, and in no other.
+      for (int64_t at = next.day.begin_ms; at < next.day.end_ms; at += 59 * kMinuteMs) {
+        ASSERT_EQ(periods_at(name, at).day.id, next.day.id) << name << " " << at;
+      }
+      ASSERT_EQ(periods_at(name, next.day.end_ms - 1).day.id, next.day.id) << name;
+      last = next;
+    }
+    EXPECT_GT(days, 39 * 365) << name;
+  }
+}
+
 }  // namespace
 }  // namespace redoubt
