@@ -88,7 +88,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
  private:
   const HttpOptions& options() const override { return options_; }
   HttpDoor door(RouteListener listener) const override {
-    return {options_, listener == RouteListener::admin ? admin_routes_ : client_routes_, trusted_, draining_};
+    return {options_, listener == RouteListener::admin ? admin_routes_ : client_routes_, trusted_, listener, draining_};
   }
   std::shared_ptr<HttpLoop> loop() const override { return loop_; }
   std::shared_ptr<BodyBudget> bodies() const override { return bodies_; }
