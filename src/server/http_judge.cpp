@@ -36,7 +36,9 @@ Status read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& r
   for (const auto& [name, value] : request.headers) {
     if (name == "x-forwarded-for") forwarded.push_back(value);
   }
-  request.remote_address = client_address(peer.address, forwarded, door.trusted);
+  ClientAddress client = client_address(peer.address, forwarded, door.trusted);
+  door.unread_forwarded.tell(peer.address, client);
+  request.remote_address = std::move(client.address);
   return ok();
 }
 

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "governance/limits.h"
+#include "log_lines.h"
 #include "server/http_test_client.h"
 
 namespace redoubt {
@@ -292,6 +293,25 @@ TEST(HttpServer, CorsIsClosedUnlessTheOriginIsConfigured) {
   ASSERT_EQ(readable.size(), 6u);
   readable.insert(readable.end(), {{"x-request-id", ""}, {"retry-after", ""}});
   for (const auto& [name, value] : readable) EXPECT_NE(names.find(" " + name + ","), std::string::npos) << name;
+}
+
+TEST(HttpServer, WhatATrustedProxyForwardsIsReadOrToldOf) {
+  const test::LogLines log;
+  {
+    HttpOptions options;
+    options.trusted_proxies = {"127.0.0.1"};
+    const RunningServer server(
+        {route("GET", "/from", [](Request r, Writer w) { w->send(200, "text/plain", "from " + r->remote_address); })},
+        options);
+    const auto from = [&](const std::string& forwarded) {
+      const std::string answer = server.ask(get("/from", "X-Forwarded-For: " + forwarded + "\r\n"));
+      return answer.substr(std::min(answer.find("from "), answer.size()));
+    };
+    EXPECT_EQ(from("192.0.2.7:5123"), "from 192.0.2.7");
+    EXPECT_EQ(from("\"[2001:db8::1]:443\""), "from 2001:db8::1");
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(from("unknown"), "from 127.0.0.1");
+  }
+  EXPECT_EQ(log.count("X-Forwarded-For of proxy 127.0.0.1: expected addresses, found \"unknown\""), 1) << log.text();
 }
 
 TEST(HttpServer, NoOriginIsLetIntoTheAdminListener) {
