@@ -11,6 +11,7 @@
 
 #include "governance/policy_actions.h"
 #include "governance/policy_matrix.h"
+#include "governance/policy_types.h"
 
 namespace redoubt {
 namespace {
@@ -123,6 +124,20 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
   }
 }
 
+// What never fits, whatever the request.
+void check_types(const PolicySet& set, const std::function<void(cedar::Place, std::string)>& add) {
+  const PolicyTypes types = types_of(set.program(), Vocabulary::served);
+  auto misfit = types.misfits.begin();  // in the order of nodes, as these are of policies
+  for (const cedar::Policy& policy : set.policies()) {
+    const char* end =
+        types.never_applies(policy) ? ": the policy never applies" : ": the policy fails wherever this is evaluated";
+    set.for_each_node(policy, [&](uint32_t node) {
+      for (; misfit != types.misfits.end() && misfit->node <= node; ++misfit)
+        add(set.place_of_node(misfit->node), misfit->what + (misfit->fails ? end : ""));
+    });
+  }
+}
+
 MatrixAxis::Principal row_of(const Principal& who) {
   MatrixAxis::Principal row{.label = who.id,
                             .type = std::string(principal_type(who.kind)),
@@ -180,12 +195,8 @@ std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames&
       add(set.place_of_node(i), attribute_warning(of, key, known));
     }
     if (node.op == cedar::Op::is) add(set.place_of_node(i), type_warning(node.value.string()));
-    const bool from_text = cedar::kind_made_by(node.op).has_value();
-    // What could be read from a constant was folded away.
-    if (from_text && set.program().nodes[set.program().children[node.first]].op == cedar::Op::constant) {
-      add(set.place_of_node(i), "the text is not one of this type: the policy fails wherever this is evaluated");
-    }
   }
+  check_types(set, add);
   std::stable_sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
     return a.place.line != b.place.line ? a.place.line < b.place.line : a.place.column < b.place.column;
   });
