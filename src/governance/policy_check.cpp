@@ -10,6 +10,7 @@
 #include <set>
 
 #include "governance/policy_actions.h"
+#include "governance/policy_guarded.h"
 #include "governance/policy_matrix.h"
 #include "governance/policy_types.h"
 
@@ -172,8 +173,13 @@ std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames&
   const auto add = [&](cedar::Place place, std::optional<std::string> what) {
     if (what && found.size() < kMaxWarnings) found.push_back({place, *std::move(what)});
   };
+  std::optional<GuardedActions> guarded;
+  if (known.guards != nullptr && known.described != nullptr) guarded.emplace(*known.guards, *known.described);
   for (uint32_t i = 0; i < set.policies().size(); ++i) {
     const cedar::Policy& policy = set.policies()[i];
+    if (guarded) {
+      if (std::string idle = guarded->why_idle(policy); !idle.empty()) add(set.place_of_policy(i), std::move(idle));
+    }
     for (const cedar::Scope* scope : {&policy.principal, &policy.action, &policy.resource}) {
       for (const cedar::EntityName* name : scope->names) add(set.place_of_policy(i), name_warning(*name, known));
       if (!scope->type.empty()) add(set.place_of_policy(i), type_warning(scope->type));
