@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/clock.h"
+#include "core/log.h"
 #include "core/utf8.h"
 #include "server/client_address.h"
 #include "server/http_parse.h"
@@ -42,7 +44,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     REDOUBT_ASSERT(proxy->address.empty() || IpAddress::parse(proxy->address).has_value());
   }
   static const TrustedProxies trusted = TrustedProxies::parse({"10.0.0.0/8", "fd00::/8"}).value();
-  REDOUBT_ASSERT(client_address("192.0.2.1", {text}, trusted) == "192.0.2.1");
-  REDOUBT_ASSERT(IpAddress::parse(client_address("10.0.0.1", {text}, trusted)).has_value());
+  REDOUBT_ASSERT(client_address("192.0.2.1", {text}, trusted).address == "192.0.2.1");
+  const ClientAddress client = client_address("10.0.0.1", {text}, trusted);
+  REDOUBT_ASSERT(IpAddress::parse(client.address).has_value());
+  REDOUBT_ASSERT(!client.unread || (trusted.contains(client.address) && !parse_forwarded_entry(*client.unread)));
+  static const ManualClock clock;
+  static const bool quiet = (spdlog::set_level(spdlog::level::off), true);
+  if (quiet) UnreadForwarded(clock).tell("10.0.0.1", client);
   return good ? 0 : 0;
 }

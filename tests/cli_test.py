@@ -563,12 +563,39 @@ class Commands(unittest.TestCase):
 
     # --- who there is
 
-    def test_users_teams_and_keys_of_a_data_folder(self):
+    def a_used_data_folder(self):
+        """That of a server which was started once."""
         data = self.folder / "data"
-        self.assertIn(str(data), self.refused(1, "user", "list", "--data", data))
-        data.mkdir()
-        (data / "hash.key").write_text(base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
-        (data / "hash.key").chmod(0o600)
+        server = subprocess.Popen([BINARY, "serve", "--model", self.a_model(), "--port", "0", "--admin-port", "0", "--data", data, "--cache-bytes", "16M"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        next(line for line in server.stdout if line.startswith("address"))
+        server.terminate()
+        server.communicate()
+        self.assertEqual(server.wait(60), 0)
+        return data
+
+    def test_a_folder_without_its_database_is_refused_and_left_as_it_is(self):
+        missing, empty, of_postgres = self.folder / "typo", self.folder / "empty", self.folder / "of_postgres"
+        empty.mkdir()
+        of_postgres.mkdir()
+        (of_postgres / "hash.key").write_text(base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
+        (of_postgres / "hash.key").chmod(0o600)
+        policies = self.folder / "p.cedar"
+        policies.write_text("permit (principal, action, resource);")
+        before = sorted(self.folder.rglob("*"))
+        for data in (missing, empty, of_postgres):
+            for command in (("key", "list"), ("key", "create", "ann"), ("key", "revoke", "x"), ("user", "list"), ("user", "create", "ann"),
+                            ("user", "appoint", "--system", "s", "--security", "t", "--audit", "u"), ("team", "list"), ("tenant", "create", "bank"),
+                            ("limit", "list"), ("limit", "usage"), ("limit", "set", "tenant", "default", "tokens_per_day", "5"),
+                            ("policy", "show"), ("policy", "check", policies), ("policy", "diff", policies), ("policy", "apply", policies),
+                            ("policy", "explain", "generate", "Model::r1", "--user", "ann")):
+                said = self.refused(1, *command, "--data", data)
+                self.assertIn(f"{data}: no server has used this data folder", said, command)
+                self.assertIn("start `redoubt serve` once", said, command)
+        self.assertEqual(sorted(self.folder.rglob("*")), before, "nothing is made")
+
+    def test_users_teams_and_keys_of_a_data_folder(self):
+        data = self.a_used_data_folder()
 
         def ask(*arguments):
             return json.loads(self.good(*arguments, "--data", data, "--json"))
@@ -617,10 +644,7 @@ class Commands(unittest.TestCase):
         self.refused(2, "key", "list", "--server", "http://127.0.0.1:1", "--key-file", self.folder / "none")
 
     def test_limits_of_a_data_folder(self):
-        data = self.folder / "limits"
-        data.mkdir()
-        (data / "hash.key").write_text(base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
-        (data / "hash.key").chmod(0o600)
+        data = self.a_used_data_folder()
 
         def limit(*arguments):
             ended = redoubt("limit", *arguments, "--data", data, "--json")

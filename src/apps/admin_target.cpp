@@ -5,7 +5,6 @@
 
 #include <cctype>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "apps/data_folder.h"
@@ -32,11 +31,7 @@ class DatabaseTarget final : public AdminTarget {
  public:
   explicit DatabaseTarget(const AdminFlags& flags) : flags_(flags) {}
   Status open() {
-    const std::filesystem::path data = data_folder_path(flags_.data);
-    if (!std::filesystem::exists(data / "hash.key"))
-      return not_found(fmt::format(
-          "{}: no server has used this data folder; start `redoubt serve` once, or name --server", data.string()));
-    REDOUBT_TRY(store_, open_identity_store(data, flags_.database, clock_, wall_, {.period_ms = 0}));
+    REDOUBT_TRY(store_, open_present_identity_store(data_folder_path(flags_.data), flags_.database, clock_, wall_));
     return ok();
   }
   Result<Json> call(const std::string& method, const std::string& path, const Json& body,

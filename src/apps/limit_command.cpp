@@ -38,7 +38,7 @@ struct OwnLimits {
     REDOUBT_TRY(database, open_own_database(flags.data, flags.database));
     const std::filesystem::path data = data_folder_path(flags.data);
     if (std::filesystem::exists(data / "hash.key")) {
-      REDOUBT_TRY(people, open_identity_store(data, flags.database, clock, wall, {.period_ms = 0}));
+      REDOUBT_TRY(people, open_present_identity_store(data, flags.database, clock, wall));
     }
     REDOUBT_TRY(store, LimitStore::open(
                            *database, [](const LimitRules&) {}, clock, wall, 0));

@@ -202,7 +202,7 @@ Result<KnownNames::People> known_people(const AdminFlags& flags) {
 
 // What there is where the flags point, as far as it can be told there.
 Result<KnownNames> known_names(const AdminFlags& flags, const PolicySnapshot& held) {
-  KnownNames known{.described = held.entities.get()};
+  KnownNames known{.described = held.entities.get(), .guards = held.guards.get()};
   if (!names_directory(flags)) return known;
   REDOUBT_TRY(known.people, known_people(flags));
   if (held.stages.empty()) return known;  // the configuration names every model, if it is known

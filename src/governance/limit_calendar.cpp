@@ -1,71 +1,81 @@
 #include "governance/limit_calendar.h"
 
-#include <unicode/ucal.h>
-#include <unicode/uenum.h>
+#include <cctz/civil_time.h>
+#include <cctz/time_zone.h>
 
-#include <memory>
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "core/mapped_file.h"
 
 namespace redoubt {
 namespace {
 
-struct Closer {
-  void operator()(UCalendar* calendar) const { ucal_close(calendar); }
-};
-using CalendarPtr = std::unique_ptr<UCalendar, Closer>;
+using Instant = std::chrono::time_point<std::chrono::system_clock, std::chrono::seconds>;
 
-std::u16string wide(const std::string& ascii) { return {ascii.begin(), ascii.end()}; }
+constexpr const char* kLinksFile = "/usr/share/zoneinfo/tzdata.zi";
+constexpr size_t kMaxLinksBytes = 1 << 20;  // some 110 KB
 
-CalendarPtr open(const std::string& zone) {
-  UErrorCode status = U_ZERO_ERROR;
-  const std::u16string id = wide(is_time_zone(zone) ? zone : "UTC");
-  CalendarPtr calendar(ucal_open(id.c_str(), static_cast<int32_t>(id.size()), "en", UCAL_GREGORIAN, &status));
-  return U_SUCCESS(status) ? std::move(calendar) : nullptr;
+// What may be a name of IANA's: never a path that leaves the folder, a file beside the zones ("posixrules",
+// "localtime", which differ from machine to machine), or one of the library's own names.
+bool may_be_zone(const std::string& name) {
+  if (name.empty() || name.size() > 64 || name.starts_with("Fixed/")) return false;
+  const auto upper = [](char c) { return c >= 'A' && c <= 'Z'; };
+  return upper(name.front()) && std::ranges::all_of(name, [&](char c) {
+           return upper(c) || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '/' || c == '_' || c == '-' ||
+                  c == '+';
+         });
 }
 
-// The period that begins where the calendar stands and lasts one `field`.
-CalendarPeriod from_here(UCalendar* calendar, UCalendarDateFields field, int64_t id) {
-  UErrorCode status = U_ZERO_ERROR;
-  CalendarPeriod period{.id = id};
-  period.begin_ms = static_cast<int64_t>(ucal_getMillis(calendar, &status));
-  ucal_add(calendar, field, 1, &status);
-  period.end_ms = static_cast<int64_t>(ucal_getMillis(calendar, &status));
-  ucal_add(calendar, field, -1, &status);
-  return period;
+std::optional<cctz::time_zone> find_zone(const std::string& name) {
+  cctz::time_zone zone;
+  if (!may_be_zone(name)) return std::nullopt;
+  if (cctz::load_time_zone(name, &zone)) return zone;
+  const auto links = read_text_file(kLinksFile, kMaxLinksBytes);
+  if (!links) return std::nullopt;
+  const std::string newer(name_linked_to(*links, name));
+  if (may_be_zone(newer) && cctz::load_time_zone(newer, &zone)) return zone;
+  return std::nullopt;
+}
+
+// Midnight: the first of two, or, where clocks jump over it, the instant at which they do.
+Instant begin_of(const cctz::civil_day& day, const cctz::time_zone& zone) {
+  return cctz::convert(cctz::civil_second(day), zone);
+}
+
+CalendarPeriod between(int64_t id, Instant begin, Instant end) {
+  return {id, begin.time_since_epoch().count() * 1000, end.time_since_epoch().count() * 1000};
 }
 
 }  // namespace
 
-bool is_time_zone(const std::string& name) {
-  if (name.empty() || name.size() > 64) return false;
-  for (const char c : name)
-    if (static_cast<unsigned char>(c) >= 0x80) return false;
-  const std::u16string id = wide(name);
-  char16_t canonical[128];
-  UBool is_system = 0;
-  UErrorCode status = U_ZERO_ERROR;
-  ucal_getCanonicalTimeZoneID(id.c_str(), static_cast<int32_t>(id.size()), canonical, 128, &is_system, &status);
-  return U_SUCCESS(status) && is_system != 0;
+std::string_view name_linked_to(std::string_view tzdata_zi, std::string_view old_name) {
+  while (!tzdata_zi.empty()) {
+    const size_t end = std::min(tzdata_zi.find('\n'), tzdata_zi.size());
+    const std::string_view line = tzdata_zi.substr(0, end);
+    tzdata_zi.remove_prefix(std::min(end + 1, tzdata_zi.size()));
+    if (!line.starts_with("L ")) continue;
+    const size_t space = line.find(' ', 2);
+    if (space != std::string_view::npos && line.substr(space + 1) == old_name) return line.substr(2, space - 2);
+  }
+  return {};
 }
 
+bool is_time_zone(const std::string& name) { return find_zone(name).has_value(); }
+
 CalendarPeriods periods_at(const std::string& time_zone, int64_t now_ms) {
-  UErrorCode status = U_ZERO_ERROR;
-  const CalendarPtr calendar = open(time_zone);
-  if (calendar == nullptr) {  // ICU without its data: UTC days, and months of thirty
-    constexpr int64_t day = 86'400'000, month = 30 * day;
-    const int64_t d = now_ms / day, m = now_ms / month;
-    return {{d, d * day, (d + 1) * day}, {m, m * month, (m + 1) * month}};
-  }
-  UCalendar* at = calendar.get();
-  ucal_setMillis(at, static_cast<double>(now_ms), &status);
-  const int64_t year = ucal_get(at, UCAL_YEAR, &status), month = ucal_get(at, UCAL_MONTH, &status) + 1,
-                day = ucal_get(at, UCAL_DAY_OF_MONTH, &status);
-  for (const UCalendarDateFields field : {UCAL_HOUR_OF_DAY, UCAL_MINUTE, UCAL_SECOND, UCAL_MILLISECOND})
-    ucal_set(at, field, 0);
-  CalendarPeriods periods;
-  periods.day = from_here(at, UCAL_DAY_OF_MONTH, (year * 100 + month) * 100 + day);
-  ucal_set(at, UCAL_DAY_OF_MONTH, 1);
-  periods.month = from_here(at, UCAL_MONTH, year * 100 + month);
-  return periods;
+  const cctz::time_zone zone = find_zone(time_zone).value_or(cctz::utc_time_zone());
+  const Instant now = std::chrono::floor<std::chrono::seconds>(
+      std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds>(std::chrono::milliseconds(now_ms)));
+  cctz::civil_day day(cctz::convert(now, zone));
+  // Clocks that went back over midnight show yesterday's date in a day that began.
+  if (now >= begin_of(day + 1, zone)) ++day;
+  const cctz::civil_month month(day);
+  const int64_t month_id = month.year() * 100 + month.month();
+  return {
+      .day = between(month_id * 100 + day.day(), begin_of(day, zone), begin_of(day + 1, zone)),
+      .month = between(month_id, begin_of(cctz::civil_day(month), zone), begin_of(cctz::civil_day(month + 1), zone))};
 }
 
 }  // namespace redoubt

@@ -57,7 +57,9 @@ Status TenantSetting::validate() const {
   if (!(share_weight >= 1e-3 && share_weight <= 1e3))
     return invalid(fmt::format("share_weight: expected 0.001 to 1000, found {}", share_weight), "share_weight");
   if (!is_time_zone(time_zone))
-    return invalid(fmt::format("time_zone: expected an IANA name such as Asia/Shanghai, found {:?}", time_zone),
+    return invalid(fmt::format("time_zone: expected an IANA name such as Asia/Shanghai that this system knows (package "
+                               "tzdata), found {:?}",
+                               time_zone),
                    "time_zone");
   return ok();
 }

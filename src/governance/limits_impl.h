@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -131,6 +132,7 @@ class Limits::Impl {
   bool stopping_ = false;
   std::shared_ptr<const LimitIndex> index_;
   std::map<std::string, CalendarPeriods> periods_;  // by time zone
+  std::set<std::string> told_zones_;                // in the log: they are not known here
   std::map<QuotaKey, std::shared_ptr<LimitCounter>> counters_;
   // Requests share the lock with the thread, which therefore never looks at all counters at once: at those that
   // somebody waits for or that are low, and at each of the rest in its turn.

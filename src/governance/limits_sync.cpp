@@ -46,9 +46,22 @@ void Limits::Impl::stop() {
 }
 
 void Limits::Impl::set_rules(LimitRules rules) {
+  // Files are looked at without the lock. A zone that was known when it was set is not where another machine has the
+  // database, or none of the zones' files.
+  std::map<std::string, std::string> unknown;  // with a tenant that has it
+  for (const auto& [tenant, setting] : rules.tenants) {
+    if (!is_time_zone(setting.time_zone)) unknown.emplace(setting.time_zone, tenant);
+  }
   auto index = std::make_shared<const LimitIndex>(std::move(rules));
-  const std::lock_guard lock(mutex_);
-  index_ = std::move(index);
+  {
+    const std::lock_guard lock(mutex_);
+    index_ = std::move(index);
+    std::erase_if(unknown, [this](const auto& one) { return !told_zones_.insert(one.first).second; });
+  }
+  for (const auto& [zone, tenant] : unknown) {
+    log::warn("limits: time zone {:?} of tenant {} is not known to this system (package tzdata): its days are UTC's",
+              zone, tenant);
+  }
 }
 
 LimitsStats Limits::Impl::stats() const {

@@ -13,6 +13,7 @@
 #include "governance/limit_counter.h"
 #include "governance/limit_index.h"
 #include "governance/limits_fixture.h"
+#include "log_lines.h"
 
 namespace redoubt {
 namespace {
@@ -21,21 +22,6 @@ using test::Node;
 using test::of_tenant;
 using test::person;
 using test::rules_of;
-
-TEST(LimitCalendar, DaysAndMonthsFollowTheZone) {
-  const int64_t noon_utc = 1'792'929'600'000;  // 2026-10-25 12:00 UTC, the day Berlin's clocks go back
-  const CalendarPeriods berlin = periods_at("Europe/Berlin", noon_utc);
-  EXPECT_EQ(berlin.day.id, 20261025);
-  EXPECT_EQ(berlin.day.end_ms - berlin.day.begin_ms, 25 * 3'600'000);
-  EXPECT_EQ(berlin.month.id, 202610);
-  EXPECT_EQ(berlin.month.end_ms - berlin.month.begin_ms, (31 * 24 + 1) * 3'600'000LL);
-  const CalendarPeriods shanghai = periods_at("Asia/Shanghai", noon_utc + 5 * 3'600'000);  // 01:00 there
-  EXPECT_EQ(shanghai.day.id, 20261026);
-  EXPECT_TRUE(shanghai.day.contains(noon_utc + 5 * 3'600'000));
-  EXPECT_EQ(shanghai.day.begin_ms, noon_utc + 4 * 3'600'000);
-  EXPECT_TRUE(is_time_zone("UTC") && is_time_zone("America/New_York"));
-  EXPECT_FALSE(is_time_zone("Mars/Olympus") || is_time_zone("") || is_time_zone("Europe/M\xc3\xbcnchen"));
-}
 
 TEST(LimitRule, NamesAndValues) {
   for (int i = 0; i < kLimitKinds; ++i)
@@ -229,6 +215,19 @@ TEST_P(LimitsTest, DaysFollowTheTenantsTimeZone) {
   EXPECT_NEAR(static_cast<double>(refusal.retry_after_s), static_cast<double>(left_ms) / 1000, 2);
   wall_.shift_ms += left_ms + 1000;
   admitted(n->limits, request(ann, 60, 40)).settle({60, 40, 0});
+}
+
+TEST_P(LimitsTest, AZoneThatIsNotKnownHereIsToldOnce) {
+  LimitRules rules = rules_of({of_tenant(LimitKind::tokens_per_day, 100)});
+  rules.tenants["north"] = {.time_zone = "Mars/Olympus"};
+  rules.tenants["south"] = {.time_zone = "Asia/Shanghai"};
+  const test::LogLines log;
+  const auto n = node("a", rules);
+  n->limits.set_rules(rules);
+  EXPECT_EQ(log.count("time zone"), 1) << log.text();
+  EXPECT_EQ(log.count("time zone \"Mars/Olympus\" of tenant north is not known to this system"), 1) << log.text();
+  const LimitRefusal refusal = refused(n->limits, request(person("ann"), 100, 100));
+  EXPECT_FALSE(refusal.limit.empty());
 }
 
 TEST_P(LimitsTest, MoneyThinkingAndContext) {

@@ -10,7 +10,9 @@
 #include <set>
 
 #include "governance/policy_actions.h"
+#include "governance/policy_guarded.h"
 #include "governance/policy_matrix.h"
+#include "governance/policy_types.h"
 
 namespace redoubt {
 namespace {
@@ -123,6 +125,20 @@ void check_forbid(const PolicySet& set, const cedar::Policy& policy,
   }
 }
 
+// What never fits, whatever the request.
+void check_types(const PolicySet& set, const std::function<void(cedar::Place, std::string)>& add) {
+  const PolicyTypes types = types_of(set.program(), Vocabulary::served);
+  auto misfit = types.misfits.begin();  // in the order of nodes, as these are of policies
+  for (const cedar::Policy& policy : set.policies()) {
+    const char* end =
+        types.never_applies(policy) ? ": the policy never applies" : ": the policy fails wherever this is evaluated";
+    set.for_each_node(policy, [&](uint32_t node) {
+      for (; misfit != types.misfits.end() && misfit->node <= node; ++misfit)
+        add(set.place_of_node(misfit->node), misfit->what + (misfit->fails ? end : ""));
+    });
+  }
+}
+
 MatrixAxis::Principal row_of(const Principal& who) {
   MatrixAxis::Principal row{.label = who.id,
                             .type = std::string(principal_type(who.kind)),
@@ -157,8 +173,13 @@ std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames&
   const auto add = [&](cedar::Place place, std::optional<std::string> what) {
     if (what && found.size() < kMaxWarnings) found.push_back({place, *std::move(what)});
   };
+  std::optional<GuardedActions> guarded;
+  if (known.guards != nullptr && known.described != nullptr) guarded.emplace(*known.guards, *known.described);
   for (uint32_t i = 0; i < set.policies().size(); ++i) {
     const cedar::Policy& policy = set.policies()[i];
+    if (guarded) {
+      if (std::string idle = guarded->why_idle(policy); !idle.empty()) add(set.place_of_policy(i), std::move(idle));
+    }
     for (const cedar::Scope* scope : {&policy.principal, &policy.action, &policy.resource}) {
       for (const cedar::EntityName* name : scope->names) add(set.place_of_policy(i), name_warning(*name, known));
       if (!scope->type.empty()) add(set.place_of_policy(i), type_warning(scope->type));
@@ -180,12 +201,8 @@ std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames&
       add(set.place_of_node(i), attribute_warning(of, key, known));
     }
     if (node.op == cedar::Op::is) add(set.place_of_node(i), type_warning(node.value.string()));
-    const bool from_text = cedar::kind_made_by(node.op).has_value();
-    // What could be read from a constant was folded away.
-    if (from_text && set.program().nodes[set.program().children[node.first]].op == cedar::Op::constant) {
-      add(set.place_of_node(i), "the text is not one of this type: the policy fails wherever this is evaluated");
-    }
   }
+  check_types(set, add);
   std::stable_sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
     return a.place.line != b.place.line ? a.place.line < b.place.line : a.place.column < b.place.column;
   });

@@ -18,7 +18,8 @@ namespace redoubt {
 
 // What there is where the policies are to hold. What is absent is not known, and not warned of.
 struct KnownNames {
-  const cedar::Entities* described = nullptr;  // whose attributes a resource may have
+  const cedar::Entities* described = nullptr;  // whose attributes a resource may have; with the actions' groups
+  const PolicySet* guards = nullptr;           // with `described`: what the text can't lift
   struct People {
     std::set<std::string> users, services, teams, tenants;  // a team with its tenant, "acme/research"
     std::set<std::string> roles;                            // that anybody has

@@ -15,6 +15,7 @@
 #include "governance/policy_check.h"
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
+#include "governance/policy_guarded.h"
 
 namespace redoubt {
 namespace {
@@ -356,6 +357,90 @@ permit (principal, action, resource == Redoubt::Route::"/metrics");)");
       ElementsAre("line 2, column 1: nobody in the directory has the role \"usr\"; only a provider's group could "
                   "give it",
                   "line 4, column 1: there is no route \"/metrics\": one is named \"GET /metrics\""));
+}
+
+TEST(PolicyCheck, PointsAtWhatGuardsDecideWhateverTheTextSays) {
+  const auto warnings = [](const std::string& text) {
+    const auto by = snapshot_of(text);
+    return policy_warnings(*by->policies, {.described = by->entities.get(), .guards = by->guards.get()});
+  };
+  const std::string changes =
+                        "line 1, column 1: it changes nothing: guards alone decide all that it speaks of "
+                        "(redoubt policy show --guards)",
+                    permits =
+                        "line 1, column 1: it permits nothing: guards forbid all that it speaks of "
+                        "(redoubt policy show --guards)";
+  for (const char* forbid :
+       {"forbid (principal, action in Redoubt::Action::\"administer_audit\", resource);",
+        "forbid (principal == Redoubt::User::\"ann\", action == Redoubt::Action::\"read_audit\", resource) when { "
+        "context has purpose };",
+        "forbid (principal in Redoubt::Role::\"audit_admin\", action in [Redoubt::Action::\"manage_audit\", "
+        "Redoubt::Action::\"export_audit\"], resource);",
+        "permit (principal, action == Redoubt::Action::\"read_audit\", resource);"})
+    EXPECT_THAT(warnings(forbid), ElementsAre(changes)) << forbid;
+  for (const char* permit :
+       {"permit (principal in Redoubt::Role::\"security_admin\", action == Redoubt::Action::\"manage_users\", "
+        "resource);",
+        "permit (principal is Redoubt::User, action == Redoubt::Action::\"appoint_administrators\", resource);",
+        "permit (principal is Redoubt::Appointer, action in Redoubt::Action::\"use\", resource);",
+        "permit (principal in Redoubt::Role::\"audit_admin\", action in [Redoubt::Action::\"manage_keys\", "
+        "Redoubt::Action::\"manage_nodes\"], resource);"})
+    EXPECT_THAT(warnings(permit), ElementsAre(permits)) << permit;
+  for (const char* has_effect :
+       {"permit (principal, action, resource);", "forbid (principal, action, resource);",
+        "permit (principal in Redoubt::Team::\"a/b\", action == Redoubt::Action::\"manage_users\", resource);",
+        "forbid (principal in Redoubt::Role::\"audit_admin\", action == Redoubt::Action::\"read_policies\", resource);",
+        "permit (principal in Redoubt::Role::\"audit_admin\", action in [Redoubt::Action::\"read_audit\", "
+        "Redoubt::Action::\"read_metrics\"], resource);",
+        "permit (principal in Redoubt::Role::\"security_admin\", action in Redoubt::Action::\"administer_security\", "
+        "resource);",
+        "permit (principal is Redoubt::Appointer, action == Redoubt::Action::\"appoint_administrators\", resource);"})
+    EXPECT_THAT(warnings(has_effect), testing::IsEmpty()) << has_effect;
+  EXPECT_THAT(warnings(std::string(default_policy_text())), testing::IsEmpty());
+}
+
+// What is warned of as idle changes no decision: every policy of one head, with and without it.
+TEST(PolicyCheck, WhatGuardsDecideIsDecidedWithAndWithoutThePolicy) {
+  std::vector<std::string> actions{"action"}, principals{"principal"};
+  for (const ActionEntry& action : action_table()) {
+    actions.push_back("action == Redoubt::Action::\"" + std::string(action.name) + "\"");
+    if (action.group.empty()) actions.push_back("action in Redoubt::Action::\"" + std::string(action.name) + "\"");
+  }
+  for (const char* role : {"system_admin", "security_admin", "audit_admin", "user"})
+    principals.push_back("principal in Redoubt::Role::\"" + std::string(role) + "\"");
+  for (const char* type : {"User", "Appointer"}) {
+    principals.push_back("principal is Redoubt::" + std::string(type));
+    principals.push_back("principal == Redoubt::" + std::string(type) + "::\"x\"");
+  }
+  const std::array with{snapshot_of(""), snapshot_of("permit (principal, action, resource);")};
+  const GuardedActions guarded(*with[0]->guards, *with[0]->entities);
+  int idle = 0;
+  for (const char* effect : {"permit", "forbid"}) {
+    for (const std::string& principal : principals) {
+      for (const std::string& action : actions) {
+        const std::string text = std::string(effect) + " (" + principal + ", " + action + ", resource);";
+        const std::array more{snapshot_of(text), snapshot_of("permit (principal, action, resource);" + text)};
+        if (guarded.why_idle(more[0]->policies->policies()[0]).empty()) continue;
+        ++idle;
+        for (unsigned held = 0; held < 16; ++held) {
+          for (const PrincipalKind kind : {PrincipalKind::user, PrincipalKind::appointer}) {
+            Principal who{.id = "x", .tenant = "a"};
+            who.kind = kind;
+            for (unsigned i = 0; i < 4; ++i)
+              if ((held >> i & 1) != 0)
+                who.roles.emplace_back(std::array{"system_admin", "security_admin", "audit_admin", "user"}[i]);
+            for (const ActionEntry& asked : action_table()) {
+              const AuthorizationRequest question(who, asked.name, "Route", "GET /x", {});
+              for (size_t i = 0; i < 2; ++i)
+                ASSERT_EQ(decide(more[i], question.request()).allowed, decide(with[i], question.request()).allowed)
+                    << text << " " << asked.name;
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(idle, 50);
 }
 
 TEST(PolicyExplain, SaysThatThereIsNoSuchAction) {

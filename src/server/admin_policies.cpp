@@ -166,7 +166,8 @@ Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, con
   REDOUBT_TRY(const auto after,
               make_policy_snapshot(*text, with_configured(described, store.configured().entities), 0));
   Json out = {{"dry_run", dry_run.value_or(false)},
-              {"warnings", policy_warnings(*after->policies, {.described = after->entities.get()})}};
+              {"warnings",
+               policy_warnings(*after->policies, {.described = after->entities.get(), .guards = after->guards.get()})}};
   const bool locks_out = !leaves_policies_changeable(after, author.administrators);
   if (locks_out) out["warnings"].insert(out["warnings"].begin(), std::string(kLocksOut));
   REDOUBT_CHECK(add_changes(before, after, out));

@@ -6,13 +6,26 @@
 #include <charconv>
 #include <cstring>
 
+#include "core/log.h"
+
 namespace redoubt {
 namespace {
+
+constexpr int64_t kTellAgainNs = int64_t{3600} * 1'000'000'000;
+constexpr size_t kMostTold = 1024, kMostShown = 32;  // proxies; bytes of an entry
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
+}
+
+// What may stand behind an address: nothing, or a colon and a number.
+bool is_port_or_nothing(std::string_view text) {
+  if (text.empty()) return true;
+  const std::string_view digits = text.substr(1);
+  return text.front() == ':' && !digits.empty() && digits.size() <= 5 &&
+         digits.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 bool same_prefix(const IpAddress& a, const IpAddress& b, int bits) {
@@ -88,24 +101,61 @@ bool TrustedProxies::contains(std::string_view text) const {
   });
 }
 
-std::string client_address(std::string_view peer, const std::vector<std::string_view>& forwarded_for,
-                           const TrustedProxies& trusted) {
-  std::string client(peer);
-  if (!trusted.contains(client)) return client;
+std::optional<IpAddress> parse_forwarded_entry(std::string_view text) {
+  if (text.size() >= 2 && text.front() == '"' && text.back() == '"') text = text.substr(1, text.size() - 2);
+  if (text.starts_with('[')) {
+    const size_t close = text.find(']');
+    if (close == std::string_view::npos || !is_port_or_nothing(text.substr(close + 1))) return std::nullopt;
+    const std::string_view inside = text.substr(1, close - 1);
+    return inside.find(':') == std::string_view::npos ? std::nullopt : IpAddress::parse(inside);
+  }
+  // One colon is a port's; an IPv6 address has two at least.
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos || text.find(':', colon + 1) != std::string_view::npos)
+    return IpAddress::parse(text);
+  return is_port_or_nothing(text.substr(colon)) ? IpAddress::parse(text.substr(0, colon)) : std::nullopt;
+}
+
+ClientAddress client_address(std::string_view peer, const std::vector<std::string_view>& forwarded_for,
+                             const TrustedProxies& trusted) {
+  ClientAddress client{.address = std::string(peer), .unread = {}};
+  if (!trusted.contains(client.address)) return client;
   for (auto header = forwarded_for.rbegin(); header != forwarded_for.rend(); ++header) {
     std::string_view rest = *header;
     for (;;) {
       const size_t comma = rest.rfind(',');
       const std::string_view last = trimmed(comma == std::string_view::npos ? rest : rest.substr(comma + 1));
-      const auto address = IpAddress::parse(last);
-      if (!address) return client;
-      client = address->text();
-      if (!trusted.contains(client)) return client;
+      const auto address = parse_forwarded_entry(last);
+      if (!address) {
+        client.unread = last;
+        return client;
+      }
+      client.address = address->text();
+      if (!trusted.contains(client.address)) return client;
       if (comma == std::string_view::npos) break;
       rest = rest.substr(0, comma);
     }
   }
   return client;
+}
+
+void UnreadForwarded::tell(std::string_view peer, const ClientAddress& client) {
+  if (!client.unread) return;
+  const int64_t now_ns = clock_.now_ns();
+  auto at = told_ns_.find(peer);
+  if (at != told_ns_.end() && now_ns - at->second < kTellAgainNs) return;
+  if (at == told_ns_.end() && told_ns_.size() >= kMostTold) {
+    std::erase_if(told_ns_, [&](const auto& one) { return now_ns - one.second >= kTellAgainNs; });
+    if (told_ns_.size() >= kMostTold) return;
+  }
+  told_ns_.insert_or_assign(std::string(peer), now_ns);
+  std::string shown(client.unread->substr(0, kMostShown));
+  for (char& c : shown) c = c >= ' ' && c < 0x7f && c != '"' ? c : '?';
+  log::warn(
+      "X-Forwarded-For of proxy {}: expected addresses, found \"{}\"{}; such requests count as from {}, for policies "
+      "on "
+      "source_ip too",
+      peer, shown, client.unread->size() > kMostShown ? "…" : "", client.address);
 }
 
 }  // namespace redoubt

@@ -3,12 +3,14 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/result.h"
 
 namespace redoubt {
@@ -39,10 +41,31 @@ class TrustedProxies {
   std::vector<std::pair<IpAddress, int>> ranges_;  // with the length of the prefix in bits
 };
 
+// An entry of X-Forwarded-For as proxies write it: an address, perhaps with a port (192.0.2.7:5123, [2001:db8::1]:443),
+// in brackets, in quotes.
+std::optional<IpAddress> parse_forwarded_entry(std::string_view text);
+
+struct ClientAddress {
+  std::string address;
+  std::optional<std::string_view> unread;  // the entry that is no address and ended the reading; of the header
+};
+
 // Of a request whose peer is `peer`, with these X-Forwarded-For values in the order they came. A header counts only
 // from a trusted peer, and is read from its end: the first address that is no trusted proxy's is the client's, since
 // whatever stands before it the client itself may have written. Text that is no address ends the reading there.
-std::string client_address(std::string_view peer, const std::vector<std::string_view>& forwarded_for,
-                           const TrustedProxies& trusted);
+ClientAddress client_address(std::string_view peer, const std::vector<std::string_view>& forwarded_for,
+                             const TrustedProxies& trusted);
+
+// Says in the log, once an hour for each proxy, that what it forwards is not read: policies and lock-outs then see the
+// proxy. Of the entry it shows a short piece, all that is not printable as `?`. One thread's.
+class UnreadForwarded {
+ public:
+  explicit UnreadForwarded(const Clock& clock) : clock_(clock) {}
+  void tell(std::string_view peer, const ClientAddress& client);
+
+ private:
+  const Clock& clock_;
+  std::map<std::string, int64_t, std::less<>> told_ns_;  // by peer
+};
 
 }  // namespace redoubt

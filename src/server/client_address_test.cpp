@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "log_lines.h"
 #include "server/proxy_protocol.h"
 
 namespace redoubt {
@@ -46,7 +47,7 @@ TEST(ClientAddress, IsThePeersUnlessATrustedProxySaysBetter) {
   const auto trusted = TrustedProxies::parse({"10.0.0.0/8"});
   ASSERT_TRUE(trusted);
   const auto of = [&](std::string_view peer, const std::vector<std::string_view>& headers) {
-    return client_address(peer, headers, *trusted);
+    return client_address(peer, headers, *trusted).address;
   };
   EXPECT_EQ(of("192.0.2.1", {"127.0.0.1"}), "192.0.2.1") << "a stranger's word is not taken";
   EXPECT_EQ(of("10.0.0.1", {}), "10.0.0.1");
@@ -55,6 +56,86 @@ TEST(ClientAddress, IsThePeersUnlessATrustedProxySaysBetter) {
   EXPECT_EQ(of("10.0.0.1", {"1.1.1.1", "203.0.113.9 , 10.2.2.2"}), "203.0.113.9");
   EXPECT_EQ(of("10.0.0.1", {"1.1.1.1, unknown, 10.2.2.2"}), "10.2.2.2");
   EXPECT_EQ(of("10.0.0.1", {""}), "10.0.0.1");
+}
+
+TEST(ForwardedEntry, IsReadAsProxiesWriteIt) {
+  for (const char* text :
+       {"192.0.2.7", "192.0.2.7:5123", "\"192.0.2.7\"", "\"192.0.2.7:5123\"", "[::ffff:192.0.2.7]:80"})
+    EXPECT_EQ(parse_forwarded_entry(text).value_or(IpAddress()).text(), "192.0.2.7") << text;
+  for (const char* text : {"2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:443", "\"[2001:db8::1]\"",
+                           "\"[2001:db8::1]:443\"", "\"2001:db8::1\""})
+    EXPECT_EQ(parse_forwarded_entry(text).value_or(IpAddress()).text(), "2001:db8::1") << text;
+  for (const char* text : {"",
+                           "unknown",
+                           "_hidden",
+                           "\"",
+                           "\"\"",
+                           "192.0.2.7:",
+                           "192.0.2.7:x",
+                           "192.0.2.7:123456",
+                           "192.0.2.7:-1",
+                           ":80",
+                           "[192.0.2.7]:80",
+                           "[2001:db8::1",
+                           "2001:db8::1]",
+                           "[2001:db8::1]443",
+                           "[2001:db8::1]:",
+                           "[]",
+                           "[]:80",
+                           "\"192.0.2.7",
+                           "192.0.2.7\"",
+                           "bank.example:80",
+                           "192.0.2.7 :80",
+                           "for=192.0.2.7",
+                           "[[::1]]"})
+    EXPECT_FALSE(parse_forwarded_entry(text)) << text;
+}
+
+TEST(ClientAddress, PortsBracketsAndQuotesAreRead) {
+  const auto trusted = TrustedProxies::parse({"10.0.0.0/8"});
+  ASSERT_TRUE(trusted);
+  EXPECT_EQ(client_address("10.0.0.1", {"203.0.113.9:5123, 10.2.2.2:80"}, *trusted).address, "203.0.113.9");
+  EXPECT_EQ(client_address("10.0.0.1", {"127.0.0.1", "\"[2001:db8::1]:443\""}, *trusted).address, "2001:db8::1");
+  const ClientAddress unread = client_address("10.0.0.1", {"203.0.113.9, unknown , 10.2.2.2"}, *trusted);
+  EXPECT_EQ(unread.address, "10.2.2.2");
+  EXPECT_EQ(unread.unread, "unknown");
+  EXPECT_FALSE(client_address("192.0.2.1", {"unknown"}, *trusted).unread) << "a stranger's word is not looked at";
+  EXPECT_FALSE(client_address("10.0.0.1", {"unknown, 203.0.113.9"}, *trusted).unread);
+}
+
+TEST(UnreadForwarded, IsToldOnceAnHourForEachProxy) {
+  ManualClock clock;
+  UnreadForwarded unread(clock);
+  const test::LogLines log;
+  const ClientAddress client{.address = "10.2.2.2", .unread = "unknown"};
+  unread.tell("10.0.0.1", {.address = "203.0.113.9", .unread = {}});
+  EXPECT_EQ(log.text(), "");
+  for (int i = 0; i < 3; ++i) unread.tell("10.0.0.1", client);
+  EXPECT_EQ(
+      log.count("X-Forwarded-For of proxy 10.0.0.1: expected addresses, found \"unknown\"; such requests count as "
+                "from 10.2.2.2"),
+      1)
+      << log.text();
+  unread.tell("10.0.0.2", client);
+  EXPECT_EQ(log.count("of proxy 10.0.0.2"), 1);
+  clock.advance_ns(int64_t{3599} * 1'000'000'000);
+  unread.tell("10.0.0.1", client);
+  EXPECT_EQ(log.count("of proxy 10.0.0.1"), 1);
+  clock.advance_ns(1'000'000'000);
+  unread.tell("10.0.0.1", client);
+  EXPECT_EQ(log.count("of proxy 10.0.0.1"), 2);
+}
+
+TEST(UnreadForwarded, ShowsAShortPrintablePieceAndRemembersABoundedNumber) {
+  const ManualClock clock;
+  UnreadForwarded unread(clock);
+  const test::LogLines log;
+  unread.tell("10.0.0.1",
+              {.address = "10.0.0.1", .unread = "a\x1b[2J\"\nb\xff 0123456789012345678901234567890 secret"});
+  EXPECT_EQ(log.count("\"a?[2J??b? 0123456789012345678901\"…"), 1) << log.text();
+  EXPECT_EQ(log.count("secret"), 0);
+  for (int i = 0; i < 5000; ++i) unread.tell("10.1." + std::to_string(i), {.address = "10.0.0.1", .unread = "x"});
+  EXPECT_EQ(log.count("X-Forwarded-For"), 1024);
 }
 
 TEST(ProxyProtocol, VersionOne) {

@@ -116,7 +116,7 @@ struct HttpOptions {
   uint16_t port = 8000;  // 0: any free one
   HttpLimits limits;
   std::shared_ptr<Gate> gate;             // who may come in; one that asks nobody (Gate::open) is for loopback only
-  std::vector<std::string> cors_origins;  // empty: closed
+  std::vector<std::string> cors_origins;  // of the client listener; empty: closed. The admin listener is never open
   int worker_threads = 4;
   std::optional<AdminListener> admin;  // without one, routes of administration are not reached at all
   std::optional<TlsOptions> tls;

@@ -36,7 +36,9 @@ Status read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& r
   for (const auto& [name, value] : request.headers) {
     if (name == "x-forwarded-for") forwarded.push_back(value);
   }
-  request.remote_address = client_address(peer.address, forwarded, door.trusted);
+  ClientAddress client = client_address(peer.address, forwarded, door.trusted);
+  door.unread_forwarded.tell(peer.address, client);
+  request.remote_address = std::move(client.address);
   return ok();
 }
 
@@ -79,7 +81,8 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
     return incoming.refuse(400, head.error().message);
 
   const std::string_view origin = request->header("origin");
-  const bool origin_ok = origin_allowed(origin, door.options.cors_origins);
+  // A page that may speak with models is not one that may administer.
+  const bool origin_ok = door.listener == RouteListener::client && origin_allowed(origin, door.options.cors_origins);
   if (origin_ok) {
     setup.headers = {{"Access-Control-Allow-Origin", std::string(origin)},
                      {"Vary", "Origin"},

@@ -30,6 +30,8 @@ struct HttpDoor {
   const HttpOptions& options;
   const Router& router;  // of this listener's routes
   const TrustedProxies& trusted;
+  UnreadForwarded& unread_forwarded;
+  RouteListener listener = RouteListener::client;
   bool draining = false;
 };
 

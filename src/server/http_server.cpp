@@ -88,7 +88,12 @@ class Server final : public HttpServer, private HttpConnectionHost {
  private:
   const HttpOptions& options() const override { return options_; }
   HttpDoor door(RouteListener listener) const override {
-    return {options_, listener == RouteListener::admin ? admin_routes_ : client_routes_, trusted_, draining_};
+    return {.options = options_,
+            .router = listener == RouteListener::admin ? admin_routes_ : client_routes_,
+            .trusted = trusted_,
+            .unread_forwarded = *unread_forwarded_,
+            .listener = listener,
+            .draining = draining_};
   }
   std::shared_ptr<HttpLoop> loop() const override { return loop_; }
   std::shared_ptr<BodyBudget> bodies() const override { return bodies_; }
@@ -114,6 +119,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
   TrustedProxies trusted_;
   std::shared_ptr<TlsContext> tls_;
   const SteadyClock clock_;
+  const std::unique_ptr<UnreadForwarded> unread_forwarded_ = std::make_unique<UnreadForwarded>(clock_);
   asio::io_context context_{1};
   HttpListener client_, admin_;
   Timer timer_;

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "governance/limits.h"
+#include "log_lines.h"
 #include "server/http_test_client.h"
 
 namespace redoubt {
@@ -292,6 +293,57 @@ TEST(HttpServer, CorsIsClosedUnlessTheOriginIsConfigured) {
   ASSERT_EQ(readable.size(), 6u);
   readable.insert(readable.end(), {{"x-request-id", ""}, {"retry-after", ""}});
   for (const auto& [name, value] : readable) EXPECT_NE(names.find(" " + name + ","), std::string::npos) << name;
+}
+
+TEST(HttpServer, WhatATrustedProxyForwardsIsReadOrToldOf) {
+  const test::LogLines log;
+  {
+    HttpOptions options;
+    options.trusted_proxies = {"127.0.0.1"};
+    const RunningServer server(
+        {route("GET", "/from", [](Request r, Writer w) { w->send(200, "text/plain", "from " + r->remote_address); })},
+        options);
+    const auto from = [&](const std::string& forwarded) {
+      const std::string answer = server.ask(get("/from", "X-Forwarded-For: " + forwarded + "\r\n"));
+      return answer.substr(std::min(answer.find("from "), answer.size()));
+    };
+    EXPECT_EQ(from("192.0.2.7:5123"), "from 192.0.2.7");
+    EXPECT_EQ(from("\"[2001:db8::1]:443\""), "from 2001:db8::1");
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(from("unknown"), "from 127.0.0.1");
+  }
+  EXPECT_EQ(log.count("X-Forwarded-For of proxy 127.0.0.1: expected addresses, found \"unknown\""), 1) << log.text();
+}
+
+TEST(HttpServer, NoOriginIsLetIntoTheAdminListener) {
+  std::vector<Route> routes{
+      route("GET", "/admin/v1/keys", [](Request, Writer w) { w->send(200, "text/plain", "keys"); })};
+  routes[0].rule = admin_rule("manage_keys");
+  routes.push_back(route("GET", "/livez", [](Request, Writer w) { w->send(200, "text/plain", "ok"); }));
+  routes[1].rule = status_rule();
+  HttpOptions options;
+  options.cors_origins = {"*", "https://chat.example"};
+  options.admin = AdminListener{};
+  const RunningServer server(std::move(routes), options);
+  const std::string page = "Host: x\r\nConnection: close\r\nOrigin: https://chat.example\r\n";
+  const auto ask = [&](uint16_t port, const std::string& line, const std::string& more = "") {
+    RawClient client(port);
+    client.send(line + " HTTP/1.1\r\n" + page + more + "\r\n");
+    return client.read_all();
+  };
+  const uint16_t admin = server.server->admin_port();
+  const std::string preflight =
+      "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n";
+  const std::string refused = ask(admin, "OPTIONS /admin/v1/keys", preflight);
+  EXPECT_EQ(status_of(refused), 405);
+  EXPECT_EQ(refused.find("Access-Control"), std::string::npos) << refused;
+  const std::vector<std::pair<std::string, int>> asked{{"GET /admin/v1/keys", 403}, {"GET /livez", 200}};
+  for (const auto& [line, status] : asked) {
+    const std::string answer = ask(admin, line);
+    EXPECT_EQ(status_of(answer), status) << line;
+    EXPECT_EQ(answer.find("Access-Control"), std::string::npos) << answer;
+  }
+  EXPECT_NE(ask(server.port(), "GET /livez").find("Access-Control-Allow-Origin: https://chat.example"),
+            std::string::npos);
 }
 
 TEST(HttpServer, StreamsAreChunkedEventStreams) {
