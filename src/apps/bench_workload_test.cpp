@@ -24,6 +24,7 @@ class NotingModel final : public Model {
   std::string kernels_name() const override { return "none"; }
   int threads() const override { return 1; }
   int64_t cache_block_bytes() const override { return 1; }
+  bool forms_agree() const override { return false; }
   Status reserve_cache(int64_t) override { return ok(); }
   int64_t num_cache_blocks() const override { return 0; }
   void read_block(int32_t, std::span<std::byte>) const override {}

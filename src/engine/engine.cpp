@@ -51,12 +51,16 @@ std::string cache_space(const GenerationRequest& request, bool shared_between_re
   return shared_between_requests ? space_of(request) : fmt::format("request {}", arrival);
 }
 
+// Whether blocks hold rows of the MTP module, each of which follows from the token behind its own as well.
+bool has_module_rows(const Model& model, const EngineOptions& options) {
+  return model.has_mtp() && Speculator(options.speculation).uses_module();
+}
+
 // Everything but space and tokens that a block's values depend on. Blocks of an engine without the MTP module's rows do
 // for none that drafts from them.
 std::string identity_of(const Model& model, const EngineOptions& options) {
-  const bool has_module_rows = model.has_mtp() && Speculator(options.speculation).uses_module();
   return fmt::format("{} {} {} {}", options.disk_identity, model.kernels_name(), model.cache_block_bytes(),
-                     has_module_rows);
+                     has_module_rows(model, options));
 }
 
 class BatchEngine final : public Engine {
@@ -224,10 +228,12 @@ EngineStats counted_together(const EngineStats& a, const EngineStats& b) {
 
 Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& tokenizer, const EngineOptions& options,
                                                const Clock& clock) {
-  Scheduler::Options scheduling{.step = model.limits(),
-                                .max_running = options.max_sequences,
-                                .prefix_cache = options.prefix_cache,
-                                .contended_step_seconds = options.contended_step_seconds};
+  Scheduler::Options scheduling{
+      .step = model.limits(),
+      .max_running = options.max_sequences,
+      .prefix_cache = options.prefix_cache,
+      .cache_answers = options.prefix_cache && model.forms_agree() && !has_module_rows(model, options),
+      .contended_step_seconds = options.contended_step_seconds};
   scheduling.step.max_tokens = std::min(scheduling.step.max_tokens, options.max_batch_tokens);
   if (scheduling.step.max_tokens < 1 || scheduling.max_running < 1)
     return invalid(fmt::format("engine: expected max_batch_tokens and max_sequences of at least 1, found {} and {}",

@@ -439,6 +439,7 @@ struct FakeTrial {
   int64_t batch_tokens = 40, max_logits = 16;
   float habit = 0;
   bool has_mtp = false;
+  bool forms_agree = false;
   SpeculationOptions speculation;
 };
 
@@ -447,6 +448,7 @@ EngineStats run_fake_trial(const test::LoadTrial& trial, const FakeTrial& settin
   SteadyClock clock;
   const FakeModel::Shape shape{.limits = {.max_tokens = 128, .max_logits = setting.max_logits, .max_chunks = 16},
                                .has_mtp = setting.has_mtp,
+                               .forms_agree = setting.forms_agree,
                                .habit = setting.habit};
   FakeModel for_alone(shape), for_load(shape);
   const auto alone = Engine::create(for_alone, tokenizer,
@@ -479,6 +481,21 @@ TEST(EngineLoad, WithoutAPrefixCacheToo) {
   trial.requests = 300;
   trial.seed = 2;
   run_fake_trial(trial, {.cache_blocks = 30, .prefix_cache = false});
+}
+
+// Where answers may serve as the beginnings of prompts, and preempted ones find their own again.
+TEST(EngineLoad, AThousandRequestsAnswerAsAloneWithAnswersCached) {
+  run_fake_trial(byte_trial(), {.forms_agree = true});
+  test::LoadTrial trial = byte_trial();
+  trial.requests = 300;
+  for (const bool has_mtp : {false, true}) {
+    trial.seed = has_mtp ? 3 : 4;
+    run_fake_trial(trial, {.max_logits = 48,
+                           .habit = 12,
+                           .has_mtp = has_mtp,
+                           .forms_agree = true,
+                           .speculation = {.max_depth = 5, .adaptive = false}});
+  }
 }
 
 // The model repeats itself, and every step verifies as many drafted tokens as there is room for.
@@ -559,6 +576,26 @@ TEST(EngineSpeculation, TheNextTurnComputesTheAnswerAsPrompt) {
     computed_as_prompt = static_cast<int64_t>(turn.prompt.size());
     const std::vector<int32_t> answer = found->answer().ids();
     turn.prompt.insert(turn.prompt.end(), answer.begin(), answer.end());
+    turn.prompt.push_back('.');
+  }
+}
+
+// Where a token has the same bits however it was computed.
+TEST(EngineSpeculation, OrFindsItInTheCacheWhereTheFormsAgree) {
+  Fixture on({.speculation = {.max_depth = 7, .adaptive = false}}, {.forms_agree = true, .habit = 9});
+  Fixture plain({.speculation = {.mode = Speculation::off}}, {.forms_agree = true, .habit = 9});
+  Fixture off({.prefix_cache = false, .speculation = {.mode = Speculation::off}}, {.forms_agree = true, .habit = 9});
+  GenerationRequest turn = request_of(std::string(20, 'p'), 60);
+  int64_t computed = 0;  // all but the answer's last token, which no step has seen
+  for (int i = 0; i < 3; ++i) {
+    const auto expected = off.run(turn), drafted = on.run(turn), found = plain.run(turn);
+    EXPECT_EQ(found->answer(), expected->answer());
+    EXPECT_EQ(drafted->answer(), expected->answer());
+    EXPECT_EQ(found->usage().cached_tokens, computed / 16 * 16);
+    EXPECT_GE(drafted->usage().cached_tokens, (computed - 7) / 16 * 16);  // the last step's drafts are not kept
+    const std::vector<int32_t> answer = found->answer().ids();
+    turn.prompt.insert(turn.prompt.end(), answer.begin(), answer.end());
+    computed = static_cast<int64_t>(turn.prompt.size()) - 1;
     turn.prompt.push_back('.');
   }
 }

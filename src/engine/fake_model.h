@@ -26,11 +26,16 @@ class FakeModel final : public Model {
     int64_t max_position_embeddings = 256;
     StepLimits limits{.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
     bool has_mtp = false;
+    bool forms_agree = false;
     float habit = 0;     // what the token that the last two lead to gains, of a range of 12
     int64_t layers = 2;  // a step may be given up between them
   };
   explicit FakeModel(const Shape& shape)
-      : limits_(shape.limits), has_mtp_(shape.has_mtp), habit_(shape.habit), layers_(shape.layers) {
+      : limits_(shape.limits),
+        has_mtp_(shape.has_mtp),
+        forms_agree_(shape.forms_agree),
+        habit_(shape.habit),
+        layers_(shape.layers) {
     config_.vocab_size = shape.vocab_size;
     config_.max_position_embeddings = shape.max_position_embeddings;
   }
@@ -40,6 +45,7 @@ class FakeModel final : public Model {
   std::string kernels_name() const override { return "fake"; }
   int threads() const override { return 1; }
   int64_t cache_block_bytes() const override { return 1024; }
+  bool forms_agree() const override { return forms_agree_; }
   Status reserve_cache(int64_t num_blocks) override {
     slots_.assign(static_cast<size_t>(num_blocks * kCacheBlockTokens), Slot{});
     module_positions_.assign(slots_.size(), -1);
@@ -158,7 +164,7 @@ class FakeModel final : public Model {
   void write(const SequenceChunk& chunk) {
     for (size_t i = 0; i < chunk.tokens.size(); ++i) {
       const int64_t position = chunk.position + static_cast<int64_t>(i);
-      slot(chunk, position) = {chunk.tokens[i], position, chunk.form};
+      slot(chunk, position) = {chunk.tokens[i], position, forms_agree_ ? AttentionForm::decode : chunk.form};
     }
   }
   uint64_t hash_through(const SequenceChunk& chunk, int64_t last) {
@@ -186,6 +192,7 @@ class FakeModel final : public Model {
   ModelConfig config_;
   StepLimits limits_;
   bool has_mtp_;
+  bool forms_agree_;
   float habit_;
   int64_t layers_;
   std::vector<Slot> slots_;                // [num_blocks, kCacheBlockTokens]

@@ -1,9 +1,10 @@
-// Blocks that prompts with equal leading tokens share, and the one place where sequences get and give back blocks.
+// Blocks that texts with equal leading tokens share, and the one place where sequences get and give back blocks.
 //
-// A tree for each space (tenant, adapter, cache salt): a node is one full block of kCacheBlockTokens prompt tokens, its
+// A tree for each space (tenant, adapter, cache salt): a node is one full block of kCacheBlockTokens tokens, its
 // parent the block before it. Nodes are found by (parent, their own tokens) and compared whole, so that no collision of
 // a hash can ever show one prompt's cache to another.
-// Only blocks computed in the prefill form are inserted (docs/decisions/0002), so a hit changes no bit of an answer.
+// Blocks of generated tokens are inserted only where these have the bits of prompt tokens (docs/decisions/0002), so a
+// hit changes no bit of an answer.
 //
 // Invariant: who holds a node's block holds the blocks of all its ancestors. Therefore the blocks nobody holds form
 // whole subtrees, and the least recently released of them is always a leaf: eviction takes it from the end of a list.

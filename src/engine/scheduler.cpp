@@ -237,9 +237,10 @@ bool Scheduler::admit(Sequence& sequence, Left& left, std::vector<PlannedChunk>&
 
 void Scheduler::match_prefix(Sequence& sequence) {
   if (sequence.wants_prompt_logprobs()) return;  // they need every row computed
-  // The token whose logits come next is always computed: the last of the prompt, until there is an answer.
-  const bool has_answer = sequence.size() > sequence.prompt_tokens;
-  const int64_t full_blocks = (has_answer ? sequence.prompt_tokens : sequence.prompt_tokens - 1) / kCacheBlockTokens;
+  // The token whose logits come next is always computed: the last one.
+  const int64_t last = sequence.size() - 1;
+  const int64_t full_blocks =
+      (options_.cache_answers ? last : std::min(last, sequence.prompt_tokens)) / kCacheBlockTokens;
   PrefixCache::Match match = cache_->match(sequence.live->cache_space, sequence.tokens, full_blocks);
   sequence.blocks = std::move(match.blocks);
   sequence.shared = static_cast<int64_t>(sequence.blocks.size());
@@ -254,8 +255,10 @@ void Scheduler::commit(const PlannedChunk& chunk) {
   int64_t& prefilled = sequence.live->usage.prefilled_tokens;
   prefilled = std::max(prefilled, std::min(sequence.computed, sequence.prompt_tokens));
   const LiveRequest& live = *sequence.live;
-  if (chunk.form != AttentionForm::prefill || (!options_.prefix_cache && live.request.n == 1)) return;
-  const int64_t full_blocks = std::min(sequence.computed, sequence.prompt_tokens) / kCacheBlockTokens;
+  const bool is_prompt = chunk.form == AttentionForm::prefill;
+  if (!(is_prompt || options_.cache_answers) || (!options_.prefix_cache && live.request.n == 1)) return;
+  const int64_t in_cache = is_prompt ? std::min(sequence.computed, sequence.prompt_tokens) : sequence.computed;
+  const int64_t full_blocks = in_cache / kCacheBlockTokens;
   for (; sequence.shared < full_blocks; ++sequence.shared) {
     const auto i = static_cast<size_t>(sequence.shared);
     const auto tokens = std::span<const int32_t>(sequence.tokens).subspan(i * kCacheBlockTokens, kCacheBlockTokens);

@@ -54,6 +54,7 @@ class Scheduler {
     StepLimits step;            // max_tokens: of one step
     int64_t max_running = 256;  // sequences
     bool prefix_cache = true;
+    bool cache_answers = false;  // what was generated, too: only where both forms have the same bits
     double contended_step_seconds = 0.06;
   };
   Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator);

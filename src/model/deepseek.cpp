@@ -128,11 +128,11 @@ Tensor DeepSeek::attention(Step& step, const Layer& w, const CacheLayer& cache, 
   });
   step.append(cache, u);
 
-  // Attention (eq. 10): prompts expand keys and values, generated tokens meet the latents directly.
+  // Attention (eq. 10): keys and values are expanded, or queries meet the latents directly (Model::forms_agree).
   const Tensor o = ctx.arena.tensor(h.rows, heads * cfg_.v_head_dim);
   const MlaArgs args{q, o, w.up, cfg_.qk_rope_head_dim, softmax_scale_};
-  if (!step.prefill.empty()) mla_expanded(ctx, args, cache, step.prefill);
-  if (!step.decode.empty()) mla_absorbed(ctx, args, cache, step.decode);
+  if (!step.expanded.empty()) mla_expanded(ctx, args, cache, step.expanded);
+  if (!step.direct.empty()) mla_absorbed(ctx, args, cache, step.direct);
   return linear(ctx, o, w.o);  // eq. 11
 }
 

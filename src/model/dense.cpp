@@ -56,8 +56,7 @@ Tensor Dense::attention(Step& step, const Layer& w, const CacheLayer& cache, Ten
                      cfg_.num_key_value_heads,
                      d,
                      static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)))};
-  gqa_attention(ctx, args, cache, step.prefill);
-  gqa_attention(ctx, args, cache, step.decode);
+  gqa_attention(ctx, args, cache, step.direct);
   return linear(ctx, o, w.o);
 }
 

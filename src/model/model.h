@@ -25,8 +25,9 @@ constexpr int64_t kCacheBlockTokens = 16;  // tokens in a cache block
 
 enum class CacheType : uint8_t { f32, bf16, q8 };
 
-// MLA has two forms whose bits differ, so the form is a property of the token: prompt tokens are computed in the
-// prefill form, generated tokens in the decode form, also when recomputed after preemption or verified several at once.
+// MLA may have two forms whose bits differ (Model::forms_agree), so the form is a property of the token: prompt tokens
+// are computed in the prefill form, generated tokens in the decode form, also when recomputed after preemption or
+// verified several at once.
 enum class AttentionForm : uint8_t { prefill, decode };
 
 // Consecutive tokens of one sequence in a step.
@@ -109,6 +110,8 @@ class Model {
   virtual std::string kernels_name() const = 0;
   virtual int threads() const = 0;
   virtual int64_t cache_block_bytes() const = 0;  // all layers, one block
+  // Whether a token has the same bits in either form: then what was generated may serve as the beginning of a prompt.
+  virtual bool forms_agree() const = 0;
 
   // Bytes of weights in memory of the model's own; the others are in files and the system may drop their pages.
   virtual int64_t private_weights_bytes() const { return 0; }

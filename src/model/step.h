@@ -11,14 +11,14 @@ namespace redoubt {
 
 struct Step {
   OpContext ctx;
-  std::vector<ChunkView> prefill, decode;  // by attention form; rows are disjoint
-  std::vector<int32_t> tokens, positions;  // [T]
-  Tensor angles;                           // [T, rope dim]
+  std::vector<ChunkView> expanded, direct;  // prompts whose keys MLA expands, and all others; rows are disjoint
+  std::vector<int32_t> tokens, positions;   // [T]
+  Tensor angles;                            // [T, rope dim]
   StepObserver* observer = nullptr;
 
   // Writes row t of x [T, width] to the cache, for every token.
   void append(const CacheLayer& layer, Tensor x) {
-    for (const auto* chunks : {&prefill, &decode}) {
+    for (const auto* chunks : {&expanded, &direct}) {
       for (const ChunkView& chunk : *chunks) {
         for (int64_t t = 0; t < chunk.tokens; ++t) {
           cache_store(ctx.kernels, layer, chunk.blocks, chunk.position + t, x.row(chunk.first_row + t));

@@ -62,6 +62,7 @@ class Transformer final : public Model {
         kernels_(kernels),
         limits_(options.limits),
         format_(&kernels == &reference_kernels() ? CacheFormat::f32 : format_of(options.cache_type)),
+        expands_prompts_(config.architecture == Architecture::deepseek && !attends_in_bf16(kernels, format_)),
         pool_(options.threads > 0 ? options.threads : ThreadPool::usable_cores()),
         packed_options_(options.packed),
         progress_(options.progress),
@@ -76,6 +77,7 @@ class Transformer final : public Model {
   int64_t cache_block_bytes() const override {
     return layers_->num_cache_layers() * kCacheRows * cache_row_bytes(format_, layers_->cache_width());
   }
+  bool forms_agree() const override { return !expands_prompts_; }
   int64_t private_weights_bytes() const override { return packed_.private_bytes(); }
   void wait_for_background() override { packed_.wait_for_background(); }
   void wait_until_kept() override { packed_.wait_until_kept(); }
@@ -104,6 +106,7 @@ class Transformer final : public Model {
   const KernelTable& kernels_;
   StepLimits limits_;
   CacheFormat format_;
+  bool expands_prompts_;
   ThreadPool pool_;
   std::deque<std::vector<float>> storage_;  // norms, biases, scales
   PackedOptions packed_options_;
@@ -169,8 +172,8 @@ Status Transformer::load(const Checkpoint& checkpoint) {
     scratch_.push_back(scratch_memory_.back().data());
   }
   step_.reset(new Step{OpContext{kernels_, pool_, *arena_, scratch_}, {}, {}, {}, {}, {}, nullptr});
-  step_->prefill.reserve(static_cast<size_t>(limits_.max_chunks));
-  step_->decode.reserve(static_cast<size_t>(limits_.max_chunks));
+  step_->expanded.reserve(static_cast<size_t>(limits_.max_chunks));
+  step_->direct.reserve(static_cast<size_t>(limits_.max_chunks));
   step_->tokens.reserve(static_cast<size_t>(limits_.max_tokens));
   step_->positions.reserve(static_cast<size_t>(limits_.max_tokens));
   return ok();
@@ -213,8 +216,8 @@ void Transformer::write_block(int32_t block, std::span<const std::byte> bytes) {
 void Transformer::begin_step() {
   Step& step = *step_;
   arena_->rewind(0);
-  step.prefill.clear();
-  step.decode.clear();
+  step.expanded.clear();
+  step.direct.clear();
   step.tokens.clear();
   step.positions.clear();
 }
@@ -224,7 +227,7 @@ void Transformer::add_chunk(std::span<const int32_t> tokens, int64_t position, A
   Step& step = *step_;
   const auto count = static_cast<int64_t>(tokens.size());
   const ChunkView view{static_cast<int64_t>(step.tokens.size()), count, position, blocks};
-  (form == AttentionForm::prefill ? step.prefill : step.decode).push_back(view);
+  (form == AttentionForm::prefill && expands_prompts_ ? step.expanded : step.direct).push_back(view);
   for (int64_t t = 0; t < count; ++t) {
     step.tokens.push_back(tokens[static_cast<size_t>(t)]);
     step.positions.push_back(static_cast<int32_t>(position + t));

@@ -18,6 +18,10 @@ struct ChunkView {
   std::span<const int32_t> blocks;
 };
 
+// Whether attention runs over pairs of bfloat16: where the table has such kernels and the cache is no finer than they
+// are. MLA then absorbs in prompts too (docs/decisions/0002).
+bool attends_in_bf16(const KernelTable& table, CacheFormat format);
+
 // Grouped-query attention. Cache row: keys [kv_heads, head_dim], then values [kv_heads, head_dim].
 struct GqaArgs {
   Tensor q;    // [T, heads * head_dim], rotated
@@ -43,9 +47,11 @@ struct MlaArgs {
   float scale;
 };
 // Cache row: normed latent [latent], rotated key [rope].
-// Expanded: keys and values of a tile are computed per head from the latents. For prompts.
+// Expanded: keys and values of a tile are computed per head from the latents. For prompts, where attention runs over
+// floats.
 void mla_expanded(OpContext& ctx, const MlaArgs& args, const CacheLayer& cache, std::span<const ChunkView> chunks);
-// Absorbed: W_UK moves onto the query and W_UV behind the weighted sum; both meet the latent. For generated tokens.
+// Absorbed: W_UK moves onto the query and W_UV behind the weighted sum; both meet the latent. For generated tokens, and
+// for prompts where attention runs over bfloat16.
 void mla_absorbed(OpContext& ctx, const MlaArgs& args, const CacheLayer& cache, std::span<const ChunkView> chunks);
 // Floats of the arena that either form takes, at most.
 int64_t mla_attention_floats(const LatentUpProjection& up, int64_t rope, int64_t max_tokens, int64_t chunks,

@@ -6,9 +6,12 @@
 
 namespace redoubt {
 
+bool attends_in_bf16(const KernelTable& table, CacheFormat format) {
+  return table.attention_bf16.tile != nullptr && format != CacheFormat::f32;
+}
+
 const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format) {
-  return table.attention_bf16.tile != nullptr && format != CacheFormat::f32 ? table.attention_bf16
-                                                                            : table.attention_f32;
+  return attends_in_bf16(table, format) ? table.attention_bf16 : table.attention_f32;
 }
 
 TileMemory::TileMemory(OpContext& ctx, const AttentionKernels& kernels, int64_t head, int64_t value)

@@ -25,7 +25,7 @@ class KeySource {
                        int thread) const = 0;
 };
 
-// The kernels for a cache format: bfloat16 pairs where the table has them and the cache is no finer than they are.
+// The kernels for a cache format.
 const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format);
 
 // One thread's memory for tiles: rows of floats, and keys and values as elements (kernel_args.h) made of them.
