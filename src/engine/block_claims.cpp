@@ -158,7 +158,7 @@ bool Scheduler::make_room(Sequence& sequence, int64_t blocks, Left& left, std::v
 void Scheduler::withdraw(const Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan) {
   const auto planned = std::ranges::find(plan, &sequence, &PlannedChunk::sequence);
   if (planned == plan.end()) return;
-  left.spend(-planned->count, -planned->num_logits);
+  left.give_back(planned->begin, planned->count, planned->num_logits);
   left.chunks += 1;
   plan.erase(planned);
 }

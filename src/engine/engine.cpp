@@ -233,7 +233,8 @@ Result<std::unique_ptr<Engine>> Engine::create(Model& model, const Tokenizer& to
       .max_running = options.max_sequences,
       .prefix_cache = options.prefix_cache,
       .cache_answers = options.prefix_cache && model.forms_agree() && !has_module_rows(model, options),
-      .contended_step_seconds = options.contended_step_seconds};
+      .contended_step_seconds = options.contended_step_seconds,
+      .token_cost = TokenCost(model.config())};
   scheduling.step.max_tokens = std::min(scheduling.step.max_tokens, options.max_batch_tokens);
   if (scheduling.step.max_tokens < 1 || scheduling.max_running < 1)
     return invalid(fmt::format("engine: expected max_batch_tokens and max_sequences of at least 1, found {} and {}",

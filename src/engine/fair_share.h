@@ -1,4 +1,5 @@
-// Whose turn it is: a full machine divided among tenants by weight, in tokens computed (prompt, answer, drafts).
+// Whose turn it is: a full machine divided among tenants by weight, in tokens computed (prompt, answer, drafts), each
+// as many as it costs by its depth (token_cost.h).
 //
 // Each tenant has a mark: the tokens computed for it over its weight, on a scale all share. Who is furthest behind is
 // served first (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996, with a bound on what may be saved up). The
@@ -39,9 +40,7 @@ class FairShare {
 
   // A tenant that had nothing to do, or that is new.
   void enter(Share& share) const { bound(share); }
-  static void charge(Share& share, int64_t tokens) {
-    share.mark += static_cast<double>(tokens) * share.token_counts / share.weight;
-  }
+  static void charge(Share& share, double tokens) { share.mark += tokens * share.token_counts / share.weight; }
   // Has nothing to be remembered for: it would come back as if it were new.
   bool is_forgettable(const Share& share) const { return share.mark <= level_ - burst_ / share.weight; }
 

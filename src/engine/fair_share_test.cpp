@@ -38,7 +38,7 @@ struct Machine {
       const auto at = static_cast<size_t>(std::ranges::find(active, share) - active.begin());
       got[at] = std::min(share->demand, left - reserved);
       left -= got[at];
-      fair.charge(*share, got[at]);
+      fair.charge(*share, static_cast<double>(got[at]));
     }
     return got;
   }
@@ -252,12 +252,15 @@ struct Trial {
     int64_t probe_every = 7;  // steps: the next one comes when their number is a multiple of this
     int64_t cache_blocks = 4000;
     double fixed_ms = 0, token_ms = 0;  // what a step takes on the trial's clock
+    int64_t doubling_depth = 0;         // of a token's time; 0: its depth costs nothing
   };
 
   Trial(const Load& many, const Options& options)
       : load(many),
         setting(options),
-        model({.max_position_embeddings = 1024, .limits = {.max_tokens = 128, .max_logits = 32, .max_chunks = 32}}) {
+        model({.max_position_embeddings = 1024,
+               .limits = {.max_tokens = 128, .max_logits = 32, .max_chunks = 32},
+               .doubling_depth = options.doubling_depth}) {
     model.on_step = [this](std::span<const SequenceChunk> chunks) { on_step(chunks); };
     engine = Engine::create(model, tokenizer, {.cache_bytes = options.cache_blocks * 1024, .max_queue = 1000}, clock)
                  .value();
@@ -290,9 +293,14 @@ struct Trial {
   void on_step(std::span<const SequenceChunk> chunks) {
     ready.wait();
     ++steps;
-    int64_t tokens = 0;
-    for (const SequenceChunk& chunk : chunks) tokens += static_cast<int64_t>(chunk.tokens.size());
-    const double ms = setting.fixed_ms + setting.token_ms * static_cast<double>(tokens);
+    double tokens = 0;
+    for (const SequenceChunk& chunk : chunks) {
+      const auto n = static_cast<double>(chunk.tokens.size());
+      tokens += n;
+      if (setting.doubling_depth > 0)
+        tokens += n * (static_cast<double>(chunk.position) + n / 2) / static_cast<double>(setting.doubling_depth);
+    }
+    const double ms = setting.fixed_ms + setting.token_ms * tokens;
     clock.advance_ns(static_cast<int64_t>(ms * 1e6));
     // Two tenants want something whenever a probe is under way, except in the step that it came during.
     if (probe_under_way && probe_submitted < steps) contended_ms.push_back(ms);
@@ -399,6 +407,61 @@ TEST(EngineFairness, AStepIsShortWhileAnotherTenantWaits) {
   const double before = Trial::p95(alone.first_token_ms), after = Trial::p95(loaded.first_token_ms);
   EXPECT_LE(after, 1.5 * before + 100);
   std::printf("first token: %.0f ms alone, %.0f ms beside 100 streams\n", before, after);
+}
+
+// Prompts whose last tokens cost ten times what their first do.
+TEST(EngineFairness, NorIsItLongerWhereTokensAreDeep) {
+  const Trial::Options timed{.probe_prompt = 900, .fixed_ms = 10, .token_ms = 0.5, .doubling_depth = 100};
+  Trial loaded({.prompt = 900, .answer = 3}, timed);
+  EXPECT_LE(std::ranges::count_if(loaded.contended_ms, [](double ms) { return ms > 66; }), 5);
+  EXPECT_LE(*std::ranges::max_element(loaded.contended_ms), 100);
+}
+
+// Two that always want more, one of them deep: the machine's time is shared, not its tokens.
+TEST(EngineFairness, TimeIsSharedNotTokens) {
+  constexpr int64_t kDepth = 200;
+  FakeModel model({.max_position_embeddings = 4096,
+                   .limits = {.max_tokens = 128, .max_logits = 32, .max_chunks = 32},
+                   .doubling_depth = kDepth});
+  ManualClock clock;
+  Tokenizer tokenizer = test::byte_tokenizer();
+  double cost[2] = {0, 0};  // of the shallow one, of the deep one, while both have something
+  std::atomic<int> unfinished[2] = {8, 200};
+  std::promise<void> submitted;
+  std::shared_future<void> ready = submitted.get_future().share();
+  model.on_step = [&, ready](std::span<const SequenceChunk> chunks) {
+    ready.wait();
+    double step[2] = {0, 0};
+    for (const SequenceChunk& chunk : chunks) {
+      const auto n = static_cast<double>(chunk.tokens.size());
+      const bool is_deep = chunk.tokens.back() == 'd';
+      step[is_deep ? 1 : 0] += n * (1 + (static_cast<double>(chunk.position) + n / 2) / kDepth);
+    }
+    clock.advance_ns(static_cast<int64_t>(1e6 * (5 + step[0] + step[1])));
+    if (unfinished[0] == 0 || unfinished[1] == 0) return;
+    for (int i = 0; i < 2; ++i) cost[i] += step[i];
+  };
+  auto engine =
+      Engine::create(model, tokenizer, {.cache_bytes = 4000 * 1024, .max_queue = 1000, .prefix_cache = false}, clock)
+          .value();
+  struct Counting final : GenerationListener {
+    explicit Counting(std::atomic<int>& left) : left(left) {}
+    void on_token(const TokenEvent&) override {}
+    void on_done(const GenerationUsage&) override { --left; }
+    std::atomic<int>& left;
+  };
+  const auto submit = [&](const char* tenant, char what, size_t prompt, std::atomic<int>& left) {
+    GenerationRequest request = request_of(std::string(prompt, what), 1);
+    request.tenant = tenant;
+    ASSERT_TRUE(engine->submit(request, std::make_shared<Counting>(left)));
+  };
+  for (int i = 0; i < 200; ++i) submit("shallow", 's', 60, unfinished[1]);
+  for (int i = 0; i < 8; ++i) submit("deep", 'd', 2000, unfinished[0]);
+  submitted.set_value();
+  while (unfinished[0] > 0 && unfinished[1] > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  engine.reset();
+  EXPECT_NEAR(cost[0] / (cost[0] + cost[1]), 0.5, 0.1);
+  std::printf("of the time the shallow one had %.0f %%\n", 100 * cost[0] / (cost[0] + cost[1]));
 }
 
 // Fewer tokens than streams: all of them still come forward.

@@ -27,8 +27,9 @@ class FakeModel final : public Model {
     StepLimits limits{.max_tokens = 64, .max_logits = 16, .max_chunks = 16};
     bool has_mtp = false;
     bool forms_agree = false;
-    float habit = 0;     // what the token that the last two lead to gains, of a range of 12
-    int64_t layers = 2;  // a step may be given up between them
+    float habit = 0;             // what the token that the last two lead to gains, of a range of 12
+    int64_t layers = 2;          // a step may be given up between them
+    int64_t doubling_depth = 0;  // a token there costs twice what the first does (TokenCost); 0: all cost the same
   };
   explicit FakeModel(const Shape& shape)
       : limits_(shape.limits),
@@ -38,6 +39,10 @@ class FakeModel final : public Model {
         layers_(shape.layers) {
     config_.vocab_size = shape.vocab_size;
     config_.max_position_embeddings = shape.max_position_embeddings;
+    if (shape.doubling_depth == 0) return;
+    config_.num_hidden_layers = config_.num_attention_heads = config_.num_key_value_heads = 1;
+    config_.hidden_size = config_.head_dim = 1;
+    config_.intermediate_size = shape.doubling_depth;
   }
 
   const ModelConfig& config() const override { return config_; }

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 namespace redoubt {
@@ -66,13 +67,15 @@ void Scheduler::resume(Sequence& sequence) {
   enter(sequence);
 }
 
-// Tokens that the lane could compute in the next step, no further than `enough`.
-int64_t Scheduler::demand_of(const Lane& lane, int64_t enough) {
+// Tokens that the lane could compute in the next step, by their cost, no further than `enough`.
+int64_t Scheduler::demand_of(const Lane& lane, int64_t enough) const {
   int64_t tokens = 0;
   for (const Ranked* sequences : {&lane.running, &lane.waiting}) {
     for (const Sequence* sequence : *sequences) {
       if (tokens >= enough) return enough;
-      if (sequences == &lane.running || sequence->may_start()) tokens += sequence->size() - sequence->computed;
+      if (sequences == &lane.waiting && !sequence->may_start()) continue;
+      const int64_t left = std::min(enough, sequence->size() - sequence->computed);
+      tokens += static_cast<int64_t>(options_.token_cost.of(sequence->computed, left));
     }
   }
   return std::min(tokens, enough);
@@ -103,8 +106,14 @@ int64_t Scheduler::order_lanes() {
   return tokens;
 }
 
-void Scheduler::observe_step(int64_t tokens, int64_t rows, double seconds) {
-  pace_.observe(tokens, rows, seconds);
+void Scheduler::observe_step(std::span<const PlannedChunk> plan, double seconds) {
+  double tokens = 0;
+  int64_t rows = 0;
+  for (const PlannedChunk& chunk : plan) {
+    tokens += options_.token_cost.of(chunk.begin, chunk.count);
+    rows += chunk.num_logits;
+  }
+  pace_.observe(std::llround(tokens), rows, seconds);
   busy_seconds_ += seconds;
 }
 
@@ -126,7 +135,10 @@ void Scheduler::plan(std::vector<PlannedChunk>& plan) {
   }
   speculator_->begin_step(decoding);
   Left left{.tokens = tokens, .logits = options_.step.max_logits, .chunks = options_.step.max_chunks};
-  if (!may_give_up_) left.row_tokens = pace_.row_tokens(tokens);
+  if (!may_give_up_) {
+    left.row_tokens = pace_.row_tokens(tokens);
+    left.cost = &options_.token_cost;
+  }
   for (Share* share : active_) {
     reserved -= share->reserved;
     left.tokens -= reserved;
@@ -155,12 +167,30 @@ void Scheduler::serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan) {
   }
 }
 
-void Scheduler::Left::spend(int64_t num_tokens, int64_t rows) {
+int64_t Scheduler::Left::tokens_from(int64_t begin) const {
+  return cost == nullptr ? tokens : std::max<int64_t>(1, cost->tokens_within(static_cast<double>(tokens), begin));
+}
+
+double Scheduler::Left::beyond(int64_t begin, int64_t count, int64_t rows) const {
+  const double by_depth = cost == nullptr ? 0 : cost->of(begin, count) - static_cast<double>(count);
+  return by_depth + row_tokens * static_cast<double>(rows);
+}
+
+void Scheduler::Left::take_off(int64_t count, double count_beyond) {
+  spent_beyond += count_beyond;
+  const auto whole = static_cast<int64_t>(spent_beyond);
+  spent_beyond -= static_cast<double>(whole);
+  tokens -= count + whole;
+}
+
+void Scheduler::Left::spend(int64_t begin, int64_t count, int64_t rows) {
   logits -= rows;
-  spent_on_rows += row_tokens * static_cast<double>(rows);
-  const auto whole = static_cast<int64_t>(spent_on_rows);
-  spent_on_rows -= static_cast<double>(whole);
-  tokens -= num_tokens + whole;
+  take_off(count, beyond(begin, count, rows));
+}
+
+void Scheduler::Left::give_back(int64_t begin, int64_t count, int64_t rows) {
+  logits += rows;
+  take_off(-count, -beyond(begin, count, rows));
 }
 
 void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan) {
@@ -168,7 +198,8 @@ void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& 
   PlannedChunk chunk{.sequence = &sequence, .begin = sequence.computed};
   const bool in_prompt = chunk.begin < sequence.prompt_tokens;
   chunk.form = in_prompt ? AttentionForm::prefill : AttentionForm::decode;
-  chunk.count = std::min((in_prompt ? sequence.prompt_tokens : sequence.size()) - chunk.begin, left.tokens);
+  chunk.count =
+      std::min((in_prompt ? sequence.prompt_tokens : sequence.size()) - chunk.begin, left.tokens_from(chunk.begin));
   const bool every_row = in_prompt && sequence.wants_prompt_logprobs();
   if (every_row) chunk.count = std::min(chunk.count, left.logits);
   const auto reaches_end = [&] { return chunk.begin + chunk.count == sequence.size(); };
@@ -177,7 +208,7 @@ void Scheduler::take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& 
   chunk.count = std::min(chunk.count, reserve(sequence, chunk.begin + chunk.count, left, plan) - chunk.begin);
   if (chunk.count <= 0) return;
   chunk.num_logits = every_row ? chunk.count : reaches_end() ? 1 : 0;
-  left.spend(chunk.count, chunk.num_logits);
+  left.spend(chunk.begin, chunk.count, chunk.num_logits);
   left.chunks -= 1;
   sequence.last_step = num_steps_;
   plan.push_back(chunk);
@@ -203,7 +234,7 @@ void Scheduler::add_drafts(const Lane& lane, Left& left, std::vector<PlannedChun
     chunk.num_drafts = depth;
     chunk.count += depth;
     chunk.num_logits += depth;
-    left.spend(depth, depth);
+    left.spend(end, depth, depth);
   }
 }
 
@@ -250,7 +281,7 @@ void Scheduler::match_prefix(Sequence& sequence) {
 
 void Scheduler::commit(const PlannedChunk& chunk) {
   Sequence& sequence = *chunk.sequence;
-  fair_share_.charge(*sequence.lane, chunk.count);
+  fair_share_.charge(*sequence.lane, options_.token_cost.of(chunk.begin, chunk.count));
   sequence.computed = chunk.begin + chunk.count - chunk.num_drafts;
   int64_t& prefilled = sequence.live->usage.prefilled_tokens;
   prefilled = std::max(prefilled, std::min(sequence.computed, sequence.prompt_tokens));

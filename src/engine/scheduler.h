@@ -8,8 +8,9 @@
 // (priority, then arrival), until a limit is reached.
 //
 // While several tenants want something or lately did, a step has as many tokens as it can compute in
-// `contended_step_seconds`. A tenant alone for longer gets larger steps, and these may be given up when another one
-// comes: it does not wait for the rest. What is lost so is bounded: for four times as long steps are then short.
+// `contended_step_seconds`, deep ones counted as more (token_cost.h). A tenant alone for longer gets larger steps, and
+// these may be given up when another one comes: it does not wait for the rest. What is lost so is bounded: for four
+// times as long steps are then short.
 //
 // When blocks or places run out they are taken from others, see block_claims.cpp; what was taken is recomputed later,
 // prompt tokens in the prefill form and generated tokens in the decode form, so the bits stay.
@@ -23,6 +24,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +32,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/sequence.h"
 #include "engine/step_pace.h"
+#include "engine/token_cost.h"
 
 namespace redoubt {
 
@@ -56,6 +59,7 @@ class Scheduler {
     bool prefix_cache = true;
     bool cache_answers = false;  // what was generated, too: only where both forms have the same bits
     double contended_step_seconds = 0.06;
+    TokenCost token_cost;
   };
   Scheduler(const Options& options, PrefixCache& cache, Speculator& speculator);
 
@@ -67,7 +71,7 @@ class Scheduler {
   void plan(std::vector<PlannedChunk>& plan);
   // The planned step is one tenant's alone and longer than others would have to wait for.
   bool may_give_up() const { return may_give_up_; }
-  void observe_step(int64_t tokens, int64_t rows, double seconds);
+  void observe_step(std::span<const PlannedChunk> plan, double seconds);
   void give_up(double seconds);            // after so long; nothing of the planned step counts
   void commit(const PlannedChunk& chunk);  // the step has computed it; drafted tokens count when they are accepted
 
@@ -90,14 +94,21 @@ class Scheduler {
     int64_t tokens = 0, logits = 0, chunks = 0;
     // Blocks over weight of the poorest tenant that waits for some: nobody who would hold more is let in before it.
     double poorest_waiting = std::numeric_limits<double>::infinity();
-    double row_tokens = 0, spent_on_rows = 0;  // where time is short: tokens for a row of logits; not yet taken off
+    // Where time is short: tokens for a row of logits, and what tokens cost by their depth.
+    double row_tokens = 0;
+    const TokenCost* cost = nullptr;
+    double spent_beyond = 0;  // tokens that were not computed, not yet taken off
 
-    void spend(int64_t num_tokens, int64_t rows);
+    int64_t tokens_from(int64_t begin) const;  // one at least
+    void spend(int64_t begin, int64_t count, int64_t rows);
+    void give_back(int64_t begin, int64_t count, int64_t rows);
+    double beyond(int64_t begin, int64_t count, int64_t rows) const;
+    void take_off(int64_t count, double count_beyond);
   };
   void enter(Sequence& sequence);  // its lane's queue
   void leave(Sequence& sequence);
   int64_t order_lanes();  // the step's tokens
-  static int64_t demand_of(const Lane& lane, int64_t enough);
+  int64_t demand_of(const Lane& lane, int64_t enough) const;
   void serve(Lane& lane, Left& left, std::vector<PlannedChunk>& plan);
   void take(Sequence& sequence, Left& left, std::vector<PlannedChunk>& plan);
   void add_drafts(const Lane& lane, Left& left, std::vector<PlannedChunk>& plan);

@@ -149,7 +149,7 @@ void StepLoop::step() {
   const auto bucket = std::ranges::lower_bound(kStepSizeBounds, tokens) - kStepSizeBounds.begin();
   ++counters_.steps_of_size[static_cast<size_t>(bucket)];
   if (fail_if_damaged()) return;
-  scheduler_.observe_step(tokens, rows, elapsed());
+  scheduler_.observe_step(plan_, elapsed());
   if (decodes_only) speculator_.observe_step(tokens, elapsed());
   take_back_drafts();
 
