@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -55,9 +56,36 @@ TEST(Json, RefusesDepthDuplicatesAndTrailingText) {
   EXPECT_EQ(dump_json(parse_json(R"({"b":1,"a":2})").value()), R"({"b":1,"a":2})");
   EXPECT_FALSE(parse_json(std::string(100000, '[')));
   EXPECT_FALSE(parse_json(R"({"a":1,"a":2})"));
+  EXPECT_FALSE(parse_json(R"({"x":[{"a":1,"b":{"c":2},"a":2}]})"));
+  EXPECT_TRUE(parse_json(R"({"a":{"a":1},"b":{"a":{}}})"));
   EXPECT_FALSE(parse_json("{} x"));
   EXPECT_FALSE(parse_json(""));
   EXPECT_FALSE(parse_json("\"\xff\""));
+}
+
+// A search through all keys before each one would take minutes here.
+TEST(Json, ManyKeysAreReadInOrder) {
+  constexpr int kKeys = 500000;
+  std::string text = "{";
+  for (int i = kKeys; i > 0; --i) text += fmt::format("\"k{}\":{},", i, i);
+  const auto json = parse_json(text + "\"last\":[]}");
+  ASSERT_TRUE(json);
+  EXPECT_EQ(json->size(), kKeys + 1);
+  EXPECT_EQ(json->begin().key(), fmt::format("k{}", kKeys));
+  EXPECT_EQ(json->at("k1"), 1);
+  const auto twice = parse_json(text + "\"k7\":0}");
+  ASSERT_FALSE(twice);
+  EXPECT_EQ(twice.error().message, "duplicate key 'k7'");
+}
+
+TEST(Json, ValuesAreCounted) {
+  EXPECT_TRUE(parse_json("[[],{},1,\"x\"]", {.max_values = 5}));
+  const auto more = parse_json("[[],{},1,\"x\"]", {.max_values = 4});
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().message, "JSON of more than 4 values");
+  std::string text = "[";
+  for (size_t i = 0; i < JsonLimits().max_values; ++i) text += "{},";
+  EXPECT_FALSE(parse_json(text + "0]"));
 }
 
 TEST(Utf8, IncompleteCharactersAreHeldBack) {

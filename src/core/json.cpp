@@ -2,41 +2,40 @@
 
 #include <fmt/format.h>
 
-#include <set>
+#include <algorithm>
+#include <string_view>
 #include <vector>
 
 namespace redoubt {
 namespace {
 
-// Builds the document and refuses, on the way, what the library would accept silently.
+// Builds the document and refuses, on the way, what the library would accept silently. A key is appended, not inserted:
+// inserting looks at all keys before it, which is hours for a body of some ten megabytes.
 class LimitedReader : public nlohmann::json_sax<Json> {
  public:
-  LimitedReader(Json& root, const JsonLimits& limits) : builder_(root, /*allow_exceptions=*/false), limits_(limits) {}
+  LimitedReader(Json& root, const JsonLimits& limits) : root_(root), limits_(limits) {}
 
-  bool null() override { return builder_.null(); }
-  bool boolean(bool value) override { return builder_.boolean(value); }
-  bool number_integer(number_integer_t value) override { return builder_.number_integer(value); }
-  bool number_unsigned(number_unsigned_t value) override { return builder_.number_unsigned(value); }
-  bool number_float(number_float_t value, const string_t& text) override { return builder_.number_float(value, text); }
-  bool string(string_t& value) override { return builder_.string(value); }
-  bool binary(binary_t& value) override { return builder_.binary(value); }
-  bool start_object(size_t elements) override {
-    keys_.emplace_back();
-    return enter() && builder_.start_object(elements);
-  }
+  bool null() override { return add(nullptr) != nullptr; }
+  bool boolean(bool value) override { return add(value) != nullptr; }
+  bool number_integer(number_integer_t value) override { return add(value) != nullptr; }
+  bool number_unsigned(number_unsigned_t value) override { return add(value) != nullptr; }
+  bool number_float(number_float_t value, const string_t&) override { return add(value) != nullptr; }
+  bool string(string_t& value) override { return add(std::move(value)) != nullptr; }
+  bool binary(binary_t&) override { return fail("not JSON"); }
+  bool start_object(size_t) override { return enter(Json::object()); }
+  bool start_array(size_t) override { return enter(Json::array()); }
   bool key(string_t& value) override {
-    if (!keys_.back().insert(value).second) return fail(fmt::format("duplicate key '{}'", value.substr(0, 64)));
-    return builder_.key(value);
+    key_ = std::move(value);
+    return true;
   }
   bool end_object() override {
-    keys_.pop_back();
-    --depth_;
-    return builder_.end_object();
+    const bool is_good = has_no_key_twice(open_.back()->get_ref<const Json::object_t&>());
+    open_.pop_back();
+    return is_good;
   }
-  bool start_array(size_t elements) override { return enter() && builder_.start_array(elements); }
   bool end_array() override {
-    --depth_;
-    return builder_.end_array();
+    open_.pop_back();
+    return true;
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
     return fail(fmt::format("not JSON at byte {}", position));
@@ -45,19 +44,50 @@ class LimitedReader : public nlohmann::json_sax<Json> {
   std::string failure = "not JSON";
 
  private:
-  bool enter() {
-    if (++depth_ > limits_.max_depth) return fail(fmt::format("JSON nested deeper than {}", limits_.max_depth));
-    return true;
+  bool enter(Json&& empty) {
+    if (open_.size() == static_cast<size_t>(limits_.max_depth))
+      return fail(fmt::format("JSON nested deeper than {}", limits_.max_depth));
+    Json* added = add(std::move(empty));
+    if (added != nullptr) open_.push_back(added);
+    return added != nullptr;
   }
+
+  // Where it stands: valid until the next one is added beside it, and that comes after its own end.
+  template <class Value>
+  Json* add(Value&& value) {
+    if (++values_ > limits_.max_values) {
+      fail(fmt::format("JSON of more than {} values", limits_.max_values));
+      return nullptr;
+    }
+    if (open_.empty()) {
+      root_ = std::forward<Value>(value);
+      return &root_;
+    }
+    Json& into = *open_.back();
+    if (into.is_array()) return &into.get_ref<Json::array_t&>().emplace_back(std::forward<Value>(value));
+    Json::object_t::Container& entries = into.get_ref<Json::object_t&>();
+    return &entries.emplace_back(std::move(key_), std::forward<Value>(value)).second;
+  }
+
+  bool has_no_key_twice(const Json::object_t& object) {
+    std::vector<std::string_view> keys;
+    keys.reserve(object.size());
+    for (const auto& entry : object) keys.push_back(entry.first);
+    std::ranges::sort(keys);
+    const auto twice = std::ranges::adjacent_find(keys);
+    return twice == keys.end() || fail(fmt::format("duplicate key '{}'", twice->substr(0, 64)));
+  }
+
   bool fail(std::string why) {
     failure = std::move(why);
     return false;
   }
 
-  nlohmann::detail::json_sax_dom_parser<Json> builder_;
+  Json& root_;
   const JsonLimits& limits_;
-  std::vector<std::set<std::string>> keys_;
-  int depth_ = 0;
+  std::vector<Json*> open_;  // arrays and objects that have not ended, from the outermost on
+  std::string key_;          // of the value that comes
+  size_t values_ = 0;
 };
 
 }  // namespace

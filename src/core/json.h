@@ -1,6 +1,7 @@
 // JSON with limits. `Json` keeps the order of keys, because chat templates and clients see it.
 // parse_json is the only way in for untrusted text: it bounds nesting (a hostile text cannot exhaust the stack later,
-// in a dump or a destructor) and turns the library's exceptions into an Error.
+// in a dump or a destructor) and values (nor memory, which can be twenty times the text) and turns the library's
+// exceptions into an Error.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +18,7 @@ using Json = nlohmann::ordered_json;
 struct JsonLimits {
   int max_depth = 64;                   // arrays and objects inside one another
   size_t max_bytes = size_t{64} << 20;  // of the text
+  size_t max_values = size_t{1} << 20;  // arrays and objects among them; one takes up to a hundred bytes of memory
 };
 
 // Errors: invalid_argument with the byte position. Invalid UTF-8 in a string and duplicate keys are errors too: a
