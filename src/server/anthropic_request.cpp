@@ -236,7 +236,9 @@ Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max
   if (!system.empty()) out.messages.push_back({{"role", "system"}, {"content", std::move(system)}});
   REDOUBT_CHECK(parse_messages(out, fields));
   REDOUBT_CHECK(parse_tools(out, fields));
+  REDOUBT_CHECK(parse_reasoning_fields(out, fields));
   REDOUBT_CHECK(parse_thinking(out, fields));
+  REDOUBT_CHECK(parse_template_fields(out, fields));
   REDOUBT_CHECK(parse_format(out, fields, "output_format"));
   REDOUBT_CHECK(fields.refuse_unless_empty("mcp_servers", "is not supported"));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));

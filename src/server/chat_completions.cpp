@@ -138,7 +138,8 @@ void ChatChunks::begin(std::string& out) {
 }
 
 void ChatChunks::piece(std::string& out, int choice, const OutputEvent& event, PieceTokens tokens) {
-  if (event.kind == OutputEvent::Kind::tool_end) return;
+  const bool tells_tokens = options_.token_ids && !tokens.ids.empty();
+  if (event.kind == OutputEvent::Kind::tool_end && !tells_tokens) return;
   open_choice(out, choice);
   int& calls = calls_[static_cast<size_t>(choice)];
   switch (event.kind) {
@@ -155,6 +156,8 @@ void ChatChunks::piece(std::string& out, int choice, const OutputEvent& event, P
                      random_id("call_"));
       append_json_string(out, event.text);
       out += ",\"arguments\":\"\"}}]";
+      break;
+    case OutputEvent::Kind::tool_end:
       break;
     default:
       fmt::format_to(std::back_inserter(out), R"("tool_calls":[{{"index":{},"function":{{"arguments":)", calls - 1);

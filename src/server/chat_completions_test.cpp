@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <thread>
 
@@ -237,6 +239,46 @@ TEST_F(Routes, LogprobsSpellTheContent) {
   EXPECT_FALSE(body["choices"][0]["logprobs"]["reasoning_content"].empty());
 }
 
+// Where a tool's schema lies inside the one that binds the list of calls, its references go with it.
+TEST_F(Routes, ForcedToolsMayReferToTheirOwnDefinitions) {
+  const auto tool = [](const char* name, const char* type) {
+    const Json parameters = {
+        {"type", "object"},
+        {"properties", {{"to", {{"$ref", "#/$defs/place"}}}, {"enum", {{"const", {{"$ref", "#/x"}}}}}}},
+        {"required", {"to"}},
+        {"additionalProperties", false},
+        {"$defs", {{"place", {{"type", type}}}}}};
+    return Json{{"type", "function"}, {"function", {{"name", name}, {"parameters", parameters}}}};
+  };
+  const auto call = [](const char* name, const char* arguments) {
+    return fmt::format(R"([{{"name": "{}", "arguments": {}}}])", name, arguments);
+  };
+  const Json go = tool("go", "integer"), say = tool("say", "string");
+  for (const Json& tools : {Json::array({go}), Json::array({say, go}), Json::array({go, say})}) {
+    const auto reply = post(kChat, ask({{"tools", tools}, {"tool_choice", "required"}}));
+    ASSERT_EQ(reply->status(), 200) << reply->body();
+    EXPECT_TRUE(allows(engine->last, host.model->tokenizer, call("go", R"({"to": 5})")));
+    EXPECT_TRUE(allows(engine->last, host.model->tokenizer, call("go", R"({"to": 5, "enum": {"$ref": "#/x"}})")));
+    EXPECT_FALSE(allows(engine->last, host.model->tokenizer, call("go", R"({"to": "x"})")));
+    EXPECT_EQ(allows(engine->last, host.model->tokenizer, call("say", R"({"to": "x"})")), tools.size() == 2);
+  }
+}
+
+TEST_F(Routes, ThinkingIsSwitchedInEveryProtocol) {
+  const Json message = {{"role", "user"}, {"content", "q"}};
+  for (const Json& field :
+       {Json{{"thinking_token_budget", 0}}, Json{{"enable_thinking", false}}, Json{{"reasoning_effort", "none"}},
+        Json{{"chat_template_kwargs", {{"enable_thinking", false}}}}}) {
+    for (const auto& [path, key] :
+         {std::pair(kChat, "messages"), std::pair("/v1/responses", "input"), std::pair("/v1/messages", "messages")}) {
+      Json body = {{key, Json::array({message})}, {"max_tokens", 20}};
+      body.update(field);
+      EXPECT_EQ(post(path, body)->status(), 200) << path << body;
+      EXPECT_EQ(engine->last.thinking.budget_tokens, 0) << path << body;
+    }
+  }
+}
+
 TEST_F(Routes, DefaultsComeFromTheModel) {
   post(kChat, ask());
   EXPECT_DOUBLE_EQ(engine->last.sampling.temperature, 0.6);
@@ -319,6 +361,21 @@ TEST_F(Routes, TokenIdsAreReturned) {
   const Json body = post(kChat, ask({{"return_token_ids", true}}))->json();
   EXPECT_EQ(body["choices"][0]["token_ids"], (Json{65, 66}));
   EXPECT_EQ(body["prompt_token_ids"], Json(engine->last.prompt));
+}
+
+TEST_F(Routes, StreamedTokenIdsAreWholeAroundToolCalls) {
+  const std::string text = R"([{"name": "weather", "arguments": {"city": "a"}}])";
+  engine->scripts = {{text}};
+  const auto reply = post(
+      kChat, ask({{"tools", kWeather}, {"tool_choice", "required"}, {"stream", true}, {"return_token_ids", true}}));
+  std::string found;
+  for (const Json& event : reply->events()) {
+    if (!event.is_object()) continue;  // the end
+    for (const Json& choice : event.at("choices")) {
+      for (const Json& id : choice.value("token_ids", Json::array())) found.push_back(static_cast<char>(id.get<int>()));
+    }
+  }
+  EXPECT_EQ(found, text);
 }
 
 TEST_F(Routes, AClientThatLeavesCancels) {

@@ -22,14 +22,24 @@ const Json& find_tool(const ChatRequest& request) {
   return request.tools.front()["function"];
 }
 
-// References of a schema start at its own root: inside another schema they would point elsewhere.
-bool has_reference(const Json& schema) {
-  if (schema.is_object() && schema.contains("$ref")) return true;
-  if (!schema.is_structured()) return false;
-  for (const Json& part : schema) {
-    if (has_reference(part)) return true;
+// References of a schema start at its own root, which lies at `place` of another schema: they point there afterwards.
+void move_references(Json& schema, const std::string& place) {
+  if (schema.is_array()) {
+    for (Json& part : schema) move_references(part, place);
   }
-  return false;
+  if (!schema.is_object()) return;
+  for (const auto& [keyword, value] : schema.items()) {
+    if (keyword == "$ref" && value.is_string()) {
+      std::string reference = value.get<std::string>();
+      if (reference.starts_with('#')) value = "#" + place + reference.substr(1);
+    } else if (keyword == "properties" || keyword == "patternProperties" || keyword == "$defs" ||
+               keyword == "definitions") {
+      if (!value.is_object()) continue;
+      for (const auto& [name, part] : value.items()) move_references(part, place);  // any name, "$ref" and "enum" too
+    } else if (keyword != "const" && keyword != "enum" && keyword != "default" && keyword != "examples") {
+      move_references(value, place);
+    }
+  }
 }
 
 Json arguments_schema(const Json& function) {
@@ -39,9 +49,12 @@ Json arguments_schema(const Json& function) {
   return schema;
 }
 
-Json call_schema(const Json& function) {
+// `place`: where it will stand in a schema.
+Json call_schema(const Json& function, const std::string& place) {
+  Json arguments = arguments_schema(function);
+  move_references(arguments, place + "/properties/arguments");
   return {{"type", "object"},
-          {"properties", {{"name", {{"const", function["name"]}}}, {"arguments", arguments_schema(function)}}},
+          {"properties", {{"name", {{"const", function["name"]}}}, {"arguments", std::move(arguments)}}},
           {"required", Json::array({"name", "arguments"})},
           {"additionalProperties", false}};
 }
@@ -58,13 +71,10 @@ Result<GrammarPtr> forced_call_grammar(const ChatRequest& request, const Compile
     schema = arguments_schema(find_tool(request));
   } else {
     Json calls = Json::array();
+    const bool is_list = request.tools.size() > 1;
     for (size_t i = 0; i < request.tools.size(); ++i) {
-      const Json& function = request.tools[i]["function"];
-      if (has_reference(function["parameters"])) {
-        const std::string param = fmt::format("{}[{}]", request.tools_param, i);
-        return invalid(param + ": a forced choice among several tools does not support $ref in a schema", param);
-      }
-      calls.push_back(call_schema(function));
+      calls.push_back(
+          call_schema(request.tools[i]["function"], is_list ? fmt::format("/items/anyOf/{}", i) : "/items"));
     }
     Json call = calls.size() == 1 ? calls.front() : Json{{"anyOf", std::move(calls)}};
     schema = {{"type", "array"},

@@ -244,6 +244,8 @@ Result<ResponsesRequest> parse_responses_request(const Json& body) {
     REDOUBT_TRY(chat.reasoning_effort, inner.string("effort"));
     if (chat.reasoning_effort) REDOUBT_CHECK(effort_budget(*chat.reasoning_effort, "reasoning.effort"));
   }
+  REDOUBT_CHECK(parse_reasoning_fields(chat, fields));
+  REDOUBT_CHECK(parse_template_fields(chat, fields));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   chat.stream = stream.value_or(false);
   out.echo = echo_of(fields, chat);

@@ -15,9 +15,9 @@ constexpr size_t kMaxFlattened = 20'000;             // references and allOf par
 constexpr int kMaxFlattenDepth = 40;
 constexpr size_t kMaxAlternatives = 500;
 
-const std::set<std::string> kAnnotations = {"title",    "description", "default",  "examples",
-                                            "$schema",  "$id",         "$comment", "deprecated",
-                                            "readOnly", "writeOnly",   "$defs",    "definitions"};
+const std::set<std::string> kAnnotations = {"title",     "description", "default",    "examples",      "$schema",
+                                            "$id",       "$comment",    "deprecated", "discriminator", "readOnly",
+                                            "writeOnly", "$defs",       "definitions"};
 const std::set<std::string> kEnforced = {"type",
                                          "properties",
                                          "required",

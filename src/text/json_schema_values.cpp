@@ -216,7 +216,32 @@ Result<ExprId> SchemaCompiler::string(const Json& flat) {
   return pool_.automaton(quoted(std::move(body)));
 }
 
-Result<ExprId> SchemaCompiler::number(const Json& flat, bool integer) {
+namespace {
+
+// What OpenAPI's formats of integers allow at least and at most.
+std::optional<std::pair<Json, Json>> integer_format(const std::string& format) {
+  if (format == "int32") return {{INT32_MIN, INT32_MAX}};
+  if (format == "int64") return {{INT64_MIN, INT64_MAX}};
+  if (format == "uint32") return {{0, UINT32_MAX}};
+  if (format == "uint64") return {{0, UINT64_MAX}};
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<ExprId> SchemaCompiler::number(const Json& schema, bool integer) {
+  Json flat = schema;
+  if (const auto it = schema.find("format"); it != schema.end()) {
+    const std::string format = it->is_string() ? it->get<std::string>() : std::string();
+    if (const auto range = integer_format(format)) {
+      integer = true;
+      if (!flat.contains("minimum") || flat["minimum"] < range->first) flat["minimum"] = range->first;
+      if (!flat.contains("maximum") || flat["maximum"] > range->second) flat["maximum"] = range->second;
+    } else if (format != "float" && format != "double" && format_pattern(format).empty()) {  // a string's binds strings
+      return unsupported("schema: this format is not enforced (int32, int64, uint32, uint64, float, double are)",
+                         "format");
+    }
+  }
   if (const auto it = flat.find("multipleOf"); it != flat.end()) {
     if (!it->is_number() || it->get<double>() != 1.0)
       return unsupported("schema: multipleOf is not enforced", "multipleOf");
