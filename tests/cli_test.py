@@ -290,6 +290,17 @@ class Commands(unittest.TestCase):
         self.assertEqual(len(piped.splitlines()), 1)
         self.assertEqual(json.loads(piped)["prompt_ids"], json.loads(self.good(*ask, lines))["prompt_ids"])
 
+    def test_run_draws_only_where_the_model_says_so(self):
+        model = self.folder / "model"
+        shutil.copytree(ROOT / "tests/golden/models/qwen2", model)
+        ask = ("run", "--model", model, "--tokens", "1 2 3 4 5", "--max-tokens", 12, "--json")
+
+        def answers(do_sample):
+            (model / "generation_config.json").write_text(json.dumps({"do_sample": do_sample, "temperature": 1.5}))
+            return {str(json.loads(self.good(*ask))["ids"]) for _ in range(4)}
+        self.assertEqual(len(answers(False)), 1)
+        self.assertGreater(len(answers(True)), 1)
+
     def test_synthesised_and_quantised_models_run(self):
         model = self.a_model()
         made, small = self.folder / "made.gguf", self.folder / "small.gguf"
