@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import termios
 import time
 import unittest
@@ -714,6 +715,44 @@ class Commands(unittest.TestCase):
             self.assertIn("auth: off", listeners[0]["how"])
             keys = next(finding for finding in json.loads(self.good("doctor", "--data", data, "--json"))["findings"] if finding["what"] == "keys")
             self.assertFalse(keys["good"])
+        finally:
+            server.terminate()
+            server.stdout.close()
+            self.assertEqual(server.wait(60), 0)
+
+
+    def test_streams_that_outlast_the_drain_are_told_so(self):
+        model = self.folder / "model"
+        shutil.copytree(ROOT / "tests/golden/models/qwen2", model)
+        shape = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(shape | {"max_position_embeddings": 1 << 20}))  # no answer ends by itself
+        config = self.folder / "serve.yaml"
+        config.write_text(f"models: [{{name: m, path: {model}}}]\nauth: off\nport: 0\ndata: {self.folder}/data\ndrain_s: 1\ncache_bytes: 64M\n")
+        server = subprocess.Popen([BINARY, "serve", "--config", config], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            port = int(next(line for line in server.stdout if line.startswith("address")).split(":")[-1].split("/")[0])
+            asked = {"model": "m", "stream": True, "max_tokens": 100000, "ignore_eos": True}
+            asks = {"/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}]}, "/v1/completions": {"prompt": "a"},
+                    "/v1/messages": {"messages": [{"role": "user", "content": "a"}]}, "/v1/responses": {"input": "a"}}
+            streams = {}
+            for path, body in asks.items():
+                text = json.dumps(asked | body)
+                streams[path] = socket.create_connection(("127.0.0.1", port))
+                streams[path].settimeout(60)
+                streams[path].sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+            begun = {path: stream.recv(4096) for path, stream in streams.items()}
+            server.terminate()
+            answers = {path: begun[path] for path in streams}
+            readers = [threading.Thread(target=lambda path=path, stream=stream: answers.update({path: b"".join([answers[path], *iter(lambda: stream.recv(65536), b"")])}))
+                       for path, stream in streams.items()]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join(60)
+            for path, answer in answers.items():
+                self.assertTrue(answer.startswith(b"HTTP/1.1 200"), (path, answer[:300]))
+                self.assertIn(b"cancelled by the server", answer[-2000:], (path, answer[-300:]))
+                self.assertTrue(answer.endswith(b"0\r\n\r\n"), (path, answer[-300:]))
         finally:
             server.terminate()
             server.stdout.close()

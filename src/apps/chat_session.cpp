@@ -212,7 +212,8 @@ GenerationRequest make_request(const LoadedModel& model, const ChatSettings& set
   const GenerationConfig& generation = model.checkpoint.generation();
   GenerationRequest request;
   request.id = "terminal";
-  request.sampling.temperature = settings.temperature.value_or(generation.do_sample ? generation.temperature.value_or(0.6) : 0.0);
+  request.sampling.temperature =
+      settings.temperature.value_or(generation.do_sample ? generation.temperature.value_or(0.6) : 0.0);
   request.sampling.top_p = settings.top_p.value_or(generation.top_p.value_or(0.95));
   request.sampling.top_k = generation.top_k.value_or(0);
   request.sampling.min_p = generation.min_p.value_or(0);

@@ -127,10 +127,10 @@ HttpOptions http_options(const ServeConfig& config) {
   return options;
 }
 
-// SIGTERM and SIGINT: the first lets open answers end, the second ends at once, and so does the first while nothing
-// can be answered yet. A model that is being loaded is not waited for: the process ends under it, since the operating
-// system releases all that it holds. They are blocked in every thread (call
-// block() before any is made) and waited for in one.
+// SIGTERM and SIGINT: the first lets open answers end, the second ends them at once, and so does the first while
+// nothing can be answered yet. A model that is being loaded is not waited for: the process ends under it, since the
+// operating system releases all that it holds. They are blocked in every thread (call block() before any is made) and
+// waited for in one.
 class StopSignals {
  public:
   static void block() {
@@ -146,12 +146,18 @@ class StopSignals {
           if (health.default_loading) end_now("stopping; the model was being loaded");
           fmt::print(stderr, "redoubt: stopping; open answers have {} s (again: at once)\n", drain_s);
           host.drain();
-          std::thread drain([&] { server.drain(drain_s); });
-          wait_for(drain_s + kEndS);
+          std::thread drain([&] { server.drain(drain_s + kEndS); });
+          wait_for(drain_s);
+          // Answers that are still open end, and their streams say so before the connections are cut.
+          std::thread stop([&] {
+            if (!ended_) host.stop();
+          });
+          if (!ended_) wait_for(kEndS);
           if (!ended_) server.stop();
           if (!ended_) wait_for(kEndS);
           if (!ended_) end_now("not everything ended in time");
           drain.join();
+          stop.join();
         }) {}
   ~StopSignals() {
     ended_ = true;

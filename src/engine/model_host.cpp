@@ -71,6 +71,7 @@ class OnDemandHost final : public ModelHost {
   std::optional<int64_t> unloads_in_s(const std::string& name) const override;
   void unload_idle() override;
   void drain() override;
+  void stop() override;
 
  private:
   struct Slot {
@@ -447,6 +448,16 @@ void OnDemandHost::drain() {
       if (slot.model != nullptr) slot.model->engine->drain();
   }
   end_all_waits({ErrorCode::overloaded, kDraining, {}});
+}
+
+void OnDemandHost::stop() {
+  std::vector<std::shared_ptr<LoadedModel>> loaded;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Slot& slot : slots_)
+      if (slot.model != nullptr) loaded.push_back(slot.model);
+  }
+  for (const auto& model : loaded) model->engine->stop();
 }
 
 }  // namespace
