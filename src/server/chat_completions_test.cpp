@@ -356,6 +356,17 @@ TEST_F(Routes, AFinalMessageIsContinued) {
   EXPECT_EQ(prompt_text(), "<|bos|><|user|>q<|assistant|>eos> yes");
 }
 
+TEST_F(Routes, APrefixIsGoneOnFrom) {
+  const auto messages = [](const char* role) {
+    return Json::array({{{"role", "user"}, {"content", "q"}}, {{"role", role}, {"content", "yes"}, {"prefix", true}}});
+  };
+  EXPECT_EQ(post(kChat, Json{{"messages", messages("assistant")}})->status(), 200);
+  EXPECT_EQ(prompt_text(), "<|bos|><|user|>q<|assistant|>yes");
+  const auto refused = post(kChat, Json{{"messages", messages("user")}});
+  EXPECT_EQ(refused->status(), 400);
+  EXPECT_EQ(refused->json()["error"]["param"], "messages[1].prefix");
+}
+
 TEST_F(Routes, TokenIdsAreReturned) {
   engine->scripts = {{"AB"}};
   const Json body = post(kChat, ask({{"return_token_ids", true}}))->json();

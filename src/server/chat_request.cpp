@@ -278,6 +278,22 @@ Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields) {
   return ok();
 }
 
+namespace {
+
+// DeepSeek's completion of a prefix: the last message says of itself that the answer goes on from it.
+Result<bool> last_is_prefix(const ChatRequest& chat, const JsonFields& fields) {
+  REDOUBT_TRY(const Json* messages, fields.array("messages"));
+  if (messages == nullptr || messages->empty() || !messages->back().is_object()) return false;
+  const size_t last = messages->size() - 1;
+  const JsonFields message(messages->back(), fmt::format("{}[{}]", chat.messages_param, last));
+  REDOUBT_TRY(const auto prefix, message.boolean("prefix"));
+  if (prefix.value_or(false) && chat.messages.back()["role"] != "assistant")
+    return message.refuse("prefix", "only the assistant's message can be gone on from");
+  return prefix.value_or(false);
+}
+
+}  // namespace
+
 Status parse_template_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(const Json* kwargs, fields.object("chat_template_kwargs"));
   if (kwargs != nullptr) {
@@ -302,7 +318,10 @@ Status parse_template_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_CHECK(fields.refuse_unless_empty("documents", "is not supported"));
   REDOUBT_TRY(const auto add, fields.boolean("add_generation_prompt"));
   REDOUBT_TRY(const auto go_on, fields.boolean("continue_final_message"));
-  out.continue_final_message = go_on.value_or(false);
+  REDOUBT_TRY(const bool is_prefix, last_is_prefix(out, fields));
+  if (is_prefix && !go_on.value_or(true))
+    return fields.refuse("continue_final_message", "the last message says that it is a prefix");
+  out.continue_final_message = is_prefix || go_on.value_or(false);
   out.add_generation_prompt = add.value_or(!out.continue_final_message);
   if (out.continue_final_message && out.add_generation_prompt) {
     return fields.refuse("add_generation_prompt", "cannot be true together with continue_final_message");
