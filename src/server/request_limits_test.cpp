@@ -376,6 +376,36 @@ TEST_F(LimitedRoutes, BoundsReachTheEngine) {
   EXPECT_EQ(post("/v1/chat/completions", much)->status(), 400);
 }
 
+// A client that writes the template itself thinks all the same: counted, bounded and settled; the text stays raw.
+TEST_F(LimitedRoutes, ARawPromptThatOpensTheThinkBlockThinks) {
+  set(LimitKind::thinking_tokens_per_request, 7);
+  set(LimitKind::thinking_tokens_per_day, 100'000);
+  engine->scripts = {{"hm</think>ok"}};
+  const Json usage = post("/v1/completions", {{"prompt", "<|user|>hi<|assistant|><think>\n"}})->json()["usage"];
+  EXPECT_TRUE(engine->last.thinking.starts_in_reasoning);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 7);
+  EXPECT_EQ(usage["completion_tokens_details"]["reasoning_tokens"], 2);
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 2);
+  const auto reply = post("/v1/completions", {{"prompt", "<think>"}, {"thinking_token_budget", 3}});
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 3);
+  EXPECT_EQ(reply->json()["choices"][0]["text"], "hm</think>ok");
+
+  const auto raw = [&](const std::string& prompt) {
+    return post("/api/generate", {{"prompt", prompt}, {"raw", true}, {"stream", false}});
+  };
+  EXPECT_EQ(raw("hi<think>\n")->json()["response"], "hm</think>ok");
+  EXPECT_TRUE(engine->last.thinking.starts_in_reasoning);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 7);
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 6);
+  raw("<think>hm</think>");
+  EXPECT_FALSE(engine->last.thinking.starts_in_reasoning) << "it is closed again";
+  post("/v1/completions", {{"prompt", Json::array({256, 'a', 261})}});
+  EXPECT_TRUE(engine->last.thinking.starts_in_reasoning) << "ids are a prompt like another";
+  host.model->output_format.thinks = false;
+  raw("hi<think>\n");
+  EXPECT_FALSE(engine->last.thinking.starts_in_reasoning) << "the model has no such marks";
+}
+
 // The whole way: an engine over the fake model, several steps of reservation, and books that agree with its counts.
 TEST(RequestLimits, TheEnginesCountAndTheLedgersAgreeToTheToken) {
   test::TestDatabase files{DatabaseKind::sqlite, 10'000};
