@@ -69,6 +69,7 @@ struct LimitRefusal {
   std::string limit;    // which: "tokens_per_day of tenant north"
   std::string message;  // one sentence for the client
   int64_t retry_after_s = 0;
+  bool is_reserved = false;  // of a day or a month: requests under way hold what is left, and may give it back
   RateStates rates;
   HeaderList headers() const;  // rate_headers and Retry-After
 };

@@ -6,10 +6,10 @@ namespace redoubt {
 
 namespace {
 
-// What is used up for the rest of a day or a month.
-bool is_budget(LimitKind kind) {
-  const LimitWindow window = window_of(kind);
-  return window == LimitWindow::day || window == LimitWindow::month;
+// Used up for the rest of a day or a month, and not only reserved.
+bool is_spent(const LimitRefusal& refusal) {
+  const LimitWindow window = window_of(refusal.kind);
+  return !refusal.is_reserved && (window == LimitWindow::day || window == LimitWindow::month);
 }
 
 }  // namespace
@@ -21,9 +21,9 @@ ApiError limit_error(const LimitRefusal& refusal) {
       error.status = 429;
       error.type = "rate_limit_error";
       error.code = "rate_limit_exceeded";
-      if (is_budget(refusal.kind)) error.code = "insufficient_quota";
+      if (is_spent(refusal)) error.code = "insufficient_quota";
       // Clients that try again at once would only ask in vain; where no wait helps, always.
-      if (is_budget(refusal.kind) || refusal.retry_after_s == 0) error.headers.emplace_back("x-should-retry", "false");
+      if (is_spent(refusal) || refusal.retry_after_s == 0) error.headers.emplace_back("x-should-retry", "false");
       break;
     case LimitRefusal::Why::too_long:
       error.status = 400;

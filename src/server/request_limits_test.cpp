@@ -92,6 +92,35 @@ TEST_F(LimitedRoutes, ADaysQuotaIsNotAskedForAgainAtOnce) {
   }
 }
 
+// What requests under way hold of a day comes back when they end: no reason to give up until tomorrow.
+TEST_F(LimitedRoutes, ADaysQuotaThatIsOnlyReservedIsAskedForAgainSoon) {
+  set(LimitKind::tokens_per_day, 2000);
+  engine->hold = true;
+  std::shared_ptr<RecordingWriter> refused;
+  for (int i = 0; i < 20 && refused == nullptr; ++i) {
+    const auto writer = post("/v1/chat/completions", kHi);
+    if (engine->held.size() == static_cast<size_t>(i)) refused = writer;
+  }
+  ASSERT_NE(refused, nullptr);
+  EXPECT_GT(engine->held.size(), 3u);
+  EXPECT_EQ(refused->status(), 429);
+  EXPECT_EQ(refused->json()["error"]["code"], "rate_limit_exceeded");
+  EXPECT_THAT(refused->json()["error"]["message"].get<std::string>(), testing::HasSubstr("have reserved"));
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("Retry-After", "3")));
+  EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Key("x-should-retry"))));
+  // They use it all: now it is gone.
+  for (const auto& [request, listener] : engine->held) {
+    const int64_t used = request.allowance->granted().answer;
+    listener->on_token({.finish = FinishReason::stop});
+    listener->on_done({.prompt_tokens = static_cast<int64_t>(request.prompt.size()), .completion_tokens = used});
+  }
+  refused = post("/v1/chat/completions", kHi);
+  EXPECT_EQ(refused->status(), 429);
+  EXPECT_EQ(refused->json()["error"]["code"], "insufficient_quota");
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("x-should-retry", "false")));
+  EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Pair("Retry-After", "3"))));
+}
+
 // RateClass::request: work without an answer is one of the requests, and uses no tokens.
 TEST_F(LimitedRoutes, TokenizingCountsAsARequestAndUsesNoTokens) {
   set(LimitKind::requests_per_minute, 3);
