@@ -44,7 +44,7 @@ struct LimitRequest {
   int64_t prompt_tokens = 0;
   int64_t max_tokens = 0;  // of each choice's answer; 0: until the context ends
   int choices = 1;
-  bool may_think = true;
+  bool may_think = true;          // false: it meets no day's limit of thinking, and its bound of thinking is 0 there
   bool is_request_alone = false;  // work without an answer: meets requests_per_minute and no other kind
 };
 

@@ -129,7 +129,11 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
     }
   });
   if (state.options.limits != nullptr) {
-    auto taken = RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, requests);
+    const MayThink may_think = !model->output_format.thinks ? MayThink::never
+                               : state.options.parser       ? MayThink::unless_told
+                                                            : MayThink::where_opened;
+    auto taken =
+        RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, may_think, requests);
     if (const auto* refused = std::get_if<ApiError>(&taken)) {
       state.over = true;
       return send_styled_error(*writer, *refused, state.sink->error_style());

@@ -435,6 +435,32 @@ TEST_F(LimitedRoutes, ARawPromptThatOpensTheThinkBlockThinks) {
   EXPECT_FALSE(engine->last.thinking.starts_in_reasoning) << "the model has no such marks";
 }
 
+// Whatever is left of thinking, it concerns those who think: nobody else is refused for it, or reserves of it.
+TEST_F(LimitedRoutes, LimitsOfThinkingDoNotConcernWhatDoesNotThink) {
+  set(LimitKind::thinking_tokens_per_day, 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 429) << "the answer may open the block itself";
+  EXPECT_EQ(post("/v1/completions", {{"prompt", "hi<think>"}})->status(), 429);
+  const auto with = [](Json more) {
+    more.update(kHi);
+    return more;
+  };
+  EXPECT_EQ(post("/v1/chat/completions", with({{"thinking_token_budget", 0}}))->status(), 200);
+  EXPECT_EQ(post("/v1/chat/completions", with({{"thinking", {{"type", "disabled"}}}}))->status(), 200);
+  const Json opens = {{"enable_thinking", true}};
+  EXPECT_EQ(
+      post("/v1/chat/completions", with({{"thinking_token_budget", 0}, {"chat_template_kwargs", opens}}))->status(),
+      200);
+  EXPECT_EQ(post("/api/generate", {{"prompt", "hi"}, {"raw", true}})->status(), 200);
+  EXPECT_EQ(post("/v1/completions", {{"prompt", "hi"}})->status(), 200);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 0) << "an answer that opens the block is led out of it at once";
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 0);
+
+  host.model->output_format.thinks = false;
+  set(LimitKind::thinking_tokens_per_request, 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, std::nullopt);
+}
+
 // The whole way: an engine over the fake model, several steps of reservation, and books that agree with its counts.
 TEST(RequestLimits, TheEnginesCountAndTheLedgersAgreeToTheToken) {
   test::TestDatabase files{DatabaseKind::sqlite, 10'000};
@@ -462,7 +488,7 @@ TEST(RequestLimits, TheEnginesCountAndTheLedgersAgreeToTheToken) {
   int refused = 0;
   for (uint64_t i = 0; i < 40; ++i) {
     std::vector<GenerationRequest> requests{test::request_of("prompt " + std::to_string(i), 120, i)};
-    auto taken = RequestLimits::reserve(node.limits, ann, "r1", requests);
+    auto taken = RequestLimits::reserve(node.limits, ann, "r1", MayThink::unless_told, requests);
     if (std::holds_alternative<ApiError>(taken)) {
       ++refused;
       continue;
