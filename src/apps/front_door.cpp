@@ -88,6 +88,8 @@ FrontDoor::~FrontDoor() {
 Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock) {
   REDOUBT_TRY(const std::optional<PolicyFile> file, read_policy_file(config.policies));
   REDOUBT_TRY(store_, open_identity_store(data_, config.database, clock, wall_));
+  clocks_ = std::make_unique<ClockComparison>(*store_.database, wall_);
+  REDOUBT_CHECK(clocks_->look());
   REDOUBT_TRY(first_keys_, store_.directory->first_start(bootstrap));
   if (first_keys_.bootstrap_is_ended)
     log::warn("REDOUBT_BOOTSTRAP_KEY: this key was revoked or rotated and opens nothing; set another one");
@@ -100,7 +102,9 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   REDOUBT_TRY(policies_,
               PolicyStore::open(*store_.database, file, clock, wall_, models_told_to_policies(config.models, node)));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
-  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_, [this] { return policies_fresh(); });
+  gate_ = make_identity_gate(
+      *identity_, policies_->engine(), wall_, [this] { return policies_fresh(); },
+      [this] { return clocks_->are_apart() ? clocks_->apart() : std::string(); });
   return ok();
 }
 
@@ -154,6 +158,7 @@ void FrontDoor::add_health(HealthState& state) const {
   state.directory_stale = !identity_->fresh();
   state.policies_stale = !policies_fresh();
   state.ledger_away = limits_.limits->stats().failing_ns > 0;
+  state.clocks_apart = clocks_->are_apart();
 }
 
 void FrontDoor::note_running() const {

@@ -16,6 +16,7 @@
 #include "apps/identity_store.h"
 #include "apps/serve_config.h"
 #include "core/clock.h"
+#include "governance/clock_comparison.h"
 #include "governance/identity.h"
 #include "governance/jwks_keeper.h"
 #include "governance/limit_service.h"
@@ -58,6 +59,7 @@ class FrontDoor {
   const WallClock& wall_;
   std::vector<std::string> models_;  // of the configuration
   IdentityStore store_;
+  std::unique_ptr<ClockComparison> clocks_;
   Directory::FirstKeys first_keys_;
   std::unique_ptr<OidcVerifier> oidc_;
   std::unique_ptr<JwksKeeper> jwks_;

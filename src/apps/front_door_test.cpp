@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "temporary_folder.h"
+#include "test_database.h"
 
 namespace redoubt {
 namespace {
@@ -42,6 +43,33 @@ TEST(FrontDoor, IsNotReadyWhileWhatItKnowsIsOldAndReadyAgainByItself) {
     return state.directory_stale && state.policies_stale;
   }));
   EXPECT_TRUE(eventually(ready));
+}
+
+TEST(FrontDoor, AdmitsNobodyWhileItsClockIsNotTheDatabases) {
+  const test::TestDatabase files(DatabaseKind::postgres, 10'000);
+  if (!files.available()) GTEST_SKIP() << files.why_not();
+  const SteadyClock clock;
+  const test::TemporaryFolder folder;
+  for (const int64_t shift_ms : {0, 65'000}) {
+    ManualWallClock wall(0);
+    wall.advance_ms(SystemWallClock().now_ms() + shift_ms);
+    ServeConfig config;
+    config.database = files.options().location;
+    const auto door = FrontDoor::open(config, folder.path(), kBootstrap, clock, wall);
+    ASSERT_TRUE(door) << door.error().message;
+    HealthState state;
+    (*door)->add_health(state);
+    EXPECT_EQ(state.clocks_apart, shift_ms != 0);
+    const Route route{.method = "GET", .path = "/v1/models", .rule = read_models_rule()};
+    HttpRequest head{.method = "GET", .path = "/v1/models"};
+    head.headers = {{"authorization", std::string("Bearer ") + kBootstrap}};
+    const auto entered = (*door)->gate()->enter(head, &route);
+    const auto* refused = std::get_if<ApiError>(&entered);
+    ASSERT_EQ(refused != nullptr, shift_ms != 0);
+    if (refused == nullptr) continue;
+    EXPECT_EQ(refused->status, 503);
+    EXPECT_NE(refused->message.find("the clock of this node says"), std::string::npos) << refused->message;
+  }
 }
 
 TEST(FrontDoor, WithoutADirectoryNothingIsAwayAndABootstrapKeyIsRefused) {

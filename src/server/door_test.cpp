@@ -34,6 +34,28 @@ TEST_F(Door, PoliciesThatAreTooOldPermitNothing) {
   EXPECT_TRUE(enters());
 }
 
+TEST_F(Door, ThatIsClosedAdmitsNobodyAndSaysWhy) {
+  people.user("alice");
+  const std::string key = people.key_of("alice");
+  std::string why;
+  gate = make_identity_gate(*identity, policies, people.wall_, nullptr, [&] { return why; });
+  const std::vector<Route> all = telling_routes();
+  RunningServer server(all, options());
+  for (const Route& route : all) {
+    why = "the clocks are apart";
+    const std::string answer = ask_at(server.port(), route, key);
+    if (route.rule->strangers) {
+      EXPECT_EQ(status_of(answer), 200) << route_id(route);
+      continue;
+    }
+    EXPECT_EQ(status_of(answer), 503) << route_id(route);
+    EXPECT_NE(answer.find("Retry-After: 1"), std::string::npos) << answer;
+    EXPECT_NE(answer.find(why), std::string::npos) << answer;
+    why.clear();
+    EXPECT_NE(status_of(ask_at(server.port(), route, key)), 503) << route_id(route);
+  }
+}
+
 TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
   people.user("alice");
   people.user("gone");
