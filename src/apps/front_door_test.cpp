@@ -72,6 +72,28 @@ TEST(FrontDoor, AdmitsNobodyWhileItsClockIsNotTheDatabases) {
   }
 }
 
+// A copy of the whole folder, beside the process whose folder it was.
+TEST(FrontDoor, ACopiedDataFolderIsRefusedUntilItHasAnIdOfItsOwn) {
+  const test::TestDatabase files(DatabaseKind::postgres, 10'000);
+  if (!files.available()) GTEST_SKIP() << files.why_not();
+  const SteadyClock clock;
+  const SystemWallClock wall;
+  const test::TemporaryFolder first, copy;
+  ServeConfig config;
+  config.database = files.options().location;
+  const auto door = FrontDoor::open(config, first.path(), kBootstrap, clock, wall);
+  ASSERT_TRUE(door) << door.error().message;
+  std::filesystem::copy(first.path(), copy.path(), std::filesystem::copy_options::recursive);
+  const auto refused = FrontDoor::open(config, copy.path(), kBootstrap, clock, wall);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("is a copy of its own: remove " + (copy.path() / "node.id").string()),
+            std::string::npos)
+      << refused.error().message;
+  std::filesystem::remove(copy.path() / "node.id");
+  const auto other = FrontDoor::open(config, copy.path(), kBootstrap, clock, wall);
+  EXPECT_TRUE(other) << other.error().message;
+}
+
 TEST(FrontDoor, WithoutADirectoryNothingIsAwayAndABootstrapKeyIsRefused) {
   const test::TemporaryFolder folder;
   const SteadyClock clock;

@@ -31,17 +31,18 @@ void answer(ResponseWriter& writer, bool good) {
   writer.send(503, "application/json", R"({"status":"unavailable"})", {{"Retry-After", "1"}});
 }
 
-// Said by others already: every start and every stop has the first two, and the clocks are told with their times.
+// Said by others already: every start and every stop has the first two, and clocks and claim are logged as they turn.
 bool is_told_elsewhere(HealthCause cause) {
-  return cause == HealthCause::draining || cause == HealthCause::loading || cause == HealthCause::clocks_apart;
+  return cause == HealthCause::draining || cause == HealthCause::loading || cause == HealthCause::clocks_apart ||
+         cause == HealthCause::claim_lost;
 }
 
 }  // namespace
 
 std::string_view cause_name(HealthCause cause) {
   constexpr std::array<std::string_view, kHealthCauses> kNames = {
-      "damaged_weights", "stalled",        "draining",    "loading",
-      "directory_stale", "policies_stale", "ledger_away", "clocks_apart"};
+      "damaged_weights", "stalled",     "draining",     "loading",   "directory_stale",
+      "policies_stale",  "ledger_away", "clocks_apart", "claim_lost"};
   return kNames.at(static_cast<size_t>(cause));
 }
 
@@ -69,6 +70,8 @@ HealthVerdict judge_health(const HealthState& state, int64_t now_ns, const Healt
          "what was used cannot be recorded in the database, and nothing that meets a limit is admitted");
   red_if(state.clocks_apart, HealthCause::clocks_apart,
          "this node's clock and the database's are too far apart, and nobody is admitted");
+  red_if(state.claim_lost, HealthCause::claim_lost,
+         "another process took this node's id, and nobody is admitted: the data folder was copied");
   return verdict;
 }
 

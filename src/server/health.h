@@ -39,6 +39,7 @@ struct HealthState {
   // Of the front door: the database was away for too long to admit anybody by what memory holds.
   bool directory_stale = false, policies_stale = false, ledger_away = false;
   bool clocks_apart = false;  // this node's and the database's: nobody is admitted
+  bool claim_lost = false;    // another process took this node's id: the same
 };
 
 enum class HealthCause : uint8_t {
@@ -50,8 +51,9 @@ enum class HealthCause : uint8_t {
   policies_stale,
   ledger_away,
   clocks_apart,
+  claim_lost,
 };
-inline constexpr int kHealthCauses = 8;
+inline constexpr int kHealthCauses = 9;
 std::string_view cause_name(HealthCause cause);
 
 struct HealthVerdict {

@@ -86,7 +86,8 @@ TEST(Health, AFrontDoorThatAdmitsNobodyIsNotReadyUntilItDoes) {
       {&HealthState::directory_stale, HealthCause::directory_stale},
       {&HealthState::policies_stale, HealthCause::policies_stale},
       {&HealthState::ledger_away, HealthCause::ledger_away},
-      {&HealthState::clocks_apart, HealthCause::clocks_apart}};
+      {&HealthState::clocks_apart, HealthCause::clocks_apart},
+      {&HealthState::claim_lost, HealthCause::claim_lost}};
   for (const auto& [part, cause] : parts) {
     HealthState state;
     state.*part = true;
