@@ -34,6 +34,19 @@ Result<std::string> node_name(const std::filesystem::path& data) {
   return base64url(bytes);
 }
 
+// A database inside the data folder is of the one process that locks it; any other one a copy of the folder would
+// share.
+Result<std::unique_ptr<NodeClaim>> claim_node(Database& database, const std::string& node, bool is_alone,
+                                              const std::filesystem::path& data, const WallClock& wall) {
+  auto claim = NodeClaim::take(database, node, wall, {.may_wait = !is_alone});
+  if (claim || claim.error().code != ErrorCode::conflict) return claim;
+  return Error{ErrorCode::conflict,
+               fmt::format("{}: a live process on this database has the same id, so this data folder is a copy of its "
+                           "own: remove {} and the node draws an id for itself at the next start",
+                           data.string(), (data / "node.id").string()),
+               {}};
+}
+
 // The models of the configuration: with their labels, as policies' entities, and their stages.
 NodeModels models_told_to_policies(const std::vector<ModelEntry>& models, std::string node) {
   NodeModels told{.node = std::move(node)};
@@ -88,6 +101,8 @@ FrontDoor::~FrontDoor() {
 Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock) {
   REDOUBT_TRY(const std::optional<PolicyFile> file, read_policy_file(config.policies));
   REDOUBT_TRY(store_, open_identity_store(data_, config.database, clock, wall_));
+  clocks_ = std::make_unique<ClockComparison>(*store_.database, wall_);
+  REDOUBT_CHECK(clocks_->look());
   REDOUBT_TRY(first_keys_, store_.directory->first_start(bootstrap));
   if (first_keys_.bootstrap_is_ended)
     log::warn("REDOUBT_BOOTSTRAP_KEY: this key was revoked or rotated and opens nothing; set another one");
@@ -97,10 +112,12 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   }
   identity_ = std::make_unique<Identity>(*store_.directory, oidc_.get(), clock, wall_);
   REDOUBT_TRY(std::string node, node_name(data_));
+  REDOUBT_TRY(claim_, claim_node(*store_.database, node, config.database.empty(), data_, wall_));
   REDOUBT_TRY(policies_,
               PolicyStore::open(*store_.database, file, clock, wall_, models_told_to_policies(config.models, node)));
   REDOUBT_TRY(limits_, LimitService::open(*store_.database, std::move(node), clock, wall_));
-  gate_ = make_identity_gate(*identity_, policies_->engine(), wall_, [this] { return policies_fresh(); });
+  gate_ = make_identity_gate(
+      *identity_, policies_->engine(), wall_, [this] { return policies_fresh(); }, [this] { return closed(); });
   return ok();
 }
 
@@ -154,12 +171,19 @@ void FrontDoor::add_health(HealthState& state) const {
   state.directory_stale = !identity_->fresh();
   state.policies_stale = !policies_fresh();
   state.ledger_away = limits_.limits->stats().failing_ns > 0;
+  state.claim_lost = claim_->is_lost();
+  state.clocks_apart = clocks_->are_apart();
 }
 
 void FrontDoor::note_running() const {
   if (!administered()) return;
   if (const Status noted = policies_->note_running(); !noted)
     log::warn("policies: that this node runs cannot be noted: {}", noted.error().message);
+}
+
+std::string FrontDoor::closed() const {
+  if (claim_->is_lost()) return "another process took this node's id, which admits nobody any more";
+  return clocks_->are_apart() ? clocks_->apart() : std::string();
 }
 
 bool FrontDoor::policies_fresh() const { return policies_->age_ns() <= kMaxPolicyAgeNs; }

@@ -16,9 +16,11 @@
 #include "apps/identity_store.h"
 #include "apps/serve_config.h"
 #include "core/clock.h"
+#include "governance/clock_comparison.h"
 #include "governance/identity.h"
 #include "governance/jwks_keeper.h"
 #include "governance/limit_service.h"
+#include "governance/node_claim.h"
 #include "governance/oidc.h"
 #include "governance/policy_store.h"
 #include "server/gate.h"
@@ -52,12 +54,15 @@ class FrontDoor {
       : base_url_(std::move(base_url)), data_(data), wall_(wall) {}
   Status open_identity(const ServeConfig& config, const std::string& bootstrap, const Clock& clock);
   bool policies_fresh() const;  // young enough to decide by
+  std::string closed() const;   // why nobody is admitted by this node; "" if they are
 
   const std::string base_url_;  // as configured
   const std::filesystem::path data_;
   const WallClock& wall_;
   std::vector<std::string> models_;  // of the configuration
   IdentityStore store_;
+  std::unique_ptr<ClockComparison> clocks_;
+  std::unique_ptr<NodeClaim> claim_;
   Directory::FirstKeys first_keys_;
   std::unique_ptr<OidcVerifier> oidc_;
   std::unique_ptr<JwksKeeper> jwks_;

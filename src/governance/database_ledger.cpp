@@ -239,6 +239,7 @@ Result<QuotaAnswer> DatabaseLedger::report_one(Transaction& tx, const QuotaRepor
 
   QuotaAnswer answer;
   REDOUBT_TRY(const int64_t settled, counter.settled(now_ms, answer.in_window));
+  answer.settled = settled;
   REDOUBT_CHECK(counter.save());
   int64_t allowed = report.cap - settled - others.granted;
   if (report.close) {

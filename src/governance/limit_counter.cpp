@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kLeaseNs = kLeaseMs * 1'000'000;
 constexpr int64_t kRenewNs = kLeaseNs / 3;
 constexpr int64_t kLowNs = 50'000'000;       // between two reports because little is left
+constexpr int64_t kReservedRetryMs = 3000;   // the first of the requests under way may have ended by then
 constexpr int64_t kFreshNs = 1'000'000'000;  // how long an answer "there is none" is believed
 
 }  // namespace
@@ -42,8 +43,14 @@ bool LimitCounter::is_exhausted_for(int64_t amount, int64_t now_ns, int64_t now_
   return window() != LimitWindow::minute || retry_ms(amount, now_ms) > 0;
 }
 
+bool LimitCounter::is_only_reserved(int64_t amount) const {
+  if (window() != LimitWindow::day && window() != LimitWindow::month) return false;
+  return number_ > 0 && cap_ - settled_ - used_ >= amount;
+}
+
 int64_t LimitCounter::retry_ms(int64_t amount, int64_t now_ms) const {
   if (amount > cap_) return -1;
+  if (is_only_reserved(amount)) return kReservedRetryMs;
   switch (window()) {
     case LimitWindow::day:
     case LimitWindow::month:
@@ -143,6 +150,7 @@ void LimitCounter::recorded(QuotaAnswer answer, int64_t now_ns) {
   granted_ = answer.granted;
   mark_ = answer.mark;
   free_ = answer.free;
+  settled_ = answer.settled;
   in_window_ = std::move(answer.in_window);
   lease_ends_ns_ = sent_ns_ + kLeaseNs;
   answered_ns_ = now_ns;

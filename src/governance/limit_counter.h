@@ -35,7 +35,9 @@ class LimitCounter {
   // Nothing that a report could change is known to be there.
   bool is_exhausted_for(int64_t amount, int64_t now_ns, int64_t now_ms) const;
   int64_t retry_ms(int64_t amount, int64_t now_ms) const;  // until there may be so much; -1: never
-  int64_t reset_ms(int64_t now_ms) const;                  // until all is there again
+  // Of a day or a month: what is used leaves so much, only requests under way hold it.
+  bool is_only_reserved(int64_t amount) const;
+  int64_t reset_ms(int64_t now_ms) const;  // until all is there again
 
   // What remaining() says is the ledger's, and not older than a lease.
   bool is_known(int64_t now_ns) const { return number_ > 0 && now_ns < lease_ends_ns_ && !closing_; }
@@ -76,7 +78,7 @@ class LimitCounter {
   int64_t cap_ = 0;
 
   // The lease, as of the last report recorded.
-  int64_t number_ = 0, granted_ = 0, mark_ = 0, free_ = 0;
+  int64_t number_ = 0, granted_ = 0, mark_ = 0, free_ = 0, settled_ = 0;
   std::vector<std::pair<int64_t, int64_t>> in_window_;
   int64_t lease_ends_ns_ = 0;
 

@@ -44,7 +44,7 @@ struct LimitRequest {
   int64_t prompt_tokens = 0;
   int64_t max_tokens = 0;  // of each choice's answer; 0: until the context ends
   int choices = 1;
-  bool may_think = true;
+  bool may_think = true;          // false: it meets no day's limit of thinking, and its bound of thinking is 0 there
   bool is_request_alone = false;  // work without an answer: meets requests_per_minute and no other kind
 };
 
@@ -69,6 +69,7 @@ struct LimitRefusal {
   std::string limit;    // which: "tokens_per_day of tenant north"
   std::string message;  // one sentence for the client
   int64_t retry_after_s = 0;
+  bool is_reserved = false;  // of a day or a month: requests under way hold what is left, and may give it back
   RateStates rates;
   HeaderList headers() const;  // rate_headers and Retry-After
 };

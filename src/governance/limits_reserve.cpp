@@ -187,6 +187,15 @@ LimitRefusal Limits::Impl::refuse(const Item& item, const Holding& holding, int6
     return refusal;
   }
   refusal.retry_after_s = std::max<int64_t>(1, seconds_up(retry_ms));
+  refusal.is_reserved = counter.is_only_reserved(more);
+  if (refusal.is_reserved) {
+    refusal.message = fmt::format(
+        "{}: the limit is {}, beside what requests under way have reserved {} are left, the request needs {}; try "
+        "again "
+        "in {} s",
+        counter.limit(), counter.cap(), counter.remaining(), more, refusal.retry_after_s);
+    return refusal;
+  }
   refusal.message = fmt::format("{}: the limit is {}, {} are left, the request needs {}; try again in {} s",
                                 counter.limit(), counter.cap(), counter.remaining(), more, refusal.retry_after_s);
   return refusal;

@@ -141,7 +141,10 @@ std::optional<LimitRefusal> Limits::Impl::find_counters(std::vector<LimitIndex::
       bounds.most_thinking = std::min(bounds.most_thinking, rule.amount);
     } else {
       if (rule.kind == LimitKind::thinking_tokens_per_day) {
-        if (!request.may_think) continue;
+        if (!request.may_think) {
+          bounds.most_thinking = 0;  // and so it does not, whatever the model says
+          continue;
+        }
         holding.bounds_thinking = true;
       }
       holding.items.push_back({counter_of(std::move(met), periods)});

@@ -13,6 +13,7 @@ std::string described(const AccessQuestion& question) {
 }
 
 Error revoked_error() { return {ErrorCode::denied, "access was revoked", {}}; }
+Error gone(const char* why) { return {ErrorCode::denied, why, {}}; }
 
 }  // namespace
 
@@ -22,6 +23,7 @@ Permit::Permit(PrincipalPtr principal, std::shared_ptr<const Authority> authorit
 Status Permit::judge(const Principal& principal, const Asked& asked) const {
   const Verdict verdict = authority_->decide(principal, asked.question);
   if (verdict == Verdict::permitted) return ok();
+  if (verdict == Verdict::unknown) return unavailable("who may do what cannot be told now: the database is away");
   if (verdict == Verdict::not_permitted && asked.only_not_forbidden) return ok();
   return Error{ErrorCode::denied,
                fmt::format("{}: {}", described(asked.question),
@@ -37,7 +39,7 @@ Status Permit::check_not_forbidden(AccessQuestion question) {
 }
 
 Status Permit::ask(Asked asked) {
-  if (revoked_) return revoked_error();
+  if (revoked_) return ended();
   const uint64_t version = authority_->version();
   const PrincipalPtr now = authority_->current(principal_);
   if (now == nullptr) return revoked_error();
@@ -49,7 +51,7 @@ Status Permit::ask(Asked asked) {
   }
   // A change while it was judged may have been told to the permits before this question was among theirs.
   if (authority_->version() != version) ask_again();
-  if (revoked_) return revoked_error();
+  if (revoked_) return ended();
   if (clears) cleared_ = true;
   return ok();
 }
@@ -69,7 +71,9 @@ bool Permit::in_scope(const Principal& principal) {
          std::ranges::find_first_of(principal.scopes, scopes_) != principal.scopes.end();
 }
 
-void Permit::on_revoked(std::function<void(const std::string&)> callback) {
+Error Permit::ended() const { return ended_by_outage() ? reason_ : revoked_error(); }
+
+void Permit::on_revoked(std::function<void(const Error&)> callback) {
   {
     const std::lock_guard lock(mutex_);
     if (!revoked_) {
@@ -77,31 +81,32 @@ void Permit::on_revoked(std::function<void(const std::string&)> callback) {
       return;
     }
   }
-  callback(reason_);  // written once, before revoked_
+  callback(reason_);
 }
 
 void Permit::ask_again() {
   if (revoked_) return;
-  if (const Status valid = authority_->still_valid(*principal_); !valid) return take_back(valid.error().message);
+  if (const Status valid = authority_->still_valid(*principal_); !valid) return take_back(valid.error());
   const PrincipalPtr now = authority_->current(principal_);
-  if (now == nullptr) return take_back("the key, token, certificate or account is no longer valid");
-  if (!in_scope(*now)) return take_back("the key has lost the scope");
+  if (now == nullptr) return take_back(gone("the key, token, certificate or account is no longer valid"));
+  if (!in_scope(*now)) return take_back(gone("the key has lost the scope"));
   std::vector<Asked> asked;
   {
     const std::lock_guard lock(mutex_);
     asked = asked_;
   }
   for (const Asked& one : asked) {
-    if (const Status again = judge(*now, one); !again) return take_back(again.error().message);
+    if (const Status again = judge(*now, one); !again) return take_back(again.error());
   }
 }
 
-void Permit::take_back(const std::string& reason) {
-  std::function<void(const std::string&)> callback;
+void Permit::take_back(const Error& reason) {
+  std::function<void(const Error&)> callback;
   {
     const std::lock_guard lock(mutex_);
     if (revoked_) return;
-    reason_ = "access was revoked: " + reason;
+    reason_ = reason;
+    if (reason.code != ErrorCode::unavailable) reason_.message = "access was revoked: " + reason.message;
     revoked_ = true;
     callback = std::move(on_revoked_);
     on_revoked_ = nullptr;

@@ -48,13 +48,15 @@ enum class Verdict : uint8_t {
   permitted,
   not_permitted,  // nothing permits it
   forbidden,      // something forbids it
+  unknown,        // it cannot be told: what is known is older than its bound
 };
 
 class Authority {
  public:
   virtual ~Authority() = default;
   virtual Verdict decide(const Principal& principal, const AccessQuestion& question) const = 0;
-  // Is the principal still one? Errors: denied with a reason that the client may read (key revoked, user disabled).
+  // Is the principal still one? Errors: denied with a reason that the client may read (key revoked, user disabled);
+  // unavailable: it cannot be told.
   virtual Status still_valid(const Principal& principal) const = 0;
   // The principal as it is now, with the teams and roles that it has today; null: it is one no more.
   virtual PrincipalPtr current(const PrincipalPtr& principal) const { return principal; }
@@ -70,7 +72,8 @@ class Permit {
 
   // Of a key that is narrowed to scopes: is one of these two among them? Errors: denied. Asked again as check is.
   Status need_scope(const std::string& scope, const std::string& action);
-  // Errors: denied, with what was asked. A question that was permitted is asked again when things change.
+  // Errors: denied, with what was asked; unavailable: it cannot be told. A question that was permitted is asked again
+  // when things change.
   Status check(AccessQuestion question);
   // As check, but what nothing permits and nothing forbids passes, and clears nothing: for a route whose resource only
   // its body names.
@@ -79,8 +82,11 @@ class Permit {
   bool cleared() const { return cleared_; }
 
   bool revoked() const { return revoked_; }
-  // The callback runs once, on the register's thread, when the permit is taken back; at once if it is already.
-  void on_revoked(std::function<void(const std::string& reason)> callback);
+  // It was taken back not because anything changed, but because nobody can tell if something did.
+  bool ended_by_outage() const { return revoked_ && reason_.code == ErrorCode::unavailable; }
+  // The callback runs once, on the register's thread, when the permit is taken back; at once if it is already. The
+  // reason is denied (a revocation) or unavailable (an outage).
+  void on_revoked(std::function<void(const Error& reason)> callback);
 
   // For the register: asks again; a change takes the permit back.
   void ask_again();
@@ -93,7 +99,8 @@ class Permit {
   Status ask(Asked asked);
   bool in_scope(const Principal& principal);
   Status judge(const Principal& principal, const Asked& asked) const;
-  void take_back(const std::string& reason);
+  void take_back(const Error& reason);
+  Error ended() const;  // of a permit that was taken back
 
   const PrincipalPtr principal_;
   const std::shared_ptr<const Authority> authority_;
@@ -101,8 +108,8 @@ class Permit {
   std::mutex mutex_;
   std::vector<Asked> asked_;         // few: route, model, and what the request asks beside
   std::vector<std::string> scopes_;  // of which a key that is narrowed must have one
-  std::string reason_;
-  std::function<void(const std::string&)> on_revoked_;
+  Error reason_;                     // written once, before revoked_
+  std::function<void(const Error&)> on_revoked_;
 };
 
 // The permits under way. Its thread watches for changes.

@@ -14,6 +14,7 @@ class Rules final : public Authority {
       const std::lock_guard lock(mutex);
       if (permitted.contains(question.resource_id)) verdict = Verdict::permitted;
       if (forbidden.contains(question.resource_id)) verdict = Verdict::forbidden;
+      if (away) verdict = Verdict::unknown;
     }
     if (const auto then = after_deciding) then();
     return verdict;
@@ -31,6 +32,7 @@ class Rules final : public Authority {
   }
   Status still_valid(const Principal& principal) const override {
     const std::lock_guard lock(mutex);
+    if (away) return unavailable("the database is away");
     if (gone.contains(principal.key_id)) return Error{ErrorCode::denied, "the key was revoked", {}};
     return ok();
   }
@@ -44,6 +46,7 @@ class Rules final : public Authority {
   }
   std::map<std::string, int> permitted, forbidden, gone;
   std::function<void()> after_deciding;  // null: nothing
+  std::atomic<bool> away{false};         // nothing can be told
 
  private:
   PrincipalPtr replaced;
@@ -87,8 +90,8 @@ TEST(Permit, IsTakenBackWithinASecondOfAChange) {
   for (const auto& permit : {one, two, three}) ASSERT_TRUE(permit->check(use(permit == two ? "r2" : "r1")));
   std::atomic<int> told{0};
   std::string reason;
-  one->on_revoked([&](const std::string& why) {
-    reason = why;
+  one->on_revoked([&](const Error& why) {
+    reason = why.message;
     ++told;
   });
   rules->change(rules->gone, "one", true);
@@ -100,7 +103,7 @@ TEST(Permit, IsTakenBackWithinASecondOfAChange) {
   rules->change(rules->permitted, "r2", false);
   ASSERT_TRUE(within_a_second([&] { return two->revoked(); }));
   std::string late;
-  two->on_revoked([&](const std::string& why) { late = why; });
+  two->on_revoked([&](const Error& why) { late = why.message; });
   EXPECT_NE(late.find("generate on Model r2: no policy permits it"), std::string::npos) << late;
 
   rules->change(rules->forbidden, "r1", true);
@@ -109,6 +112,28 @@ TEST(Permit, IsTakenBackWithinASecondOfAChange) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_TRUE(three->revoked()) << "taken back is taken back";
   EXPECT_EQ(told, 1);
+}
+
+// Nobody was refused anything: it cannot be told.
+TEST(Permit, AnOutageIsNoRevocation) {
+  const auto rules = std::make_shared<Rules>();
+  rules->permitted["r1"] = 1;
+  Permit under_way(key("a"), rules), is_new(key("b"), rules);
+  ASSERT_TRUE(under_way.check(use("r1")));
+  std::optional<Error> reason;
+  under_way.on_revoked([&](const Error& why) { reason = why; });
+  rules->away = true;
+  for (const Status& may : {is_new.check(use("r1")), is_new.check_not_forbidden(use("r1"))}) {
+    ASSERT_FALSE(may);
+    EXPECT_EQ(may.error().code, ErrorCode::unavailable);
+  }
+  under_way.ask_again();
+  ASSERT_TRUE(reason);
+  EXPECT_EQ(reason->code, ErrorCode::unavailable);
+  EXPECT_EQ(reason->message, "the database is away");
+  EXPECT_TRUE(under_way.ended_by_outage());
+  EXPECT_EQ(under_way.check(use("r1")).error().code, ErrorCode::unavailable);
+  EXPECT_FALSE(is_new.revoked()) << "it had nothing to lose";
 }
 
 // The change falls between the judging of a question and its being among those that are asked again.

@@ -40,7 +40,7 @@ PolicyContext policy_context(const AccessQuestion& question, int64_t now_ms) {
 }
 
 Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion& question) const {
-  if (is_stale()) return Verdict::forbidden;
+  if (is_stale()) return Verdict::unknown;
   PolicyContext context = policy_context(question, clock_.now_ms());
   if (question.budget_left && engine_->snapshot()->policies->reads_budget())
     context.budget_left = question.budget_left(principal);
@@ -51,7 +51,7 @@ Verdict PolicyAuthority::decide(const Principal& principal, const AccessQuestion
 }
 
 Status PolicyAuthority::still_valid(const Principal&) const {
-  if (is_stale()) return unavailable("who may do what is older than its bound: a revocation may be missed");
+  if (is_stale()) return unavailable("who may do what cannot be told now: the database is away");
   return ok();
 }
 

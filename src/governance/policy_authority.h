@@ -23,7 +23,8 @@ PolicyContext policy_context(const AccessQuestion& question, int64_t now_ms);
 class PolicyAuthority final : public Authority {
  public:
   // `fresh` (may be null) says if what is known of principals and policies is young enough to decide by; where it is
-  // not, nothing is permitted, and what was is taken back. The clock outlives the authority.
+  // not, nothing can be told (Verdict::unknown), and what was permitted is taken back. The clock outlives the
+  // authority.
   PolicyAuthority(std::shared_ptr<const PolicyEngine> engine, PrincipalCheck principals, const WallClock& clock,
                   std::function<bool()> fresh = nullptr)
       : engine_(std::move(engine)), principals_(std::move(principals)), clock_(clock), fresh_(std::move(fresh)) {}

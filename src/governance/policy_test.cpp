@@ -207,7 +207,8 @@ TEST(Policy, APermitsQuestionIsAnsweredByPoliciesAndTakenBackWithThem) {
   EXPECT_EQ(authority.decide(person("alice", {}), question), Verdict::not_permitted);
   question.context["priority"] = "3";
   fresh = false;
-  EXPECT_EQ(authority.decide(person("alice", {}), question), Verdict::forbidden);
+  EXPECT_EQ(authority.decide(person("alice", {}), question), Verdict::unknown);
+  EXPECT_EQ(authority.still_valid(person("alice", {})).error().code, ErrorCode::unavailable);
   const uint64_t before = authority.version();
   principals = 2;
   EXPECT_NE(authority.version(), before);

@@ -49,7 +49,8 @@ struct QuotaReport {
 struct QuotaAnswer {
   int64_t number = 0;  // of this report; 0 if closed
   int64_t granted = 0, mark = 0;
-  int64_t free = 0;  // that nobody needs: cap - settled - all leases, and what others have beyond their marks
+  int64_t settled = 0;  // used for good, by all nodes; of a minute, within it
+  int64_t free = 0;     // that nobody needs: cap - settled - all leases, and what others have beyond their marks
   std::vector<std::pair<int64_t, int64_t>> in_window;  // of a minute: (when reported, how much), the oldest first
 };
 

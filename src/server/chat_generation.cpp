@@ -6,7 +6,11 @@
 #include "server/routes_errors.h"
 
 namespace redoubt {
-namespace {
+
+void note_open_thinking(GenerationRequest& request, const LoadedModel& model) {
+  request.thinking.starts_in_reasoning =
+      model.output_format.thinks && prompt_opens_reasoning(model.tokenizer, request.prompt);
+}
 
 Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat) {
   std::optional<int64_t> budget;
@@ -23,8 +27,6 @@ Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat) {
   }
   return budget;
 }
-
-}  // namespace
 
 Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
@@ -62,7 +64,7 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& h
   request.id = random_id("gen-");
   REDOUBT_TRY(request.prompt, encode_prompt(model->tokenizer, prompt.text, limit, chat.messages_param));
   REDOUBT_CHECK(fit_context(request, limit, chat.cap_max_tokens, chat.messages_param));
-  request.thinking.starts_in_reasoning = prompt_opens_reasoning(model->tokenizer, request.prompt);
+  note_open_thinking(request, *model);
   REDOUBT_TRY(request.thinking.budget_tokens, thinking_budget(chat));
   request.logprobs = chat.logprobs;
   request.top_logprobs = chat.top_logprobs;

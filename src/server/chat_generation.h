@@ -22,6 +22,11 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& h
 // The prompt's ids alone (count_tokens, tokenize).
 Result<std::vector<int32_t>> chat_prompt_ids(ServerContext& context, const LoadedModel& model, const ChatRequest& chat);
 
+// Where the model has think marks and the prompt ends inside the block, the answer begins there: also after a raw
+// prompt.
+void note_open_thinking(GenerationRequest& request, const LoadedModel& model);
+Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat);  // nullopt: no limit
+
 // Checks prompt + max_tokens against the context; cuts max_tokens where the protocol says so.
 Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param);
 

@@ -1,7 +1,8 @@
 // POST /v1/completions: raw prompts (texts or ids, one or several), answered without a template.
 //
 // Special tokens in a text prompt are recognised and no BOS is added unless add_special_tokens asks for it: the prompt
-// is the client's own. Logprobs have the old shape (parallel arrays), and echo returns the prompt with its logprobs, as
+// is the client's own. Where it ends inside <think> the answer begins there for what is counted and bounded; its text
+// comes as it is. Logprobs have the old shape (parallel arrays), and echo returns the prompt with its logprobs, as
 // evaluation harnesses need.
 #include <fmt/format.h>
 
@@ -284,6 +285,8 @@ Status completions(ServerContext& context, const HttpRequest& http, const Json& 
     generation.id = random_id("gen-");
     REDOUBT_TRY(generation.prompt, prompt_ids(request.prompts[i], request.add_special_tokens, *model));
     REDOUBT_CHECK(fit_context(generation, model->engine->max_context(), false, "prompt"));
+    note_open_thinking(generation, *model);
+    generation.thinking.budget_tokens = request.thinking_budget;
     generation.logprobs = request.logprobs.has_value();
     generation.top_logprobs = static_cast<int>(request.logprobs.value_or(0));
     generation.prompt_logprobs = request.echo && generation.logprobs;

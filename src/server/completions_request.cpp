@@ -71,6 +71,8 @@ Result<CompletionsRequest> parse_completions_request(const Json& body) {
     return fields.refuse("min_tokens", "expected at most max_tokens");
   }
   REDOUBT_TRY(out.logprobs, fields.integer("logprobs", 0, 20));
+  REDOUBT_TRY(out.thinking_budget, fields.integer("thinking_token_budget", -1));
+  if (out.thinking_budget == -1) out.thinking_budget.reset();
   REDOUBT_TRY(const auto special, fields.boolean("add_special_tokens"));
   out.add_special_tokens = special.value_or(false);
   REDOUBT_TRY(const StreamFields streaming, parse_stream_fields(fields));

@@ -19,6 +19,7 @@ struct CompletionsRequest {
   std::vector<CompletionPrompt> prompts;
   GenerationFields generation;      // max_tokens is 16 where the body has none; 0: nothing is generated (with echo)
   std::optional<int64_t> logprobs;  // likeliest tokens to list, 0..20
+  std::optional<int64_t> thinking_budget;  // tokens; nullopt: no limit
   bool echo = false, add_special_tokens = false;
   bool stream = false, include_usage = false, continuous_usage = false;
 };

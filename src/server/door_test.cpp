@@ -23,9 +23,37 @@ TEST_F(Door, PoliciesThatAreTooOldPermitNothing) {
   const auto enters = [&] { return std::holds_alternative<std::shared_ptr<Permit>>(door->enter(head, &route)); };
   EXPECT_TRUE(enters());
   fresh = false;
-  EXPECT_FALSE(enters());
+  const auto answer = door->enter(head, &route);
+  const auto* refused = std::get_if<ApiError>(&answer);
+  ASSERT_NE(refused, nullptr);
+  EXPECT_EQ(refused->status, 503) << "an outage, and no verdict";
+  EXPECT_EQ(refused->code, "unavailable");
+  EXPECT_NE(refused->message.find("the database is away"), std::string::npos) << refused->message;
+  EXPECT_EQ(refused->headers, (HttpHeaders{{"Retry-After", "1"}}));
   fresh = true;
   EXPECT_TRUE(enters());
+}
+
+TEST_F(Door, ThatIsClosedAdmitsNobodyAndSaysWhy) {
+  people.user("alice");
+  const std::string key = people.key_of("alice");
+  std::string why;
+  gate = make_identity_gate(*identity, policies, people.wall_, nullptr, [&] { return why; });
+  const std::vector<Route> all = telling_routes();
+  RunningServer server(all, options());
+  for (const Route& route : all) {
+    why = "the clocks are apart";
+    const std::string answer = ask_at(server.port(), route, key);
+    if (route.rule->strangers) {
+      EXPECT_EQ(status_of(answer), 200) << route_id(route);
+      continue;
+    }
+    EXPECT_EQ(status_of(answer), 503) << route_id(route);
+    EXPECT_NE(answer.find("Retry-After: 1"), std::string::npos) << answer;
+    EXPECT_NE(answer.find(why), std::string::npos) << answer;
+    why.clear();
+    EXPECT_NE(status_of(ask_at(server.port(), route, key)), 503) << route_id(route);
+  }
 }
 
 TEST_F(Door, EveryRouteAnswersWhomThePoliciesPermitAndNobodyElse) {
@@ -187,7 +215,8 @@ TEST_F(Door, APriorityIsForThoseWhomAPolicyPermitsIt) {
 // Asks for a stream that the engine holds, does something, and reads how it ends.
 class Revocation : public Door {
  protected:
-  void ends_within_a_second(const std::string& key, const std::function<void()>& change) {
+  void ends_within_a_second(const std::string& key, const std::function<void()>& change,
+                            const std::string& code = "revoked", const std::string& says = "access was revoked") {
     engine->hold = true;
     RunningServer server(all_routes(), options());
     const std::string body = ask({{"stream", true}}).dump();
@@ -202,8 +231,8 @@ class Revocation : public Door {
     change();
     const std::string rest = client.read_until("0\r\n\r\n", 3000);
     const auto took = std::chrono::steady_clock::now() - began;
-    EXPECT_NE(rest.find("\"code\":\"revoked\""), std::string::npos) << rest;
-    EXPECT_NE(rest.find("access was revoked"), std::string::npos) << rest;
+    EXPECT_NE(rest.find("\"code\":\"" + code + "\""), std::string::npos) << rest;
+    EXPECT_NE(rest.find(says), std::string::npos) << rest;
     EXPECT_LT(took, std::chrono::seconds(1));
     EXPECT_TRUE(eventually([&] { return engine->generations.back()->cancelled > 0; }));
     engine->held.clear();
@@ -236,6 +265,16 @@ TEST_F(Revocation, OfAPolicyEndsWhatItPermitted) {
         std::string(default_policy_text()) + "forbid (principal, action, resource == Redoubt::Model::\"tiny\");",
         policies->version() + 1));
   });
+}
+
+// It might have missed a revocation; but it was none, and the client may come again.
+TEST_F(Revocation, IsNotWhatAnOutageIsCalled) {
+  std::atomic<bool> fresh = true;
+  gate = make_identity_gate(*identity, policies, people.wall_, [&] { return fresh.load(); });
+  people.user("alice");
+  ends_within_a_second(
+      people.key_of("alice"), [&] { fresh = false; }, "unavailable", "the database is away");
+  gate = nullptr;
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ std::variant<std::shared_ptr<Permit>, ApiError> enter_route(std::shared_ptr<Perm
   AccessQuestion question = route_question(head, rule, route_id(*route));
   const Status allowed =
       rule.resource == "Model" ? permit->check_not_forbidden(std::move(question)) : permit->check(std::move(question));
+  if (!allowed && allowed.error().code == ErrorCode::unavailable) return api_error(allowed.error());
   if (!allowed) return refusal(403, allowed.error().message, "not_permitted");
   return permit;
 }

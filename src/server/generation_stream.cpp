@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "governance/permit.h"
 #include "server/access_question.h"
+#include "server/api_error.h"
 #include "server/metrics.h"
 #include "server/request_limits.h"
 
@@ -129,7 +130,11 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
     }
   });
   if (state.options.limits != nullptr) {
-    auto taken = RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, requests);
+    const MayThink may_think = !model->output_format.thinks ? MayThink::never
+                               : state.options.parser       ? MayThink::unless_told
+                                                            : MayThink::where_opened;
+    auto taken =
+        RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, may_think, requests);
     if (const auto* refused = std::get_if<ApiError>(&taken)) {
       state.over = true;
       return send_styled_error(*writer, *refused, state.sink->error_style());
@@ -141,7 +146,7 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
   }
   if (!stream->submit_all(std::move(requests))) return;
   stream->open();
-  http.permit->on_revoked([weak](const std::string& reason) {
+  http.permit->on_revoked([weak](const Error& reason) {
     if (const auto self = weak.lock()) self->revoke(reason);
   });
   writer->on_backpressure([weak](bool behind) {
@@ -443,13 +448,17 @@ void GenerationStream::flush(std::string& out) {
   out.clear();
 }
 
-void GenerationStream::revoke(const std::string& reason) {
+void GenerationStream::revoke(const Error& reason) {
   {
     const std::lock_guard lock(state_->mutex);
     if (state_->over || state_->client_left) return;
     std::string out;
     state_->finish = FinishReason::abort;
-    fail({403, reason, "permission_error", "", "revoked", {}}, out);
+    if (reason.code == ErrorCode::unavailable) {
+      fail(api_error(unavailable(reason.message + ", so the answer ends here")), out);
+    } else {
+      fail({403, reason.message, "permission_error", "", "revoked", {}}, out);
+    }
   }
   cancel_all();
 }

@@ -103,7 +103,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   void flush(std::string& out);
   void cancel_all();
   void pause_all(bool behind);
-  void revoke(const std::string& reason);
+  void revoke(const Error& reason);
   void lose_quota(const std::string& limit);
 
   struct State;

@@ -31,14 +31,18 @@ void answer(ResponseWriter& writer, bool good) {
   writer.send(503, "application/json", R"({"status":"unavailable"})", {{"Retry-After", "1"}});
 }
 
-// The program says these two itself: every start and every stop has them.
-bool is_ordinary(HealthCause cause) { return cause == HealthCause::draining || cause == HealthCause::loading; }
+// Said by others already: every start and every stop has the first two, and clocks and claim are logged as they turn.
+bool is_told_elsewhere(HealthCause cause) {
+  return cause == HealthCause::draining || cause == HealthCause::loading || cause == HealthCause::clocks_apart ||
+         cause == HealthCause::claim_lost;
+}
 
 }  // namespace
 
 std::string_view cause_name(HealthCause cause) {
   constexpr std::array<std::string_view, kHealthCauses> kNames = {
-      "damaged_weights", "stalled", "draining", "loading", "directory_stale", "policies_stale", "ledger_away"};
+      "damaged_weights", "stalled",     "draining",     "loading",   "directory_stale",
+      "policies_stale",  "ledger_away", "clocks_apart", "claim_lost"};
   return kNames.at(static_cast<size_t>(cause));
 }
 
@@ -64,6 +68,10 @@ HealthVerdict judge_health(const HealthState& state, int64_t now_ns, const Healt
          "policies cannot be read from the database, and nobody is admitted");
   red_if(state.ledger_away, HealthCause::ledger_away,
          "what was used cannot be recorded in the database, and nothing that meets a limit is admitted");
+  red_if(state.clocks_apart, HealthCause::clocks_apart,
+         "this node's clock and the database's are too far apart, and nobody is admitted");
+  red_if(state.claim_lost, HealthCause::claim_lost,
+         "another process took this node's id, and nobody is admitted: the data folder was copied");
   return verdict;
 }
 
@@ -80,7 +88,7 @@ HealthVerdict Health::look() {
 void Health::tell(const HealthVerdict& verdict) {
   const std::lock_guard lock(mutex_);
   for (const auto& [cause, reason] : verdict.causes) {
-    if (!is_ordinary(cause) && told_.emplace(cause, reason).second) log::error("not ready: {}", reason);
+    if (!is_told_elsewhere(cause) && told_.emplace(cause, reason).second) log::error("not ready: {}", reason);
   }
   std::erase_if(told_, [&](const auto& told) {
     const bool gone = !verdict.causes.contains(told.first);

@@ -38,6 +38,8 @@ struct HealthState {
   bool default_loading = false;  // the default model was asked for and is not there yet
   // Of the front door: the database was away for too long to admit anybody by what memory holds.
   bool directory_stale = false, policies_stale = false, ledger_away = false;
+  bool clocks_apart = false;  // this node's and the database's: nobody is admitted
+  bool claim_lost = false;    // another process took this node's id: the same
 };
 
 enum class HealthCause : uint8_t {
@@ -48,8 +50,10 @@ enum class HealthCause : uint8_t {
   directory_stale,
   policies_stale,
   ledger_away,
+  clocks_apart,
+  claim_lost,
 };
-inline constexpr int kHealthCauses = 7;
+inline constexpr int kHealthCauses = 9;
 std::string_view cause_name(HealthCause cause);
 
 struct HealthVerdict {

@@ -85,7 +85,9 @@ TEST(Health, AFrontDoorThatAdmitsNobodyIsNotReadyUntilItDoes) {
   const std::pair<bool HealthState::*, HealthCause> parts[] = {
       {&HealthState::directory_stale, HealthCause::directory_stale},
       {&HealthState::policies_stale, HealthCause::policies_stale},
-      {&HealthState::ledger_away, HealthCause::ledger_away}};
+      {&HealthState::ledger_away, HealthCause::ledger_away},
+      {&HealthState::clocks_apart, HealthCause::clocks_apart},
+      {&HealthState::claim_lost, HealthCause::claim_lost}};
   for (const auto& [part, cause] : parts) {
     HealthState state;
     state.*part = true;

@@ -116,14 +116,17 @@ const ApiError* HttpExchange::withheld(int status) const {
   if (setup_.permit == nullptr || status >= 400) return nullptr;
   static const ApiError kUnchecked = status_error(500, "the request was answered without a permit");
   static const ApiError kRevoked{403, "access was revoked", "permission_error", {}, "revoked", {}};
+  static const ApiError kAway =
+      api_error(unavailable("who may do what cannot be told now: the database is away, so there is no answer"));
   if (!setup_.permit->cleared()) return &kUnchecked;
+  if (setup_.permit->ended_by_outage()) return &kAway;
   return setup_.permit->revoked() ? &kRevoked : nullptr;
 }
 
 void HttpExchange::send(int status, std::string_view content_type, std::string body, HttpHeaders headers) {
   if (const ApiError* error = withheld(status)) {
     log::error("request {}: {}", setup_.request_id, error->message);
-    return send(error->status, "application/json", error_body(*error), {});
+    return send(error->status, "application/json", error_body(*error), error->headers);
   }
   std::unique_lock lock(mutex_);
   if (begun_ || over_) return;

@@ -38,11 +38,15 @@ class IdentityGate final : public Gate {
  public:
   // `fresh`: directory and policies are young enough to decide by.
   IdentityGate(Identity& identity, std::shared_ptr<const PolicyEngine> policies, const WallClock& clock,
-               const std::function<bool()>& fresh)
+               const std::function<bool()>& fresh, std::function<std::string()> closed)
       : identity_(identity),
+        closed_(std::move(closed)),
         permits_(std::make_shared<PolicyAuthority>(std::move(policies), check_of(identity), clock, fresh), {}) {}
 
   std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
+    if (closed_ != nullptr) {
+      if (const std::string why = closed_(); !why.empty()) return api_error(unavailable(why));
+    }
     ClientCertificate certificate;
     if (head.tls_peer) {
       certificate = {.subject = head.tls_peer->subject,
@@ -72,6 +76,7 @@ class IdentityGate final : public Gate {
   }
 
   Identity& identity_;
+  const std::function<std::string()> closed_;
   PermitRegister permits_;
   std::atomic<int64_t> next_word_ns_{0};
 };
@@ -79,10 +84,12 @@ class IdentityGate final : public Gate {
 }  // namespace
 
 std::shared_ptr<Gate> make_identity_gate(Identity& identity, std::shared_ptr<const PolicyEngine> policies,
-                                         const WallClock& clock, std::function<bool()> policies_fresh) {
+                                         const WallClock& clock, std::function<bool()> policies_fresh,
+                                         std::function<std::string()> closed) {
   return std::make_shared<IdentityGate>(
       identity, std::move(policies), clock,
-      [&identity, also = std::move(policies_fresh)] { return identity.fresh() && (also == nullptr || also()); });
+      [&identity, also = std::move(policies_fresh)] { return identity.fresh() && (also == nullptr || also()); },
+      std::move(closed));
 }
 
 }  // namespace redoubt

@@ -164,6 +164,8 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
     REDOUBT_TRY(generation.request.prompt,
                 encode_prompt(model->tokenizer, MarkedText::all_markup(request.prompt), context_tokens, "prompt"));
     REDOUBT_CHECK(fit_context(generation.request, context_tokens, true, "prompt"));
+    note_open_thinking(generation.request, *model);
+    REDOUBT_TRY(generation.request.thinking.budget_tokens, thinking_budget(request.chat));
     generation.options.model = model;
     generation.options.metrics = context.metrics;
     generation.options.limits = context.limits;

@@ -6,10 +6,15 @@ namespace redoubt {
 
 namespace {
 
-// What is used up for the rest of a day or a month.
-bool is_budget(LimitKind kind) {
-  const LimitWindow window = window_of(kind);
-  return window == LimitWindow::day || window == LimitWindow::month;
+// Used up for the rest of a day or a month, and not only reserved.
+bool is_spent(const LimitRefusal& refusal) {
+  const LimitWindow window = window_of(refusal.kind);
+  return !refusal.is_reserved && (window == LimitWindow::day || window == LimitWindow::month);
+}
+
+bool thinks(const ThinkingParams& thinking, MayThink may_think) {
+  if (may_think == MayThink::never || thinking.budget_tokens == 0) return false;
+  return thinking.starts_in_reasoning || may_think == MayThink::unless_told;
 }
 
 }  // namespace
@@ -21,9 +26,9 @@ ApiError limit_error(const LimitRefusal& refusal) {
       error.status = 429;
       error.type = "rate_limit_error";
       error.code = "rate_limit_exceeded";
-      if (is_budget(refusal.kind)) error.code = "insufficient_quota";
+      if (is_spent(refusal)) error.code = "insufficient_quota";
       // Clients that try again at once would only ask in vain; where no wait helps, always.
-      if (is_budget(refusal.kind) || refusal.retry_after_s == 0) error.headers.emplace_back("x-should-retry", "false");
+      if (is_spent(refusal) || refusal.retry_after_s == 0) error.headers.emplace_back("x-should-retry", "false");
       break;
     case LimitRefusal::Why::too_long:
       error.status = 400;
@@ -40,24 +45,24 @@ ApiError limit_error(const LimitRefusal& refusal) {
 }
 
 std::variant<std::shared_ptr<RequestLimits>, ApiError> RequestLimits::reserve(
-    Limits& limits, const Principal& principal, const std::string& model, std::vector<GenerationRequest>& requests) {
+    Limits& limits, const Principal& principal, const std::string& model, MayThink may_think,
+    std::vector<GenerationRequest>& requests) {
   auto taken = std::make_shared<RequestLimits>();
   for (GenerationRequest& request : requests) {
-    const bool may_think = request.thinking.starts_in_reasoning || request.thinking.budget_tokens != 0;
     auto answer = limits.reserve({.principal = &principal,
                                   .model = model,
                                   .prompt_tokens = static_cast<int64_t>(request.prompt.size()),
                                   .max_tokens = request.stop.max_tokens,
                                   .choices = request.n,
-                                  .may_think = may_think});
+                                  .may_think = thinks(request.thinking, may_think)});
     if (const auto* refusal = std::get_if<LimitRefusal>(&answer)) return limit_error(*refusal);
     taken->prompts_.emplace_back().reservation = std::get<Reservation>(std::move(answer));
-    taken->bind(taken->prompts_.size() - 1, request);
+    taken->bind(taken->prompts_.size() - 1, may_think, request);
   }
   return taken;
 }
 
-void RequestLimits::bind(size_t prompt, GenerationRequest& request) {
+void RequestLimits::bind(size_t prompt, MayThink may_think, GenerationRequest& request) {
   Prompt& own = prompts_[prompt];
   const Reservation& reservation = own.reservation;
   const Reservation::Bounds& bounds = reservation.bounds();
@@ -68,7 +73,7 @@ void RequestLimits::bind(size_t prompt, GenerationRequest& request) {
       request.stop.max_tokens = most;
     }
   }
-  if (const int64_t most = bounds.most_thinking; most < Reservation::kUnlimited)
+  if (const int64_t most = bounds.most_thinking; most < Reservation::kUnlimited && may_think != MayThink::never)
     request.thinking.budget_tokens = std::min(request.thinking.budget_tokens.value_or(most), most);
   if (prompt == 0) headers_ = rate_headers(bounds.rates);
   if (!reservation.is_limited()) return;

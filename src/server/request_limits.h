@@ -20,12 +20,20 @@
 
 namespace redoubt {
 
+// Which answers may think, and so meet the limits of thinking.
+enum class MayThink : uint8_t {
+  never,         // the model has no think marks
+  where_opened,  // a raw prompt: only where it ends inside the block
+  unless_told,   // a chat: also where the answer opens the block itself
+};
+
 class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
  public:
   // Takes for all prompts or for none, and bounds the requests by what was given: allowance, max_tokens, thinking
-  // budget, share of the machine.
+  // budget, share of the machine. An answer that reserved no thinking and opens the block all the same has it closed at
+  // once, if a day's thinking is limited.
   static std::variant<std::shared_ptr<RequestLimits>, ApiError> reserve(Limits& limits, const Principal& principal,
-                                                                        const std::string& model,
+                                                                        const std::string& model, MayThink may_think,
                                                                         std::vector<GenerationRequest>& requests);
 
   // The leases ended while the database was away: the answer has to end with an error.
@@ -48,7 +56,7 @@ class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
     int64_t bounded_tokens = 0;            // of prompt and answer, where a limit bounded max_tokens; 0: none did
     std::atomic<bool> is_unavailable{false};
   };
-  void bind(size_t prompt, GenerationRequest& request);
+  void bind(size_t prompt, MayThink may_think, GenerationRequest& request);
 
   std::deque<Prompt> prompts_;
   HttpHeaders headers_;

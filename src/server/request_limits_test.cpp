@@ -92,6 +92,35 @@ TEST_F(LimitedRoutes, ADaysQuotaIsNotAskedForAgainAtOnce) {
   }
 }
 
+// What requests under way hold of a day comes back when they end: no reason to give up until tomorrow.
+TEST_F(LimitedRoutes, ADaysQuotaThatIsOnlyReservedIsAskedForAgainSoon) {
+  set(LimitKind::tokens_per_day, 2000);
+  engine->hold = true;
+  std::shared_ptr<RecordingWriter> refused;
+  for (int i = 0; i < 20 && refused == nullptr; ++i) {
+    const auto writer = post("/v1/chat/completions", kHi);
+    if (engine->held.size() == static_cast<size_t>(i)) refused = writer;
+  }
+  ASSERT_NE(refused, nullptr);
+  EXPECT_GT(engine->held.size(), 3u);
+  EXPECT_EQ(refused->status(), 429);
+  EXPECT_EQ(refused->json()["error"]["code"], "rate_limit_exceeded");
+  EXPECT_THAT(refused->json()["error"]["message"].get<std::string>(), testing::HasSubstr("have reserved"));
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("Retry-After", "3")));
+  EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Key("x-should-retry"))));
+  // They use it all: now it is gone.
+  for (const auto& [request, listener] : engine->held) {
+    const int64_t used = request.allowance->granted().answer;
+    listener->on_token({.finish = FinishReason::stop});
+    listener->on_done({.prompt_tokens = static_cast<int64_t>(request.prompt.size()), .completion_tokens = used});
+  }
+  refused = post("/v1/chat/completions", kHi);
+  EXPECT_EQ(refused->status(), 429);
+  EXPECT_EQ(refused->json()["error"]["code"], "insufficient_quota");
+  EXPECT_THAT(refused->headers(), testing::Contains(testing::Pair("x-should-retry", "false")));
+  EXPECT_THAT(refused->headers(), testing::Not(testing::Contains(testing::Pair("Retry-After", "3"))));
+}
+
 // RateClass::request: work without an answer is one of the requests, and uses no tokens.
 TEST_F(LimitedRoutes, TokenizingCountsAsARequestAndUsesNoTokens) {
   set(LimitKind::requests_per_minute, 3);
@@ -376,6 +405,62 @@ TEST_F(LimitedRoutes, BoundsReachTheEngine) {
   EXPECT_EQ(post("/v1/chat/completions", much)->status(), 400);
 }
 
+// A client that writes the template itself thinks all the same: counted, bounded and settled; the text stays raw.
+TEST_F(LimitedRoutes, ARawPromptThatOpensTheThinkBlockThinks) {
+  set(LimitKind::thinking_tokens_per_request, 7);
+  set(LimitKind::thinking_tokens_per_day, 100'000);
+  engine->scripts = {{"hm</think>ok"}};
+  const Json usage = post("/v1/completions", {{"prompt", "<|user|>hi<|assistant|><think>\n"}})->json()["usage"];
+  EXPECT_TRUE(engine->last.thinking.starts_in_reasoning);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 7);
+  EXPECT_EQ(usage["completion_tokens_details"]["reasoning_tokens"], 2);
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 2);
+  const auto reply = post("/v1/completions", {{"prompt", "<think>"}, {"thinking_token_budget", 3}});
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 3);
+  EXPECT_EQ(reply->json()["choices"][0]["text"], "hm</think>ok");
+
+  const auto raw = [&](const std::string& prompt) {
+    return post("/api/generate", {{"prompt", prompt}, {"raw", true}, {"stream", false}});
+  };
+  EXPECT_EQ(raw("hi<think>\n")->json()["response"], "hm</think>ok");
+  EXPECT_TRUE(engine->last.thinking.starts_in_reasoning);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 7);
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 6);
+  raw("<think>hm</think>");
+  EXPECT_FALSE(engine->last.thinking.starts_in_reasoning) << "it is closed again";
+  post("/v1/completions", {{"prompt", Json::array({256, 'a', 261})}});
+  EXPECT_TRUE(engine->last.thinking.starts_in_reasoning) << "ids are a prompt like another";
+  host.model->output_format.thinks = false;
+  raw("hi<think>\n");
+  EXPECT_FALSE(engine->last.thinking.starts_in_reasoning) << "the model has no such marks";
+}
+
+// Whatever is left of thinking, it concerns those who think: nobody else is refused for it, or reserves of it.
+TEST_F(LimitedRoutes, LimitsOfThinkingDoNotConcernWhatDoesNotThink) {
+  set(LimitKind::thinking_tokens_per_day, 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 429) << "the answer may open the block itself";
+  EXPECT_EQ(post("/v1/completions", {{"prompt", "hi<think>"}})->status(), 429);
+  const auto with = [](Json more) {
+    more.update(kHi);
+    return more;
+  };
+  EXPECT_EQ(post("/v1/chat/completions", with({{"thinking_token_budget", 0}}))->status(), 200);
+  EXPECT_EQ(post("/v1/chat/completions", with({{"thinking", {{"type", "disabled"}}}}))->status(), 200);
+  const Json opens = {{"enable_thinking", true}};
+  EXPECT_EQ(
+      post("/v1/chat/completions", with({{"thinking_token_budget", 0}, {"chat_template_kwargs", opens}}))->status(),
+      200);
+  EXPECT_EQ(post("/api/generate", {{"prompt", "hi"}, {"raw", true}})->status(), 200);
+  EXPECT_EQ(post("/v1/completions", {{"prompt", "hi"}})->status(), 200);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, 0) << "an answer that opens the block is led out of it at once";
+  EXPECT_EQ(settled("thinking_tokens_per_day"), 0);
+
+  host.model->output_format.thinks = false;
+  set(LimitKind::thinking_tokens_per_request, 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  EXPECT_EQ(engine->last.thinking.budget_tokens, std::nullopt);
+}
+
 // The whole way: an engine over the fake model, several steps of reservation, and books that agree with its counts.
 TEST(RequestLimits, TheEnginesCountAndTheLedgersAgreeToTheToken) {
   test::TestDatabase files{DatabaseKind::sqlite, 10'000};
@@ -403,7 +488,7 @@ TEST(RequestLimits, TheEnginesCountAndTheLedgersAgreeToTheToken) {
   int refused = 0;
   for (uint64_t i = 0; i < 40; ++i) {
     std::vector<GenerationRequest> requests{test::request_of("prompt " + std::to_string(i), 120, i)};
-    auto taken = RequestLimits::reserve(node.limits, ann, "r1", requests);
+    auto taken = RequestLimits::reserve(node.limits, ann, "r1", MayThink::unless_told, requests);
     if (std::holds_alternative<ApiError>(taken)) {
       ++refused;
       continue;

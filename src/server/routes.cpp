@@ -130,7 +130,10 @@ Status permit_model(const ServerContext& context, const HttpRequest& http, const
 Result<std::vector<const ModelEntry*>> permitted_models(const ServerContext& context, const HttpRequest& http) {
   std::vector<const ModelEntry*> permitted;
   for (const ModelEntry& entry : context.models.entries()) {
-    if (permit_model(context, http, entry.name)) permitted.push_back(&entry);
+    const Status may = permit_model(context, http, entry.name);
+    if (may) permitted.push_back(&entry);
+    // An outage is no empty list, nor a short one.
+    if (!may && may.error().code == ErrorCode::unavailable) return may.error();
   }
   // Names none: who may not see them is not told which there are.
   if (permitted.empty()) return Error{ErrorCode::denied, http.action + ": no model is permitted", {}};

@@ -113,7 +113,8 @@ Json completions_request_schema() {
     "max_tokens": {"type": ["integer", "null"], "minimum": 0},
     "echo": {"type": ["boolean", "null"]},
     "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
-    "add_special_tokens": {"type": ["boolean", "null"]}
+    "add_special_tokens": {"type": ["boolean", "null"]},
+    "thinking_token_budget": {"type": ["integer", "null"], "minimum": -1}
   })",
                 R"(["prompt"])");
 }
