@@ -98,6 +98,8 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
     auto entered = door.options.gate->enter(*request, match.route);
     if (ApiError* error = std::get_if<ApiError>(&entered)) {
       incoming.refusal = std::move(*error);
+      // Who shows no key holds no connection.
+      if (incoming.refusal->status == 401 || incoming.refusal->status == 429) setup.keep_alive = false;
       return;
     }
     request->permit = std::get<std::shared_ptr<Permit>>(std::move(entered));

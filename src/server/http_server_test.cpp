@@ -461,7 +461,12 @@ TEST(HttpServer, BeyondTheMostConnectionsIsA503) {
   options.limits.max_connections = 2;
   RunningServer server(site.routes(), options);
   RawClient one(server.port()), two(server.port());
-  ASSERT_TRUE(eventually([&] { return server.server->open_connections() == 2; }));
+  one.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+  two.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(eventually([&] {
+    const std::lock_guard lock(site.mutex);
+    return site.kept.size() == 2;
+  }));
   RawClient three(server.port());
   const std::string answer = three.read_all();
   EXPECT_EQ(status_of(answer), 503);
