@@ -287,7 +287,7 @@ void Server::look_at_files() {
   const Result<bool> changed = tls_->reload_if_changed();
   if (!changed) return log::error("TLS goes on with what it had: {}", changed.error().message);
   if (!*changed) return;
-  log::info("TLS: certificate, key and revocation list were read again");
+  log::info("TLS: files changed or a revocation list ended; the certificates of open connections are judged anew");
   loop_->post([this] {
     for (const auto& [connection, owner] : connections_) connection->look_at_certificate();
   });
