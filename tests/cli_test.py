@@ -703,6 +703,15 @@ class Commands(unittest.TestCase):
             self.assertIn("auth: off", listeners[0]["how"])
             keys = next(finding for finding in json.loads(self.good("doctor", "--data", data, "--json"))["findings"] if finding["what"] == "keys")
             self.assertFalse(keys["good"])
+            self.assertIn(str(data), keys["found"])
+            # A file that is asked about is another server than the one that runs.
+            (self.folder / "other.yaml").write_text("host: 127.0.0.1\nport: 9321\ndatabase: postgresql://db/r\nmodels: [{name: m, path: m}]\n")
+            asked = ("doctor", "--config", self.folder / "other.yaml", "--data", data, "--json")
+            other = json.loads(self.good(*asked, "--isolation"))
+            self.assertEqual({entry["name"]: entry["where"] for entry in other["isolation"]}["clients"], "127.0.0.1:9321")
+            self.assertIn("database", [entry["name"] for entry in other["isolation"]])
+            self.assertIn("other.yaml", other["source"])
+            self.assertIn("other.yaml", self.good("doctor", "--isolation", "--config", self.folder / "other.yaml", "--data", data).splitlines()[0])
         finally:
             server.terminate()
             server.stdout.close()
