@@ -125,11 +125,22 @@ std::filesystem::path data_of(const DoctorFlags& flags, const ServeConfig& confi
   return data_folder_path(flags.data.empty() ? config.data : flags.data);
 }
 
+// How this connection to PostgreSQL goes, as the server there tells it; "" for SQLite.
+std::string encryption_of(Database& database) {
+  if (database.kind() != DatabaseKind::postgres) return "";
+  const auto told = database.read([](Transaction& tx) {
+    return tx.row<std::string>(
+        "SELECT CASE WHEN ssl THEN 'encrypted, ' || version ELSE 'not encrypted' END FROM pg_stat_ssl WHERE pid = "
+        "pg_backend_pid()");
+  });
+  return ", " + (told && *told ? std::get<0>(**told) : std::string("encrypted or not is not told"));
+}
+
 // Opened as the server does; a SQLite file that is not there yet is not made.
 Finding check_database(const ServeConfig& config, const std::filesystem::path& data, const std::string& auth) {
   if (auth == "off" || !config.api_key_file.empty()) return {"database", "none is used", true, ""};
   if (const auto opened = open_present_database(data, config.database); opened) {
-    return {"database", fmt::format("{}: opened", (*opened)->name()), true, ""};
+    return {"database", fmt::format("{}: opened{}", (*opened)->name(), encryption_of(**opened)), true, ""};
   } else if (opened.error().code == ErrorCode::not_found) {
     return {"database", "a SQLite file in the data folder, made at the first start", true, ""};
   } else {
