@@ -401,7 +401,8 @@ void HttpConnection::drain() {
 
 void HttpConnection::look_at_certificate() {
   if (!peer_.tls || lost_ || transport_->still_trusted()) return;
-  log::warn("connection of {}: its certificate is revoked, or the list that tells is over its time", peer_.tls->subject);
+  log::warn("connection of {}: its certificate is revoked, or the list that tells is over its time",
+            peer_.tls->subject);
   lost();
 }
 
