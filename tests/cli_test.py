@@ -11,7 +11,9 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -550,6 +552,52 @@ class Commands(unittest.TestCase):
             server.stderr.close()
             server.wait()
 
+    def chat(self, home, *flags, typed=b"hello\r"):
+        """One line and the end, at a terminal."""
+        terminal, side = pty.openpty()
+        environment = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        command = [BINARY, "run", "--model", ROOT / "tests/golden/models/deepseek_v3", "--max-tokens", "1", *flags]
+        with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=environment) as chat:
+            os.close(side)
+            for keys in (typed, b"\x04"):
+                seen = b""
+                while b"\x1b[?2004h" not in seen:
+                    seen += os.read(terminal, 4096)
+                self.assertTrue(running_server.eventually(lambda: not termios.tcgetattr(terminal)[3] & termios.ICANON))
+                os.write(terminal, keys)
+            while chat.poll() is None:
+                try:
+                    os.read(terminal, 4096)
+                except OSError:
+                    break
+        os.close(terminal)
+
+    def test_a_chat_keeps_its_lines_for_its_owner_or_not_at_all(self):
+        kept = self.folder / "kept"
+        self.chat(kept)
+        self.assertEqual((kept / "redoubt").stat().st_mode & 0o777, 0o700)
+        self.assertEqual((kept / "redoubt" / "chat_history").stat().st_mode & 0o777, 0o600)
+        self.assertIn("hello", (kept / "redoubt" / "chat_history").read_text())
+        self.chat(self.folder / "none", "--no-history")
+        self.assertFalse(list(self.folder.glob("none/**/chat_history")))
+
+    def test_run_leaves_no_core_with_the_prompt(self):
+        def allow():
+            resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        if hard == 0:
+            self.skipTest("core dumps are off for every process here")
+        for command in ([BINARY, "run", "--model", self.a_model()], ["sleep", "60"]):
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=allow, cwd=self.folder) as waiting:
+                time.sleep(1)  # it waits for the question
+                os.kill(waiting.pid, signal.SIGABRT)
+                status = os.waitpid(waiting.pid, 0)[1]
+                waiting.returncode = -signal.SIGABRT
+            self.assertTrue(os.WIFSIGNALED(status), command)
+            if command[0] == "sleep" and not os.WCOREDUMP(status):
+                self.skipTest("core dumps lead nowhere here")
+            self.assertEqual(os.WCOREDUMP(status), command[0] == "sleep", command)
+
     def test_keys_of_a_chat_edit_its_line(self):
         typed = b"one two\x1b[1;5DX\x1b[15;5~\x1b[H0\x1b[F9\x1b[1;5D\x1b[1;5D\x1b[3~\x1b[200~\xc3\xa9\n\x1b[201~\r"
         terminal, side = pty.openpty()
@@ -715,6 +763,15 @@ class Commands(unittest.TestCase):
             self.assertIn("auth: off", listeners[0]["how"])
             keys = next(finding for finding in json.loads(self.good("doctor", "--data", data, "--json"))["findings"] if finding["what"] == "keys")
             self.assertFalse(keys["good"])
+            self.assertIn(str(data), keys["found"])
+            # A file that is asked about is another server than the one that runs.
+            (self.folder / "other.yaml").write_text("host: 127.0.0.1\nport: 9321\ndatabase: postgresql://db/r\nmodels: [{name: m, path: m}]\n")
+            asked = ("doctor", "--config", self.folder / "other.yaml", "--data", data, "--json")
+            other = json.loads(self.good(*asked, "--isolation"))
+            self.assertEqual({entry["name"]: entry["where"] for entry in other["isolation"]}["clients"], "127.0.0.1:9321")
+            self.assertIn("database", [entry["name"] for entry in other["isolation"]])
+            self.assertIn("other.yaml", other["source"])
+            self.assertIn("other.yaml", self.good("doctor", "--isolation", "--config", self.folder / "other.yaml", "--data", data).splitlines()[0])
         finally:
             server.terminate()
             server.stdout.close()

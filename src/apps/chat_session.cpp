@@ -60,7 +60,7 @@ class ChatSession {
   ChatSession(LoadedModel& model, ChatSettings settings) : model_(&model), settings_(std::move(settings)) { clear(); }
 
   Status converse() {
-    LineEditor editor(history_file());
+    LineEditor editor(settings_.keeps_history ? history_file() : std::filesystem::path());
     fmt::print("{}{}. /help tells what else there is; Ctrl-D leaves.{}\n", kDim, model_->name, kPlain);
     while (const std::optional<std::string> line = editor.read("> ")) {
       if (line->find_first_not_of(" \t\n") == std::string::npos) continue;
@@ -78,7 +78,8 @@ class ChatSession {
   static std::filesystem::path history_file() {
     const std::filesystem::path folder = data_folder_path("");
     std::error_code ignored;
-    std::filesystem::create_directories(folder, ignored);
+    if (std::filesystem::create_directories(folder, ignored))
+      std::filesystem::permissions(folder, std::filesystem::perms::owner_all, ignored);
     return folder / "chat_history";
   }
 

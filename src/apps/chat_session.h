@@ -19,6 +19,7 @@ struct ChatSettings {
   std::optional<int64_t> thinking_tokens;
   bool ignore_eos = false;
   std::string system;
+  bool keeps_history = true;  // of lines typed, for the next chat
 };
 
 // The request that asks `model` to go on after `prompt`.

@@ -125,11 +125,22 @@ std::filesystem::path data_of(const DoctorFlags& flags, const ServeConfig& confi
   return data_folder_path(flags.data.empty() ? config.data : flags.data);
 }
 
+// How this connection to PostgreSQL goes, as the server there tells it; "" for SQLite.
+std::string encryption_of(Database& database) {
+  if (database.kind() != DatabaseKind::postgres) return "";
+  const auto told = database.read([](Transaction& tx) {
+    return tx.row<std::string>(
+        "SELECT CASE WHEN ssl THEN 'encrypted, ' || version ELSE 'not encrypted' END FROM pg_stat_ssl WHERE pid = "
+        "pg_backend_pid()");
+  });
+  return ", " + (told && *told ? std::get<0>(**told) : std::string("encrypted or not is not told"));
+}
+
 // Opened as the server does; a SQLite file that is not there yet is not made.
 Finding check_database(const ServeConfig& config, const std::filesystem::path& data, const std::string& auth) {
   if (auth == "off" || !config.api_key_file.empty()) return {"database", "none is used", true, ""};
   if (const auto opened = open_present_database(data, config.database); opened) {
-    return {"database", fmt::format("{}: opened", (*opened)->name()), true, ""};
+    return {"database", fmt::format("{}: opened{}", (*opened)->name(), encryption_of(**opened)), true, ""};
   } else if (opened.error().code == ErrorCode::not_found) {
     return {"database", "a SQLite file in the data folder, made at the first start", true, ""};
   } else {
@@ -140,11 +151,24 @@ Finding check_database(const ServeConfig& config, const std::filesystem::path& d
   }
 }
 
+// The running server's word, unless another configuration was asked about.
+std::optional<Listeners> running_listeners(const DoctorFlags& flags, const ServeConfig& config) {
+  if (!flags.config.empty()) return std::nullopt;
+  return read_listeners(data_of(flags, config));
+}
+
+std::string source_of(const DoctorFlags& flags, const ServeConfig& config, bool running) {
+  if (!flags.config.empty()) return "the file " + flags.config;
+  const std::string data = data_of(flags, config).string();
+  return running ? "the server that runs on " + data : "the defaults: no server runs on " + data;
+}
+
 Status tell_isolation(const DoctorFlags& flags) {
   REDOUBT_TRY(const ServeConfig config, configured(flags));
-  const std::optional<Listeners> running = read_listeners(data_of(flags, config));
+  const std::optional<Listeners> running = running_listeners(flags, config);
   const std::vector<IsolationEntry> entries = running ? running->isolation : isolation_of(config);
-  std::string text;
+  const std::string source = source_of(flags, config, running.has_value());
+  std::string text = "as told by " + source + "\n";
   Json list = Json::array();
   bool peers = false;
   for (const IsolationEntry& e : entries) {
@@ -158,12 +182,12 @@ Status tell_isolation(const DoctorFlags& flags) {
                     {"remedy", e.remedy.empty() ? Json(nullptr) : Json(e.remedy)}});
   }
   if (!peers) text += "peer      none: the server makes no outgoing connection\n";
-  return write_stdout(flags.json ? dump_json(Json{{"isolation", list}}) + "\n" : text);
+  return write_stdout(flags.json ? dump_json(Json{{"source", source}, {"isolation", list}}) + "\n" : text);
 }
 
-Finding check_auth(const std::string& auth) {
+Finding check_auth(const std::string& auth, const std::string& source) {
   const bool off = auth == "off";
-  return {"keys", off ? "auth: off: nobody is asked for a key" : "asked for", !off,
+  return {"keys", (off ? "auth: off: nobody is asked for a key" : "asked for") + (", as told by " + source), !off,
           off ? "leave the word out, unless nobody else can reach this machine's loopback" : ""};
 }
 
@@ -174,10 +198,11 @@ Status doctor(const DoctorFlags& flags) {
   std::vector<Finding> findings{check_cpu(), check_cores(pool), check_memory()};
   for (Finding& finding : check_ceilings(pool)) findings.push_back(std::move(finding));
   const std::filesystem::path data = data_of(flags, config);
-  const std::optional<Listeners> running = read_listeners(data);
+  const std::optional<Listeners> running = running_listeners(flags, config);
   const std::string& auth = running ? running->auth : config.auth;
-  findings.insert(findings.end(), {check_gpu(), check_port(flags.port), check_auth(auth),
-                                   check_database(config, data, auth), check_clock(), check_data(data)});
+  findings.insert(findings.end(),
+                  {check_gpu(), check_port(flags.port), check_auth(auth, source_of(flags, config, running.has_value())),
+                   check_database(config, data, auth), check_clock(), check_data(data)});
   if (flags.json) {
     Json list = Json::array();
     for (const Finding& f : findings) {

@@ -104,7 +104,7 @@ LineEditor::LineEditor(const std::filesystem::path& history_file) : state_(std::
   HistEvent event;
   history(state_->history, &event, H_SETSIZE, 1000);
   history(state_->history, &event, H_SETUNIQUE, 1);
-  history(state_->history, &event, H_LOAD, state_->history_file.c_str());
+  if (!state_->history_file.empty()) history(state_->history, &event, H_LOAD, state_->history_file.c_str());
   EditLine* editor = state_->editor;
   el_set(editor, EL_CLIENTDATA, state_.get());
   el_set(editor, EL_PROMPT, &State::show_prompt);
@@ -123,7 +123,7 @@ LineEditor::LineEditor(const std::filesystem::path& history_file) : state_(std::
 
 LineEditor::~LineEditor() {
   HistEvent event;
-  history(state_->history, &event, H_SAVE, state_->history_file.c_str());
+  if (!state_->history_file.empty()) history(state_->history, &event, H_SAVE, state_->history_file.c_str());
   history_end(state_->history);
   el_end(state_->editor);
 }
@@ -155,7 +155,7 @@ std::optional<std::string> LineEditor::read(const std::string& prompt) {
     std::string one_line = text;
     for (size_t at = 0; (at = one_line.find('\n', at)) != std::string::npos;) one_line.replace(at, 1, kLineBreak);
     history(state_->history, &event, H_ENTER, one_line.c_str());
-    history(state_->history, &event, H_SAVE, state_->history_file.c_str());
+    if (!state_->history_file.empty()) history(state_->history, &event, H_SAVE, state_->history_file.c_str());
   }
   for (size_t at = 0; (at = text.find(kLineBreak, at)) != std::string::npos;)
     text.replace(at, std::strlen(kLineBreak), "\n");

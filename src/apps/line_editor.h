@@ -10,7 +10,7 @@ namespace redoubt {
 
 class LineEditor {
  public:
-  explicit LineEditor(const std::filesystem::path& history_file);
+  explicit LineEditor(const std::filesystem::path& history_file);  // "": it ends with the editor
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;

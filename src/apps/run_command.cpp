@@ -9,6 +9,7 @@
 #include "apps/chat_session.h"
 #include "apps/command.h"
 #include "apps/model_flags.h"
+#include "apps/private_memory.h"
 #include "apps/spoken_answer.h"
 #include "apps/terminal.h"
 #include "apps/token_list.h"
@@ -72,6 +73,7 @@ Status answer_once(const RunFlags& flags, LoadedModel& model) {
 }
 
 Status run(const RunFlags& flags) {
+  keep_memory_private();
   if (flags.has_tokens && flags.has_prompt)
     return invalid("--tokens: takes the place of PROMPT; give one of the two", "--tokens");
   const bool plain = flags.raw || flags.has_tokens;
@@ -128,6 +130,8 @@ void add_run(CLI::App& app, Pending& pending) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_option("--thinking", flags->settings.thinking_tokens, "At most so many tokens of thinking")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_flag("!--no-history", flags->settings.keeps_history,
+                    "A chat whose lines are not kept; else the last 1000 are, in chat_history of the data folder");
   command->add_flag("--ignore-eos", flags->settings.ignore_eos, "Go on past the end-of-sequence token");
   command->add_option("--context", flags->context, "Longest prompt and answer; 0: the model's")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -21,6 +20,7 @@
 #include "apps/isolation.h"
 #include "apps/listeners_file.h"
 #include "apps/model_flags.h"
+#include "apps/private_memory.h"
 #include "apps/serve_config.h"
 #include "apps/terminal.h"
 #include "apps/version.h"
@@ -258,8 +258,7 @@ void describe(const LoadedModel& loaded) {
 Status serve(const ServeFlags& flags) {
   REDOUBT_TRY(const ServeConfig config, read_config(flags));
   StopSignals::block();
-  // Memory holds prompts and answers: no core dump, to a file or a handler, and no other process of this user looks in.
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  keep_memory_private();
   REDOUBT_TRY(const DataFolder data, DataFolder::open(data_folder_path(config.data)));
   const SteadyClock clock;
   const SystemWallClock wall;

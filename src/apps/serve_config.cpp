@@ -245,6 +245,7 @@ Status read_limits(const YAML::Node& map, HttpLimits& limits) {
                       small("body_timeout_s", limits.body_timeout_s),
                       small("idle_timeout_s", limits.idle_timeout_s),
                       small("max_connections", limits.max_connections),
+                      small("max_strangers_per_address", limits.max_strangers_per_address),
                       {"max_bodies_bytes",
                        [&](const YAML::Node& n) { return read_size(n, "max_bodies_bytes", limits.max_bodies_bytes); }},
                       small("stream_buffer_bytes", limits.stream_buffer_bytes),

@@ -98,6 +98,8 @@ struct HttpLimits {
   int body_timeout_s = 60;    // without a byte of progress, and a floor rate of 1 KB/s
   int idle_timeout_s = 120;   // keep-alive connection without a request
   int max_connections = 4096;
+  // Of one address, on which nobody showed a key; 0: an eighth of max_connections. Counts once half of those are taken.
+  int max_strangers_per_address = 0;
   int64_t max_bodies_bytes = int64_t{512} << 20;  // of request bodies, all connections together (body_room.h)
   size_t stream_buffer_bytes = 256 << 10;
   int slow_reader_timeout_s = 60;

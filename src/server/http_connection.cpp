@@ -44,7 +44,7 @@ void HttpConnection::enter(Phase phase, int64_t seconds) {
 }
 
 Awaitable<void> HttpConnection::serve(std::shared_ptr<HttpConnection> self) {
-  co_await self->session();
+  if (!self->lost_) co_await self->session();  // it may have given way before it began
   self->close_socket();
   self->host_.remove(self.get());
 }
@@ -192,6 +192,7 @@ Awaitable<Incoming> HttpConnection::read_request() {
   const bool header = co_await read_header(reader, incoming);
   if (!header) co_return incoming;
   judge_header(host_.door(arrival_.listener), peer_, reader, incoming);
+  if (incoming.request->permit != nullptr) host_.recognised(this);
   if (incoming.refusal || incoming.preflight) {
     unread_ = !reader.done();
     if (unread_) incoming.setup.keep_alive = false;
@@ -400,7 +401,8 @@ void HttpConnection::drain() {
 
 void HttpConnection::look_at_certificate() {
   if (!peer_.tls || lost_ || transport_->still_trusted()) return;
-  log::warn("connection of {}: its certificate was revoked", peer_.tls->subject);
+  log::warn("connection of {}: its certificate is revoked, or the list that tells is over its time",
+            peer_.tls->subject);
   lost();
 }
 

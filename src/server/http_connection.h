@@ -29,6 +29,7 @@ class HttpConnectionHost {
   virtual bool draining() const = 0;
   virtual int64_t now_ns() const = 0;
   virtual void dispatch(const Route& route, std::function<void()> handler) = 0;
+  virtual void recognised(HttpConnection* connection) = 0;  // a request was let in on it
   virtual void remove(HttpConnection* connection) = 0;
 
  protected:

@@ -23,8 +23,9 @@ std::string lower_case(std::string_view text) {
   return result;
 }
 
-// The grammar's corners, the target, and who sent it.
-Status read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& reader, HttpRequest& request) {
+// The grammar's corners, the target, and who sent it. Returns the path that routes are found by.
+Result<std::string> read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& reader,
+                              HttpRequest& request) {
   if (reader.version() != 10 && reader.version() != 11) return invalid("request: expected HTTP/1.1");
   REDOUBT_CHECK(check_headers(request.headers, reader.version() == 10));
   if (request.method == "TRACE" || request.method == "CONNECT")
@@ -39,7 +40,7 @@ Status read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& r
   ClientAddress client = client_address(peer.address, forwarded, door.trusted);
   door.unread_forwarded.tell(peer.address, client);
   request.remote_address = std::move(client.address);
-  return ok();
+  return std::move(target.routed);
 }
 
 void answer_preflight(const HttpRequest& request, const std::string& allow, Incoming& incoming) {
@@ -77,8 +78,8 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
 
   if (request->headers.size() > door.options.limits.max_headers)
     return incoming.refuse(431, fmt::format("request: expected at most {} headers", door.options.limits.max_headers));
-  if (const Status head = read_head(door, peer, reader, *request); !head)
-    return incoming.refuse(400, head.error().message);
+  const Result<std::string> routed = read_head(door, peer, reader, *request);
+  if (!routed) return incoming.refuse(400, routed.error().message);
 
   const std::string_view origin = request->header("origin");
   // A page that may speak with models is not one that may administer.
@@ -88,7 +89,7 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
                      {"Vary", "Origin"},
                      {"Access-Control-Expose-Headers", std::string(kExposedHeaders)}};
   }
-  Router::Match match = door.router.find(request->method, request->path);
+  Router::Match match = door.router.find(request->method, *routed);
   if (request->method == "OPTIONS" && origin_ok && !request->header("access-control-request-method").empty() &&
       !match.allow.empty()) {
     return answer_preflight(*request, match.allow, incoming);
@@ -98,6 +99,8 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
     auto entered = door.options.gate->enter(*request, match.route);
     if (ApiError* error = std::get_if<ApiError>(&entered)) {
       incoming.refusal = std::move(*error);
+      // Who shows no key holds no connection.
+      if (incoming.refusal->status == 401 || incoming.refusal->status == 429) setup.keep_alive = false;
       return;
     }
     request->permit = std::get<std::shared_ptr<Permit>>(std::move(entered));

@@ -74,6 +74,11 @@ Result<RequestTarget> parse_request_target(std::string_view target) {
   if (std::any_of(result.path.begin(), result.path.end(), is_control)) {
     return invalid("request path: found a control character");
   }
+  std::string marked(target.substr(0, question));
+  for (size_t at = 0; (at = marked.find('%', at)) != std::string::npos; ++at) {
+    if (marked.compare(at, 3, "%2F") == 0 || marked.compare(at, 3, "%2f") == 0) marked.replace(at, 3, 1, kEscapedSlash);
+  }
+  REDOUBT_TRY(result.routed, percent_decode(marked, PlusSign::literal));
   if (question == std::string_view::npos) return result;
   std::string_view rest = target.substr(question + 1);
   while (!rest.empty()) {

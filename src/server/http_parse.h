@@ -13,9 +13,13 @@
 
 namespace redoubt {
 
+// Stands for a slash that was escaped and so separates nothing: a character that no path holds.
+constexpr char kEscapedSlash = '\x1f';
+
 struct RequestTarget {
   std::string path;                                        // decoded, begins with '/', UTF-8, no control character
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
+  std::string routed;  // the path with kEscapedSlash for each %2F: what routes are found by
 };
 
 // Origin form only ("/path?query"). Errors: invalid_argument for another form, a fragment, an escape that is not two

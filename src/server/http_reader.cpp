@@ -44,6 +44,19 @@ std::string_view view(boost::beast::string_view text) { return {text.data(), tex
 
 struct HttpReader::Impl {
   http::request_parser<GrowingBody> parser;
+  std::string last;  // of the header's bytes that were used
+
+  // A header line that goes on in the next (obs-fold, RFC 9112 5.2): the parser would join the two, and another reader
+  // before us may not have.
+  bool folds(std::string_view used) {
+    last.append(used.substr(0, 2));
+    const auto found = [](std::string_view text) {
+      return text.find("\r\n ") != std::string_view::npos || text.find("\r\n\t") != std::string_view::npos;
+    };
+    const bool folded = found(last) || found(used);
+    last = used.size() >= 2 ? std::string(used.substr(used.size() - 2)) : last;
+    return folded;
+  }
 };
 
 HttpReader::HttpReader(size_t max_header_bytes) : impl_(std::make_unique<Impl>()) {
@@ -55,7 +68,13 @@ HttpReader::~HttpReader() = default;
 HttpReader::Step HttpReader::put(std::string_view bytes) {
   beast::error_code ec;
   Step step;
+  const bool in_header = !impl_->parser.is_header_done();
   step.used = impl_->parser.put(asio::const_buffer(bytes.data(), bytes.size()), ec);
+  if (in_header && impl_->folds(bytes.substr(0, step.used))) {
+    step.outcome = Outcome::broken;
+    step.message = "a header line that is folded";
+    return step;
+  }
   if (!ec) return step;
   if (ec == http::error::need_more) {
     step.outcome = Outcome::need_more;

@@ -22,6 +22,7 @@
 #include "server/http_connection.h"
 #include "server/http_listener.h"
 #include "server/http_workers.h"
+#include "server/strangers.h"
 
 namespace redoubt {
 namespace {
@@ -29,6 +30,7 @@ namespace {
 constexpr auto kTick = std::chrono::milliseconds(250);
 constexpr int64_t kLookAtFilesNs = kNsPerSecond;  // certificates, keys and revocation lists
 constexpr int kMaxAdminConnections = 64;          // beside the clients': administration gets in when those are full
+constexpr int64_t kTellFullNs = 10 * kNsPerSecond;
 
 class Loop final : public HttpLoop {
  public:
@@ -86,6 +88,14 @@ class Server final : public HttpServer, private HttpConnectionHost {
   int64_t bodies_bytes() const override { return bodies_->used_bytes(); }
 
  private:
+  // The connections of one listener.
+  struct Crowd {
+    std::string_view name;
+    int64_t size = 0;
+    Strangers strangers;
+    int64_t next_word_ns = 0;
+  };
+
   const HttpOptions& options() const override { return options_; }
   HttpDoor door(RouteListener listener) const override {
     return {.options = options_,
@@ -102,11 +112,16 @@ class Server final : public HttpServer, private HttpConnectionHost {
   void dispatch(const Route& route, std::function<void()> handler) override {
     (route.quick ? *quick_workers_ : *workers_).post(std::move(handler));
   }
+  void recognised(HttpConnection* connection) override {
+    crowd_of(connection->listener()).strangers.forget(connection);
+  }
   void remove(HttpConnection* connection) override;
 
+  Crowd& crowd_of(RouteListener listener) { return listener == RouteListener::admin ? admin_crowd_ : client_crowd_; }
   Status check_listener(const std::string& host) const;
   Status open_admin();
   void take(Socket socket, std::string peer, RouteListener listener);
+  bool make_room(Crowd& crowd, std::string_view address, int64_t most);
   void refuse_full(Socket& socket);
   Awaitable<void> tick();
   void look_at_files();
@@ -126,7 +141,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
   const std::shared_ptr<BodyBudget> bodies_;
   std::shared_ptr<Loop> loop_;
   std::unordered_map<HttpConnection*, std::shared_ptr<HttpConnection>> connections_;
-  int64_t admin_connections_ = 0;
+  Crowd client_crowd_{.name = ""}, admin_crowd_{.name = " of administration"};
   std::atomic<int64_t> open_connections_{0};
   bool draining_ = false, stopping_ = false;
   int64_t drain_deadline_ns_ = 0, looked_at_files_ns_ = 0;
@@ -205,18 +220,38 @@ void Server::run() {
 void Server::take(Socket socket, std::string peer, RouteListener listener) {
   if (stopping_ || draining_) return;
   const bool admin = listener == RouteListener::admin;
-  const bool full = admin ? admin_connections_ >= kMaxAdminConnections
-                          : std::ssize(connections_) - admin_connections_ >= options_.limits.max_connections;
-  if (full) return refuse_full(socket);
+  Crowd& crowd = crowd_of(listener);
+  std::string share = share_address(peer, trusted_);
+  if (!make_room(crowd, share, admin ? kMaxAdminConnections : options_.limits.max_connections))
+    return refuse_full(socket);
   const bool proxy_header = !admin && options_.proxy_protocol && trusted_.contains(peer);
   auto connection = std::make_shared<HttpConnection>(
       static_cast<HttpConnectionHost&>(*this), std::move(socket),
       HttpConnection::Arrival{
           .listener = listener, .peer_address = std::move(peer), .tls = tls_, .proxy_header = proxy_header});
   connections_.emplace(connection.get(), connection);
-  admin_connections_ += admin ? 1 : 0;
+  crowd.strangers.add(connection.get(), std::move(share));
+  ++crowd.size;
   open_connections_ = std::ssize(connections_);
   asio::co_spawn(context_, HttpConnection::serve(connection), asio::detached);
+}
+
+// The oldest stranger gives way, so that who holds connections without a key keeps nobody out.
+bool Server::make_room(Crowd& crowd, std::string_view address, int64_t most) {
+  const int64_t share = options_.limits.max_strangers_per_address;
+  const auto [room, leaves] = crowd.strangers.room_for(
+      address, crowd.size, {.most = most, .per_address = share > 0 ? share : std::max<int64_t>(1, most / 8)});
+  if (room == Strangers::Room::free) return true;
+  if (const int64_t now = now_ns(); now >= crowd.next_word_ns) {
+    crowd.next_word_ns = now + kTellFullNs;
+    log::warn("connections{}: {} of {} are taken, {} of them by callers who showed no key: {}", crowd.name, crowd.size,
+              most, crowd.strangers.size(),
+              leaves != nullptr ? "the oldest of those gives way to a new one" : "new ones are refused");
+  }
+  if (leaves == nullptr) return false;
+  crowd.strangers.forget(leaves);
+  leaves->cut();
+  return true;
 }
 
 void Server::refuse_full(Socket& socket) {
@@ -252,14 +287,16 @@ void Server::look_at_files() {
   const Result<bool> changed = tls_->reload_if_changed();
   if (!changed) return log::error("TLS goes on with what it had: {}", changed.error().message);
   if (!*changed) return;
-  log::info("TLS: certificate, key and revocation list were read again");
+  log::info("TLS: files changed or a revocation list ended; the certificates of open connections are judged anew");
   loop_->post([this] {
     for (const auto& [connection, owner] : connections_) connection->look_at_certificate();
   });
 }
 
 void Server::remove(HttpConnection* connection) {
-  admin_connections_ -= connection->listener() == RouteListener::admin ? 1 : 0;
+  Crowd& crowd = crowd_of(connection->listener());
+  crowd.strangers.forget(connection);
+  --crowd.size;
   connections_.erase(connection);
   open_connections_ = std::ssize(connections_);
   finish_if_idle();

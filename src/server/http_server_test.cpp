@@ -106,6 +106,8 @@ TEST(HttpServer, HostileRequestsGet400AndTheConnectionCloses) {
       "GET /hello HTTP/1.1\nHost: x\n\n",
       "GET /hello HTTP/1.1\r\n\r\n",  // no Host
       "GET /hello HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",  // folded
+      "GET /hello HTTP/1.1\r\nHost:\r\n\tx\r\n\r\n",
       "GET /hel%2 HTTP/1.1\r\nHost: x\r\n\r\n",
       "GET /hel%zzlo HTTP/1.1\r\nHost: x\r\n\r\n",
       "GET /hello%00 HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -145,6 +147,7 @@ TEST(HttpServer, UnknownPathsAndMethodsSaySoInTheEnvelope) {
   RunningServer server(site.routes());
   const std::string missing = server.ask(get("/nothing"));
   EXPECT_EQ(status_of(missing), 404);
+  EXPECT_EQ(status_of(server.ask(get("/v1%2fmessages"))), 404) << "an escaped slash separates nothing";
   EXPECT_NE(missing.find("\"type\":\"not_found_error\""), std::string::npos);
   const std::string method = server.ask("DELETE /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(status_of(method), 405);
@@ -461,7 +464,12 @@ TEST(HttpServer, BeyondTheMostConnectionsIsA503) {
   options.limits.max_connections = 2;
   RunningServer server(site.routes(), options);
   RawClient one(server.port()), two(server.port());
-  ASSERT_TRUE(eventually([&] { return server.server->open_connections() == 2; }));
+  one.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+  two.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(eventually([&] {
+    const std::lock_guard lock(site.mutex);
+    return site.kept.size() == 2;
+  }));
   RawClient three(server.port());
   const std::string answer = three.read_all();
   EXPECT_EQ(status_of(answer), 503);

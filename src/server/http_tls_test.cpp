@@ -75,6 +75,15 @@ class Authority {
                "-cert ca.pem -out crl.new") &&
            swap_in("crl.new", "crl.pem");
   }
+  bool write_crl_that_ends(int64_t at_s) {
+    char end[32];
+    tm parts{};
+    const time_t at = at_s;
+    std::strftime(end, sizeof end, "%Y%m%d%H%M%SZ", gmtime_r(&at, &parts));
+    return run("ca -config ca.cnf -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate " + std::string(end) +
+               " -keyfile ca.key -cert ca.pem -out crl.new") &&
+           swap_in("crl.new", "crl.pem");
+  }
   bool swap_in(const std::string& from, const std::string& to) {
     std::error_code error;
     fs::rename(file(from), file(to), error);
@@ -225,6 +234,31 @@ TEST(HttpTls, AListOfRevocationThatIsOverIsSaidOnce) {
   EXPECT_EQ(lines.count("expired: every certificate"), 1);
   EXPECT_TRUE(TlsContext::open(authority.options(ClientCertificates::require)));
   EXPECT_EQ(lines.count("expired: every certificate"), 2);
+}
+
+// Its file stays as it is, so that only the clock tells.
+TEST(HttpTls, OpenConnectionsEndWithTheListThatSpokeForThem) {
+  Authority authority;
+  authority.issue("alice", "clientAuth", "DNS:alice.bank.example");
+  if (!authority.made()) GTEST_SKIP() << "the openssl command is not here";
+  ASSERT_TRUE(authority.write_crl_that_ends(std::time(nullptr) + 4));
+  HttpOptions options;
+  options.tls = authority.options(ClientCertificates::require);
+  std::vector<Route> routes = site();
+  std::mutex mutex;
+  std::vector<std::shared_ptr<ResponseWriter>> kept;
+  routes.push_back({.method = "GET", .path = "/slow", .rule = read_server_rule(), .handler = [&](auto, auto writer) {
+                      const std::lock_guard lock(mutex);
+                      kept.push_back(writer);
+                    }});
+  RunningServer server(std::move(routes), options);
+  TlsClient idle(authority, "alice"), stream(authority, "alice");
+  ASSERT_TRUE(idle.connect(server.port()));
+  ASSERT_TRUE(stream.connect(server.port()));
+  std::thread asking([&] { EXPECT_EQ(stream.ask_again("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"), ""); });
+  EXPECT_EQ(server.server->open_connections(), 2);
+  EXPECT_TRUE(eventually([&] { return server.server->open_connections() == 0; }, 8000));
+  asking.join();
 }
 
 TEST(HttpTls, ManyStreamsAndALargeAnswerArriveWhole) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
+
+#include "server/http_parse.h"
 
 namespace redoubt {
 namespace {
@@ -34,7 +37,9 @@ bool match_path(std::string_view pattern, std::string_view path, std::map<std::s
     pattern.remove_prefix(close + 1);
     const size_t taken = pattern.empty() ? path.size() : std::min(path.find('/'), path.size());
     if (taken == 0) return false;
-    params.emplace(name, path.substr(0, taken));
+    std::string value(path.substr(0, taken));
+    std::ranges::replace(value, kEscapedSlash, '/');
+    params.emplace(name, std::move(value));
     path.remove_prefix(taken);
   }
   return path.empty();

@@ -81,8 +81,8 @@ Result<std::shared_ptr<SSL_CTX>> load(const TlsOptions& options) {
   return context;
 }
 
-// When the first of the revocation lists in the file ends; 0: there is none that does.
-int64_t list_end(const std::filesystem::path& file) {
+// When the first of the revocation lists in the file ends that ends after that; 0: there is none that does.
+int64_t list_end(const std::filesystem::path& file, int64_t after_s = 0) {
   const std::unique_ptr<BIO, decltype(&BIO_free)> in(BIO_new_file(file.c_str(), "r"), BIO_free);
   int64_t first = 0;
   while (in != nullptr) {
@@ -93,6 +93,7 @@ int64_t list_end(const std::filesystem::path& file) {
     const ASN1_TIME* next = X509_CRL_get0_nextUpdate(list.get());
     if (next == nullptr || ASN1_TIME_to_tm(next, &end) != 1) continue;
     const int64_t at_s = timegm(&end);
+    if (at_s <= after_s) continue;
     first = first == 0 ? at_s : std::min(first, at_s);
   }
   ERR_clear_error();
@@ -151,19 +152,26 @@ std::string TlsContext::fingerprint() const {
 void TlsContext::tell_expired_list() {
   {
     const std::lock_guard lock(mutex_);
-    if (list_ends_at_s_ == 0 || std::time(nullptr) < list_ends_at_s_) return;
-    list_ends_at_s_ = 0;
+    const int64_t now_s = std::time(nullptr);
+    if (list_ends_at_s_ == 0 || now_s <= list_ends_at_s_) return;
+    list_ends_at_s_ = list_end(options_.client_crl, now_s);  // the next authority's
   }
   log::error("client_crl {}: expired: every certificate of its authority is refused until a new list is there",
              options_.client_crl.string());
 }
 
 Result<bool> TlsContext::reload_if_changed() {
+  const auto list_ends_at_s = [this] {
+    const std::lock_guard lock(mutex_);
+    return list_ends_at_s_;
+  };
+  const int64_t before_s = list_ends_at_s();
   tell_expired_list();
+  const bool list_ended = list_ends_at_s() != before_s;
   const std::string now = fingerprint();
   {
     const std::lock_guard lock(mutex_);
-    if (now == loaded_ || now == failed_) return false;
+    if (list_ended || now == loaded_ || now == failed_) return list_ended;
   }
   auto loaded = load(options_);
   const int64_t ends_at_s = list_end(options_.client_crl);

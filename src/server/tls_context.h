@@ -47,7 +47,7 @@ class TlsContext {
   static Result<std::shared_ptr<TlsContext>> open(TlsOptions options);
 
   std::shared_ptr<ssl_ctx_st> current() const;
-  // Looks at the files' times and sizes. True: they changed and are in use now. Errors: as open; what was there stays.
+  // True: files changed and are in use now, or a list ended: judge connections anew. Errors: as open; what was stays.
   Result<bool> reload_if_changed();
   // Is the verified certificate of this connection's client still one by the present CA and revocation lists?
   bool still_trusted(ssl_st* connection) const;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "core/log.h"
 #include "core/utf8.h"
 #include "storage/postgres_connection.h"
 #include "storage/sqlite_connection.h"
@@ -76,6 +77,12 @@ Result<std::unique_ptr<Database>> Database::open(DatabaseOptions options) {
   std::unique_ptr<Database> database(new Database(std::move(options)));
   if (database->kind_ == DatabaseKind::sqlite && database->sqlite_path_.empty())
     return invalid("database: expected a path or a postgresql:// URL");
+  if (database->kind_ == DatabaseKind::postgres) {
+    REDOUBT_TRY(const bool in_clear, check_postgres_encryption(database->options_.location));
+    if (in_clear)
+      log::warn("database {}: sslmode=disable: its password and all that it holds go over the network in clear",
+                database->name_);
+  }
   const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(database->options_.timeout_ms);
   REDOUBT_TRY(auto connection, database->connect(deadline, true));
   database->connections_ = 1;

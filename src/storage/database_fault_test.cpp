@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "log_lines.h"
 #include "storage/database.h"
 #include "test_database.h"
 
@@ -196,18 +197,41 @@ TEST_F(PostgresFaults, ASilentAddressDoesNotEatTheTimeOfTheOthers) {
   // 192.0.2.0/24 is for documentation (RFC 5737): nobody answers there.
   std::string url = test::postgres_server()->url(files_.name());
   url.replace(url.find("host=") + 5, 0, "192.0.2.1,");
+  url += "&sslmode=disable";
   const auto database = Database::open({.location = url, .timeout_ms = 1000});
   ASSERT_TRUE(database) << database.error().message;
 }
 
 TEST(PostgresUrl, NoPasswordIsEverShown) {
-  const std::string url = "postgresql://me:secret@192.0.2.1:1/name";
+  const std::string url = "postgresql://me:secret@192.0.2.1:1/name?sslmode=require";
   const auto database = Database::open({.location = url, .timeout_ms = 100});
   ASSERT_FALSE(database);
   EXPECT_EQ(database.error().message.find("secret"), std::string::npos) << database.error().message;
   const auto broken = Database::open({.location = "postgresql://me:secret@[host/x"});
   ASSERT_FALSE(broken);
   EXPECT_EQ(broken.error().message.find("secret"), std::string::npos) << broken.error().message;
+}
+
+// libpq by itself would go on in clear where the server offers no TLS, or somebody between says so.
+TEST(PostgresUrl, BeyondThisMachineItSaysHowItIsEncrypted) {
+  const auto refused = [](const std::string& url) {
+    const auto database = Database::open({.location = url, .timeout_ms = 50});
+    if (database) return false;
+    return database.error().message.find("sslmode=verify-full") != std::string::npos;
+  };
+  const std::string away = "postgresql://me:secret@192.0.2.1:1/name";
+  EXPECT_TRUE(refused(away));
+  EXPECT_TRUE(refused(away + "?sslmode=prefer"));
+  EXPECT_TRUE(refused("postgresql://127.0.0.1:1,192.0.2.1:1/name")) << "one of several";
+  EXPECT_TRUE(refused("postgresql:///name?hostaddr=192.0.2.1&host=localhost")) << "the address is where it goes";
+  EXPECT_TRUE(refused("postgresql:///name?service=bank")) << "wherever that is";
+  for (const char* mode : {"verify-full", "verify-ca", "require"}) EXPECT_FALSE(refused(away + "?sslmode=" + mode));
+  for (const char* here : {"postgresql://127.0.0.1:1/n", "postgresql://localhost:1/n", "postgresql://[::1]:1/n",
+                           "postgresql:///n?host=/nonexistent"})
+    EXPECT_FALSE(refused(here)) << here;
+  const test::LogLines lines;
+  EXPECT_FALSE(refused(away + "?sslmode=disable"));
+  EXPECT_EQ(lines.count("in clear"), 1) << "the administrator's word";
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -359,6 +360,38 @@ Result<std::unique_ptr<Connection>> connect_postgres(const std::string& url, int
     last = std::move(connected).error();
   }
   return last;
+}
+
+bool is_beyond_this_machine(const std::string& url) {
+  const auto all = parameters_of(url);
+  if (!all) return false;
+  // A service's host is in a file of its own, and PGHOST's in the environment.
+  if (all->contains("service")) return true;
+  const auto value = [](const Parameters& of, const char* key, const char* environment) -> std::string {
+    const auto found = of.find(key);
+    if (found != of.end()) return found->second;
+    const char* given = std::getenv(environment);
+    return given != nullptr ? given : "";
+  };
+  return std::ranges::any_of(by_host(*all), [&](const Parameters& one) {
+    const std::string address = value(one, "hostaddr", "PGHOSTADDR");
+    const std::string host = address.empty() ? value(one, "host", "PGHOST") : address;
+    return !host.empty() && !host.starts_with('/') && !host.starts_with('@') && host != "localhost" &&
+           !host.starts_with("127.") && host != "::1";
+  });
+}
+
+Result<bool> check_postgres_encryption(const std::string& url) {
+  REDOUBT_TRY(const Parameters all, parameters_of(url));
+  if (!is_beyond_this_machine(url)) return false;
+  const auto found = all.find("sslmode");
+  const std::string mode = found == all.end() ? "" : found->second;
+  if (mode == "disable") return true;
+  if (mode == "verify-full" || mode == "verify-ca" || mode == "require") return false;
+  return invalid(
+      fmt::format("database {}: it is on another machine: its URL must end with ?sslmode=verify-full (or verify-ca, "
+                  "require; disable sends all in clear)",
+                  postgres_name(url)));
 }
 
 std::string postgres_name(const std::string& url) {
