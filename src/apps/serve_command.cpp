@@ -337,7 +337,7 @@ Status serve(const ServeFlags& flags) {
   // Answers that were cut are still being computed, and hold their model: those who compute end before what they count
   // and reserve with, and before the models.
   server.reset();
-  for (const auto& model : host->loaded()) model->engine->stop();
+  host->stop();
   return Status(loaded);  // a copy: EndUnderLoad reads it after this
 }
 

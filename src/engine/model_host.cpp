@@ -71,7 +71,6 @@ class OnDemandHost final : public ModelHost {
   std::optional<int64_t> unloads_in_s(const std::string& name) const override;
   void unload_idle() override;
   void drain() override;
-  void stop() override;
 
  private:
   struct Slot {
@@ -450,17 +449,11 @@ void OnDemandHost::drain() {
   end_all_waits({ErrorCode::overloaded, kDraining, {}});
 }
 
-void OnDemandHost::stop() {
-  std::vector<std::shared_ptr<LoadedModel>> loaded;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const Slot& slot : slots_)
-      if (slot.model != nullptr) loaded.push_back(slot.model);
-  }
-  for (const auto& model : loaded) model->engine->stop();
-}
-
 }  // namespace
+
+void ModelHost::stop() {
+  for (const auto& model : loaded()) model->engine->stop();
+}
 
 Result<std::unique_ptr<ModelHost>> ModelHost::create(ModelHostOptions options, const Clock& clock) {
   if (options.models.empty()) return invalid("models: expected at least one, found none");

@@ -94,7 +94,7 @@ class ModelHost {
   virtual void unload_idle() = 0;  // called now and then by the server
   virtual void drain() = 0;        // refuses new requests in every engine, and all that wait for a load
   // After that: ends what still runs, and tells its listeners so. Returns when every engine's step has ended.
-  virtual void stop() = 0;
+  void stop();
 };
 
 // What tells the cache blocks of this checkpoint, computed by this program, from all others: the files' names, sizes

@@ -248,7 +248,6 @@ class FakeHost final : public ModelHost {
   std::optional<int64_t> unloads_in_s(const std::string&) const override { return unload_in_s; }
   void unload_idle() override { ++unloads; }
   void drain() override {}
-  void stop() override {}
 
   std::shared_ptr<LoadedModel> model;
   std::shared_ptr<LoadedModel> other;  // once end_load said so
