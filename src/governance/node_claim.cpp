@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <random>
 #include <utility>
 
 #include "core/log.h"
+#include "crypto/random.h"
 #include "storage/migration.h"
 
 namespace redoubt {
@@ -17,11 +17,6 @@ namespace {
 constexpr Migration kMigrations[] = {
     {1, "claims", "CREATE TABLE node_claims (node TEXT PRIMARY KEY, process TEXT NOT NULL, renewals BIGINT NOT NULL);"},
 };
-
-std::string new_process() {
-  std::random_device random;
-  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
-}
 
 }  // namespace
 
@@ -41,7 +36,7 @@ struct NodeClaim::Seen {
 };
 
 NodeClaim::NodeClaim(Database& database, std::string node, NodeClaimOptions options)
-    : database_(database), node_(std::move(node)), process_(new_process()), options_(options) {}
+    : database_(database), node_(std::move(node)), process_(random_token(16)), options_(options) {}
 
 Result<std::unique_ptr<NodeClaim>> NodeClaim::take(Database& database, std::string node, const WallClock& wall,
                                                    NodeClaimOptions options) {
