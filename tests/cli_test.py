@@ -737,9 +737,17 @@ class Commands(unittest.TestCase):
         self.assertTrue({"processor", "cores", "memory", "memory bandwidth", "GPU", "database", "clock"} <= set(by_name))
         self.assertTrue(by_name["database"]["good"])
 
+    def test_doctor_makes_no_folder(self):
+        there = json.loads(self.good("doctor", "--json", "--data", self.folder / "typo" / "data"))["findings"]
+        data = next(finding for finding in there if finding["what"] == "data folder")
+        self.assertTrue(data["good"])
+        self.assertIn("not there yet", data["found"])
+        self.assertFalse((self.folder / "typo").exists())
+
     def test_doctor_opens_the_database(self):
         def database(config):
             (self.folder / "doctor.yaml").write_text(config)
+            (self.folder / "doctor.yaml").chmod(0o600)  # it may hold a password
             findings = json.loads(self.good("doctor", "--json", "--config", self.folder / "doctor.yaml", "--data", self.folder / "doctor"))["findings"]
             return next(finding for finding in findings if finding["what"] == "database")
         away = database("database: postgresql://ann:secret@127.0.0.1:1/redoubt")

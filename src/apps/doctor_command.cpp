@@ -106,10 +106,20 @@ Finding check_clock() {
           synchronised ? "" : "timestamps may be wrong: enable systemd-timesyncd or chrony"};
 }
 
+// A folder that is not there yet is not made.
 Finding check_data(const std::filesystem::path& folder) {
   std::error_code ignored;
-  const auto space =
-      std::filesystem::space(std::filesystem::exists(folder, ignored) ? folder : std::filesystem::path("/"), ignored);
+  std::filesystem::path there = std::filesystem::absolute(folder, ignored);
+  while (!std::filesystem::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  const auto space = std::filesystem::space(there, ignored);
+  if (!std::filesystem::exists(folder, ignored)) {
+    const bool writable = access(there.c_str(), W_OK | X_OK) == 0;
+    return {"data folder",
+            fmt::format("{}: not there yet, made at the first start; {} free", folder.string(),
+                        human_bytes(static_cast<int64_t>(space.available))),
+            writable,
+            writable ? "" : fmt::format("{} may not be written; choose another folder with --data", there.string())};
+  }
   const Result<DataFolder> opened = DataFolder::open(folder);
   return {"data folder",
           fmt::format("{}: {} free", folder.string(), human_bytes(static_cast<int64_t>(space.available))),

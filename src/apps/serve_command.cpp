@@ -117,6 +117,7 @@ HttpOptions http_options(const ServeConfig& config) {
   options.port = static_cast<uint16_t>(config.port);
   options.limits = config.limits;
   options.cors_origins = config.cors_origins;
+  options.host_names = config.host_names;
   options.tls = config.tls;
   options.behind_tls_proxy = config.behind_tls_proxy;
   options.trusted_proxies = config.trusted_proxies;

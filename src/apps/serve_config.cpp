@@ -6,6 +6,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <functional>
 #include <set>
 
@@ -13,6 +14,7 @@
 #include "core/mapped_file.h"
 #include "server/client_address.h"
 #include "server/peer_client.h"
+#include "storage/postgres_connection.h"
 
 namespace redoubt {
 namespace {
@@ -255,6 +257,8 @@ Status read_limits(const YAML::Node& map, HttpLimits& limits) {
 // Where there is no directory, what only it reads would be ignored in silence: each such setting is refused by name.
 Status check_without_directory(const ServeConfig& config) {
   const bool off = config.auth == "off";
+  if (!off && !config.host_names.empty())
+    return invalid("host_names: only with auth: off; who shows a key may use any name of this server");
   if (!off && config.api_key_file.empty()) return ok();
   const std::string_view word = off ? "auth: off" : "api_key_file";
   const ClientCertificates clients = config.tls ? config.tls->clients : ClientCertificates::none;
@@ -371,6 +375,14 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
         }},
        {"oidc", [&](const YAML::Node& n) { return read_oidc(n, relative_to, config.oidc); }},
        field("cors_origins", config.cors_origins),
+       {"host_names",
+        [&](const YAML::Node& n) -> Status {
+          REDOUBT_CHECK(read(n, "host_names", config.host_names));
+          for (std::string& name : config.host_names) {
+            for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+          }
+          return ok();
+        }},
        field("admin_host", config.admin_host),
        {"admin_port", [&](const YAML::Node& n) { return read_port(n, config.admin_port); }},
        {"tls", [&](const YAML::Node& n) { return read_tls(n, relative_to, config.tls); }},
@@ -416,6 +428,12 @@ Result<ServeConfig> read_serve_config(const std::filesystem::path& file) {
   REDOUBT_TRY(const std::string text, read_text_file(file, kMaxConfigBytes));
   Result<ServeConfig> config = parse_serve_config(text, file.parent_path());
   if (!config) return std::move(config).error().within(file.string());
+  struct stat info {};
+  if (holds_password(config->database) && stat(file.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0)
+    return invalid(
+        fmt::format("{}: everyone may read it, and `database` holds a password; chmod 600 it first, or keep "
+                    "the password in ~/.pgpass",
+                    file.string()));
   return config;
 }
 

@@ -27,6 +27,7 @@ struct ServeConfig {
   std::string policies;            // a file in Cedar's language; "": what is in the database, at first the default
   std::vector<OidcProvider> oidc;  // whose tokens are taken
   std::vector<std::string> cors_origins;  // "": closed
+  std::vector<std::string> host_names;    // with auth: off, beside loopback's; in lower case
   std::string admin_host = "127.0.0.1";   // of the listener for administration
   std::optional<int64_t> admin_port;      // absent: the one after `port`, or any if that is taken
   std::optional<TlsOptions> tls;

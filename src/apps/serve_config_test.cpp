@@ -90,6 +90,16 @@ TEST(ServeConfig, WrongTypesAreRefused) {
   }
 }
 
+TEST(ServeConfig, HostNamesAreForServersThatAskForNoKey) {
+  auto config = parse_serve_config("models: [{path: /m}]\nauth: off\nhost_names: [R1.Example]\n", "/");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->host_names, std::vector<std::string>{"r1.example"});
+  EXPECT_TRUE(config->validate());
+  config->auth = "keys";
+  ASSERT_FALSE(config->validate());
+  EXPECT_NE(config->validate().error().message.find("host_names"), std::string::npos);
+}
+
 TEST(ServeConfig, AModelIsNeededAndNamesDiffer) {
   ServeConfig config;
   EXPECT_FALSE(config.validate());
@@ -165,6 +175,22 @@ TEST(ServeConfig, AProxyWhoseClientsCannotBeToldApartIsWarnedOf) {
   ASSERT_EQ(warnings("behind_tls_proxy: true").size(), 1u);
   EXPECT_NE(warnings("behind_tls_proxy: true")[0].find("trusted_proxies"), std::string::npos);
   EXPECT_TRUE(warnings("behind_tls_proxy: true\ntrusted_proxies: [10.0.0.1]").empty());
+}
+
+TEST(ServeConfig, AFileWithAPasswordIsPrivate) {
+  const auto path = std::filesystem::temp_directory_path() / "redoubt_config_test.yaml";
+  const auto read = [&](const std::string& database, unsigned mode) {
+    std::ofstream(path) << "database: " << database << "\n";
+    std::filesystem::permissions(path, static_cast<std::filesystem::perms>(mode));
+    return read_serve_config(path);
+  };
+  EXPECT_TRUE(read("postgresql://r@127.0.0.1/r", 0644));
+  EXPECT_TRUE(read("postgresql://r:secret@127.0.0.1/r", 0640));
+  const auto refused = read("postgresql://r:secret@127.0.0.1/r", 0644);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("chmod 600"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(refused.error().message.find("secret@"), std::string::npos);
+  std::filesystem::remove(path);
 }
 
 TEST(ApiKeys, AreLinesOfAPrivateFile) {

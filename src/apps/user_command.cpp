@@ -173,8 +173,10 @@ void add_user(CLI::App& app, Pending& pending) {
   }
   one("remove", "Takes one out, and revokes its keys", remove_user);
   {
-    const auto [sub, flags] =
-        commands.add("appoint", "Names the three administrators, once, and makes a key for each", appoint);
+    const auto [sub, flags] = commands.add("appoint",
+                                           "Names the three administrators and makes a key for each: the appointing "
+                                           "key once, the data folder's owner again",
+                                           appoint);
     sub->add_option("--system", flags->system, "Who runs the server: models, nodes, users")->required();
     sub->add_option("--security", flags->security, "Who decides: policies, keys, limits")->required();
     sub->add_option("--audit", flags->audit, "Who watches: records")->required();

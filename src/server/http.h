@@ -117,7 +117,9 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;  // 0: any free one
   HttpLimits limits;
-  std::shared_ptr<Gate> gate;             // who may come in; one that asks nobody (Gate::open) is for loopback only
+  std::shared_ptr<Gate> gate;  // who may come in; one that asks nobody (Gate::open) is for loopback only
+  // Names that requests may be for beside loopback's where the gate is open (foreign_page.h), in lower case.
+  std::vector<std::string> host_names;
   std::vector<std::string> cors_origins;  // of the client listener; empty: closed. The admin listener is never open
   int worker_threads = 4;
   std::optional<AdminListener> admin;  // without one, routes of administration are not reached at all

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "server/api_error.h"
+#include "server/foreign_page.h"
 #include "server/gate.h"
 #include "server/http_parse.h"
 
@@ -96,6 +97,10 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
   }
   // Before paths are told from one another: without a key nobody learns which exist.
   if (match.route == nullptr || !match.route->rule->strangers) {
+    if (door.options.gate->open()) {
+      incoming.refusal = refuse_foreign_page(request->headers, door.options.host_names, door.options.cors_origins);
+      if (incoming.refusal) return;
+    }
     auto entered = door.options.gate->enter(*request, match.route);
     if (ApiError* error = std::get_if<ApiError>(&entered)) {
       incoming.refusal = std::move(*error);

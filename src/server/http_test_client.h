@@ -91,6 +91,7 @@ class RunningServer {
   explicit RunningServer(std::vector<Route> routes, HttpOptions options = {}) {
     options.port = 0;
     if (options.gate == nullptr) options.gate = make_open_gate();
+    if (options.gate->open()) options.host_names.emplace_back("x");  // whom these tests' requests are for
     auto made = HttpServer::listen(std::move(options), std::move(routes));
     EXPECT_TRUE(made.has_value()) << (made ? std::string() : made.error().message);
     server = std::move(made).value();

@@ -7,6 +7,7 @@
 
 #include "log_lines.h"
 #include "storage/database.h"
+#include "storage/postgres_connection.h"
 #include "test_database.h"
 
 namespace redoubt {
@@ -186,6 +187,22 @@ TEST_F(PostgresFaults, AReadOnlyServerIsUnavailableUntilItTakesWritesAgain) {
   becomes_available(*database_, 2);
 }
 
+TEST_F(PostgresFaults, ADefaultOfReadingOnlyHoldsOnConnectionsThatAreOpen) {
+  ASSERT_TRUE(insert(*database_, 1));
+  const auto admin = [&](const std::string& sql) {
+    const std::string command = "psql -q '" + test::postgres_server()->url("postgres") +
+                                "' -c 'SET default_transaction_read_only = off' -c '" + sql +
+                                "' -c 'SELECT pg_reload_conf()' > /dev/null";
+    ASSERT_EQ(std::system(command.c_str()), 0);
+  };
+  admin("ALTER SYSTEM SET default_transaction_read_only = on");
+  Status refused = ok();
+  for (int i = 0; i < 100 && refused; ++i) refused = insert(*database_, 100 + i);  // the reload takes a moment
+  EXPECT_UNAVAILABLE(Status(refused));
+  admin("ALTER SYSTEM RESET default_transaction_read_only");
+  becomes_available(*database_, 2);
+}
+
 TEST_F(PostgresFaults, TheHostThatAnswersIsFoundAmongSeveral) {
   const auto database =
       Database::open({.location = test::postgres_server()->url_behind_a_dead_host(files_.name()), .timeout_ms = 2000});
@@ -210,6 +227,14 @@ TEST(PostgresUrl, NoPasswordIsEverShown) {
   const auto broken = Database::open({.location = "postgresql://me:secret@[host/x"});
   ASSERT_FALSE(broken);
   EXPECT_EQ(broken.error().message.find("secret"), std::string::npos) << broken.error().message;
+}
+
+TEST(PostgresUrl, IsASecretWhereItHoldsAPassword) {
+  for (const char* url :
+       {"postgresql://me:secret@h/n", "postgresql://me@h/n?password=secret", "postgresql://me@h/n?sslpassword=x"})
+    EXPECT_TRUE(holds_password(url)) << url;
+  for (const char* url : {"postgresql://me@h/n", "postgresql:///n?passfile=/etc/pgpass", "", "no url"})
+    EXPECT_FALSE(holds_password(url)) << url;
 }
 
 // libpq by itself would go on in clear where the server offers no TLS, or somebody between says so.

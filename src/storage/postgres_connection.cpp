@@ -120,9 +120,10 @@ class PostgresConnection final : public Connection {
   }
 
   Status begin(TransactionKind kind, Deadline deadline) override {
+    // Writers say nothing of writing: an administrator's default_transaction_read_only holds for us too.
     const char* text = kind == TransactionKind::read           ? "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-                       : kind == TransactionKind::serializable ? "BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE"
-                                                               : "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
+                       : kind == TransactionKind::serializable ? "BEGIN ISOLATION LEVEL SERIALIZABLE"
+                                                               : "BEGIN ISOLATION LEVEL READ COMMITTED";
     REDOUBT_CHECK(run(text, {}, deadline));
     const int left = remaining_ms(deadline);
     if (left > statement_ms_) {
@@ -392,6 +393,11 @@ Result<bool> check_postgres_encryption(const std::string& url) {
       fmt::format("database {}: it is on another machine: its URL must end with ?sslmode=verify-full (or verify-ca, "
                   "require; disable sends all in clear)",
                   postgres_name(url)));
+}
+
+bool holds_password(const std::string& url) {
+  const auto all = parameters_of(url);
+  return all && (all->contains("password") || all->contains("sslpassword"));
 }
 
 std::string postgres_name(const std::string& url) {

@@ -20,6 +20,9 @@ bool is_beyond_this_machine(const std::string& url);
 // Errors: invalid_argument. True: it says itself that everything goes in clear (sslmode=disable).
 Result<bool> check_postgres_encryption(const std::string& url);
 
+// A secret of its own, so that whatever holds the URL must be kept like one.
+bool holds_password(const std::string& url);
+
 // "postgresql host1,host2 database": the URL without user and password, to be shown.
 std::string postgres_name(const std::string& url);
 
