@@ -297,6 +297,11 @@ Result<bool> last_is_prefix(const ChatRequest& chat, const JsonFields& fields) {
 Status parse_template_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(const Json* kwargs, fields.object("chat_template_kwargs"));
   if (kwargs != nullptr) {
+    constexpr size_t kMostKwargs = 64;
+    if (kwargs->size() > kMostKwargs) {
+      return invalid(fmt::format("chat_template_kwargs: at most {} names, found {}", kMostKwargs, kwargs->size()),
+                     "chat_template_kwargs");
+    }
     out.template_kwargs = *kwargs;
     for (const std::string_view reserved : {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}) {
       if (kwargs->contains(reserved)) {

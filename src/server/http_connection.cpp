@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "core/log.h"
+#include "governance/permit.h"
 #include "server/api_error.h"
 #include "server/body_room.h"
 #include "server/proxy_protocol.h"
@@ -192,7 +193,13 @@ Awaitable<Incoming> HttpConnection::read_request() {
   const bool header = co_await read_header(reader, incoming);
   if (!header) co_return incoming;
   judge_header(host_.door(arrival_.listener), peer_, reader, incoming);
-  if (incoming.request->permit != nullptr) host_.recognised(this);
+  if (incoming.route != nullptr && incoming.request->permit == nullptr) host_.unknown(this);
+  // On a path that is none nobody is known yet: what is permitted there is nothing.
+  if (incoming.route != nullptr && incoming.request->permit != nullptr &&
+      !host_.recognised(this, incoming.request->permit->principal())) {
+    incoming.refuse(429, "connections: you hold as many as one caller may; close some, or use them again");
+    incoming.setup.keep_alive = false;
+  }
   if (incoming.refusal || incoming.preflight) {
     unread_ = !reader.done();
     if (unread_) incoming.setup.keep_alive = false;

@@ -18,6 +18,7 @@ namespace redoubt {
 
 class BodyBudget;
 class HttpConnection;
+struct Principal;
 
 // What a connection needs of its server.
 class HttpConnectionHost {
@@ -29,7 +30,9 @@ class HttpConnectionHost {
   virtual bool draining() const = 0;
   virtual int64_t now_ns() const = 0;
   virtual void dispatch(const Route& route, std::function<void()> handler) = 0;
-  virtual void recognised(HttpConnection* connection) = 0;  // a request was let in on it
+  // A request was let in on it. False: its caller holds as many others as one may.
+  virtual bool recognised(HttpConnection* connection, const Principal& caller) = 0;
+  virtual void unknown(HttpConnection* connection) = 0;  // a request came that shows no key and needs none
   virtual void remove(HttpConnection* connection) = 0;
 
  protected:
@@ -49,11 +52,13 @@ class HttpConnection final : public HttpOutlet, public std::enable_shared_from_t
 
   static Awaitable<void> serve(std::shared_ptr<HttpConnection> self);
   RouteListener listener() const { return arrival_.listener; }
+  const std::string& peer_address() const { return arrival_.peer_address; }
   void tick(int64_t now);
   void drain();
   void look_at_certificate();  // the revocation list changed
   void pump() override;
   void cut() override { lost(); }
+  bool answers() const { return phase_ == Phase::responding; }
 
  private:
   enum class Phase : uint8_t { idle, header, body, responding, lingering };

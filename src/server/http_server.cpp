@@ -22,6 +22,7 @@
 #include "server/http_connection.h"
 #include "server/http_listener.h"
 #include "server/http_workers.h"
+#include "server/known_callers.h"
 #include "server/strangers.h"
 
 namespace redoubt {
@@ -92,7 +93,9 @@ class Server final : public HttpServer, private HttpConnectionHost {
   struct Crowd {
     std::string_view name;
     int64_t size = 0;
+    int64_t most = 0;
     Strangers strangers;
+    KnownCallers known;
     int64_t next_word_ns = 0;
   };
 
@@ -112,16 +115,15 @@ class Server final : public HttpServer, private HttpConnectionHost {
   void dispatch(const Route& route, std::function<void()> handler) override {
     (route.quick ? *quick_workers_ : *workers_).post(std::move(handler));
   }
-  void recognised(HttpConnection* connection) override {
-    crowd_of(connection->listener()).strangers.forget(connection);
-  }
+  bool recognised(HttpConnection* connection, const Principal& caller) override;
+  void unknown(HttpConnection* connection) override;
   void remove(HttpConnection* connection) override;
 
   Crowd& crowd_of(RouteListener listener) { return listener == RouteListener::admin ? admin_crowd_ : client_crowd_; }
   Status check_listener(const std::string& host) const;
   Status open_admin();
   void take(Socket socket, std::string peer, RouteListener listener);
-  bool make_room(Crowd& crowd, std::string_view address, int64_t most);
+  bool make_room(Crowd& crowd, std::string_view address);
   void refuse_full(Socket& socket);
   Awaitable<void> tick();
   void look_at_files();
@@ -182,6 +184,8 @@ Status Server::open() {
     REDOUBT_TRY(tls_, TlsContext::open(*options_.tls));
   }
   raise_descriptor_limit(options_.limits.max_connections);
+  client_crowd_.most = options_.limits.max_connections;
+  admin_crowd_.most = kMaxAdminConnections;
   REDOUBT_CHECK(client_.open(options_.host, options_.port));
   if (options_.admin) REDOUBT_CHECK(open_admin());
   workers_ = std::make_unique<HttpWorkers>(std::max(1, options_.worker_threads));
@@ -222,8 +226,7 @@ void Server::take(Socket socket, std::string peer, RouteListener listener) {
   const bool admin = listener == RouteListener::admin;
   Crowd& crowd = crowd_of(listener);
   std::string share = share_address(peer, trusted_);
-  if (!make_room(crowd, share, admin ? kMaxAdminConnections : options_.limits.max_connections))
-    return refuse_full(socket);
+  if (!make_room(crowd, share)) return refuse_full(socket);
   const bool proxy_header = !admin && options_.proxy_protocol && trusted_.contains(peer);
   auto connection = std::make_shared<HttpConnection>(
       static_cast<HttpConnectionHost&>(*this), std::move(socket),
@@ -236,22 +239,43 @@ void Server::take(Socket socket, std::string peer, RouteListener listener) {
   asio::co_spawn(context_, HttpConnection::serve(connection), asio::detached);
 }
 
-// The oldest stranger gives way, so that who holds connections without a key keeps nobody out.
-bool Server::make_room(Crowd& crowd, std::string_view address, int64_t most) {
+// The oldest stranger gives way, so that who holds connections without a key keeps nobody out; after the strangers,
+// whoever of those with a key holds most of them and waits on one.
+bool Server::make_room(Crowd& crowd, std::string_view address) {
   const int64_t share = options_.limits.max_strangers_per_address;
-  const auto [room, leaves] = crowd.strangers.room_for(
-      address, crowd.size, {.most = most, .per_address = share > 0 ? share : std::max<int64_t>(1, most / 8)});
+  auto [room, leaves] = crowd.strangers.room_for(
+      address, crowd.size,
+      {.most = crowd.most, .per_address = share > 0 ? share : std::max<int64_t>(1, crowd.most / 8)});
   if (room == Strangers::Room::free) return true;
+  if (leaves == nullptr) leaves = crowd.known.leaves([](const HttpConnection& one) { return !one.answers(); });
   if (const int64_t now = now_ns(); now >= crowd.next_word_ns) {
     crowd.next_word_ns = now + kTellFullNs;
     log::warn("connections{}: {} of {} are taken, {} of them by callers who showed no key: {}", crowd.name, crowd.size,
-              most, crowd.strangers.size(),
-              leaves != nullptr ? "the oldest of those gives way to a new one" : "new ones are refused");
+              crowd.most, crowd.strangers.size(),
+              leaves == nullptr            ? "new ones are refused"
+              : crowd.strangers.size() > 0 ? "the oldest of those gives way to a new one"
+                                           : "one that waits, of the caller who holds most, gives way to a new one");
   }
   if (leaves == nullptr) return false;
   crowd.strangers.forget(leaves);
+  crowd.known.forget(leaves);
   leaves->cut();
   return true;
+}
+
+// An eighth is always left for others than the caller who holds most.
+bool Server::recognised(HttpConnection* connection, const Principal& caller) {
+  Crowd& crowd = crowd_of(connection->listener());
+  if (!crowd.known.use(connection, caller_name(caller), crowd.most - (crowd.most + 7) / 8)) return false;
+  crowd.strangers.forget(connection);
+  return true;
+}
+
+void Server::unknown(HttpConnection* connection) {
+  Crowd& crowd = crowd_of(connection->listener());
+  crowd.known.forget(connection);
+  if (!crowd.strangers.contains(connection))
+    crowd.strangers.add(connection, share_address(connection->peer_address(), trusted_));
 }
 
 void Server::refuse_full(Socket& socket) {
@@ -296,6 +320,7 @@ void Server::look_at_files() {
 void Server::remove(HttpConnection* connection) {
   Crowd& crowd = crowd_of(connection->listener());
   crowd.strangers.forget(connection);
+  crowd.known.forget(connection);
   --crowd.size;
   connections_.erase(connection);
   open_connections_ = std::ssize(connections_);

@@ -27,6 +27,12 @@ Json ollama(const Json& more) {
   return body;
 }
 
+Json many_names(int count) {
+  Json names = Json::object();
+  for (int i = 0; i < count; ++i) names["k" + std::to_string(i)] = i;
+  return names;
+}
+
 TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
   struct Refusal {
     std::string path;
@@ -52,6 +58,7 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
        "structured_outputs.whitespace_pattern"},
       {kChat, ask({{"structured_outputs", {{"regexp", "a"}}}}), "structured_outputs.regexp"},
       {kChat, ask({{"metadata", "x"}}), "metadata"},
+      {kChat, ask({{"chat_template_kwargs", many_names(65)}}), "chat_template_kwargs"},
       {kChat, ask({{"user", 5}}), "user"},
       {kChat, ask({{"store", "yes"}}), "store"},
       {kChat, ask({{"service_tier", 1}}), "service_tier"},

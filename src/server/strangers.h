@@ -27,6 +27,7 @@ class Strangers {
 
   void add(HttpConnection* connection, std::string address);
   void forget(HttpConnection* connection);  // it is recognised or gone; one that is not here is no error
+  bool contains(HttpConnection* connection) const { return places_.contains(connection); }
   int64_t size() const { return static_cast<int64_t>(by_age_.size()); }
 
   enum class Room : uint8_t { free, after_one_leaves, none };

@@ -249,7 +249,11 @@ TEST(PostgresUrl, BeyondThisMachineItSaysHowItIsEncrypted) {
   EXPECT_TRUE(refused(away + "?sslmode=prefer"));
   EXPECT_TRUE(refused("postgresql://127.0.0.1:1,192.0.2.1:1/name")) << "one of several";
   EXPECT_TRUE(refused("postgresql:///name?hostaddr=192.0.2.1&host=localhost")) << "the address is where it goes";
+  EXPECT_TRUE(refused("postgresql://127.0.0.1.db.invalid/name")) << "a name that looks like an address";
   EXPECT_TRUE(refused("postgresql:///name?service=bank")) << "wherever that is";
+  setenv("PGSERVICE", "bank", 1);
+  EXPECT_TRUE(refused("postgresql://127.0.0.1:1/n")) << "a service of the environment";
+  unsetenv("PGSERVICE");
   for (const char* mode : {"verify-full", "verify-ca", "require"}) EXPECT_FALSE(refused(away + "?sslmode=" + mode));
   for (const char* here : {"postgresql://127.0.0.1:1/n", "postgresql://localhost:1/n", "postgresql://[::1]:1/n",
                            "postgresql:///n?host=/nonexistent"})

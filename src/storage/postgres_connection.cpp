@@ -1,5 +1,6 @@
 #include "storage/postgres_connection.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <poll.h>
@@ -363,11 +364,19 @@ Result<std::unique_ptr<Connection>> connect_postgres(const std::string& url, int
   return last;
 }
 
+namespace {
+// A name may begin like an address and go on to anywhere.
+bool is_loopback_v4(const std::string& host) {
+  in_addr address{};
+  return inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
+}
+}  // namespace
+
 bool is_beyond_this_machine(const std::string& url) {
   const auto all = parameters_of(url);
   if (!all) return false;
   // A service's host is in a file of its own, and PGHOST's in the environment.
-  if (all->contains("service")) return true;
+  if (all->contains("service") || std::getenv("PGSERVICE") != nullptr) return true;
   const auto value = [](const Parameters& of, const char* key, const char* environment) -> std::string {
     const auto found = of.find(key);
     if (found != of.end()) return found->second;
@@ -378,7 +387,7 @@ bool is_beyond_this_machine(const std::string& url) {
     const std::string address = value(one, "hostaddr", "PGHOSTADDR");
     const std::string host = address.empty() ? value(one, "host", "PGHOST") : address;
     return !host.empty() && !host.starts_with('/') && !host.starts_with('@') && host != "localhost" &&
-           !host.starts_with("127.") && host != "::1";
+           !is_loopback_v4(host) && host != "::1";
   });
 }
 

@@ -1,6 +1,8 @@
 // allOf and its kin: two flat schemas as one, and whether two can share an instance.
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
 
 #include "text/json_schema.h"
 
@@ -31,6 +33,19 @@ const Json* of_further_keys(const Json& schema) {
   return it == schema.end() ? nullptr : &*it;
 }
 
+// By name: a Json itself looks at one member after the other.
+using Members = std::unordered_map<std::string_view, const Json*>;
+Members members_of(const Json& object) {
+  Members members;
+  for (const auto& [key, value] : object.get_ref<const Json::object_t&>()) members.emplace(key, &value);
+  return members;
+}
+// Of `properties`; of anything else there are none.
+Members properties_of(const Json& schema) {
+  const auto it = schema.find("properties");
+  return it != schema.end() && it->is_object() ? members_of(*it) : Members();
+}
+
 Result<Json> merge_properties(const Json& a, const Json& b) {
   Json out = Json::object();
   const Json none = Json::object();
@@ -38,14 +53,16 @@ Result<Json> merge_properties(const Json& a, const Json& b) {
   const Json& in_b = has(b, "properties") ? b["properties"] : none;
   if (!in_a.is_object() || !in_b.is_object())
     return invalid("schema: properties: expected an object of schemas", "properties");
+  const Members of_a = members_of(in_a), of_b = members_of(in_b);
+  Json::object_t::Container& entries = out.get_ref<Json::object_t&>();
   for (const auto& [key, value] : in_a.items()) {
-    if (in_b.contains(key))
-      out[key] = both(value, in_b[key]);
-    else
-      out[key] = of_further_keys(b) ? both(value, *of_further_keys(b)) : value;
+    const auto other = of_b.find(key);
+    const Json* more = other != of_b.end() ? other->second : of_further_keys(b);
+    entries.emplace_back(key, more != nullptr ? both(value, *more) : value);
   }
-  for (const auto& [key, value] : in_b.items())
-    if (!in_a.contains(key)) out[key] = of_further_keys(a) ? both(value, *of_further_keys(a)) : value;
+  for (const auto& [key, value] : in_b.items()) {
+    if (!of_a.contains(key)) entries.emplace_back(key, of_further_keys(a) ? both(value, *of_further_keys(a)) : value);
+  }
   return out;
 }
 
@@ -58,10 +75,10 @@ std::set<std::string> required_of(const Json& schema) {
 }
 
 // The values a key of an object may have, if the schema says so by enum or const.
-bool fixed_values(const Json& schema, const std::string& key, Json& values) {
-  if (!has(schema, "properties") || !schema["properties"].is_object() || !schema["properties"].contains(key))
-    return false;
-  const Json& property = schema["properties"][key];
+bool fixed_values(const Members& properties, const std::string& key, Json& values) {
+  const auto found = properties.find(key);
+  if (found == properties.end()) return false;
+  const Json& property = *found->second;
   if (!property.is_object() || !has_enum(property)) return false;
   values = enum_values(property);
   return true;
@@ -177,21 +194,21 @@ bool evidently_disjoint(const Json& a, const Json& b) {
     if (numbers && (below(a, b) || below(b, a))) return true;
     if (common == std::set<std::string>{"object"}) {
       const std::set<std::string> need_a = required_of(a), need_b = required_of(b);
+      const Members of_a = properties_of(a), of_b = properties_of(b);
       for (const std::string& key : need_a) {
         Json in_a, in_b;
-        if (need_b.contains(key) && fixed_values(a, key, in_a) && fixed_values(b, key, in_b) &&
+        if (need_b.contains(key) && fixed_values(of_a, key, in_a) && fixed_values(of_b, key, in_b) &&
             !share_a_value(in_a, in_b))
           return true;
       }
-      const auto lacks = [](const Json& schema, const std::set<std::string>& needed) {
+      const auto lacks = [](const Json& schema, const Members& properties, const std::set<std::string>& needed) {
         if (of_further_keys(schema) == nullptr || *of_further_keys(schema) != Json(false) ||
             has(schema, "patternProperties"))
           return false;
-        const bool named = has(schema, "properties");
         return std::any_of(needed.begin(), needed.end(),
-                           [&](const std::string& key) { return !named || !schema["properties"].contains(key); });
+                           [&](const std::string& key) { return !properties.contains(key); });
       };
-      if (lacks(a, need_b) || lacks(b, need_a)) return true;
+      if (lacks(a, of_a, need_b) || lacks(b, of_b, need_a)) return true;
     }
   }
   if (has_enum(a) && has_enum(b)) return !share_a_value(enum_values(a), enum_values(b));

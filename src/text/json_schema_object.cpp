@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <string_view>
+#include <unordered_set>
 
 #include "text/json_schema.h"
 #include "text/regex_grammar.h"
@@ -56,16 +58,18 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
   }
 
   std::vector<Property> properties;
+  std::unordered_set<std::string_view> named;
   size_t num_required = 0;
   if (has_properties) {
     for (const auto& [key, value] : properties_it->items()) {
       REDOUBT_TRY(const ExprId made, schema(value));
       properties.push_back({key, made, required.contains(key)});
     }
+    for (const auto& [key, value] : properties_it->get_ref<const Json::object_t&>()) named.insert(key);
   }
   for (const std::string& key : required) {
     ++num_required;
-    if (has_properties && properties_it->contains(key)) continue;
+    if (named.contains(key)) continue;
     if (has_patterns)
       return unsupported("schema: required: a name that is not in properties beside patternProperties", "required");
     if (additional_it != flat.end() && *additional_it == Json(false)) return pool_.nothing();

@@ -1,0 +1,177 @@
+#include "server/known_callers.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "log_lines.h"
+#include "server/http_test_client.h"
+
+namespace redoubt {
+namespace {
+
+HttpConnection* place(int number) {  // never looked into
+  static std::array<char, 64> places;
+  return reinterpret_cast<HttpConnection*>(&places.at(static_cast<size_t>(number)));
+}
+bool any(const HttpConnection&) { return true; }
+bool none(const HttpConnection&) { return false; }
+bool but_the_first(const HttpConnection& one) { return &one != place(0); }
+
+TEST(KnownCallers, WhoHoldsMostGivesUpTheOneUnusedLongest) {
+  KnownCallers known;
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(known.use(place(i), "ann", 8));
+  EXPECT_TRUE(known.use(place(3), "ben", 8));
+  EXPECT_EQ(known.leaves(any), place(0));
+  EXPECT_TRUE(known.use(place(0), "ann", 8));  // used again
+  EXPECT_EQ(known.leaves(any), place(1));
+  EXPECT_TRUE(known.use(place(1), "ben", 8));  // another's from now on
+  EXPECT_TRUE(known.use(place(2), "ben", 8));
+  EXPECT_EQ(known.leaves(any), place(3));
+  known.forget(place(3));
+  known.forget(place(3));
+  EXPECT_EQ(known.size(), 3);
+  EXPECT_EQ(known.leaves(but_the_first), place(1));
+  EXPECT_EQ(known.leaves(none), nullptr);
+}
+
+TEST(KnownCallers, OneHoldsNoMoreThanTheBound) {
+  KnownCallers known;
+  EXPECT_TRUE(known.use(place(0), "ann", 2));
+  EXPECT_TRUE(known.use(place(1), "ann", 2));
+  EXPECT_FALSE(known.use(place(2), "ann", 2));
+  EXPECT_TRUE(known.use(place(1), "ann", 2)) << "it is theirs already";
+  EXPECT_TRUE(known.use(place(2), "ben", 2));
+  for (int i = 3; i < 9; ++i) EXPECT_TRUE(known.use(place(i), "", 2)) << "of whom there may be many";
+}
+
+// Each key is somebody of that name; "gone" is nobody's.
+class NamedGate final : public Gate {
+ public:
+  std::variant<std::shared_ptr<Permit>, ApiError> enter(const HttpRequest& head, const Route* route) override {
+    Principal principal{.id = std::string(head.header("x-api-key")), .tenant = "default", .key_id = "k"};
+    if (principal.id.empty() || principal.id == "gone") return ApiError{.status = 401, .message = "who?"};
+    return enter_route(permits_.issue(std::make_shared<Principal>(std::move(principal))), head, route);
+  }
+
+ private:
+  struct All final : Authority {
+    Verdict decide(const Principal&, const AccessQuestion&) const override { return Verdict::permitted; }
+    Status still_valid(const Principal&) const override { return ok(); }
+    uint64_t version() const override { return 0; }
+  };
+  PermitRegister permits_{std::make_shared<All>(), {}};
+};
+
+// GET /hello; GET /slow, never answered; GET /livez, for strangers; GET /admin/v1/keys.
+struct Site {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<ResponseWriter>> kept;
+
+  std::vector<Route> routes() {
+    const auto hello = [](auto, auto writer) { writer->send(200, "text/plain", "hello"); };
+    const auto slow = [this](auto, auto writer) {
+      const std::lock_guard lock(mutex);
+      kept.push_back(writer);
+    };
+    return {{.method = "GET", .path = "/hello", .rule = read_server_rule(), .handler = hello},
+            {.method = "GET", .path = "/slow", .rule = read_server_rule(), .handler = slow},
+            {.method = "GET", .path = "/livez", .rule = status_rule(), .quick = true, .handler = hello},
+            {.method = "GET", .path = "/admin/v1/keys", .rule = admin_rule("manage_keys"), .handler = hello}};
+  }
+  bool has_kept(size_t count) {
+    return eventually([&] {
+      const std::lock_guard lock(mutex);
+      return kept.size() == count;
+    });
+  }
+};
+
+std::string get(const std::string& path, const std::string& key, bool close = false) {
+  return "GET " + path + " HTTP/1.1\r\nHost: x\r\n" + (key.empty() ? "" : "X-Api-Key: " + key + "\r\n") +
+         (close ? "Connection: close\r\n" : "") + "\r\n";
+}
+HttpOptions options_of(int most) {
+  HttpOptions options;
+  options.limits.max_connections = most;
+  options.gate = std::make_shared<NamedGate>();
+  return options;
+}
+// `count` connections with an answer each, kept open.
+std::vector<RawClient> held(uint16_t port, int count, const std::string& request) {
+  std::vector<RawClient> clients;
+  for (int i = 0; i < count; ++i) {
+    clients.emplace_back(port);
+    clients.back().send(request);
+    clients.back().read_until("\r\n\r\n");
+  }
+  return clients;
+}
+
+TEST(HttpKnownCallers, WhoHoldsConnectionsThatWaitKeepsNobodyOut) {
+  const test::LogLines lines;
+  Site site;
+  const RunningServer server(site.routes(), options_of(16));
+  RawClient stream(server.port());
+  stream.send(get("/slow", "ann"));
+  ASSERT_TRUE(site.has_kept(1));
+  const std::vector<RawClient> mine = held(server.port(), 40, get("/hello", "ann"));
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(status_of(server.ask(get("/hello", "ben", true))), 200);
+    EXPECT_EQ(status_of(server.ask(get("/livez", "", true))), 200);
+  }
+  EXPECT_EQ(site.kept.size(), 1u);
+  std::string nothing;
+  EXPECT_TRUE(stream.read_some(nothing, 50)) << "an answer under way is never cut for another's sake";
+  EXPECT_TRUE(nothing.empty());
+}
+
+TEST(HttpKnownCallers, AnswersUnderWayOfOneLeaveRoomForOthers) {
+  Site site;
+  const RunningServer server(site.routes(), options_of(16));
+  std::vector<RawClient> streams;
+  int refused = 0;
+  for (int i = 0; i < 16; ++i) {
+    streams.emplace_back(server.port());
+    streams.back().send(get("/slow", "ann"));
+    if (i < 14) {
+      ASSERT_TRUE(site.has_kept(static_cast<size_t>(i) + 1));
+    } else {
+      refused += status_of(streams.back().read_all()) == 429 ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(refused, 2);
+  EXPECT_EQ(status_of(server.ask(get("/hello", "ben", true))), 200);
+}
+
+TEST(HttpKnownCallers, AConnectionWhoseKeyIsNotShownAnyMoreIsAStrangers) {
+  Site site;
+  const RunningServer server(site.routes(), options_of(8));
+  std::vector<RawClient> mine = held(server.port(), 6, get("/hello", "ann"));
+  for (RawClient& one : mine) {
+    one.send(get("/livez", ""));
+    one.read_until("hello");
+  }
+  const std::vector<RawClient> others = held(server.port(), 4, get("/hello", "ben"));
+  int cut = 0;
+  std::string rest;
+  for (RawClient& one : mine) cut += one.read_some(rest, 50) ? 0 : 1;
+  EXPECT_EQ(cut, 2) << "the oldest strangers gave way";
+}
+
+TEST(HttpKnownCallers, APathThatIsNoneMakesNobodyKnown) {
+  Site site;
+  HttpOptions options = options_of(64);
+  options.admin = AdminListener{};
+  const RunningServer server(site.routes(), options);
+  const uint16_t admin = server.server->admin_port();
+  const std::vector<RawClient> mine = held(admin, 70, get("/nope", "ann"));
+  RawClient security(admin);
+  security.send(get("/admin/v1/keys", "sue", true));
+  EXPECT_EQ(status_of(security.read_all()), 200);
+}
+
+}  // namespace
+}  // namespace redoubt
