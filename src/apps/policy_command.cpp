@@ -221,7 +221,7 @@ Status check(const PolicyFlags& flags) {
   if (names_directory(flags.admin)) {
     REDOUBT_TRY(administrators, security_administrators(flags.admin));
   }
-  if (!leaves_policies_changeable(snapshot, administrators)) warnings.emplace_back(kLocksOut);
+  if (policies_changeable(snapshot, administrators) == Changeable::no) warnings.emplace_back(kLocksOut);
   const size_t count = snapshot->policies->policies().size();
   if (flags.admin.json) return print({{"policies", count}, {"warnings", warnings}});
   std::string out = fmt::format("{}: {} policies\n", flags.path, count);

@@ -151,17 +151,17 @@ MatrixAxis::Principal row_of(const Principal& who) {
 
 }  // namespace
 
-bool leaves_policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
-                                std::span<const Principal> administrators) {
+Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
+                               std::span<const Principal> administrators) {
   const Principal somebody{.id = "somebody", .tenant = "default", .roles = {std::string(kSecurityAdmin)}};
   if (administrators.empty()) administrators = std::span(&somebody, 1);
   MatrixAxis axis{.principals = {}, .actions = {"manage_policies"}, .resources = {}};
   axis.resources.push_back({"", "Redoubt::Route", "PUT /admin/v1/policies"});
   for (const Principal& who : administrators) axis.principals.push_back(row_of(who));
   const auto matrix = compute_matrix(by, axis);
-  if (!matrix) return true;  // more of them than are computed
-  return std::ranges::any_of(matrix->cells,
-                             [](Access access) { return access == Access::allowed || access == Access::depends; });
+  if (!matrix) return Changeable::depends;  // more of them than are computed
+  const auto any = [&](Access access) { return std::ranges::find(matrix->cells, access) != matrix->cells.end(); };
+  return any(Access::allowed) ? Changeable::yes : any(Access::depends) ? Changeable::depends : Changeable::no;
 }
 
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known) {

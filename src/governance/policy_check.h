@@ -28,12 +28,20 @@ struct KnownNames {
   std::optional<std::set<std::string>> models;
 };
 
-// By these policies, may some security administrator still change them, in one context at least? If not, only the owner
-// of the data folder can put that right. `administrators`: who there is; empty: somebody with that role is meant.
-bool leaves_policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
-                                std::span<const Principal> administrators);
+// By these policies, may some security administrator still change them? If none may, in no context, only the owner of
+// the data folder can put that right. `administrators`: who there is; empty: somebody with that role is meant.
+enum class Changeable : uint8_t {
+  yes,      // one may whatever the context
+  depends,  // on what a request says or who it is from
+  no,
+};
+Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
+                               std::span<const Principal> administrators);
 inline constexpr std::string_view kLocksOut =
     "after this no security administrator could change policies; only the owner of the data folder could";
+inline constexpr std::string_view kLocksAuthorOut =
+    "after this you could not change policies by such a request as this one, and whether any other security "
+    "administrator could depends on conditions";
 
 // Sentences with line and column, in the order of the text; at most a thousand.
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known = {});

@@ -62,6 +62,7 @@ class PolicyStore {
 
   const std::shared_ptr<PolicyEngine>& engine() const { return engine_; }
   const NodeModels& configured() const { return configured_; }
+  const WallClock& wall() const { return wall_; }
   int64_t age_ns() const { return refresher_->age_ns(); }  // since what the engine holds was known to be what is stored
   Status refresh() { return refresher_->refresh(); }
   Status note_running() const;  // that this node is still there; to be called every few hours

@@ -8,10 +8,12 @@
 
 #include "governance/permit.h"
 #include "governance/policy_actions.h"
+#include "governance/policy_authority.h"
 #include "governance/policy_check.h"
 #include "governance/policy_expectations.h"
 #include "governance/policy_explain.h"
 #include "governance/policy_matrix.h"
+#include "server/access_question.h"
 #include "server/admin_answer.h"
 #include "server/json_fields.h"
 #include "server/router.h"
@@ -20,6 +22,8 @@
 namespace redoubt {
 namespace {
 
+constexpr const char* kManagePolicies = "manage_policies";
+constexpr const char* kChangeRoute = "PUT /admin/v1/policies";
 constexpr int kHistory = 100;              // versions listed
 constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
 
@@ -142,6 +146,23 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
               {"results", to_json(results)}};
 }
 
+// What is said of a change after which perhaps nobody can change policies; "" if one surely can.
+std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author) {
+  const Changeable changeable = policies_changeable(after, author.administrators);
+  if (changeable == Changeable::no) return kLocksOut;
+  const bool asks = changeable == Changeable::depends && author.is_still_permitted != nullptr;
+  return asks && !author.is_still_permitted(after) ? kLocksAuthorOut : std::string_view();
+}
+
+// Of the change of policies that `request` is, judged by others.
+bool permit_change(const std::shared_ptr<const PolicySnapshot>& by, const HttpRequest& request, int64_t now_ms) {
+  const AccessQuestion question = route_question(request, admin_rule(kManagePolicies), kChangeRoute);
+  return explain(by, AuthorizationRequest(request.permit->principal(), question.action, question.resource_kind,
+                                          question.resource_id, policy_context(question, now_ms))
+                         .request())
+      .allowed;
+}
+
 }  // namespace
 
 Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, const Json& body) {
@@ -168,15 +189,15 @@ Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, con
   Json out = {{"dry_run", dry_run.value_or(false)},
               {"warnings",
                policy_warnings(*after->policies, {.described = after->entities.get(), .guards = after->guards.get()})}};
-  const bool locks_out = !leaves_policies_changeable(after, author.administrators);
-  if (locks_out) out["warnings"].insert(out["warnings"].begin(), std::string(kLocksOut));
+  const std::string_view lockout = lockout_of(after, author);
+  if (!lockout.empty()) out["warnings"].insert(out["warnings"].begin(), std::string(lockout));
   REDOUBT_CHECK(add_changes(before, after, out));
   if (dry_run.value_or(false)) {
     out["version"] = newest.version;
     return out;
   }
-  if (locks_out && !author.is_owner && !allow_lockout.value_or(false))
-    return invalid(std::string(kLocksOut) + ": with allow_lockout it is done nevertheless", "allow_lockout");
+  if (!lockout.empty() && !author.is_owner && !allow_lockout.value_or(false))
+    return invalid(std::string(lockout) + ": with allow_lockout it is done nevertheless", "allow_lockout");
   REDOUBT_TRY(const int64_t version, store.change(change));
   out["version"] = version;
   return out;
@@ -217,13 +238,17 @@ void add_policy_routes(PolicyStore& store, const Directory& directory, std::vect
       [&store](const HttpRequest& request) { return one_version(store, request); }, {path_parameter("id")});
   get("/admin/v1/policies/matrix", "Who may do what to what, computed from the policies",
       object_schema({"cells", "policy_version"}), [&store](const HttpRequest&) { return matrix_of(store); });
-  send("PUT", "/admin/v1/policies", "manage_policies", "Change the policies, or see what a change would do",
+  send("PUT", "/admin/v1/policies", kManagePolicies, "Change the policies, or see what a change would do",
        object_schema({"text"}), object_schema({"version", "warnings"}),
        with_body([&store, &directory](const HttpRequest& request, const Json& body) {
-         return change_policies(store,
-                                {.name = request.permit ? request.permit->principal().id : "",
-                                 .administrators = security_administrators(directory)},
-                                body);
+         PolicyAuthor author{.administrators = security_administrators(directory)};
+         if (request.permit != nullptr) {
+           author.name = request.permit->principal().id;
+           author.is_still_permitted = [&](const std::shared_ptr<const PolicySnapshot>& by) {
+             return permit_change(by, request, store.wall().now_ms());
+           };
+         }
+         return change_policies(store, author, body);
        }));
   send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
        object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),

@@ -12,6 +12,8 @@
 //   POST /admin/v1/policies/test            {"entities", "tests": [...]} -> which hold
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,10 +28,13 @@ struct PolicyAuthor {
   std::string name;
   bool is_owner = false;                  // of the data folder, who can always change them again
   std::vector<Principal> administrators;  // the security administrators there are
+  // Would these policies permit the very request that changes them? Null: it needs no permission.
+  std::function<bool(const std::shared_ptr<const PolicySnapshot>&)> is_still_permitted = nullptr;
 };
 // What PUT /admin/v1/policies does, in the author's name: {"text", "entities"?, "note"?, "expected_version"?,
 // "dry_run"?, "allow_lockout"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of
-// another type, or if no security administrator could change policies afterwards and allow_lockout is not true.
+// another type, or, where allow_lockout is not true, if no security administrator could change policies afterwards, or
+// it is not sure that one could and the author could not.
 Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, const Json& body);
 
 // `store` and `directory` outlive the server.

@@ -26,6 +26,8 @@ class AdminPolicies : public test::DirectoryFixture {
                                    {.node = "n", .entities = Json::array({labelled}), .stages = {{"r1", "pilot"}}}, 0);
     ASSERT_TRUE(store) << store.error().message;
     store_ = std::move(*store);
+    permits_ = std::make_unique<PermitRegister>(
+        std::make_shared<PolicyAuthority>(store_->engine(), PrincipalCheck{}, wall_), PermitRegister::Options());
     add_policy_routes(*store_, *directory_, routes_);
     EXPECT_TRUE(check_rules(routes_));
   }
@@ -39,6 +41,8 @@ class AdminPolicies : public test::DirectoryFixture {
       request->path = path;
       if (!body.is_null()) request->body = body.dump();
       if (!id.empty()) request->path_params["id"] = id;
+      request->remote_address = from_;
+      if (asks_ != nullptr) request->permit = permits_->issue(asks_);
       auto writer = std::make_shared<RecordingWriter>();
       route.handler(request, writer);
       return {writer->status(), Json::parse(writer->body())};
@@ -48,6 +52,9 @@ class AdminPolicies : public test::DirectoryFixture {
   }
   std::unique_ptr<PolicyStore> store_;
   std::vector<Route> routes_;
+  PrincipalPtr asks_;  // null: nobody was asked for a key
+  std::string from_ = "127.0.0.1";
+  std::unique_ptr<PermitRegister> permits_;
 };
 
 TEST_F(AdminPolicies, ADryRunSaysWhatWouldChangeAndChangesNothing) {
@@ -173,6 +180,29 @@ TEST_F(AdminPolicies, WhoDecidesLocksHerselfOutOnlyWithAWordOfHerOwn) {
     EXPECT_EQ(put(text).first, 200) << "she still may, from somewhere";
   }
   EXPECT_EQ(put("", {{"allow_lockout", true}}).first, 200);
+}
+
+TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
+  ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
+  asks_ = directory_->snapshot()->principal("sue", "");
+  ASSERT_NE(asks_, nullptr);
+  const auto put = [&](const std::string& condition, bool dry_run = false) {
+    return call("PUT", "/admin/v1/policies",
+                {{"text", "permit (principal, action, resource) when { " + condition + " };"}, {"dry_run", dry_run}});
+  };
+  const std::string inside = R"(context.source_ip.isInRange(ip("10.0.0.0/8")))";
+  for (const std::string& condition :
+       {std::string(R"(principal.tenant == Redoubt::Tenant::"ta")"), std::string(R"(context.now < datetime("2020-01-01"))"),
+        std::string(R"(context.now < "2026-01-01")"), std::string("context has budget_left"), inside}) {
+    SCOPED_TRACE(condition);
+    const auto [refused, error] = put(condition);
+    EXPECT_EQ(refused, 400);
+    EXPECT_EQ(error["error"]["param"], "allow_lockout");
+    EXPECT_THAT(put(condition, true).second["warnings"][0].get<std::string>(), HasSubstr("could not change policies"));
+  }
+  EXPECT_EQ(put(R"(principal.tenant == Redoubt::Tenant::"default")").first, 200);
+  from_ = "10.1.2.3";
+  EXPECT_EQ(put(inside).first, 200) << "as she comes now, she may";
 }
 
 // A security administrator's change, through the API, and the auditor's request at the real gate after it.
