@@ -744,6 +744,18 @@ class Commands(unittest.TestCase):
         self.assertIn("not there yet", data["found"])
         self.assertFalse((self.folder / "typo").exists())
 
+    def test_doctor_sees_a_folder_that_everyone_may_write_to(self):
+        def data():
+            findings = json.loads(self.good("doctor", "--json", "--data", self.folder / "shared"))["findings"]
+            return next(finding for finding in findings if finding["what"] == "data folder")
+        (self.folder / "shared").mkdir(mode=0o700)
+        self.assertTrue(data()["good"])
+        (self.folder / "shared" / "redoubt.db").touch(mode=0o644)
+        self.assertIn("redoubt.db", data()["found"])
+        (self.folder / "shared").chmod(0o777)
+        self.assertFalse(data()["good"])
+        self.assertIn("chmod 700", data()["found"])
+
     def test_doctor_opens_the_database(self):
         def database(config):
             (self.folder / "doctor.yaml").write_text(config)

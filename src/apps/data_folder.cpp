@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,6 +53,17 @@ Result<DataFolder> DataFolder::open(const std::filesystem::path& path) {
     return io_error(fmt::format("{}: {}", lock, std::strerror(reason)));
   }
   return DataFolder(path, fd);
+}
+
+std::string DataFolder::open_to_others(const std::filesystem::path& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && (info.st_mode & S_IWOTH) != 0)
+    return fmt::format("{}: everyone may write to this data folder, and so become anybody; chmod 700 it",
+                       path.string());
+  const std::filesystem::path database = path / "redoubt.db";
+  if (::stat(database.c_str(), &info) == 0 && (info.st_mode & (S_IROTH | S_IWOTH)) != 0)
+    return fmt::format("{}: everyone may read it; chmod 600 it", database.string());
+  return {};
 }
 
 bool DataFolder::is_held(const std::filesystem::path& path) {

@@ -17,6 +17,9 @@ class DataFolder {
   // Makes the folder (0700) if it is not there and locks it; the lock ends with the process, however it ends. One that
   // another process holds is refused after half a second.
   static Result<DataFolder> open(const std::filesystem::path& path);
+  // A sentence if others than its owner and their group may write to the folder, or read its database: whoever may
+  // write there can put another key and another database in their place. "" if not, or there is none.
+  static std::string open_to_others(const std::filesystem::path& path);
   static bool is_held(const std::filesystem::path& path);  // by a process, this one perhaps
   DataFolder(DataFolder&& other) noexcept
       : path_(std::move(other.path_)), lock_fd_(std::exchange(other.lock_fd_, -1)) {}

@@ -120,6 +120,8 @@ Finding check_data(const std::filesystem::path& folder) {
             writable,
             writable ? "" : fmt::format("{} may not be written; choose another folder with --data", there.string())};
   }
+  if (const std::string open = DataFolder::open_to_others(folder); !open.empty())
+    return {"data folder", open, false, ""};
   const Result<DataFolder> opened = DataFolder::open(folder);
   return {"data folder",
           fmt::format("{}: {} free", folder.string(), human_bytes(static_cast<int64_t>(space.available))),

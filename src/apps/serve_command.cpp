@@ -261,6 +261,7 @@ Status serve(const ServeFlags& flags) {
   StopSignals::block();
   keep_memory_private();
   REDOUBT_TRY(const DataFolder data, DataFolder::open(data_folder_path(config.data)));
+  if (const std::string open = DataFolder::open_to_others(data.path()); !open.empty()) log::warn("{}", open);
   const SteadyClock clock;
   const SystemWallClock wall;
   REDOUBT_TRY(ModelHostOptions models, host_options(config));

@@ -192,8 +192,9 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   };
   const std::string inside = R"(context.source_ip.isInRange(ip("10.0.0.0/8")))";
   for (const std::string& condition :
-       {std::string(R"(principal.tenant == Redoubt::Tenant::"ta")"), std::string(R"(context.now < datetime("2020-01-01"))"),
-        std::string(R"(context.now < "2026-01-01")"), std::string("context has budget_left"), inside}) {
+       {std::string(R"(principal.tenant == Redoubt::Tenant::"ta")"),
+        std::string(R"(context.now < datetime("2020-01-01"))"), std::string(R"(context.now < "2026-01-01")"),
+        std::string("context has budget_left"), inside}) {
     SCOPED_TRACE(condition);
     const auto [refused, error] = put(condition);
     EXPECT_EQ(refused, 400);
