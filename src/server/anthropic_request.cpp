@@ -149,6 +149,7 @@ Status parse_tools(ChatRequest& out, const JsonFields& fields) {
     REDOUBT_TRY(const auto strict, tool.boolean("strict"));
     if (strict.value_or(false)) function["strict"] = true;
     functions.push_back({{"type", "function"}, {"function", std::move(function)}});
+    out.schema_fields.push_back(tool.param("input_schema"));
   }
   REDOUBT_TRY(out.tools, parse_chat_tools(functions, "tools"));
   REDOUBT_TRY(const Json* choice, fields.object("tool_choice"));

@@ -104,6 +104,11 @@ Result<Json> parse_message(const Json& message, const std::string& param) {
 
 }  // namespace
 
+std::string ChatRequest::schema_field(size_t tool) const {
+  return tool < schema_fields.size() ? schema_fields[tool]
+                                     : fmt::format("{}[{}].function.parameters", tools_param, tool);
+}
+
 Result<std::string> join_text_parts(const Json& content, const std::string& param) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) return wrong_type(param, "a string or an array of parts", content);

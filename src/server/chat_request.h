@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server/generation_fields.h"
 #include "server/json_fields.h"
@@ -24,6 +25,8 @@ struct ChatRequest {
   std::string tool_choice_param = "tool_choice";  // field names of the protocol, for errors
   std::string messages_param = "messages";
   std::string tools_param = "tools";
+  std::vector<std::string> schema_fields;  // where each tool's schema stands, where that is not OpenAI's chat's place
+  std::string schema_field(size_t tool) const;
   bool parallel_tool_calls = true;
 
   std::optional<std::string> reasoning_effort;  // none, minimal, low, medium, high, …

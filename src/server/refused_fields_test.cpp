@@ -188,7 +188,7 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
   Json error =
       refused({{"response_format", {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", unique}}}}}});
   EXPECT_EQ(error["code"], "unsupported");
-  EXPECT_EQ(error["param"], "response_format.json_schema.schema.uniqueItems");
+  EXPECT_EQ(error["param"], "response_format.json_schema.schema/uniqueItems");
   error = refused({{"guided_regex", "a(?=b)"}});
   EXPECT_EQ(error["code"], "unsupported");
   EXPECT_EQ(error["param"], "guided_regex");
@@ -196,7 +196,7 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
   error = refused({{"guided_grammar", "root := 1"}});
   EXPECT_EQ(error["message"].get<std::string>().find("guided_grammar: line 1: "), 0u) << error;
   error = refused({{"guided_json", unique}});
-  EXPECT_EQ(error["message"].get<std::string>().find("guided_json: uniqueItems"), 0u) << error;
+  EXPECT_EQ(error["message"].get<std::string>().find("guided_json/uniqueItems: "), 0u) << error;
   error = refused({{"guided_regex", "("}});  // wrong, whoever reads it
   EXPECT_TRUE(error["code"].is_null());
   error = refused({{"tools",
@@ -206,7 +206,7 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
                         {"strict", true},
                         {"parameters", {{"type", "object"}, {"propertyNames", {{"maxLength", 3}}}}}}}}}}});
   EXPECT_EQ(error["code"], "unsupported");
-  EXPECT_EQ(error["param"], "tools[0].propertyNames");
+  EXPECT_EQ(error["param"], "tools[0].function.parameters/propertyNames");
   context.options.tool_syntax = ToolSyntax::deepseek_v32;
   error = refused({{"tools", kTools}, {"response_format", {{"type", "json_object"}}}});
   EXPECT_EQ(error["code"], "unsupported");
@@ -215,4 +215,55 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
 }
 
 }  // namespace
+// A client with thirty tools looks for the one that is meant.
+TEST_F(Routes, ASchemaIsRefusedWithItsToolAndThePlaceInIt) {
+  const Json bad = {{"type", "object"}, {"properties", {{"date", {{"type", "string"}, {"pattern", "(?=a)"}}}}}};
+  const Json good = {{"type", "object"}};
+  const auto tools_of = [&](const Json& schema) {
+    Json tools = Json::array();
+    for (const auto& [name, parameters] : {std::pair{"first", good}, std::pair{"search", schema}})
+      tools.push_back(
+          {{"type", "function"}, {"function", {{"name", name}, {"parameters", parameters}, {"strict", true}}}});
+    return tools;
+  };
+  const auto refused = [&](std::string_view path, const Json& body, std::string_view place) {
+    const auto reply = post(std::string(path), body);
+    ASSERT_EQ(reply->status(), 400) << path << reply->body();
+    const Json error = reply->json()["error"];
+    const std::string message = error.is_string() ? error.get<std::string>() : error["message"].get<std::string>();
+    EXPECT_EQ(message.find(std::string(place) + " (tool 'search'): regex: "), 0u) << message;
+    if (error.contains("param")) {
+      EXPECT_EQ(error["param"], place);
+    }
+  };
+  const std::string chat_place = "tools[1].function.parameters/properties/date/pattern";
+  refused(kChat, ask({{"tools", tools_of(bad)}, {"tool_choice", "required"}}), chat_place);
+  Json named = ask({{"tools", tools_of(bad)}});
+  named["tool_choice"] = {{"type", "function"}, {"function", {{"name", "search"}}}};
+  refused(kChat, named, chat_place);
+  Json with_reference = bad;
+  with_reference["$defs"] = {{"day", bad["properties"]["date"]}};
+  with_reference["properties"]["date"] = {{"$ref", "#/$defs/day"}};
+  refused(kChat, ask({{"tools", tools_of(with_reference)}, {"tool_choice", "required"}}),
+          "tools[1].function.parameters/$defs/day/pattern");
+
+  // Tools of the Responses API that are no functions are passed over, and count in the place.
+  Json flat = Json::array({{{"type", "web_search"}}});
+  for (Json& tool : tools_of(bad)) {
+    flat.push_back({{"type", "function"}});
+    flat.back().update(tool["function"]);
+  }
+  refused("/v1/responses", {{"input", "hi"}, {"tools", flat}, {"tool_choice", "required"}},
+          "tools[2].parameters/properties/date/pattern");
+  Json custom = Json::array();
+  for (Json& tool : tools_of(bad))
+    custom.push_back({{"name", tool["function"]["name"]}, {"input_schema", tool["function"]["parameters"]}});
+  refused("/v1/messages",
+          {{"max_tokens", 5},
+           {"messages", {{{"role", "user"}, {"content", "hi"}}}},
+           {"tools", custom},
+           {"tool_choice", {{"type", "any"}}}},
+          "tools[1].input_schema/properties/date/pattern");
+}
+
 }  // namespace redoubt

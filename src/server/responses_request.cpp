@@ -116,6 +116,7 @@ Status parse_tools(ChatRequest& chat, const JsonFields& fields) {
       if (const Json* value = tool.find(key)) function[key] = *value;
     }
     functions.push_back({{"type", "function"}, {"function", std::move(function)}});
+    chat.schema_fields.push_back(tool.param("parameters"));
   }
   REDOUBT_TRY(chat.tools, parse_chat_tools(functions, "tools"));
   const Json* choice = fields.find("tool_choice");
