@@ -266,4 +266,22 @@ TEST_F(Routes, ASchemaIsRefusedWithItsToolAndThePlaceInIt) {
           "tools[1].input_schema/properties/date/pattern");
 }
 
+// Arguments of past calls are JSON in strings, which the limit of the body's own values does not see.
+TEST_F(Routes, PastCallsHoldNoMoreValuesTogetherThanABody) {
+  std::string arguments = "{\"a\":[0";
+  for (int i = 0; i < 400'000; ++i) arguments += ",0";
+  arguments += "]}";
+  const auto asked = [&](int calls) {
+    Json messages = Json::array();
+    for (int i = 0; i < calls; ++i)
+      messages.push_back({{"role", "assistant"},
+                          {"tool_calls", {{{"id", "c"}, {"function", {{"name", "f"}, {"arguments", arguments}}}}}}});
+    return parse_chat_messages(messages, "messages");
+  };
+  EXPECT_TRUE(asked(2));
+  const auto refused = asked(3);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "messages[2].tool_calls[0].function.arguments");
+}
+
 }  // namespace redoubt
