@@ -317,6 +317,46 @@ class Commands(unittest.TestCase):
         self.assertIn("bf16_flops_per_s", figures)
         self.assertLess(figures["peak_rss_bytes"], 300 << 20)  # the probe's own 512 MB are not the model's
 
+    def a_large_shape(self):
+        """A config.json whose weights take some seconds to write."""
+        config = json.loads((self.a_model() / "config.json").read_text())
+        config.update(vocab_size=3_000_000)
+        path = self.folder / "large" / "config.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(config))
+        return path
+
+    def test_work_that_is_stopped_leaves_nothing_and_says_so(self):
+        shape, room = self.a_large_shape(), self.folder / "room"
+        large = self.folder / "large.gguf"
+        self.good("synth", "--config", shape, large)
+        for signal_sent, status, *command in (
+                (signal.SIGINT, 130, "synth", "--config", shape, room / "a.gguf"), (signal.SIGTERM, 143, "synth", "--config", shape, room / "a"),
+                (signal.SIGINT, 130, "quantize", large, room / "b.gguf", "--type", "q8_0"), (signal.SIGTERM, 143, "convert", large, room / "c", "--type", "f32"),
+                (signal.SIGINT, 130, "convert", large, room / "d.redoubt-packed")):
+            room.mkdir()
+            started = subprocess.Popen([BINARY, *map(str, command), "--threads", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertTrue(running_server.eventually(lambda: list(room.rglob("*.partial")) or started.poll() is not None))
+            started.send_signal(signal_sent)
+            out, error = started.communicate(timeout=60)
+            self.assertEqual(started.returncode, status, f"{command}: {error}")
+            self.assertEqual((out, error.count("\n")), ("", 1), f"{command}: {error}")
+            self.assertIn(f"stopped by {signal_sent.name}", error)
+            self.assertEqual(list(room.iterdir()), [], command)
+            room.rmdir()
+
+    def test_a_file_over_the_limit_is_one_sentence_and_leaves_nothing(self):
+        shape, room = self.a_large_shape(), self.folder / "room"
+        room.mkdir()
+        for command in (("synth", "--config", shape, room / "a.gguf"), ("synth", "--config", shape, room / "a"), ("convert", self.a_model(), room / "b.redoubt-packed"),
+                        ("quantize", self.a_model(), room / "c.gguf", "--type", "q8_0")):
+            ended = subprocess.run([BINARY, *map(str, command)], capture_output=True, text=True,
+                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+            self.assertEqual(ended.returncode, 1, f"{command}: {ended}")
+            self.assertEqual(ended.stderr.count("\n"), 1, ended.stderr)
+            self.assertIn("ulimit -f", ended.stderr)
+            self.assertEqual(list(room.iterdir()), [], command)
+
     def test_figures_name_what_was_measured(self):
         model = self.a_model()
         for kernels in ("reference", "auto"):
