@@ -210,15 +210,14 @@ class ChatSession {
 }  // namespace
 
 GenerationRequest make_request(const LoadedModel& model, const ChatSettings& settings, std::vector<int32_t> prompt) {
-  const GenerationConfig& generation = model.checkpoint.generation();
+  const SamplingDefaults& defaults = model.sampling;
   GenerationRequest request;
   request.id = "terminal";
-  request.sampling.temperature =
-      settings.temperature.value_or(generation.do_sample ? generation.temperature.value_or(0.6) : 0.0);
-  request.sampling.top_p = settings.top_p.value_or(generation.top_p.value_or(0.95));
-  request.sampling.top_k = generation.top_k.value_or(0);
-  request.sampling.min_p = generation.min_p.value_or(0);
-  request.sampling.repetition_penalty = generation.repetition_penalty.value_or(1);
+  request.sampling.temperature = settings.temperature.value_or(defaults.temperature);
+  request.sampling.top_p = settings.top_p.value_or(defaults.top_p);
+  request.sampling.top_k = static_cast<int>(defaults.top_k);
+  request.sampling.min_p = defaults.min_p;
+  request.sampling.repetition_penalty = defaults.repetition_penalty;
   request.sampling.seed = settings.seed ? *settings.seed : std::random_device{}();
   request.stop.max_tokens = settings.max_tokens;
   request.stop.ignore_eos = settings.ignore_eos;

@@ -63,7 +63,8 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
        {{"input", "x"}, {"guided_regex", "a"}, {"text", {{"format", {{"type", "json_object"}}}}}},
        "text.format"},
       {kChat, ask({{"reasoning", {{"exclude", true}}}}), "reasoning.exclude"},
-      {kChat, ask({{"repeat_last_n", 64}}), "repeat_last_n"},
+      {kChat, ask({{"repeat_last_n", -2}}), "repeat_last_n"},
+      {kChat, ask({{"repeat_penalty", 0.001}}), "repeat_penalty"},
       {kChat, ask({{"tfs_z", 0.5}}), "tfs_z"},
       {kChat, ask({{"top_n_sigma", 1.5}}), "top_n_sigma"},
       {kChat, ask({{"n_predict", 5}}), "n_predict"},
@@ -89,7 +90,7 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
            {ollama({{"top_logprobs", 2}}), "top_logprobs"},
            {ollama({{"keep_alive", true}}), "keep_alive"},
            {ollama({{"format", "json"}, {"options", {{"grammar", "root ::= \"a\""}}}}), "format"},
-           {ollama({{"options", {{"repeat_last_n", 64}}}}), "options.repeat_last_n"},
+           {ollama({{"options", {{"repeat_last_n", -2}}}}), "options.repeat_last_n"},
            {ollama({{"options", {{"top_n_sigma", 2}}}}), "options.top_n_sigma"},
            {ollama({{"messages", {{{"role", "tool"}, {"content", "x"}, {"tool_name", 5}}}}}),
             "messages[0].tool_name"}}) {
