@@ -386,6 +386,21 @@ TEST(JsonSchema, RefusesByNameWhatItDoesNotEnforce) {
   }
 }
 
+// A reader of JSON keeps doubles where a number is no integer of 64 bits: what it keeps may be another number than the
+// client wrote, and is not written in its place.
+TEST(JsonSchema, NumbersAreWrittenAsTheyCameOrRefused) {
+  for (const char* schema : {R"({"enum":[1,123456789012345678901234567890]})", R"({"const":18446744073709551616})",
+                             R"({"const":-9223372036854775809})", R"({"enum":[{"a":[0.12345678901234567890]}]})",
+                             R"({"const":1e30})", R"({"type":"integer","minimum":123456789012345678901234})"}) {
+    const Error error = refusal(schema);
+    EXPECT_EQ(error.code, ErrorCode::unsupported) << schema << ": " << error.message;
+  }
+  for (const char* number : {"18446744073709551615", "-9223372036854775808", "0.1", "123456.789012345", "-2.5"}) {
+    const GrammarPtr grammar = from_schema(std::string(R"({"enum":[)") + number + "]}");
+    EXPECT_TRUE(bytes_match(grammar, number)) << number;
+  }
+}
+
 TEST(JsonSchema, ARefusalSaysWhereInTheSchema) {
   for (const auto& [schema, place] : std::vector<std::pair<std::string, std::string>>{
            {R"x({"properties":{"date":{"type":"string","pattern":"(?=a)"}}})x", "/properties/date/pattern"},

@@ -1,6 +1,7 @@
 #include "text/json_schema.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "core/utf8.h"
@@ -56,6 +57,20 @@ Json without(const Json& schema, const std::string& keyword) {
 // A keyword's name for a message: the client wrote it, so it is cut short.
 std::string shown(const std::string& keyword) { return keyword.substr(0, complete_utf8_prefix(keyword.substr(0, 64))); }
 
+// A number that was not read as it is written: beyond 64 bits, or of more digits than a double surely keeps, another
+// one may stand in the client's text.
+bool may_be_another_number(const Json& value) {
+  constexpr double kBeyondIntegers = 9.2e18;
+  constexpr size_t kExactDigits = 15;
+  if (!value.is_number_float()) return false;
+  return std::fabs(value.get<double>()) >= kBeyondIntegers || to_decimal(value).digits.size() > kExactDigits;
+}
+
+bool holds_another_number(const Json& value) {
+  if (!value.is_structured()) return may_be_another_number(value);
+  return std::any_of(value.begin(), value.end(), holds_another_number);
+}
+
 // A name as a part of a JSON pointer (RFC 6901).
 std::string pointer_part(std::string_view name) {
   std::string out = "/";
@@ -97,6 +112,13 @@ Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at)
     const bool list = keyword == "anyOf" || keyword == "oneOf" || keyword == "allOf" || keyword == "enum";
     if (list && (!value.is_array() || value.empty()))
       return invalid("schema: " + keyword + ": expected a list that is not empty", keyword);
+    if ((keyword == "enum" || keyword == "const") && holds_another_number(value))
+      return unsupported(
+          "schema: " + keyword + ": a number of more than 15 digits, or an integer beyond 64 bits, is not enforced",
+          keyword);
+    const bool bounds = keyword.ends_with("inimum") || keyword.ends_with("aximum");
+    if (bounds && value.is_number_float() && std::fabs(value.get<double>()) >= 9.2e18)
+      return unsupported("schema: " + keyword + ": a bound beyond 64 bits is not enforced", keyword);
     if (keyword == "type") {
       const auto known = [](const Json& t) { return t.is_string() && kTypes.contains(t.get<std::string>()); };
       if (!known(value) && !(value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), known)))
