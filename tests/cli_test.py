@@ -317,6 +317,43 @@ class Commands(unittest.TestCase):
         self.assertIn("bf16_flops_per_s", figures)
         self.assertLess(figures["peak_rss_bytes"], 300 << 20)  # the probe's own 512 MB are not the model's
 
+    def on_a_terminal(self, environment, *command):
+        """What a command writes on a terminal, and how it ends."""
+        ours, theirs = pty.openpty()
+        started = subprocess.Popen([BINARY, *map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **environment})
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            written += piece
+        os.close(ours)
+        return started.wait(60), written
+
+    def test_no_escapes_where_they_are_not_wanted(self):
+        model = self.model_with(lambda path: "llama" in path.name or "qwen" in path.name)
+        ask = ("run", "--model", model, "--tokens", "[5, 6]", "--max-tokens", 3)
+        for environment, wanted in (({"TERM": "xterm", "NO_COLOR": ""}, True), ({"TERM": "dumb", "NO_COLOR": ""}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+            status, written = self.on_a_terminal(environment, *ask)
+            self.assertEqual(status, 0, written)
+            self.assertEqual(b"\x1b" in written, wanted, f"{environment}: {written}")
+
+    def test_a_data_folder_that_cannot_be_is_named(self):
+        blocked = self.folder / "file"
+        blocked.write_text("")
+        error = self.refused(1, "serve", "--model", self.a_model(), "--port", 0, "--data", blocked / "data")
+        self.assertIn(f"data folder {blocked}/data", error)
+        self.assertIn("--data", error)
+        for home in ({}, {"HOME": ""}):
+            environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")} | home
+            ended = subprocess.run([BINARY, "run", "--model", str(self.a_model()), "--tokens", "[5]", "--max-tokens", "1"], env=environment, cwd=self.folder, capture_output=True)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            self.assertEqual([path.name for path in self.folder.iterdir()], ["file"])
+
     def a_large_shape(self):
         """A config.json whose weights take some seconds to write."""
         config = json.loads((self.a_model() / "config.json").read_text())
