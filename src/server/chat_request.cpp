@@ -184,6 +184,19 @@ Result<Json> parse_chat_tools(const Json& tools, const std::string& param) {
   return out;
 }
 
+Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields) {
+  for (size_t i = 0; i < schema_fields.size(); ++i) {
+    const std::string head = fmt::format("tools[{}].function.", i);
+    if (!error.param.starts_with(head)) continue;
+    const std::string key = error.param.substr(head.size()), &schema = schema_fields[i];
+    const std::string field = key == "parameters" ? schema : schema.substr(0, schema.rfind('.') + 1) + key;
+    if (error.message.starts_with(error.param)) error.message.replace(0, error.param.size(), field);
+    error.param = field;
+    break;
+  }
+  return error;
+}
+
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
   const Json* choice = fields.find("tool_choice");
   if (choice == nullptr) return ok();
@@ -376,6 +389,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_TRY(const auto max_tokens, fields.integer("max_tokens", 1));
   REDOUBT_TRY(const auto max_completion, fields.integer("max_completion_tokens", 1));
   out.generation.max_tokens = max_completion ? max_completion : max_tokens;
+  if (max_completion) out.generation.max_tokens_field = "max_completion_tokens";
 
   REDOUBT_TRY(const auto logprobs, fields.boolean("logprobs"));
   REDOUBT_TRY(const auto top, fields.integer("top_logprobs", 0, kMaxTopLogprobs));

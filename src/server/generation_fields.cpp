@@ -262,6 +262,7 @@ Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::strin
 Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
   constexpr int64_t kMaxTokens = int64_t{1} << 40;
   GenerationFields out;
+  out.within = fields.param("");
   REDOUBT_TRY(out.temperature, fields.number("temperature", 0, 2));
   REDOUBT_TRY(out.top_p, fields.number("top_p", 0, 1));
   REDOUBT_TRY(out.min_p, fields.number("min_p", 0, 1));
@@ -331,7 +332,8 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
   sampling.seed = fields.seed ? *fields.seed : random_u64();
   for (const auto& [id, bias] : fields.logit_bias) {
     if (id >= vocab) {
-      return invalid(fmt::format("logit_bias: expected token ids under {}, found {}", vocab, id), "logit_bias");
+      const std::string param = fields.within + "logit_bias";
+      return invalid(fmt::format("{}: expected token ids under {}, found {}", param, vocab, id), param);
     }
   }
   sampling.logit_bias = fields.logit_bias;
@@ -339,13 +341,15 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
   out.stop = fields.stop;
   out.stop.max_tokens = fields.max_tokens.value_or(0);
   if (fields.max_tokens && fields.stop.min_tokens > *fields.max_tokens) {
-    return invalid(fmt::format("min_tokens: expected at most max_tokens ({}), found {}", *fields.max_tokens,
-                               fields.stop.min_tokens),
-                   "min_tokens");
+    const std::string param = fields.within + "min_tokens";
+    return invalid(fmt::format("{}: expected at most {} ({}), found {}", param, fields.max_tokens_field,
+                               *fields.max_tokens, fields.stop.min_tokens),
+                   param);
   }
   for (const int32_t id : fields.stop.token_ids) {
     if (id >= vocab) {
-      return invalid(fmt::format("stop_token_ids: expected token ids under {}, found {}", vocab, id), "stop_token_ids");
+      const std::string param = fields.within + "stop_token_ids";
+      return invalid(fmt::format("{}: expected token ids under {}, found {}", param, vocab, id), param);
     }
   }
   REDOUBT_TRY(out.grammar, grammars.of(fields.grammar));

@@ -22,6 +22,7 @@ Status parse_options(ChatRequest& chat, const JsonFields& fields) {
     chat.generation.penalty_window = kOllamaWindow;
   REDOUBT_TRY(const auto predict, options.integer("num_predict", -2));
   if (predict && *predict > 0) chat.generation.max_tokens = predict;
+  chat.generation.max_tokens_field = options.param("num_predict");
   REDOUBT_TRY(const auto context, options.integer("num_ctx", 1));
   chat.context_limit = context.value_or(0);
   return ok();

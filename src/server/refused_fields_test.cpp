@@ -1,5 +1,6 @@
 // A field that is understood is obeyed or refused by name, never answered 200 as if it were obeyed; the values that say
 // nothing pass, since clients send them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -160,7 +161,7 @@ TEST_F(Routes, OllamasContextBoundsARawPromptToo) {
   EXPECT_EQ(generate(12)->status(), 200);
   EXPECT_EQ(engine->last.stop.max_tokens, 2);
   EXPECT_EQ(generate(8)->status(), 400);
-  EXPECT_NE(generate(8)->body().find("the context of 8"), std::string::npos);
+  EXPECT_NE(generate(8)->body().find("context length is 8 tokens"), std::string::npos);
   EXPECT_EQ(generate(4097)->status(), 400);
 }
 
@@ -283,6 +284,67 @@ TEST_F(Routes, PastCallsHoldNoMoreValuesTogetherThanABody) {
   const auto refused = asked(3);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().param, "messages[2].tool_calls[0].function.arguments");
+}
+
+TEST_F(Routes, RefusalsNameFieldsAsTheProtocolDoes) {
+  const Json user = {{{"role", "user"}, {"content", "hi"}}};
+  const auto says = [&](std::string_view path, const std::string& body, const std::string& name) {
+    const auto reply = call("POST", std::string(path), body);
+    EXPECT_EQ(reply->status(), 400) << reply->body();
+    const Json error = reply->json()["error"];
+    const std::string message = error.is_string() ? error.get<std::string>() : error["message"].get<std::string>();
+    EXPECT_EQ(message.find(name + ":"), 0u) << message;
+    if (error.contains("param")) {
+      EXPECT_EQ(error["param"], name);
+    }
+  };
+  says(kChat, ask({{"max_completion_tokens", 5000}}).dump(), "max_completion_tokens");
+  says(kChat, ask({{"max_tokens", 5000}}).dump(), "max_tokens");
+  says("/v1/responses", R"({"input":"hi","max_output_tokens":5000})", "max_output_tokens");
+  const auto ollama_options = [&](const Json& options) {
+    return Json{{"messages", user}, {"options", options}}.dump();
+  };
+  says("/api/chat", ollama_options({{"stop_token_ids", {100000}}}), "options.stop_token_ids");
+  says("/api/chat", ollama_options({{"logit_bias", {{"100000", 1}}}}), "options.logit_bias");
+  says("/api/chat", ollama_options({{"min_tokens", 9}, {"num_predict", 3}}), "options.min_tokens");
+  EXPECT_NE(call("POST", "/api/chat", ollama_options({{"min_tokens", 9}, {"num_predict", 3}}))
+                ->body()
+                .find("at most options.num_predict (3)"),
+            std::string::npos);
+  // Tools without a `function` inside, one of them passed over.
+  says("/v1/responses", R"({"input":"hi","tools":[{"type":"web_search"},{"type":"function","name":"a b"}]})",
+       "tools[1].name");
+  says("/v1/responses", R"({"input":"hi","tools":[{"type":"function","name":"a","parameters":3}]})",
+       "tools[0].parameters");
+  says("/v1/messages",
+       Json{{"max_tokens", 5}, {"messages", user}, {"tools", {{{"name", "a b"}, {"input_schema", Json::object()}}}}}
+           .dump(),
+       "tools[0].name");
+  says("/v1/responses", R"({"input":[{"role":"king","content":"hi"}],"instructions":"x"})", "input[0].role");
+}
+
+TEST_F(Routes, AFinalErrorSaysSo) {
+  for (const char* path : {"/v1/embeddings", "/api/embed"}) {
+    const auto reply = post(path, {{"input", "x"}});
+    EXPECT_EQ(reply->status(), 501);
+    EXPECT_THAT(reply->headers(), testing::Contains(testing::Pair("x-should-retry", "false")));
+  }
+}
+
+// Words by which LiteLLM, LangChain and Claude Code tell a full context.
+TEST_F(Routes, AFullContextIsSaidInTheWordsThatClientsLookFor) {
+  const std::string text(5000, 'x');
+  const Json messages = {{{"role", "user"}, {"content", text}}};
+  const Json error = post(kChat, {{"messages", messages}})->json()["error"];
+  EXPECT_NE(error["message"].get<std::string>().find("this model's maximum context length is 4096 tokens"),
+            std::string::npos);
+  EXPECT_EQ(error["code"], "context_length_exceeded");
+  EXPECT_EQ(error["n_ctx"], 4096);
+  EXPECT_GT(error["n_prompt_tokens"], 4096);
+  const auto theirs = post("/v1/messages", {{"max_tokens", 5}, {"messages", messages}})->json()["error"]["message"];
+  const std::string begin = "prompt is too long: ", end = " tokens > 4096 maximum";
+  EXPECT_EQ(theirs.get<std::string>().find(begin), 0u) << theirs;
+  EXPECT_TRUE(theirs.get<std::string>().ends_with(end)) << theirs;
 }
 
 }  // namespace redoubt
