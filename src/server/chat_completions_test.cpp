@@ -207,23 +207,6 @@ TEST_F(Routes, StrictToolsAreEnforcedAndOthersLeftFree) {
   EXPECT_EQ(refused->json()["error"]["param"], "tools[0].function.parameters/not");
 }
 
-TEST_F(Routes, PenaltiesSeeAsManyTokensAsTheClientSays) {
-  const auto window = [&] { return engine->last.sampling.penalty_window; };
-  EXPECT_EQ(post(kChat, ask({{"repetition_penalty", 1.2}}))->status(), 200);
-  EXPECT_EQ(window(), -1);
-  EXPECT_EQ(post(kChat, ask({{"repeat_penalty", 1.2}, {"repeat_last_n", 64}}))->status(), 200);
-  EXPECT_EQ(window(), 64);
-  const auto ollama = [&](const Json& options) {
-    const auto reply = post("/api/chat", {{"messages", {{{"role", "user"}, {"content", "hi"}}}}, {"options", options}});
-    EXPECT_EQ(reply->status(), 200) << reply->body();
-    return window();
-  };
-  EXPECT_EQ(ollama({{"repeat_last_n", 0}, {"repeat_penalty", 1.2}}), 0);
-  EXPECT_EQ(ollama({{"repeat_last_n", -1}, {"repeat_penalty", 1.2}}), -1);
-  EXPECT_EQ(ollama({{"repeat_penalty", 1.2}}), 64);  // Ollama's own
-  EXPECT_EQ(ollama(Json::object()), -1);
-}
-
 TEST_F(Routes, AStructureBindsTheContentAndLeavesCallsFree) {
   const auto says = [&](std::string_view text) { return allows(engine->last, host.model->tokenizer, text); };
   const std::string call = "<tool_call>\n{\"name\": \"time\", \"arguments\": {}}\n</tool_call>";

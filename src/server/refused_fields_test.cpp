@@ -286,6 +286,23 @@ TEST_F(Routes, PastCallsHoldNoMoreValuesTogetherThanABody) {
   EXPECT_EQ(refused.error().param, "messages[2].tool_calls[0].function.arguments");
 }
 
+TEST_F(Routes, PenaltiesSeeAsManyTokensAsTheClientSays) {
+  const auto window = [&] { return engine->last.sampling.penalty_window; };
+  EXPECT_EQ(post(kChat, ask({{"repetition_penalty", 1.2}}))->status(), 200);
+  EXPECT_EQ(window(), -1);
+  EXPECT_EQ(post(kChat, ask({{"repeat_penalty", 1.2}, {"repeat_last_n", 64}}))->status(), 200);
+  EXPECT_EQ(window(), 64);
+  const auto ollama = [&](const Json& options) {
+    const auto reply = post("/api/chat", {{"messages", {{{"role", "user"}, {"content", "hi"}}}}, {"options", options}});
+    EXPECT_EQ(reply->status(), 200) << reply->body();
+    return window();
+  };
+  EXPECT_EQ(ollama({{"repeat_last_n", 0}, {"repeat_penalty", 1.2}}), 0);
+  EXPECT_EQ(ollama({{"repeat_last_n", -1}, {"repeat_penalty", 1.2}}), -1);
+  EXPECT_EQ(ollama({{"repeat_penalty", 1.2}}), 64);  // Ollama's own
+  EXPECT_EQ(ollama(Json::object()), -1);
+}
+
 TEST_F(Routes, RefusalsNameFieldsAsTheProtocolDoes) {
   const Json user = {{{"role", "user"}, {"content", "hi"}}};
   const auto says = [&](std::string_view path, const std::string& body, const std::string& name) {
