@@ -317,6 +317,83 @@ class Commands(unittest.TestCase):
         self.assertIn("bf16_flops_per_s", figures)
         self.assertLess(figures["peak_rss_bytes"], 300 << 20)  # the probe's own 512 MB are not the model's
 
+    def on_a_terminal(self, environment, *command):
+        """What a command writes on a terminal, and how it ends."""
+        ours, theirs = pty.openpty()
+        started = subprocess.Popen([BINARY, *map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **environment})
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            written += piece
+        os.close(ours)
+        return started.wait(60), written
+
+    def test_no_escapes_where_they_are_not_wanted(self):
+        model = self.model_with(lambda path: "llama" in path.name or "qwen" in path.name)
+        ask = ("run", "--model", model, "--tokens", "[5, 6]", "--max-tokens", 3)
+        for environment, wanted in (({"TERM": "xterm", "NO_COLOR": ""}, True), ({"TERM": "dumb", "NO_COLOR": ""}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+            status, written = self.on_a_terminal(environment, *ask)
+            self.assertEqual(status, 0, written)
+            self.assertEqual(b"\x1b" in written, wanted, f"{environment}: {written}")
+
+    def test_a_data_folder_that_cannot_be_is_named(self):
+        blocked = self.folder / "file"
+        blocked.write_text("")
+        error = self.refused(1, "serve", "--model", self.a_model(), "--port", 0, "--data", blocked / "data")
+        self.assertIn(f"data folder {blocked}/data", error)
+        self.assertIn("--data", error)
+        for home in ({}, {"HOME": ""}):
+            environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")} | home
+            ended = subprocess.run([BINARY, "run", "--model", str(self.a_model()), "--tokens", "[5]", "--max-tokens", "1"], env=environment, cwd=self.folder, capture_output=True)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            self.assertEqual([path.name for path in self.folder.iterdir()], ["file"])
+
+    def a_large_shape(self):
+        """A config.json whose weights take some seconds to write."""
+        config = json.loads((self.a_model() / "config.json").read_text())
+        config.update(vocab_size=3_000_000)
+        path = self.folder / "large" / "config.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(config))
+        return path
+
+    def test_work_that_is_stopped_leaves_nothing_and_says_so(self):
+        shape, room = self.a_large_shape(), self.folder / "room"
+        large = self.folder / "large.gguf"
+        self.good("synth", "--config", shape, large)
+        for signal_sent, status, *command in (
+                (signal.SIGINT, 130, "synth", "--config", shape, room / "a.gguf"), (signal.SIGTERM, 143, "synth", "--config", shape, room / "a"),
+                (signal.SIGINT, 130, "quantize", large, room / "b.gguf", "--type", "q8_0"), (signal.SIGTERM, 143, "convert", large, room / "c", "--type", "f32"),
+                (signal.SIGINT, 130, "convert", large, room / "d.redoubt-packed")):
+            room.mkdir()
+            started = subprocess.Popen([BINARY, *map(str, command), "--threads", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertTrue(running_server.eventually(lambda: list(room.rglob("*.partial")) or started.poll() is not None))
+            started.send_signal(signal_sent)
+            out, error = started.communicate(timeout=60)
+            self.assertEqual(started.returncode, status, f"{command}: {error}")
+            self.assertEqual((out, error.count("\n")), ("", 1), f"{command}: {error}")
+            self.assertIn(f"stopped by {signal_sent.name}", error)
+            self.assertEqual(list(room.iterdir()), [], command)
+            room.rmdir()
+
+    def test_a_file_over_the_limit_is_one_sentence_and_leaves_nothing(self):
+        shape, room = self.a_large_shape(), self.folder / "room"
+        room.mkdir()
+        for command in (("synth", "--config", shape, room / "a.gguf"), ("synth", "--config", shape, room / "a"), ("convert", self.a_model(), room / "b.redoubt-packed"),
+                        ("quantize", self.a_model(), room / "c.gguf", "--type", "q8_0")):
+            ended = subprocess.run([BINARY, *map(str, command)], capture_output=True, text=True,
+                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+            self.assertEqual(ended.returncode, 1, f"{command}: {ended}")
+            self.assertEqual(ended.stderr.count("\n"), 1, ended.stderr)
+            self.assertIn("ulimit -f", ended.stderr)
+            self.assertEqual(list(room.iterdir()), [], command)
+
     def test_figures_name_what_was_measured(self):
         model = self.a_model()
         for kernels in ("reference", "auto"):

@@ -18,9 +18,6 @@
 namespace redoubt {
 namespace {
 
-constexpr const char* kDim = "\033[2m";
-constexpr const char* kPlain = "\033[0m";
-
 constexpr const char* kHelp =
     "  /help                 this\n"
     "  /clear                a new conversation\n"
@@ -61,7 +58,7 @@ class ChatSession {
 
   Status converse() {
     LineEditor editor(settings_.keeps_history ? history_file() : std::filesystem::path());
-    fmt::print("{}{}. /help tells what else there is; Ctrl-D leaves.{}\n", kDim, model_->name, kPlain);
+    fmt::print("{}{}. /help tells what else there is; Ctrl-D leaves.{}\n", dim_mark(), model_->name, plain_mark());
     while (const std::optional<std::string> line = editor.read("> ")) {
       if (line->find_first_not_of(" \t\n") == std::string::npos) continue;
       if (line->starts_with('/')) {
@@ -91,24 +88,24 @@ class ChatSession {
   void answer(const std::string& text) {
     messages_.push_back({{"role", "user"}, {"content", text}});
     const Result<SpokenAnswer> spoken = speak_messages();
-    fmt::print("{}\n", kPlain);
+    fmt::print("{}\n", plain_mark());
     if (!spoken) {
       messages_.erase(messages_.size() - 1);
       const bool full = spoken.error().code == ErrorCode::context_length;
-      fmt::print("{}{}{}{}\n", kDim, spoken.error().message, full ? "; /clear starts anew" : "", kPlain);
+      fmt::print("{}{}{}{}\n", dim_mark(), spoken.error().message, full ? "; /clear starts anew" : "", plain_mark());
       return;
     }
     messages_.push_back({{"role", "assistant"}, {"content", spoken->text}});
     const GenerationUsage& usage = spoken->usage;
     const double seconds = static_cast<double>(usage.decode_ns) / 1e9;
-    fmt::print("{}{} tokens{}, {:.1f} tokens/s, first after {:.2f} s{}{}\n", kDim, usage.completion_tokens,
+    fmt::print("{}{} tokens{}, {:.1f} tokens/s, first after {:.2f} s{}{}\n", dim_mark(), usage.completion_tokens,
                usage.reasoning_tokens > 0 ? fmt::format(" ({} of thinking)", usage.reasoning_tokens) : "",
                seconds > 0 ? static_cast<double>(usage.completion_tokens) / seconds : 0.0,
                static_cast<double>(usage.queue_ns + usage.prefill_ns) / 1e9,
                spoken->finish == FinishReason::length  ? ", cut at the limit"
                : spoken->finish == FinishReason::abort ? ", stopped"
                                                        : "",
-               kPlain);
+               plain_mark());
   }
 
   Result<SpokenAnswer> speak_messages() {
@@ -117,7 +114,8 @@ class ChatSession {
     bool dim = false;
     return speak(*model_, make_request(*model_, settings_, std::move(prompt)),
                  {.parse_thinking = true, .stop = &g_interrupted}, [&](std::string_view piece, bool reasoning) {
-                   if (reasoning != dim) fmt::print("{}", reasoning ? kDim : fmt::format("{}\n\n", kPlain));
+                   if (reasoning != dim)
+                     fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
                    dim = reasoning;
                    std::fwrite(piece.data(), 1, piece.size(), stdout);
                    std::fflush(stdout);
@@ -137,12 +135,12 @@ class ChatSession {
       fmt::print("{}", kHelp);
     } else if (name == "/clear") {
       clear();
-      fmt::print("{}a new conversation{}\n", kDim, kPlain);
+      fmt::print("{}a new conversation{}\n", dim_mark(), plain_mark());
     } else if (name == "/system") {
       settings_.system = rest;
       clear();
-      fmt::print("{}a new conversation, {}{}\n", kDim, rest.empty() ? "without a system text" : "with that system text",
-                 kPlain);
+      fmt::print("{}a new conversation, {}{}\n", dim_mark(),
+                 rest.empty() ? "without a system text" : "with that system text", plain_mark());
     } else if (name == "/set") {
       set(rest);
     } else if (name == "/save") {
@@ -150,7 +148,7 @@ class ChatSession {
     } else if (name == "/load") {
       load(rest);
     } else {
-      fmt::print("{}no command {}; /help lists them{}\n", kDim, name, kPlain);
+      fmt::print("{}no command {}; /help lists them{}\n", dim_mark(), name, plain_mark());
     }
     return true;
   }
@@ -176,18 +174,20 @@ class ChatSession {
       good = name.empty();
     }
     if (!good)
-      fmt::print("{}/set temp 0-2 | top-p 0-1 | seed N | max-tokens N (0: no limit) | thinking N{}\n", kDim, kPlain);
+      fmt::print("{}/set temp 0-2 | top-p 0-1 | seed N | max-tokens N (0: no limit) | thinking N{}\n", dim_mark(),
+                 plain_mark());
     const SamplingParams now = make_request(*model_, settings_, {}).sampling;
-    fmt::print("{}temp {}, top-p {}, seed {}, max-tokens {}, thinking {}{}\n", kDim, now.temperature, now.top_p,
+    fmt::print("{}temp {}, top-p {}, seed {}, max-tokens {}, thinking {}{}\n", dim_mark(), now.temperature, now.top_p,
                settings_.seed ? std::to_string(*settings_.seed) : "another each time", settings_.max_tokens,
-               settings_.thinking_tokens ? std::to_string(*settings_.thinking_tokens) : "as the model likes", kPlain);
+               settings_.thinking_tokens ? std::to_string(*settings_.thinking_tokens) : "as the model likes",
+               plain_mark());
   }
 
   void save(const std::string& file) {
     std::ofstream out(file);
     out << messages_.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
     out.close();
-    fmt::print("{}{}{}\n", kDim, out ? "saved to " + file : "could not be written: " + file, kPlain);
+    fmt::print("{}{}{}\n", dim_mark(), out ? "saved to " + file : "could not be written: " + file, plain_mark());
   }
 
   void load(const std::string& file) {
@@ -197,9 +197,9 @@ class ChatSession {
     if (messages && !messages->is_array()) messages = invalid("expected an array of messages");
     if (messages) messages_ = *messages;
     fmt::print(
-        "{}{}{}\n", kDim,
+        "{}{}{}\n", dim_mark(),
         messages ? fmt::format("{} messages from {}", messages_.size(), file) : file + ": " + messages.error().message,
-        kPlain);
+        plain_mark());
   }
 
   LoadedModel* model_;
@@ -210,15 +210,14 @@ class ChatSession {
 }  // namespace
 
 GenerationRequest make_request(const LoadedModel& model, const ChatSettings& settings, std::vector<int32_t> prompt) {
-  const GenerationConfig& generation = model.checkpoint.generation();
+  const SamplingDefaults& defaults = model.sampling;
   GenerationRequest request;
   request.id = "terminal";
-  request.sampling.temperature =
-      settings.temperature.value_or(generation.do_sample ? generation.temperature.value_or(0.6) : 0.0);
-  request.sampling.top_p = settings.top_p.value_or(generation.top_p.value_or(0.95));
-  request.sampling.top_k = generation.top_k.value_or(0);
-  request.sampling.min_p = generation.min_p.value_or(0);
-  request.sampling.repetition_penalty = generation.repetition_penalty.value_or(1);
+  request.sampling.temperature = settings.temperature.value_or(defaults.temperature);
+  request.sampling.top_p = settings.top_p.value_or(defaults.top_p);
+  request.sampling.top_k = static_cast<int>(defaults.top_k);
+  request.sampling.min_p = defaults.min_p;
+  request.sampling.repetition_penalty = defaults.repetition_penalty;
   request.sampling.seed = settings.seed ? *settings.seed : std::random_device{}();
   request.stop.max_tokens = settings.max_tokens;
   request.stop.ignore_eos = settings.ignore_eos;

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/command.h"
+#include "apps/stop_request.h"
 #include "apps/terminal.h"
 #include "core/json.h"
 #include "core/thread_pool.h"
@@ -47,7 +48,8 @@ std::optional<Container> parse_container(const std::string& name) {
   return name == "packed" ? Container::packed : name == "gguf" ? Container::gguf : Container::safetensors;
 }
 
-Status report(const ConvertFlags& flags, const Result<ConvertReport>& result) {
+Status report(const ConvertFlags& flags, const StopRequest& stop, const Result<ConvertReport>& result) {
+  if (!result && result.error().code == ErrorCode::cancelled) return stop.error(flags.out);
   if (!result) return result.error();
   if (flags.json) {
     return write_stdout(dump_json(Json{{"out", flags.out},
@@ -66,26 +68,35 @@ int thread_count(const ConvertFlags& flags) { return flags.threads > 0 ? flags.t
 
 Status run_convert(const ConvertFlags& flags) {
   REDOUBT_TRY(const std::optional<DType> type, parse_type(flags.type));
+  const StopRequest stop;  // before any thread is made
   ThreadPool pool(thread_count(flags));
-  return report(
-      flags,
-      convert(flags.in, flags.out,
-              {.to = parse_container(flags.to), .type = type, .pool = &pool, .progress = ByteProgress("convert")}));
+  return report(flags, stop,
+                convert(flags.in, flags.out,
+                        {.to = parse_container(flags.to),
+                         .type = type,
+                         .pool = &pool,
+                         .progress = ByteProgress("convert"),
+                         .stop = stop.flag()}));
 }
 
 Status run_quantize(const ConvertFlags& flags) {
   REDOUBT_TRY(const std::optional<DType> type, parse_type(flags.type));
+  const StopRequest stop;  // before any thread is made
   ThreadPool pool(thread_count(flags));
-  return report(flags,
-                quantize(flags.in, flags.out, {.type = *type, .pool = &pool, .progress = ByteProgress("quantize")}));
+  return report(flags, stop,
+                quantize(flags.in, flags.out,
+                         {.type = *type, .pool = &pool, .progress = ByteProgress("quantize"), .stop = stop.flag()}));
 }
 
 Status run_synth(const ConvertFlags& flags) {
   REDOUBT_TRY(const std::optional<DType> type, parse_type(flags.type));
+  const StopRequest stop;  // before any thread is made
   ThreadPool pool(thread_count(flags));
-  return report(flags,
-                synthesize(flags.in, flags.out,
-                           {.type = type, .seed = flags.seed, .pool = &pool, .progress = ByteProgress("synth")}));
+  return report(
+      flags, stop,
+      synthesize(
+          flags.in, flags.out,
+          {.type = type, .seed = flags.seed, .pool = &pool, .progress = ByteProgress("synth"), .stop = stop.flag()}));
 }
 
 void add_shared_flags(CLI::App& command, ConvertFlags& flags) {

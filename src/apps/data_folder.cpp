@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <thread>
 
 namespace redoubt {
@@ -30,12 +32,17 @@ bool lock_soon(int fd) {
 
 }  // namespace
 
+std::filesystem::path home_folder() {
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != 0) return home;
+  const passwd* user = getpwuid(getuid());
+  return user != nullptr && user->pw_dir != nullptr && *user->pw_dir != 0 ? user->pw_dir : ".";
+}
+
 std::filesystem::path data_folder_path(const std::string& given) {
   if (!given.empty()) return given;
   if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != 0)
     return std::filesystem::path(data) / "redoubt";
-  const char* home = std::getenv("HOME");
-  return std::filesystem::path(home != nullptr ? home : ".") / ".local/share/redoubt";
+  return home_folder() / ".local/share/redoubt";
 }
 
 Result<DataFolder> DataFolder::open(const std::filesystem::path& path) {
@@ -43,9 +50,15 @@ Result<DataFolder> DataFolder::open(const std::filesystem::path& path) {
   if (std::filesystem::create_directories(path, error)) {
     std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
   }
+  constexpr std::string_view kWayOut = "--data, or `data` in the configuration, names another";
+  if (error && !std::filesystem::is_directory(path))
+    return io_error(fmt::format("cannot make the data folder {}: {}; {}", path.string(), error.message(), kWayOut));
   const std::string lock = (path / "lock").string();
   const int fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return io_error(fmt::format("{}: {}", lock, std::strerror(errno)));
+  if (fd < 0) {
+    return io_error(
+        fmt::format("cannot write in the data folder {}: {}; {}", path.string(), std::strerror(errno), kWayOut));
+  }
   if (!lock_soon(fd)) {
     const int reason = errno;
     close(fd);

@@ -9,6 +9,9 @@
 
 namespace redoubt {
 
+// $HOME, or where that is unset or empty what the system's list of users says; "." if it knows nothing either.
+std::filesystem::path home_folder();
+
 // `given`, or $XDG_DATA_HOME/redoubt, or ~/.local/share/redoubt.
 std::filesystem::path data_folder_path(const std::string& given);
 

@@ -11,6 +11,7 @@
 #include <cwchar>
 
 #include "apps/key_sequences.h"
+#include "apps/terminal.h"
 #include "core/utf8.h"
 
 namespace redoubt {
@@ -133,11 +134,11 @@ std::optional<std::string> LineEditor::read(const std::string& prompt) {
   state_->prompt = prompt;
   while (true) {
     state_->interrupted = false;
-    std::fputs("\033[?2004h", stdout);
+    if (stdout_takes_escapes()) std::fputs("\033[?2004h", stdout);
     std::fflush(stdout);
     int count = 0;
     const char* line = el_gets(state_->editor, &count);
-    std::fputs("\033[?2004l", stdout);
+    if (stdout_takes_escapes()) std::fputs("\033[?2004l", stdout);
     std::fflush(stdout);
     if (state_->interrupted) {
       std::fputs("\n", stdout);

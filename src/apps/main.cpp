@@ -3,10 +3,12 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <string_view>
 
 #include "apps/command.h"
+#include "apps/stop_request.h"
 #include "apps/version.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -16,7 +18,7 @@ namespace {
 
 enum ExitStatus { kDone = 0, kFailed = 1, kUsage = 2 };
 
-int complain(std::string message, ExitStatus status) {
+int complain(std::string message, int status) {
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';  // one line, whatever a file name holds
   }
@@ -61,12 +63,15 @@ int run_program(int argc, char** argv) {
     return complain(error.what(), kUsage);
   }
   set_up_log(app.got_subcommand("serve"));
+  std::signal(SIGXFSZ, SIG_IGN);  // a file over `ulimit -f` is an error of its write, like a full disk
   Status status = ok();
   try {
     status = pending.action();
   } catch (const Json::exception& error) {  // a peer's answer with other types than it should have
     return complain(fmt::format("the answer is not as expected: {}", error.what()), kFailed);
   }
+  if (!status && status_of_stop(status.error()) != 0)
+    return complain(status.error().message, status_of_stop(status.error()));
   if (!status) return complain(status.error().message, is_usage(status.error()) ? kUsage : kFailed);
   if (std::fflush(stdout) != 0) return complain("standard output: could not be written", kFailed);
   return kDone;

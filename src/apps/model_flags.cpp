@@ -92,10 +92,8 @@ Result<std::filesystem::path> resolve_model(const std::string& given) {
     return std::filesystem::path(given);
   }
   const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path folder = cache != nullptr && *cache != 0
-                                           ? std::filesystem::path(cache)
-                                           : std::filesystem::path(home != nullptr ? home : "") / ".cache";
+  const std::filesystem::path folder =
+      cache != nullptr && *cache != 0 ? std::filesystem::path(cache) : home_folder() / ".cache";
   const auto path = folder / "redoubt/models/SmolLM2-135M-Instruct.Q4_1.gguf";
   if (std::filesystem::exists(path)) return path;
   return invalid("--model: name one; there is no small model in " + path.parent_path().string() +

@@ -54,14 +54,14 @@ Status answer_once(const RunFlags& flags, LoadedModel& model) {
   // Thinking is for people: dim on a terminal, left out where the answer goes to a file or a program.
   const auto show = [&](std::string_view text, bool reasoning) {
     if (flags.json || (reasoning && !stdout_is_terminal())) return;
-    if (reasoning != dim) fmt::print("{}", reasoning ? "\033[2m" : "\033[0m\n\n");
+    if (reasoning != dim) fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
     dim = reasoning;
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   };
   const Result<SpokenAnswer> answer =
       speak(model, make_request(model, flags.settings, std::move(prompt)), {.parse_thinking = !plain}, show);
-  if (dim) fmt::print("\033[0m");
+  if (dim) fmt::print("{}", plain_mark());
   if (!answer) return answer.error();
   if (!flags.json) return write_stdout("\n");
   Json result{{"prompt_ids", prompt_ids},
@@ -100,9 +100,9 @@ Status run(const RunFlags& flags) {
   }
   const SteadyClock clock;
   REDOUBT_TRY(const std::unique_ptr<ModelHost> host, ModelHost::create(std::move(options), clock));
-  if (stderr_is_terminal()) fmt::print(stderr, "\033[2mloading {}\033[0m\r", path.filename().string());
+  if (stderr_takes_escapes()) fmt::print(stderr, "\033[2mloading {}\033[0m\r", path.filename().string());
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, host->acquire(""));
-  if (stderr_is_terminal()) fmt::print(stderr, "\033[K");
+  if (stderr_takes_escapes()) fmt::print(stderr, "\033[K");
   REDOUBT_CHECK(chats ? chat(*model, flags.settings) : answer_once(flags, *model));
   model->model->wait_until_kept();
   return ok();

@@ -6,11 +6,26 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 
 namespace redoubt {
 
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+namespace {
+
+bool are_escapes_wanted() {
+  const char *term = std::getenv("TERM"), *no_colour = std::getenv("NO_COLOR");
+  return term != nullptr && *term != 0 && std::string_view(term) != "dumb" && (no_colour == nullptr || *no_colour == 0);
+}
+
+}  // namespace
+
+bool stdout_takes_escapes() { return stdout_is_terminal() && are_escapes_wanted(); }
+bool stderr_takes_escapes() { return stderr_is_terminal() && are_escapes_wanted(); }
+const char* dim_mark() { return stdout_takes_escapes() ? "\033[2m" : ""; }
+const char* plain_mark() { return stdout_takes_escapes() ? "\033[0m" : ""; }
 
 Status write_stdout(std::string_view bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) {
@@ -47,12 +62,12 @@ Progress::Progress(std::string label, int64_t total)
       shown_(started_) {}
 
 Progress::~Progress() {
-  if (drawn_ && stderr_is_terminal()) fmt::print(stderr, "\r\033[K");
+  if (drawn_ && stderr_takes_escapes()) fmt::print(stderr, "\r\033[K");
 }
 
 void Progress::set(int64_t done) {
   const Time now = std::chrono::steady_clock::now();
-  const bool terminal = stderr_is_terminal();
+  const bool terminal = stderr_takes_escapes();
   const auto quiet = terminal ? std::chrono::milliseconds(drawn_ ? 100 : 1000) : std::chrono::milliseconds(10'000);
   if (now - shown_ < quiet) return;
   shown_ = now;

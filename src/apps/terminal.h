@@ -12,6 +12,12 @@ namespace redoubt {
 
 bool stdout_is_terminal();
 bool stderr_is_terminal();
+// A terminal that knows escape sequences (TERM is there and not "dumb") and whose user wants them (NO_COLOR is empty).
+bool stdout_takes_escapes();
+bool stderr_takes_escapes();
+// What makes text on standard output dim, and plain again; "" where it takes no escapes.
+const char* dim_mark();
+const char* plain_mark();
 
 Status write_stdout(std::string_view bytes);  // exactly these bytes
 Result<std::string> read_stdin(size_t max_bytes = size_t{1} << 30);
@@ -20,7 +26,8 @@ Result<std::string> read_stdin(size_t max_bytes = size_t{1} << 30);
 template <class Each>
 Status for_each_stdin_line(Each&& each);
 
-// A bar on a terminal; elsewhere one plain line in ten seconds. Silent for work that ends within a second.
+// A bar on a terminal that takes escapes; elsewhere one plain line in ten seconds. Silent for work that ends within a
+// second.
 class Progress {
  public:
   Progress(std::string label, int64_t total);

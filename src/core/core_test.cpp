@@ -51,6 +51,17 @@ TEST(DTypes, TableIsIndexedByType) {
   EXPECT_EQ(dtype_from_ggml(4), std::nullopt);
 }
 
+TEST(Json, ValuesAreCountedWithoutParsing) {
+  const auto count = [](std::string_view text) {
+    const JsonValues found = count_json_values(text);
+    return std::pair(found.outside_strings, found.inside_strings);
+  };
+  EXPECT_EQ(count("1"), std::pair(int64_t{1}, int64_t{0}));
+  EXPECT_EQ(count(R"({"a":[1,2,{}],"b":"x"})"), std::pair(int64_t{7}, int64_t{0}));  // 6, and one for what is empty
+  EXPECT_EQ(count(R"({"a":"[1,\",2]"})"), std::pair(int64_t{2}, int64_t{3}));
+  EXPECT_EQ(count("\"\\"), std::pair(int64_t{1}, int64_t{0}));  // cut within an escape
+}
+
 TEST(Json, RefusesDepthDuplicatesAndTrailingText) {
   EXPECT_TRUE(parse_json(R"({"b":1,"a":[true,null,"x"]})"));
   EXPECT_EQ(dump_json(parse_json(R"({"b":1,"a":2})").value()), R"({"b":1,"a":2})");

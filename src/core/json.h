@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -24,6 +25,12 @@ struct JsonLimits {
 // Errors: invalid_argument with the byte position. Invalid UTF-8 in a string and duplicate keys are errors too: a
 // duplicate key would let two readers of one text see two different documents.
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
+
+// At most so many values does a text hold, found without parsing it; what stands in its strings may be JSON as well.
+struct JsonValues {
+  int64_t outside_strings = 0, inside_strings = 0;
+};
+JsonValues count_json_values(std::string_view text);
 
 // Compact, UTF-8; bytes that are not UTF-8 become U+FFFD (never throws).
 std::string dump_json(const Json& value);

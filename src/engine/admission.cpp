@@ -32,6 +32,9 @@ Status check_sampling(const SamplingParams& sampling, int64_t vocab_size) {
   if (!(sampling.repetition_penalty > 0.0 && std::isfinite(sampling.repetition_penalty)))
     return invalid(fmt::format("repetition_penalty: expected more than 0, found {}", sampling.repetition_penalty),
                    "repetition_penalty");
+  if (sampling.penalty_window < -1)
+    return invalid(fmt::format("repeat_last_n: expected -1 or more, found {}", sampling.penalty_window),
+                   "repeat_last_n");
   for (const auto& [token, bias] : sampling.logit_bias) {
     REDOUBT_CHECK(check_ids("logit_bias", {token}, vocab_size));
     REDOUBT_CHECK(check_range("logit_bias", bias, -100.0, 100.0));

@@ -21,7 +21,8 @@ Answer::Answer(const GenerationRequest& request, int choice, int64_t max_tokens,
       decoder_(*setting.tokenizer, request.skip_special_tokens),
       stops_(request.stop.strings,
              request.stop.include_stop_string ? StopMatcher::Include::yes : StopMatcher::Include::no),
-      thinking_(request.thinking, setting.marks) {
+      thinking_(request.thinking, setting.marks),
+      seen_(request.sampling.penalty_window) {
   if (has_penalties(request.sampling)) seen_.add_prompt(request.prompt);
   if (request.grammar == nullptr) return;
   grammar_vocab_size_ = vocabulary->vocab_size();

@@ -32,6 +32,7 @@ struct SamplingParams {
   double repetition_penalty = 1.0;  // over prompt and answer
   double presence_penalty = 0.0;    // over the answer
   double frequency_penalty = 0.0;   // over the answer
+  int64_t penalty_window = -1;      // they see the last so many ids of prompt and answer; -1: all of them
   std::vector<std::pair<int32_t, float>> logit_bias;
   uint64_t seed = 0;  // position p of choice c draws with counter-based number (seed, c, p)
 };

@@ -9,7 +9,28 @@ namespace {
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 }
 
+void SeenTokens::add_prompt(std::span<const int32_t> prompt) {
+  if (window_ >= 0 && static_cast<int64_t>(prompt.size()) > window_) prompt = prompt.last(static_cast<size_t>(window_));
+  for (const int32_t token : prompt) add({token, false});
+}
+
+void SeenTokens::add_answer(int32_t token) { add({token, true}); }
+
+void SeenTokens::add(Place place) {
+  Seen& seen = seen_[place.token];
+  ++(place.is_in_answer ? seen.in_answer : seen.in_prompt);
+  if (window_ < 0) return;
+  last_.push_back(place);
+  if (static_cast<int64_t>(last_.size()) <= window_) return;
+  const Place gone = last_.front();
+  last_.pop_front();
+  const auto at = seen_.find(gone.token);
+  --(gone.is_in_answer ? at->second.in_answer : at->second.in_prompt);
+  if (at->second.in_answer == 0 && at->second.in_prompt == 0) seen_.erase(at);
+}
+
 bool has_penalties(const SamplingParams& params) {
+  if (params.penalty_window == 0) return false;
   return params.repetition_penalty != 1.0 || params.presence_penalty != 0.0 || params.frequency_penalty != 0.0;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -15,20 +16,27 @@
 
 namespace redoubt {
 
-// Which ids a sequence has seen; kept only where a penalty needs it.
+// Which ids a sequence has seen among its last `window` (-1: among all); kept only where a penalty needs it.
 class SeenTokens {
  public:
+  explicit SeenTokens(int64_t window = -1) : window_(window) {}
+
   struct Seen {
-    bool in_prompt = false;
-    int64_t in_answer = 0;
+    int64_t in_prompt = 0, in_answer = 0;
   };
-  void add_prompt(std::span<const int32_t> prompt) {
-    for (const int32_t token : prompt) seen_[token].in_prompt = true;
-  }
-  void add_answer(int32_t token) { ++seen_[token].in_answer; }
+  void add_prompt(std::span<const int32_t> prompt);
+  void add_answer(int32_t token);
   const std::unordered_map<int32_t, Seen>& tokens() const { return seen_; }
 
  private:
+  struct Place {
+    int32_t token;
+    bool is_in_answer;
+  };
+  void add(Place place);
+
+  int64_t window_;
+  std::deque<Place> last_;  // of a bounded window, oldest first
   std::unordered_map<int32_t, Seen> seen_;
 };
 

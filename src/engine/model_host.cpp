@@ -269,6 +269,7 @@ OnDemandHost::LoadResult OnDemandHost::load(const ModelEntry& entry) {
                                                 .checkpoint = std::move(checkpoint).value(),
                                                 .tokenizer = std::move(tokenizer).value()});
   const std::string source = loaded->checkpoint.chat_template();
+  loaded->sampling = sampling_defaults(loaded->checkpoint.generation(), source);
   if (!source.empty()) {
     auto chat_template = ChatTemplate::parse(source);
     if (chat_template) {

@@ -16,6 +16,7 @@
 #include "engine/model_facts.h"
 #include "engine/model_stay.h"
 #include "engine/model_wait.h"
+#include "engine/sampling_defaults.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
 #include "text/chat_template.h"
@@ -41,6 +42,7 @@ struct LoadedModel {
   Checkpoint checkpoint;
   Tokenizer tokenizer;
   std::optional<ChatTemplate> chat_template;
+  SamplingDefaults sampling;
   OutputFormat output_format;
   std::shared_ptr<const GrammarVocabulary> vocabulary;
   std::unique_ptr<GrammarCache> grammars;  // compiled for requests, and kept; null: none is

@@ -14,6 +14,7 @@
 #include "engine/exponential.h"
 #include "engine/logit_edits.h"
 #include "engine/logprobs.h"
+#include "engine/sampling_defaults.h"
 
 namespace redoubt {
 namespace {
@@ -166,6 +167,49 @@ TEST(Penalties, FollowTheDoublePrecisionTwin) {
     if (in_answer > 0) expected -= 0.5 + 0.25 * static_cast<double>(in_answer);
     EXPECT_NEAR(logits[id], expected, 1e-5) << id;
   }
+}
+
+TEST(Penalties, SeeTheLastTokensOfPromptAndAnswer) {
+  const std::vector<int32_t> prompt{1, 2, 3, 3, 9}, answer{3, 4, 4, 4, 5};
+  for (int64_t window = -1; window <= 12; ++window) {
+    SCOPED_TRACE(window);
+    SeenTokens seen(window);
+    seen.add_prompt(prompt);
+    std::vector<std::pair<int32_t, bool>> all;
+    for (const int32_t token : prompt) all.emplace_back(token, false);
+    for (const int32_t token : answer) {
+      seen.add_answer(token);
+      all.emplace_back(token, true);
+    }
+    if (window >= 0 && window < static_cast<int64_t>(all.size())) all.erase(all.begin(), all.end() - window);
+    std::map<int32_t, int64_t> in_prompt, in_answer;
+    for (const auto& [token, is_in_answer] : all) ++(is_in_answer ? in_answer : in_prompt)[token];
+    for (int32_t token = 0; token < 12; ++token) {
+      const auto at = seen.tokens().find(token);
+      EXPECT_EQ(at == seen.tokens().end() ? 0 : at->second.in_prompt, in_prompt[token]) << token;
+      EXPECT_EQ(at == seen.tokens().end() ? 0 : at->second.in_answer, in_answer[token]) << token;
+      EXPECT_EQ(at == seen.tokens().end(), in_prompt[token] + in_answer[token] == 0) << token;
+    }
+  }
+  EXPECT_FALSE(has_penalties({.repetition_penalty = 1.3, .penalty_window = 0}));
+  EXPECT_TRUE(has_penalties({.repetition_penalty = 1.3, .penalty_window = 1}));
+}
+
+TEST(SamplingDefaults, AreTheFilesOwnThenDeepSeeksThenOpenAIs) {
+  const std::string_view r1 = "{% if '</think>' in content %}{% endif %}{{'<｜Assistant｜>'}}", other = "<|im_start|>";
+  EXPECT_EQ(sampling_defaults({}, r1).temperature, 0.6);
+  EXPECT_EQ(sampling_defaults({}, r1).top_p, 0.95);
+  EXPECT_EQ(sampling_defaults({}, other).temperature, 1.0);
+  EXPECT_EQ(sampling_defaults({}, other).top_p, 1.0);
+  EXPECT_EQ(sampling_defaults({}, "<think></think>").temperature, 1.0);  // another's thinking
+  GenerationConfig config;
+  config.temperature = 0.3;
+  config.top_k = 7;
+  EXPECT_EQ(sampling_defaults(config, r1).temperature, 0.3);
+  EXPECT_EQ(sampling_defaults(config, r1).top_p, 0.95);
+  EXPECT_EQ(sampling_defaults(config, other).top_k, 7);
+  config.do_sample = false;
+  EXPECT_EQ(sampling_defaults(config, r1).temperature, 0.0);
 }
 
 TEST(Mask, ForbidsWhatItDoesNotAllow) {

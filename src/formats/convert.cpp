@@ -51,7 +51,7 @@ Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesy
   if (target == Container::packed) REDOUBT_CHECK(check_is_no_kept_name(out));
   REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
   if (target == Container::packed) {
-    return write_packed_model(model, out, {.pool = options.pool, .progress = options.progress});
+    return write_packed_model(model, out, {.pool = options.pool, .progress = options.progress, .stop = options.stop});
   }
   bool lossy = false, widened = false;
   const TypePolicy policy = [&](TensorRole role, DType stored, int64_t) {
@@ -69,7 +69,8 @@ Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesy
   REDOUBT_TRY(ModelPlan plan, target == Container::gguf ? plan_gguf(model, policy) : plan_safetensors(model, policy));
   if (widened) plan.notes.push_back("Quantised weights were written as f32, which is exact and larger.");
   if (lossy) plan.notes.push_back(fmt::format("Weights were rounded to {}: lossy.", info(*options.type).name));
-  return write_model(model, std::move(plan), out, target, {.pool = options.pool, .progress = options.progress});
+  return write_model(model, std::move(plan), out, target,
+                     {.pool = options.pool, .progress = options.progress, .stop = options.stop});
 }
 
 }  // namespace redoubt

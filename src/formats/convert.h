@@ -9,6 +9,7 @@
 // Source: docs/formats/gguf.md. Bound: the disk.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -29,6 +30,7 @@ struct ConvertOptions {
   std::optional<DType> type;    // of the matrices; none: as stored (FP8 in GGUF, ggml blocks in safetensors: f32)
   ThreadPool* pool = nullptr;
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
+  const std::atomic<bool>* stop = nullptr;  // as in WriteOptions
 };
 
 struct ConvertReport {

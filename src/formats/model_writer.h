@@ -2,6 +2,7 @@
 // stays at some tens of megabytes whatever the model's size. Files appear under their name only when they are complete.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -41,6 +42,7 @@ struct WriteOptions {
   ThreadPool* pool = nullptr;                                             // none: on the calling thread
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;  // of the output
   int64_t max_shard_bytes = 5'000'000'000;                                // of one safetensors file
+  const std::atomic<bool>* stop = nullptr;  // once it is set the work ends, cancelled, and leaves nothing
 };
 
 using GgufMetadataValue = std::variant<uint32_t, int64_t, float, bool, std::string, std::vector<std::string>,

@@ -21,6 +21,9 @@ constexpr int64_t kChunkBytes = 1 << 20;   // computed by one thread at a time
 constexpr int64_t kBatchBytes = 32 << 20;  // computed, then written; more only if the threads need it
 
 Error cannot_write(const std::filesystem::path& path, int why = errno) {
+  if (why == EFBIG)
+    return io_error(fmt::format("cannot write {}: larger than the file system or the process may write (ulimit -f)",
+                                path.string()));
   return io_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(why)));
 }
 
@@ -142,6 +145,7 @@ Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress&
   const int64_t batch_rows = chunk_rows * std::max(threads, kBatchBytes / (chunk_rows * stride));
   std::vector<std::byte> buffer(static_cast<size_t>(std::min(rows, batch_rows) * stride));
   for (int64_t first = 0; first < rows; first += batch_rows) {
+    REDOUBT_CHECK(progress.go_on());
     const int64_t last = std::min(rows, first + batch_rows);
     const int64_t chunks = (last - first + chunk_rows - 1) / chunk_rows;
     const auto fill = [&](int64_t chunk, int) {

@@ -49,6 +49,11 @@ struct WriteProgress {
     done_bytes += bytes;
     if (options.progress) options.progress(done_bytes, total_bytes);
   }
+  // Errors: cancelled. Asked before each batch of some tens of megabytes.
+  Status go_on() const {
+    if (options.stop == nullptr || !*options.stop) return ok();
+    return Error{ErrorCode::cancelled, "stopped", {}};
+  }
 };
 
 Status write_tensor(OutputFile& file, const OutputTensor& tensor, WriteProgress& progress);

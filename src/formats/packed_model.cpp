@@ -192,6 +192,7 @@ class PackedModelWriter {
         std::max(rows.quantum, window_bytes_ / std::max<int64_t>(1, rows.row_bytes * rows.quantum) * rows.quantum);
     int64_t held = 0;
     for (int64_t first = 0; first < rows.rows; first += step) {
+      REDOUBT_CHECK(progress_.go_on());
       const int64_t last = std::min(rows.rows, first + step), filled = held + (last - first) * rows.row_bytes;
       if (static_cast<int64_t>(buffer_.size()) < filled) buffer_.resize(static_cast<size_t>(filled));
       parallel((last - first + rows.quantum - 1) / rows.quantum, [&](int64_t task) {

@@ -67,7 +67,8 @@ Result<ConvertReport> quantize(const std::filesystem::path& in, const std::files
         fmt::format("{} matrices with rows of {} values, which the wanted type's blocks do not divide, took {}.", count,
                     what.first, info(what.second).name));
   }
-  return write_model(model, std::move(plan), out, target, {.pool = options.pool, .progress = options.progress});
+  return write_model(model, std::move(plan), out, target,
+                     {.pool = options.pool, .progress = options.progress, .stop = options.stop});
 }
 
 }  // namespace redoubt

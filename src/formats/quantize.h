@@ -14,6 +14,7 @@ struct QuantizeOptions {
   DType type = DType::q4_k;
   ThreadPool* pool = nullptr;
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
+  const std::atomic<bool>* stop = nullptr;  // as in WriteOptions
 };
 
 Result<ConvertReport> quantize(const std::filesystem::path& in, const std::filesystem::path& out,

@@ -10,7 +10,7 @@
 #include "formats/config_json.h"
 #include "formats/gguf_names.h"
 #include "formats/model_plan.h"
-#include "formats/output_file.h"
+#include "formats/output_directory.h"
 #include "formats/tokenizer_keys.h"
 
 namespace redoubt {
@@ -201,7 +201,7 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
       plan.tensors.push_back(output_tensor(entry.name, type, entry.shape, std::move(rows)));
     }
   }
-  const WriteOptions write{.pool = options.pool, .progress = options.progress};
+  const WriteOptions write{.pool = options.pool, .progress = options.progress, .stop = options.stop};
   if (target == Container::gguf) {
     GgufMetadata metadata = config_to_gguf(config);
     metadata.emplace_back("general.quantization_version", uint32_t{2});
@@ -210,17 +210,13 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
     REDOUBT_CHECK(add_tokenizer_keys(SideFiles::in_directory(folder), config.vocab_size, {}, metadata, plan.notes));
     REDOUBT_CHECK(write_gguf(out, metadata, plan.tensors, write));
   } else {
-    std::error_code error;
-    std::filesystem::create_directories(out, error);
-    if (error) return io_error(fmt::format("cannot make {}: {}", out.string(), error.message()));
-    REDOUBT_TRY(OutputFile config_file, OutputFile::create_new(out / "config.json"));  // one writer of the directory
+    REDOUBT_TRY(OutputDirectory directory, OutputDirectory::create(out));
     json.erase("quantization_config");
     if (wanted == DType::f8_e4m3) {
       json["quantization_config"] = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}};
     }
     REDOUBT_CHECK(write_safetensors(out, plan.tensors, write));
-    REDOUBT_CHECK(config_file.write(json.dump(2)));
-    REDOUBT_CHECK(config_file.finish());
+    REDOUBT_CHECK(directory.finish(json.dump(2)));
   }
   ConvertReport report;
   report.tensors = static_cast<int64_t>(plan.tensors.size());

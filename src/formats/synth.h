@@ -21,6 +21,7 @@ struct SynthOptions {
   uint64_t seed = 1;
   ThreadPool* pool = nullptr;
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
+  const std::atomic<bool>* stop = nullptr;  // as in WriteOptions
 };
 
 // `config`: a config.json. `out`: a directory to make, or a .gguf file.

@@ -8,7 +8,7 @@
 #include "formats/config_json.h"
 #include "formats/gguf.h"
 #include "formats/model_plan.h"
-#include "formats/output_file.h"
+#include "formats/output_directory.h"
 #include "formats/shown.h"
 #include "formats/tokenizer_keys.h"
 
@@ -137,11 +137,7 @@ Result<Json> config_for(const Checkpoint& model) {
 
 Result<std::vector<std::string>> write_directory(const Checkpoint& model, ModelPlan& plan, const fs::path& out,
                                                  const WriteOptions& options) {
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) return io_error(fmt::format("cannot make {}: {}", out.string(), error.message()));
-  // Begun first, so that the directory has one writer, and complete last: a directory with it is complete.
-  REDOUBT_TRY(OutputFile config_file, OutputFile::create_new(out / "config.json"));
+  REDOUBT_TRY(OutputDirectory directory, OutputDirectory::create(out));
   REDOUBT_TRY(Json config, config_for(model));
   const DType type = main_type(plan.tensors);
   config["torch_dtype"] = torch_dtype(type);
@@ -162,8 +158,7 @@ Result<std::vector<std::string>> write_directory(const Checkpoint& model, ModelP
       REDOUBT_CHECK(write_text_file(out / name, text));
     }
   }
-  REDOUBT_CHECK(config_file.write(config.dump(2)));
-  REDOUBT_CHECK(config_file.finish());
+  REDOUBT_CHECK(directory.finish(config.dump(2)));
   return std::move(plan.notes);
 }
 

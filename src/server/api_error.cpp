@@ -46,6 +46,7 @@ ApiError api_error(const Error& error) {
     case ErrorCode::unsupported:
       api.status = 501;
       api.type = "not_supported_error";
+      api.headers = {{"x-should-retry", "false"}};  // clients try every 5xx again
       break;
     case ErrorCode::cancelled:
       api.status = 499;  // nobody reads it; the access log does

@@ -100,5 +100,37 @@ TEST_F(Bodies, OfClientsThatLeaveAreGivenBack) {
   EXPECT_TRUE(eventually([&] { return counted() == 0; }));
 }
 
+TEST(BodyWork, IsBoundedByTheSameBudgetAndEndsWithTheWork) {
+  const auto budget = std::make_shared<BodyBudget>(int64_t{100} << 20);
+  BodyRoom room(budget), other(budget);
+  ASSERT_TRUE(room.grow_to(20 << 20));
+  ASSERT_TRUE(other.grow_to(20 << 20));
+  {
+    const auto work = room.begin_work(int64_t{50} << 20);
+    ASSERT_TRUE(work.has_value());
+    EXPECT_FALSE(other.begin_work(int64_t{50} << 20).has_value());
+    EXPECT_TRUE(other.begin_work(kFreeWorkBytes - 1).has_value()) << "small ones always find room";
+  }
+  EXPECT_TRUE(other.begin_work(int64_t{50} << 20).has_value());
+  EXPECT_FALSE(other.begin_work(int64_t{200} << 20).has_value());
+  BodyRoom alone(std::make_shared<BodyBudget>(int64_t{100} << 20));
+  ASSERT_TRUE(alone.grow_to(20 << 20));
+  EXPECT_TRUE(alone.begin_work(int64_t{200} << 20).has_value()) << "who is alone is served, or would never be";
+}
+
+TEST(BodyWork, CountsValuesWhereverTheyStand) {
+  const auto of = [](const std::string& body) { return work_bytes(body); };
+  EXPECT_EQ(of("{}"), 0);
+  std::string list = "[0";
+  for (int i = 1; i < 100'000; ++i) list += ",0";
+  list += "]";
+  EXPECT_GT(of(list), 20'000'000);
+  EXPECT_GT(of("{\"arguments\": \"" + list + "\"}"), 20'000'000);
+  EXPECT_LT(of("\"" + std::string(200'000, 'x') + "\""), 3'000'000);
+  std::string most = "[0";
+  for (int i = 0; i < 5'000'000; ++i) most += ",0";
+  EXPECT_LT(of(most), 400'000'000) << "no more is built than a request may have";
+}
+
 }  // namespace
 }  // namespace redoubt

@@ -204,7 +204,7 @@ TEST_F(Routes, StrictToolsAreEnforcedAndOthersLeftFree) {
   tools[0]["function"]["parameters"]["not"] = Json::object();
   const auto refused = post(kChat, ask({{"tools", tools}}));
   EXPECT_EQ(refused->status(), 400);
-  EXPECT_EQ(refused->json()["error"]["param"], "tools[0].not");
+  EXPECT_EQ(refused->json()["error"]["param"], "tools[0].function.parameters/not");
 }
 
 TEST_F(Routes, AStructureBindsTheContentAndLeavesCallsFree) {

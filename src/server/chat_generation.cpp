@@ -28,19 +28,20 @@ Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat) {
   return budget;
 }
 
-Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param) {
+Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param,
+                   const GenerationFields& answer) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt == 0) return invalid(prompt_param + ": expected at least one token, found an empty prompt", prompt_param);
   const int64_t room = context_tokens - prompt;
   if (room < 1)
     return context_error(prompt_param, {prompt}, std::max<int64_t>(request.stop.max_tokens, 1), context_tokens);
   if (request.stop.max_tokens > room) {
-    if (!cap) return context_error("max_tokens", {prompt}, request.stop.max_tokens, context_tokens);
+    if (!cap) return context_error(answer.max_tokens_field, {prompt}, request.stop.max_tokens, context_tokens);
     request.stop.max_tokens = room;
   }
   if (cap && request.stop.max_tokens == 0) request.stop.max_tokens = room;
   if (request.stop.min_tokens > room) {
-    return context_error("min_tokens", {prompt}, request.stop.min_tokens, context_tokens);
+    return context_error(answer.within + "min_tokens", {prompt}, request.stop.min_tokens, context_tokens);
   }
   return ok();
 }
@@ -63,7 +64,7 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& h
   GenerationRequest& request = out.request;
   request.id = random_id("gen-");
   REDOUBT_TRY(request.prompt, encode_prompt(model->tokenizer, prompt.text, limit, chat.messages_param));
-  REDOUBT_CHECK(fit_context(request, limit, chat.cap_max_tokens, chat.messages_param));
+  REDOUBT_CHECK(fit_context(request, limit, chat.cap_max_tokens, chat.messages_param, chat.generation));
   note_open_thinking(request, *model);
   REDOUBT_TRY(request.thinking.budget_tokens, thinking_budget(chat));
   request.logprobs = chat.logprobs;

@@ -28,6 +28,8 @@ void note_open_thinking(GenerationRequest& request, const LoadedModel& model);
 Result<std::optional<int64_t>> thinking_budget(const ChatRequest& chat);  // nullopt: no limit
 
 // Checks prompt + max_tokens against the context; cuts max_tokens where the protocol says so.
-Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param);
+// `answer`: the fields that bound the answer, by the protocol's names.
+Status fit_context(GenerationRequest& request, int64_t context_tokens, bool cap, const std::string& prompt_param,
+                   const GenerationFields& answer);
 
 }  // namespace redoubt

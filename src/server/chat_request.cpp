@@ -13,6 +13,7 @@ constexpr size_t kMaxTools = 512;
 constexpr size_t kMaxNameBytes = 256;
 constexpr size_t kMaxTemplateBytes = 256 << 10;
 constexpr int kMaxTopLogprobs = 20;
+constexpr int64_t kMaxCallValues = JsonLimits().max_values;  // in the texts of past calls' arguments, all together
 
 bool is_tool_name(std::string_view name) {
   if (name.empty() || name.size() > kMaxNameBytes) return false;
@@ -25,7 +26,8 @@ bool is_tool_name(std::string_view name) {
 }
 
 // Calls of a past assistant message. Arguments become an object where they are one: each template gets what it prints.
-Result<Json> parse_past_calls(const Json& calls, const std::string& param) {
+// `values_left`: what their texts may still hold, those of all messages together.
+Result<Json> parse_past_calls(const Json& calls, const std::string& param, int64_t& values_left) {
   Json out = Json::array();
   for (size_t i = 0; i < calls.size(); ++i) {
     const std::string where = fmt::format("{}[{}]", param, i);
@@ -44,6 +46,10 @@ Result<Json> parse_past_calls(const Json& calls, const std::string& param) {
         arguments = *given;
       } else if (given->is_string()) {
         const auto& text = given->get_ref<const std::string&>();
+        values_left -= count_json_values(text).outside_strings;
+        if (values_left < 0)
+          return inner.refuse("arguments",
+                              fmt::format("the calls hold more than {} JSON values together", kMaxCallValues));
         auto parsed = parse_json(text);
         if (parsed && parsed->is_object()) {
           arguments = std::move(*parsed);
@@ -62,7 +68,7 @@ Result<Json> parse_past_calls(const Json& calls, const std::string& param) {
   return out;
 }
 
-Result<Json> parse_message(const Json& message, const std::string& param) {
+Result<Json> parse_message(const Json& message, const std::string& param, int64_t& values_left) {
   if (!message.is_object()) return wrong_type(param, "an object", message);
   const JsonFields fields(message, param);
   REDOUBT_TRY(const auto role, fields.string("role"));
@@ -94,7 +100,7 @@ Result<Json> parse_message(const Json& message, const std::string& param) {
     if (reasoning && !reasoning->empty()) out["reasoning_content"] = *reasoning;
     REDOUBT_TRY(const Json* calls, fields.array("tool_calls"));
     if (calls != nullptr && !calls->empty()) {
-      REDOUBT_TRY(out["tool_calls"], parse_past_calls(*calls, fields.param("tool_calls")));
+      REDOUBT_TRY(out["tool_calls"], parse_past_calls(*calls, fields.param("tool_calls"), values_left));
     } else if (content == nullptr && out.contains("reasoning_content")) {
       out["content"] = "";
     }
@@ -103,6 +109,11 @@ Result<Json> parse_message(const Json& message, const std::string& param) {
 }
 
 }  // namespace
+
+std::string ChatRequest::schema_field(size_t tool) const {
+  return tool < schema_fields.size() ? schema_fields[tool]
+                                     : fmt::format("{}[{}].function.parameters", tools_param, tool);
+}
 
 Result<std::string> join_text_parts(const Json& content, const std::string& param) {
   if (content.is_string()) return content.get<std::string>();
@@ -133,8 +144,9 @@ Result<Json> parse_chat_messages(const Json& messages, const std::string& param)
   if (!messages.is_array()) return wrong_type(param, "an array", messages);
   if (messages.empty()) return invalid(param + ": expected at least one message, found none", param);
   Json out = Json::array();
+  int64_t values_left = kMaxCallValues;
   for (size_t i = 0; i < messages.size(); ++i) {
-    REDOUBT_TRY(Json message, parse_message(messages[i], fmt::format("{}[{}]", param, i)));
+    REDOUBT_TRY(Json message, parse_message(messages[i], fmt::format("{}[{}]", param, i), values_left));
     out.push_back(std::move(message));
   }
   return out;
@@ -170,6 +182,19 @@ Result<Json> parse_chat_tools(const Json& tools, const std::string& param) {
     out.push_back({{"type", "function"}, {"function", std::move(definition)}});
   }
   return out;
+}
+
+Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields) {
+  for (size_t i = 0; i < schema_fields.size(); ++i) {
+    const std::string head = fmt::format("tools[{}].function.", i);
+    if (!error.param.starts_with(head)) continue;
+    const std::string key = error.param.substr(head.size()), &schema = schema_fields[i];
+    const std::string field = key == "parameters" ? schema : schema.substr(0, schema.rfind('.') + 1) + key;
+    if (error.message.starts_with(error.param)) error.message.replace(0, error.param.size(), field);
+    error.param = field;
+    break;
+  }
+  return error;
 }
 
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
@@ -369,6 +394,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_TRY(const auto max_tokens, fields.integer("max_tokens", 1));
   REDOUBT_TRY(const auto max_completion, fields.integer("max_completion_tokens", 1));
   out.generation.max_tokens = max_completion ? max_completion : max_tokens;
+  if (max_completion) out.generation.max_tokens_field = "max_completion_tokens";
 
   REDOUBT_TRY(const auto logprobs, fields.boolean("logprobs"));
   REDOUBT_TRY(const auto top, fields.integer("top_logprobs", 0, kMaxTopLogprobs));

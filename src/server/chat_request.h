@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server/generation_fields.h"
 #include "server/json_fields.h"
@@ -24,6 +25,8 @@ struct ChatRequest {
   std::string tool_choice_param = "tool_choice";  // field names of the protocol, for errors
   std::string messages_param = "messages";
   std::string tools_param = "tools";
+  std::vector<std::string> schema_fields;  // where each tool's schema stands, where that is not OpenAI's chat's place
+  std::string schema_field(size_t tool) const;
   bool parallel_tool_calls = true;
 
   std::optional<std::string> reasoning_effort;  // none, minimal, low, medium, high, …
@@ -50,6 +53,9 @@ Result<ChatRequest> parse_chat_request(const Json& body);
 // The messages alone (render and tokenize take them too), normalised: parts joined, roles and calls checked.
 Result<Json> parse_chat_messages(const Json& messages, const std::string& param);
 Result<Json> parse_chat_tools(const Json& tools, const std::string& param);
+// An error of parse_chat_tools(…, "tools") in the terms of a protocol whose tools have no `function` inside:
+// `schema_fields` as ChatRequest has them.
+Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields);
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields);  // after the tools
 // A string, or an array of text parts. Images, audio and files are refused by name.
 Result<std::string> join_text_parts(const Json& content, const std::string& param);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "text/tool_grammar.h"
 
@@ -15,11 +16,11 @@ bool one_tool(const ChatRequest& request) {
   return !request.tool_name.empty() || (request.tools.size() == 1 && !request.parallel_tool_calls);
 }
 
-const Json& find_tool(const ChatRequest& request) {
-  for (const Json& tool : request.tools) {
-    if (tool["function"]["name"] == request.tool_name) return tool["function"];
+size_t forced_tool(const ChatRequest& request) {
+  for (size_t i = 0; i < request.tools.size(); ++i) {
+    if (request.tools[i]["function"]["name"] == request.tool_name) return i;
   }
-  return request.tools.front()["function"];
+  return 0;
 }
 
 // References of a schema start at its own root, which lies at `place` of another schema: they point there afterwards.
@@ -59,33 +60,55 @@ Json call_schema(const Json& function, const std::string& place) {
           {"additionalProperties", false}};
 }
 
+// What is wrong with the arguments' schema of the request's i-th tool.
+Error schema_error(const Error& error, const ChatRequest& request, size_t i) {
+  const std::string name = request.tools[i]["function"]["name"].get<std::string>();
+  return grammar_error(error, request.schema_field(i), fmt::format(" (tool '{}')", name));
+}
+
+// What is wrong with a list of calls: a place in it is a place in one of the tools' schemas.
+Error calls_error(Error error, const ChatRequest& request) {
+  std::string_view place = error.param;
+  const auto skip = [&place](std::string_view head) {
+    const bool is_there = place.starts_with(head);
+    if (is_there) place.remove_prefix(head.size());
+    return is_there;
+  };
+  size_t tool = 0;
+  if (skip("/items") && skip("/anyOf/")) {
+    const auto [end, failed] = std::from_chars(place.data(), place.data() + place.size(), tool);
+    place.remove_prefix(static_cast<size_t>(end - place.data()));
+  }
+  if (!skip("/properties/arguments") || tool >= request.tools.size()) return grammar_error(error, request.tools_param);
+  error.param = std::string(place);
+  return schema_error(error, request, tool);
+}
+
 }  // namespace
 
 ForcedCall forced_call(const ChatRequest& request) {
-  return one_tool(request) ? ForcedCall{find_tool(request)["name"].get<std::string>()} : ForcedCall{};
+  if (!one_tool(request)) return {};
+  return {request.tools[forced_tool(request)]["function"]["name"].get<std::string>()};
 }
 
 Result<GrammarPtr> forced_call_grammar(const ChatRequest& request, const CompiledGrammars& grammars) {
-  Json schema;
   if (one_tool(request)) {
-    schema = arguments_schema(find_tool(request));
-  } else {
-    Json calls = Json::array();
-    const bool is_list = request.tools.size() > 1;
-    for (size_t i = 0; i < request.tools.size(); ++i) {
-      calls.push_back(
-          call_schema(request.tools[i]["function"], is_list ? fmt::format("/items/anyOf/{}", i) : "/items"));
-    }
-    Json call = calls.size() == 1 ? calls.front() : Json{{"anyOf", std::move(calls)}};
-    schema = {{"type", "array"},
-              {"items", std::move(call)},
-              {"minItems", 1},
-              {"maxItems", request.parallel_tool_calls ? kMaxParallelCalls : 1}};
+    const size_t tool = forced_tool(request);
+    auto compiled = grammars.json_schema(arguments_schema(request.tools[tool]["function"]));
+    if (!compiled) return schema_error(compiled.error(), request, tool);
+    return compiled;
   }
-  auto compiled = grammars.json_schema(schema);
-  if (!compiled) {
-    return grammar_error(compiled.error(), request.tools_param);
+  Json calls = Json::array();
+  const bool is_list = request.tools.size() > 1;
+  for (size_t i = 0; i < request.tools.size(); ++i) {
+    calls.push_back(call_schema(request.tools[i]["function"], is_list ? fmt::format("/items/anyOf/{}", i) : "/items"));
   }
+  Json call = calls.size() == 1 ? calls.front() : Json{{"anyOf", std::move(calls)}};
+  auto compiled = grammars.json_schema({{"type", "array"},
+                                        {"items", std::move(call)},
+                                        {"minItems", 1},
+                                        {"maxItems", request.parallel_tool_calls ? kMaxParallelCalls : 1}});
+  if (!compiled) return calls_error(std::move(compiled.error()), request);
   return compiled;
 }
 
@@ -109,10 +132,7 @@ Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax synt
     if (!function.value("strict", false)) continue;
     source.back() = arguments_schema(function);
     auto compiled = grammars.json_schema(source.back());
-    if (!compiled) {
-      const std::string param = fmt::format("{}[{}]", request.tools_param, i);
-      return grammar_error(std::move(compiled.error()).within("strict"), param);
-    }
+    if (!compiled) return schema_error(compiled.error(), request, i);
     tools.back().arguments = std::move(*compiled);
   }
   auto grammar = grammars.other("tools", source,

@@ -46,15 +46,19 @@ Json text_of(const GrammarSpec& spec) {
 
 Json source_of(const GrammarSpec& spec) { return Json::array({name_of(spec.kind), text_of(spec)}); }
 
-Error grammar_error(const Error& error, const std::string& param) {
+Error grammar_error(const Error& error, const std::string& field, const std::string& of) {
   const bool is_unsupported = error.code == ErrorCode::unsupported;
+  // A place in a schema is a JSON pointer, and goes on from the field.
+  const std::string param = error.param.starts_with('/') ? field + error.param : field;
   // The compilers' own heads say what the field's name says better.
   std::string_view message = error.message;
   for (const std::string_view head : {"tools: ", "schema: ", "grammar: "}) {
     if (message.starts_with(head)) message.remove_prefix(head.size());
   }
-  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument, fmt::format("{}: {}", param, message),
-          is_unsupported && !error.param.empty() ? param + "." + error.param : param};
+  if (const std::string keyword = param.substr(param.rfind('/') + 1) + ": "; message.starts_with(keyword))
+    message.remove_prefix(keyword.size());
+  return {is_unsupported ? ErrorCode::unsupported : ErrorCode::invalid_argument,
+          fmt::format("{}{}: {}", param, of, message), param};
 }
 
 CompiledGrammars::CompiledGrammars(const HttpRequest& http, const LoadedModel& model)

@@ -25,8 +25,9 @@ struct GrammarSpec {
 // What tells two structures apart: equal texts, equal grammars.
 Json source_of(const GrammarSpec& spec);
 
-// What is wrong with the structure at `param`. What is understood and not enforced: unsupported, with the keyword.
-Error grammar_error(const Error& error, const std::string& param);
+// What is wrong with the structure at `field`, and where in it: "response_format.json_schema.schema/properties/a/not".
+// `of` says in the message whose it is (" (tool 'search')"). What is understood and not enforced: unsupported.
+Error grammar_error(const Error& error, const std::string& field, const std::string& of = {});
 
 class CompiledGrammars {
  public:

@@ -85,9 +85,9 @@ TEST_F(Grammars, ARefusalNamesTheFieldOfEachRequest) {
   for (int i = 0; i < 2; ++i) {
     const auto of_format = post(kChat, ask(format({{"not", Json::object()}})));
     EXPECT_EQ(of_format->status(), 400);
-    EXPECT_EQ(of_format->json()["error"]["param"], "response_format.json_schema.schema.not");
+    EXPECT_EQ(of_format->json()["error"]["param"], "response_format.json_schema.schema/not");
     const auto guided = post(kChat, ask({{"guided_json", {{"not", Json::object()}}}}));
-    EXPECT_EQ(guided->json()["error"]["param"], "guided_json.not");
+    EXPECT_EQ(guided->json()["error"]["param"], "guided_json/not");
   }
   EXPECT_EQ(host.model->grammars->stats().grammars, 1u);
 }

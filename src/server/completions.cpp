@@ -284,7 +284,7 @@ Status completions(ServerContext& context, const HttpRequest& http, const Json& 
     request.generation.seed = generation.sampling.seed;
     generation.id = random_id("gen-");
     REDOUBT_TRY(generation.prompt, prompt_ids(request.prompts[i], request.add_special_tokens, *model));
-    REDOUBT_CHECK(fit_context(generation, model->engine->max_context(), false, "prompt"));
+    REDOUBT_CHECK(fit_context(generation, model->engine->max_context(), false, "prompt", request.generation));
     note_open_thinking(generation, *model);
     generation.thinking.budget_tokens = request.thinking_budget;
     generation.logprobs = request.logprobs.has_value();

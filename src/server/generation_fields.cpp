@@ -183,10 +183,6 @@ Status refuse_foreign(const JsonFields& fields) {
   if (slot.value_or(-1) >= 0) return fields.refuse("id_slot", "there are no slots; leave it out or send -1");
   REDOUBT_TRY(const auto typical, fields.number("typical_p", 0, 1));
   if (typical.value_or(1.0) != 1.0) return fields.refuse("typical_p", "is not supported");
-  REDOUBT_TRY(const auto last_n, fields.integer("repeat_last_n", -1));
-  if (last_n && *last_n != -1) {
-    return fields.refuse("repeat_last_n", "penalties are over the whole text; leave it out or send -1");
-  }
   REDOUBT_TRY(const auto tfs, fields.number("tfs_z", 0, 1));
   if (tfs.value_or(1.0) != 1.0) return fields.refuse("tfs_z", "is not supported");
   REDOUBT_TRY(const auto n_sigma, fields.number("top_n_sigma", -1e9, 1e9));
@@ -266,18 +262,19 @@ Result<std::vector<std::string>> parse_stop(const JsonFields& fields, std::strin
 Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
   constexpr int64_t kMaxTokens = int64_t{1} << 40;
   GenerationFields out;
+  out.within = fields.param("");
   REDOUBT_TRY(out.temperature, fields.number("temperature", 0, 2));
   REDOUBT_TRY(out.top_p, fields.number("top_p", 0, 1));
   REDOUBT_TRY(out.min_p, fields.number("min_p", 0, 1));
   REDOUBT_TRY(out.presence_penalty, fields.number("presence_penalty", -2, 2));
   REDOUBT_TRY(out.frequency_penalty, fields.number("frequency_penalty", -2, 2));
-  REDOUBT_TRY(out.repetition_penalty, fields.number("repetition_penalty", 0, 10));
-  if (!out.repetition_penalty) {  // llama.cpp's and Ollama's name
-    REDOUBT_TRY(out.repetition_penalty, fields.number("repeat_penalty", 0, 10));
+  for (const char* name : {"repetition_penalty", "repeat_penalty"}) {  // the latter llama.cpp's and Ollama's
+    REDOUBT_TRY(const auto penalty, fields.number(name, 0, 10));
+    // Dividing by less leaves no finite score.
+    if (penalty && *penalty < 0.01) return fields.refuse(name, "expected a number from 0.01 to 10");
+    if (!out.repetition_penalty) out.repetition_penalty = penalty;
   }
-  if (out.repetition_penalty && *out.repetition_penalty < 0.01) {  // dividing by less leaves no finite score
-    return fields.refuse("repetition_penalty", "expected a number from 0.01 to 10");
-  }
+  REDOUBT_TRY(out.penalty_window, fields.integer("repeat_last_n", -1));
   REDOUBT_TRY(out.top_k, fields.integer("top_k", -1, std::numeric_limits<int32_t>::max()));
   if (out.top_k == -1) out.top_k = 0;
   REDOUBT_TRY(const auto seed, fields.integer("seed"));
@@ -319,22 +316,24 @@ Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
 
 Result<GenerationRequest> lower_generation(const GenerationFields& fields, const CompiledGrammars& grammars) {
   const LoadedModel& model = grammars.model();
-  const GenerationConfig& defaults = model.checkpoint.generation();
+  const SamplingDefaults& defaults = model.sampling;
   const int32_t vocab = model.tokenizer.vocab_size();
   GenerationRequest out;
   SamplingParams& sampling = out.sampling;
-  sampling.temperature = fields.temperature.value_or(defaults.do_sample ? defaults.temperature.value_or(1.0) : 0.0);
-  sampling.top_p = fields.top_p.value_or(defaults.top_p.value_or(1.0));
+  sampling.temperature = fields.temperature.value_or(defaults.temperature);
+  sampling.top_p = fields.top_p.value_or(defaults.top_p);
   if (sampling.top_p <= 0) sampling.top_p = kTinyTopP;
-  sampling.min_p = fields.min_p.value_or(defaults.min_p.value_or(0.0));
-  sampling.top_k = static_cast<int>(fields.top_k.value_or(defaults.top_k.value_or(0)));
-  sampling.repetition_penalty = fields.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0));
+  sampling.min_p = fields.min_p.value_or(defaults.min_p);
+  sampling.top_k = static_cast<int>(fields.top_k.value_or(defaults.top_k));
+  sampling.repetition_penalty = fields.repetition_penalty.value_or(defaults.repetition_penalty);
+  sampling.penalty_window = fields.penalty_window.value_or(-1);
   sampling.presence_penalty = fields.presence_penalty.value_or(0.0);
   sampling.frequency_penalty = fields.frequency_penalty.value_or(0.0);
   sampling.seed = fields.seed ? *fields.seed : random_u64();
   for (const auto& [id, bias] : fields.logit_bias) {
     if (id >= vocab) {
-      return invalid(fmt::format("logit_bias: expected token ids under {}, found {}", vocab, id), "logit_bias");
+      const std::string param = fields.within + "logit_bias";
+      return invalid(fmt::format("{}: expected token ids under {}, found {}", param, vocab, id), param);
     }
   }
   sampling.logit_bias = fields.logit_bias;
@@ -342,13 +341,15 @@ Result<GenerationRequest> lower_generation(const GenerationFields& fields, const
   out.stop = fields.stop;
   out.stop.max_tokens = fields.max_tokens.value_or(0);
   if (fields.max_tokens && fields.stop.min_tokens > *fields.max_tokens) {
-    return invalid(fmt::format("min_tokens: expected at most max_tokens ({}), found {}", *fields.max_tokens,
-                               fields.stop.min_tokens),
-                   "min_tokens");
+    const std::string param = fields.within + "min_tokens";
+    return invalid(fmt::format("{}: expected at most {} ({}), found {}", param, fields.max_tokens_field,
+                               *fields.max_tokens, fields.stop.min_tokens),
+                   param);
   }
   for (const int32_t id : fields.stop.token_ids) {
     if (id >= vocab) {
-      return invalid(fmt::format("stop_token_ids: expected token ids under {}, found {}", vocab, id), "stop_token_ids");
+      const std::string param = fields.within + "stop_token_ids";
+      return invalid(fmt::format("{}: expected token ids under {}, found {}", param, vocab, id), param);
     }
   }
   REDOUBT_TRY(out.grammar, grammars.of(fields.grammar));

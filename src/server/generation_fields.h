@@ -15,11 +15,14 @@ namespace redoubt {
 struct GenerationFields {
   std::optional<double> temperature, top_p, min_p;
   std::optional<double> repetition_penalty, presence_penalty, frequency_penalty;
-  std::optional<int64_t> top_k;  // 0: off
+  std::optional<int64_t> penalty_window;  // repeat_last_n: 0: no penalties; -1, absent: over the whole text
+  std::optional<int64_t> top_k;           // 0: off
   std::optional<uint64_t> seed;
   std::vector<std::pair<int32_t, float>> logit_bias;
-  std::optional<int64_t> max_tokens;  // absent: to the end of the context
-  StopConditions stop;                // all but max_tokens
+  std::optional<int64_t> max_tokens;            // absent: to the end of the context
+  std::string max_tokens_field = "max_tokens";  // what the protocol calls it, for errors
+  std::string within;                           // where all these fields stand: "options.", or ""
+  StopConditions stop;                          // all but max_tokens
   GrammarSpec grammar;
   int n = 1;
   bool skip_special_tokens = true;

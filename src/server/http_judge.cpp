@@ -8,13 +8,14 @@
 #include "server/foreign_page.h"
 #include "server/gate.h"
 #include "server/http_parse.h"
+#include "server/routes_errors.h"
 
 namespace redoubt {
 namespace {
 
 // What a page of another origin may read of an answer (governance/limits.h: rate_headers).
 constexpr std::string_view kExposedHeaders =
-    "x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    "x-request-id, request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
     "x-ratelimit-reset-requests, "
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 
@@ -33,6 +34,11 @@ Result<std::string> read_head(const HttpDoor& door, const HttpPeer& peer, const 
     return invalid("method: TRACE and CONNECT are not served");
   REDOUBT_TRY(RequestTarget target, parse_request_target(reader.target()));
   request.path = std::move(target.path);
+  if (!target.authority.empty()) {  // it is the one that counts (RFC 9112, 3.2.2)
+    for (auto& [name, value] : request.headers) {
+      if (name == "host") value = target.authority;
+    }
+  }
   request.query = std::move(target.query);
   std::vector<std::string_view> forwarded;
   for (const auto& [name, value] : request.headers) {
@@ -90,6 +96,7 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
                      {"Vary", "Origin"},
                      {"Access-Control-Expose-Headers", std::string(kExposedHeaders)}};
   }
+  if (error_style(*routed) == ErrorStyle::anthropic) setup.headers.emplace_back("request-id", setup.request_id);
   Router::Match match = door.router.find(request->method, *routed);
   if (request->method == "OPTIONS" && origin_ok && !request->header("access-control-request-method").empty() &&
       !match.allow.empty()) {
@@ -119,6 +126,9 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
   const std::string_view expect = request->header("expect");
   if (!expect.empty() && lower_case(expect) != "100-continue")
     return incoming.refuse(417, "expect: only 100-continue is known");
+  const std::string_view coding = request->header("content-encoding");
+  if (!coding.empty() && lower_case(coding) != "identity")
+    return incoming.refuse(415, "content-encoding: expected a body as it is, found one that is packed");
   request->path_params = std::move(match.params);
   request->action = match.route->rule->action;
   incoming.route = match.route;

@@ -62,13 +62,37 @@ Result<std::string> percent_decode(std::string_view text, PlusSign plus) {
   return result;
 }
 
+namespace {
+
+// "http://host:port" off the front of a target in absolute form; "" of any other. Errors: no host, or a user in it.
+Result<std::string> take_authority(std::string_view& target) {
+  const size_t scheme_end = target.find("://");
+  if (scheme_end == std::string_view::npos) return std::string();
+  const std::string scheme = lower(target.substr(0, scheme_end));
+  if (scheme != "http" && scheme != "https") return std::string();
+  const std::string_view rest = target.substr(scheme_end + 3);
+  const size_t end = std::min(rest.find_first_of("/?"), rest.size());
+  const std::string_view authority = rest.substr(0, end);
+  if (authority.empty() || authority.front() == ':') return invalid("request target: expected a host, found none");
+  if (authority.find('@') != std::string_view::npos)
+    return invalid("request target: expected a host, found one with a user");
+  target = rest.substr(end);
+  return std::string(authority);
+}
+
+}  // namespace
+
 Result<RequestTarget> parse_request_target(std::string_view target) {
+  REDOUBT_TRY(std::string authority, take_authority(target));
+  const std::string rooted = authority.empty() || target.starts_with('/') ? std::string() : "/" + std::string(target);
+  if (!rooted.empty()) target = rooted;
   if (target.empty() || target.front() != '/') return invalid("request target: expected a path that begins with '/'");
   for (const char c : target) {
     if (is_control(c) || c == ' ' || c == '#') return invalid("request target: found a character that must be escaped");
   }
   const size_t question = target.find('?');
   RequestTarget result;
+  result.authority = std::move(authority);
   REDOUBT_TRY(result.path, percent_decode(target.substr(0, question), PlusSign::literal));
   if (!is_valid_utf8(result.path)) return invalid("request path: expected UTF-8");
   if (std::any_of(result.path.begin(), result.path.end(), is_control)) {

@@ -19,11 +19,13 @@ constexpr char kEscapedSlash = '\x1f';
 struct RequestTarget {
   std::string path;                                        // decoded, begins with '/', UTF-8, no control character
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
-  std::string routed;  // the path with kEscapedSlash for each %2F: what routes are found by
+  std::string routed;     // the path with kEscapedSlash for each %2F: what routes are found by
+  std::string authority;  // of the absolute form; it takes the place of Host
 };
 
-// Origin form only ("/path?query"). Errors: invalid_argument for another form, a fragment, an escape that is not two
-// hex digits, bytes that are not UTF-8 once decoded, a control character.
+// Origin form ("/path?query") or absolute form ("http://host/path?query", RFC 9112, 3.2.2). Errors: invalid_argument
+// for another form, a fragment, an escape that is not two hex digits, bytes that are not UTF-8 once decoded, a control
+// character, a host that is empty or has a user.
 Result<RequestTarget> parse_request_target(std::string_view target);
 
 enum class PlusSign { literal, space };

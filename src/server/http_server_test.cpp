@@ -113,7 +113,7 @@ TEST(HttpServer, HostileRequestsGet400AndTheConnectionCloses) {
       "GET /hello%00 HTTP/1.1\r\nHost: x\r\n\r\n",
       "GET /hello%ff HTTP/1.1\r\nHost: x\r\n\r\n",
       "GET /hello?a=%f HTTP/1.1\r\nHost: x\r\n\r\n",
-      "GET http://x/hello HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET http://user@x/hello HTTP/1.1\r\nHost: x\r\n\r\n",
       "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
       "TRACE /hello HTTP/1.1\r\nHost: x\r\n\r\n",
       "CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",

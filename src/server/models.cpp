@@ -27,7 +27,7 @@ void refuse_embeddings(ResponseWriter& writer, ErrorStyle style) {
                              "not_supported_error",
                              "",
                              "not_supported",
-                             {}},
+                             {{"x-should-retry", "false"}}},
                     style);
 }
 

@@ -163,7 +163,7 @@ Status answer(ServerContext& context, const HttpRequest& http, OllamaEndpoint en
     generation.request.id = random_id("gen-");
     REDOUBT_TRY(generation.request.prompt,
                 encode_prompt(model->tokenizer, MarkedText::all_markup(request.prompt), context_tokens, "prompt"));
-    REDOUBT_CHECK(fit_context(generation.request, context_tokens, true, "prompt"));
+    REDOUBT_CHECK(fit_context(generation.request, context_tokens, true, "prompt", request.chat.generation));
     note_open_thinking(generation.request, *model);
     REDOUBT_TRY(generation.request.thinking.budget_tokens, thinking_budget(request.chat));
     generation.options.model = model;

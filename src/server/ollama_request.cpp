@@ -9,14 +9,20 @@
 namespace redoubt {
 namespace {
 
+constexpr int64_t kOllamaWindow = 64;
+
 Status parse_options(ChatRequest& chat, const JsonFields& fields) {
   REDOUBT_TRY(const Json* given, fields.object("options"));
   if (given == nullptr) return ok();
   const JsonFields options(*given, "options");
   REDOUBT_TRY(chat.generation, parse_generation_fields(options));
   if (chat.generation.n != 1) return options.refuse("n", "expected 1");
+  // Whoever sets Ollama's penalty means the last 64 tokens, as Ollama does.
+  if (options.find("repeat_penalty") != nullptr && !chat.generation.penalty_window)
+    chat.generation.penalty_window = kOllamaWindow;
   REDOUBT_TRY(const auto predict, options.integer("num_predict", -2));
   if (predict && *predict > 0) chat.generation.max_tokens = predict;
+  chat.generation.max_tokens_field = options.param("num_predict");
   REDOUBT_TRY(const auto context, options.integer("num_ctx", 1));
   chat.context_limit = context.value_or(0);
   return ok();

@@ -1,5 +1,6 @@
 // A field that is understood is obeyed or refused by name, never answered 200 as if it were obeyed; the values that say
 // nothing pass, since clients send them.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -70,7 +71,8 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
        {{"input", "x"}, {"guided_regex", "a"}, {"text", {{"format", {{"type", "json_object"}}}}}},
        "text.format"},
       {kChat, ask({{"reasoning", {{"exclude", true}}}}), "reasoning.exclude"},
-      {kChat, ask({{"repeat_last_n", 64}}), "repeat_last_n"},
+      {kChat, ask({{"repeat_last_n", -2}}), "repeat_last_n"},
+      {kChat, ask({{"repeat_penalty", 0.001}}), "repeat_penalty"},
       {kChat, ask({{"tfs_z", 0.5}}), "tfs_z"},
       {kChat, ask({{"top_n_sigma", 1.5}}), "top_n_sigma"},
       {kChat, ask({{"n_predict", 5}}), "n_predict"},
@@ -96,7 +98,7 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
            {ollama({{"top_logprobs", 2}}), "top_logprobs"},
            {ollama({{"keep_alive", true}}), "keep_alive"},
            {ollama({{"format", "json"}, {"options", {{"grammar", "root ::= \"a\""}}}}), "format"},
-           {ollama({{"options", {{"repeat_last_n", 64}}}}), "options.repeat_last_n"},
+           {ollama({{"options", {{"repeat_last_n", -2}}}}), "options.repeat_last_n"},
            {ollama({{"options", {{"top_n_sigma", 2}}}}), "options.top_n_sigma"},
            {ollama({{"messages", {{{"role", "tool"}, {"content", "x"}, {"tool_name", 5}}}}}),
             "messages[0].tool_name"}}) {
@@ -166,7 +168,7 @@ TEST_F(Routes, OllamasContextBoundsARawPromptToo) {
   EXPECT_EQ(generate(12)->status(), 200);
   EXPECT_EQ(engine->last.stop.max_tokens, 2);
   EXPECT_EQ(generate(8)->status(), 400);
-  EXPECT_NE(generate(8)->body().find("the context of 8"), std::string::npos);
+  EXPECT_NE(generate(8)->body().find("context length is 8 tokens"), std::string::npos);
   EXPECT_EQ(generate(4097)->status(), 400);
 }
 
@@ -195,7 +197,7 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
   Json error =
       refused({{"response_format", {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", unique}}}}}});
   EXPECT_EQ(error["code"], "unsupported");
-  EXPECT_EQ(error["param"], "response_format.json_schema.schema.uniqueItems");
+  EXPECT_EQ(error["param"], "response_format.json_schema.schema/uniqueItems");
   error = refused({{"guided_regex", "a(?=b)"}});
   EXPECT_EQ(error["code"], "unsupported");
   EXPECT_EQ(error["param"], "guided_regex");
@@ -203,7 +205,7 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
   error = refused({{"guided_grammar", "root := 1"}});
   EXPECT_EQ(error["message"].get<std::string>().find("guided_grammar: line 1: "), 0u) << error;
   error = refused({{"guided_json", unique}});
-  EXPECT_EQ(error["message"].get<std::string>().find("guided_json: uniqueItems"), 0u) << error;
+  EXPECT_EQ(error["message"].get<std::string>().find("guided_json/uniqueItems: "), 0u) << error;
   error = refused({{"guided_regex", "("}});  // wrong, whoever reads it
   EXPECT_TRUE(error["code"].is_null());
   error = refused({{"tools",
@@ -213,7 +215,7 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
                         {"strict", true},
                         {"parameters", {{"type", "object"}, {"propertyNames", {{"maxLength", 3}}}}}}}}}}});
   EXPECT_EQ(error["code"], "unsupported");
-  EXPECT_EQ(error["param"], "tools[0].propertyNames");
+  EXPECT_EQ(error["param"], "tools[0].function.parameters/propertyNames");
   context.options.tool_syntax = ToolSyntax::deepseek_v32;
   error = refused({{"tools", kTools}, {"response_format", {{"type", "json_object"}}}});
   EXPECT_EQ(error["code"], "unsupported");
@@ -222,4 +224,151 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
 }
 
 }  // namespace
+// A client with thirty tools looks for the one that is meant.
+TEST_F(Routes, ASchemaIsRefusedWithItsToolAndThePlaceInIt) {
+  const Json bad = {{"type", "object"}, {"properties", {{"date", {{"type", "string"}, {"pattern", "(?=a)"}}}}}};
+  const Json good = {{"type", "object"}};
+  const auto tools_of = [&](const Json& schema) {
+    Json tools = Json::array();
+    for (const auto& [name, parameters] : {std::pair{"first", good}, std::pair{"search", schema}})
+      tools.push_back(
+          {{"type", "function"}, {"function", {{"name", name}, {"parameters", parameters}, {"strict", true}}}});
+    return tools;
+  };
+  const auto refused = [&](std::string_view path, const Json& body, std::string_view place) {
+    const auto reply = post(std::string(path), body);
+    ASSERT_EQ(reply->status(), 400) << path << reply->body();
+    const Json error = reply->json()["error"];
+    const std::string message = error.is_string() ? error.get<std::string>() : error["message"].get<std::string>();
+    EXPECT_EQ(message.find(std::string(place) + " (tool 'search'): regex: "), 0u) << message;
+    if (error.contains("param")) {
+      EXPECT_EQ(error["param"], place);
+    }
+  };
+  const std::string chat_place = "tools[1].function.parameters/properties/date/pattern";
+  refused(kChat, ask({{"tools", tools_of(bad)}, {"tool_choice", "required"}}), chat_place);
+  Json named = ask({{"tools", tools_of(bad)}});
+  named["tool_choice"] = {{"type", "function"}, {"function", {{"name", "search"}}}};
+  refused(kChat, named, chat_place);
+  Json with_reference = bad;
+  with_reference["$defs"] = {{"day", bad["properties"]["date"]}};
+  with_reference["properties"]["date"] = {{"$ref", "#/$defs/day"}};
+  refused(kChat, ask({{"tools", tools_of(with_reference)}, {"tool_choice", "required"}}),
+          "tools[1].function.parameters/$defs/day/pattern");
+
+  // Tools of the Responses API that are no functions are passed over, and count in the place.
+  Json flat = Json::array({{{"type", "web_search"}}});
+  for (Json& tool : tools_of(bad)) {
+    flat.push_back({{"type", "function"}});
+    flat.back().update(tool["function"]);
+  }
+  refused("/v1/responses", {{"input", "hi"}, {"tools", flat}, {"tool_choice", "required"}},
+          "tools[2].parameters/properties/date/pattern");
+  Json custom = Json::array();
+  for (Json& tool : tools_of(bad))
+    custom.push_back({{"name", tool["function"]["name"]}, {"input_schema", tool["function"]["parameters"]}});
+  refused("/v1/messages",
+          {{"max_tokens", 5},
+           {"messages", {{{"role", "user"}, {"content", "hi"}}}},
+           {"tools", custom},
+           {"tool_choice", {{"type", "any"}}}},
+          "tools[1].input_schema/properties/date/pattern");
+}
+
+// Arguments of past calls are JSON in strings, which the limit of the body's own values does not see.
+TEST_F(Routes, PastCallsHoldNoMoreValuesTogetherThanABody) {
+  std::string arguments = "{\"a\":[0";
+  for (int i = 0; i < 400'000; ++i) arguments += ",0";
+  arguments += "]}";
+  const auto asked = [&](int calls) {
+    Json messages = Json::array();
+    for (int i = 0; i < calls; ++i)
+      messages.push_back({{"role", "assistant"},
+                          {"tool_calls", {{{"id", "c"}, {"function", {{"name", "f"}, {"arguments", arguments}}}}}}});
+    return parse_chat_messages(messages, "messages");
+  };
+  EXPECT_TRUE(asked(2));
+  const auto refused = asked(3);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "messages[2].tool_calls[0].function.arguments");
+}
+
+TEST_F(Routes, PenaltiesSeeAsManyTokensAsTheClientSays) {
+  const auto window = [&] { return engine->last.sampling.penalty_window; };
+  EXPECT_EQ(post(kChat, ask({{"repetition_penalty", 1.2}}))->status(), 200);
+  EXPECT_EQ(window(), -1);
+  EXPECT_EQ(post(kChat, ask({{"repeat_penalty", 1.2}, {"repeat_last_n", 64}}))->status(), 200);
+  EXPECT_EQ(window(), 64);
+  const auto ollama = [&](const Json& options) {
+    const auto reply = post("/api/chat", {{"messages", {{{"role", "user"}, {"content", "hi"}}}}, {"options", options}});
+    EXPECT_EQ(reply->status(), 200) << reply->body();
+    return window();
+  };
+  EXPECT_EQ(ollama({{"repeat_last_n", 0}, {"repeat_penalty", 1.2}}), 0);
+  EXPECT_EQ(ollama({{"repeat_last_n", -1}, {"repeat_penalty", 1.2}}), -1);
+  EXPECT_EQ(ollama({{"repeat_penalty", 1.2}}), 64);  // Ollama's own
+  EXPECT_EQ(ollama(Json::object()), -1);
+}
+
+TEST_F(Routes, RefusalsNameFieldsAsTheProtocolDoes) {
+  const Json user = {{{"role", "user"}, {"content", "hi"}}};
+  const auto says = [&](std::string_view path, const std::string& body, const std::string& name) {
+    const auto reply = call("POST", std::string(path), body);
+    EXPECT_EQ(reply->status(), 400) << reply->body();
+    const Json error = reply->json()["error"];
+    const std::string message = error.is_string() ? error.get<std::string>() : error["message"].get<std::string>();
+    EXPECT_EQ(message.find(name + ":"), 0u) << message;
+    if (error.contains("param")) {
+      EXPECT_EQ(error["param"], name);
+    }
+  };
+  says(kChat, ask({{"max_completion_tokens", 5000}}).dump(), "max_completion_tokens");
+  says(kChat, ask({{"max_tokens", 5000}}).dump(), "max_tokens");
+  says("/v1/responses", R"({"input":"hi","max_output_tokens":5000})", "max_output_tokens");
+  const auto ollama_options = [&](const Json& options) {
+    return Json{{"messages", user}, {"options", options}}.dump();
+  };
+  says("/api/chat", ollama_options({{"stop_token_ids", {100000}}}), "options.stop_token_ids");
+  says("/api/chat", ollama_options({{"logit_bias", {{"100000", 1}}}}), "options.logit_bias");
+  says("/api/chat", ollama_options({{"min_tokens", 9}, {"num_predict", 3}}), "options.min_tokens");
+  EXPECT_NE(call("POST", "/api/chat", ollama_options({{"min_tokens", 9}, {"num_predict", 3}}))
+                ->body()
+                .find("at most options.num_predict (3)"),
+            std::string::npos);
+  // Tools without a `function` inside, one of them passed over.
+  says("/v1/responses", R"({"input":"hi","tools":[{"type":"web_search"},{"type":"function","name":"a b"}]})",
+       "tools[1].name");
+  says("/v1/responses", R"({"input":"hi","tools":[{"type":"function","name":"a","parameters":3}]})",
+       "tools[0].parameters");
+  says("/v1/messages",
+       Json{{"max_tokens", 5}, {"messages", user}, {"tools", {{{"name", "a b"}, {"input_schema", Json::object()}}}}}
+           .dump(),
+       "tools[0].name");
+  says("/v1/responses", R"({"input":[{"role":"king","content":"hi"}],"instructions":"x"})", "input[0].role");
+}
+
+TEST_F(Routes, AFinalErrorSaysSo) {
+  for (const char* path : {"/v1/embeddings", "/api/embed"}) {
+    const auto reply = post(path, {{"input", "x"}});
+    EXPECT_EQ(reply->status(), 501);
+    EXPECT_THAT(reply->headers(), testing::Contains(testing::Pair("x-should-retry", "false")));
+  }
+}
+
+// Words by which LiteLLM, LangChain and Claude Code tell a full context.
+TEST_F(Routes, AFullContextIsSaidInTheWordsThatClientsLookFor) {
+  const std::string text(5000, 'x');
+  const Json messages = {{{"role", "user"}, {"content", text}}};
+  const Json error = post(kChat, {{"messages", messages}})->json()["error"];
+  EXPECT_NE(error["message"].get<std::string>().find("this model's maximum context length is 4096 tokens"),
+            std::string::npos);
+  EXPECT_EQ(error["code"], "context_length_exceeded");
+  EXPECT_EQ(error["n_ctx"], 4096);
+  EXPECT_GT(error["n_prompt_tokens"], 4096);
+  const auto theirs = post("/v1/messages", {{"max_tokens", 5}, {"messages", messages}})->json()["error"]["message"];
+  const std::string begin = "prompt is too long: ", end = " tokens > 4096 maximum";
+  EXPECT_EQ(theirs.get<std::string>().find(begin), 0u) << theirs;
+  EXPECT_TRUE(theirs.get<std::string>().ends_with(end)) << theirs;
+}
+
 }  // namespace redoubt

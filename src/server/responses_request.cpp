@@ -53,6 +53,8 @@ Status add_message(Json& messages, const JsonFields& item) {
   REDOUBT_TRY(const auto role, item.string("role"));
   const Json* content = item.find("content");
   if (!role) return item.refuse("role", "expected a role, found nothing");
+  if (role != "system" && role != "developer" && role != "user" && role != "assistant" && role != "tool")
+    return item.refuse("role", "expected system, developer, user or assistant");
   if (content == nullptr) return item.refuse("content", "expected a string or parts, found nothing");
   REDOUBT_TRY(std::string text, join_text_parts(*content, item.param("content")));
   if (role == "assistant" && !messages.empty() && messages.back()["role"] == "assistant" &&
@@ -116,8 +118,11 @@ Status parse_tools(ChatRequest& chat, const JsonFields& fields) {
       if (const Json* value = tool.find(key)) function[key] = *value;
     }
     functions.push_back({{"type", "function"}, {"function", std::move(function)}});
+    chat.schema_fields.push_back(tool.param("parameters"));
   }
-  REDOUBT_TRY(chat.tools, parse_chat_tools(functions, "tools"));
+  auto parsed = parse_chat_tools(functions, "tools");
+  if (!parsed) return flat_tool_error(std::move(parsed.error()), chat.schema_fields);
+  chat.tools = std::move(*parsed);
   const Json* choice = fields.find("tool_choice");
   if (choice == nullptr) return ok();
   if (choice->is_object()) {
@@ -233,6 +238,7 @@ Result<ResponsesRequest> parse_responses_request(const Json& body) {
   REDOUBT_TRY(chat.generation, parse_generation_fields(fields));
   if (chat.generation.n != 1) return fields.refuse("n", "expected 1");
   REDOUBT_TRY(chat.generation.max_tokens, fields.integer("max_output_tokens", 1));
+  chat.generation.max_tokens_field = "max_output_tokens";
   REDOUBT_CHECK(parse_tools(chat, fields));
   REDOUBT_CHECK(parse_text_format(chat, fields));
   REDOUBT_CHECK(parse_include(chat, fields));

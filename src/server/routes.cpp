@@ -7,6 +7,7 @@
 #include "governance/limits.h"
 #include "governance/permit.h"
 #include "server/access_question.h"
+#include "server/body_room.h"
 #include "server/json_fields.h"
 #include "server/request_limits.h"
 #include "server/routes_schemas.h"
@@ -70,6 +71,11 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
         writer_(std::move(writer)) {}
 
   void run() {
+    const auto work = room_to_work();  // outlives the body
+    if (!work)
+      return fail({ErrorCode::overloaded,
+                   "request body: the server has no room to work on a large one (max_bodies_bytes); try again later",
+                   {}});
     const auto body = parse_json_body(request_->body);
     if (!body) return fail(body.error());
     const Status status = handle_(*request_, *body, writer_);
@@ -79,6 +85,10 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
   }
 
  private:
+  std::optional<BodyRoom::Work> room_to_work() const {
+    if (request_->body_room == nullptr) return BodyRoom::Work(nullptr, 0);
+    return request_->body_room->begin_work(work_bytes(request_->body));
+  }
   void wait_for_model(const std::string& name) {
     const auto wait =
         std::make_shared<ModelWait>([self = shared_from_this(), entry = find_entry(context_, name)](auto loaded) {

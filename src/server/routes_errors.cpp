@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cstdio>
 #include <optional>
 #include <string_view>
@@ -13,20 +12,35 @@ namespace redoubt {
 namespace {
 
 // Written and read back in this file alone: an Error carries no numbers beside its message.
-constexpr std::string_view kContextMessage = "prompt of {}{} tokens and answer of {} do not fit the context of {}";
+// OpenAI's words for it, which clients look for: LiteLLM and what is built on it tell a full context by them.
+constexpr std::string_view kContextBegin = "this model's maximum context length is ";
+constexpr std::string_view kContextMessage =
+    "this model's maximum context length is {} tokens, which a prompt of {}{} tokens and an answer of {} do not fit";
 constexpr std::string_view kAtLeast = "at least ";
-constexpr const char* kContextScan = "%lld tokens and answer of %lld do not fit the context of %lld";
+constexpr const char* kContextScan = "%lld tokens, which a prompt of %lld tokens and an answer of %lld do not fit";
+constexpr const char* kContextScanAtLeast =
+    "%lld tokens, which a prompt of at least %lld tokens and an answer of %lld do not fit";
 
-// The numbers of such a message: {prompt, answer, context}.
-std::optional<std::array<long long, 3>> context_numbers(const std::string& message) {
-  constexpr std::string_view kBegin = kContextMessage.substr(0, kContextMessage.find('{'));
-  const size_t begin = message.find(kBegin);
+struct ContextNumbers {
+  long long context = 0, prompt = 0, answer = 0;
+  bool is_least = false;
+};
+
+// Those of such a message.
+std::optional<ContextNumbers> context_numbers(const std::string& message) {
+  const size_t begin = message.find(kContextBegin);
   if (begin == std::string::npos) return std::nullopt;
-  size_t at = begin + kBegin.size();
-  if (std::string_view(message).substr(at).starts_with(kAtLeast)) at += kAtLeast.size();
-  std::array<long long, 3> numbers{};
-  if (std::sscanf(message.c_str() + at, kContextScan, &numbers[0], &numbers[1], &numbers[2]) != 3) return std::nullopt;
-  return numbers;
+  const char* numbers = message.c_str() + begin + kContextBegin.size();
+  ContextNumbers out{.is_least = message.find(kAtLeast, begin) != std::string::npos};
+  const char* scan = out.is_least ? kContextScanAtLeast : kContextScan;
+  if (std::sscanf(numbers, scan, &out.context, &out.prompt, &out.answer) != 3) return std::nullopt;
+  return out;
+}
+
+// Anthropic's sentence, by which its clients know that a conversation has to be shortened.
+std::string too_long_for_anthropic(const ContextNumbers& numbers) {
+  return fmt::format("prompt is too long: {}{} tokens > {} maximum", numbers.is_least ? kAtLeast : "", numbers.prompt,
+                     numbers.prompt > numbers.context ? numbers.context : numbers.context - 1);
 }
 
 }  // namespace
@@ -37,14 +51,19 @@ ErrorStyle error_style(std::string_view path) {
 }
 
 std::string styled_error_body(const ApiError& error, ErrorStyle style) {
+  const auto numbers = error.code == "context_length_exceeded" ? context_numbers(error.message) : std::nullopt;
   if (style == ErrorStyle::openai) {
     std::string body = error_body(error);
-    const auto numbers = error.code == "context_length_exceeded" ? context_numbers(error.message) : std::nullopt;
     if (numbers && body.ends_with("}}")) {
       body.resize(body.size() - 2);
-      body += fmt::format(",\"n_prompt_tokens\":{},\"n_ctx\":{}}}}}", (*numbers)[0], (*numbers)[2]);
+      body += fmt::format(",\"n_prompt_tokens\":{},\"n_ctx\":{}}}}}", numbers->prompt, numbers->context);
     }
     return body;
+  }
+  if (style == ErrorStyle::anthropic && numbers && numbers->prompt >= numbers->context) {
+    ApiError theirs = error;
+    theirs.message = too_long_for_anthropic(*numbers);
+    return anthropic_error_body(theirs);
   }
   return style == ErrorStyle::anthropic ? anthropic_error_body(error) : ollama_error_body(error);
 }
@@ -65,6 +84,7 @@ ApiError request_error(const Error& error) {
     out.status = 400;
     out.type = "invalid_request_error";
     out.code = "unsupported";
+    out.headers.clear();
   }
   if (out.param.empty()) out.param = error.param;
   return out;
@@ -74,7 +94,7 @@ Error context_error(const std::string& param, PromptTokens prompt, int64_t answe
   return {
       ErrorCode::context_length,
       param + ": " +
-          fmt::format(kContextMessage, prompt.is_least ? kAtLeast : "", prompt.count, answer_tokens, context_tokens),
+          fmt::format(kContextMessage, context_tokens, prompt.is_least ? kAtLeast : "", prompt.count, answer_tokens),
       param};
 }
 

@@ -352,6 +352,7 @@ class Routes : public testing::Test {
                                                      .stop_ids = {257},
                                                      .model = nullptr,
                                                      .engine = nullptr});
+    host.model->sampling = sampling_defaults(host.model->checkpoint.generation(), kTinyTemplate);
     auto fake = std::make_unique<FakeEngine>(host.model->tokenizer);
     engine = fake.get();
     host.model->engine = std::move(fake);

@@ -16,6 +16,7 @@ Json sampling_properties() {
     "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2},
     "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2},
     "repetition_penalty": {"type": ["number", "null"], "minimum": 0.01, "maximum": 10},
+    "repeat_last_n": {"type": ["integer", "null"], "minimum": -1},
     "n": {"type": ["integer", "null"], "minimum": 1, "maximum": 16},
     "seed": {"type": ["integer", "null"], "minimum": -9223372036854775808, "maximum": 9223372036854775807},
     "stop": {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 1, "maxLength": 1024},

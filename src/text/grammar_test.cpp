@@ -359,31 +359,71 @@ TEST(JsonSchema, NumberBoundsAreExact) {
 TEST(JsonSchema, RefusesByNameWhatItDoesNotEnforce) {
   for (
       const auto& [schema, param] : std::vector<std::pair<std::string, std::string>>{
-          {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
-          {R"({"not":{"type":"string"}})", "not"},
-          {R"({"if":{},"then":{}})", "if"},
-          {R"({"type":"object","dependentRequired":{"a":["b"]}})", "dependentRequired"},
-          {R"({"type":"number","multipleOf":0.1})", "multipleOf"},
-          {R"({"type":"string","format":"hostname"})", "format"},
-          {R"({"type":"integer","format":"int128"})", "format"},
-          {R"x({"type":"string","pattern":"(?=a)"})x", "pattern"},
-          {R"({"$ref":"https://example.org/s"})", "$ref"},
-          {R"({"$ref":"#anchor"})", "$ref"},
-          {R"({"type":"array","contains":{}})", "contains"},
-          {R"({"type":"object","propertyNames":{}})", "propertyNames"},
-          {R"({"type":"string","frobnicate":1})", "frobnicate"},
-          {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "oneOf"},
+          {R"({"type":"array","uniqueItems":true})", "/uniqueItems"},
+          {R"({"not":{"type":"string"}})", "/not"},
+          {R"({"if":{},"then":{}})", "/if"},
+          {R"({"type":"object","dependentRequired":{"a":["b"]}})", "/dependentRequired"},
+          {R"({"type":"number","multipleOf":0.1})", "/multipleOf"},
+          {R"({"type":"string","format":"hostname"})", "/format"},
+          {R"({"type":"integer","format":"int128"})", "/format"},
+          {R"x({"type":"string","pattern":"(?=a)"})x", "/pattern"},
+          {R"({"$ref":"https://example.org/s"})", "/$ref"},
+          {R"({"$ref":"#anchor"})", "/$ref"},
+          {R"({"type":"array","contains":{}})", "/contains"},
+          {R"({"type":"object","propertyNames":{}})", "/propertyNames"},
+          {R"({"type":"string","frobnicate":1})", "/frobnicate"},
+          {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "/oneOf"},
           {R"({"type":"object","properties":{"a":{"type":"object","properties":{"b":{"unevaluatedProperties":false}}}}})",
-           "unevaluatedProperties"},
-          {R"({"type":"array","items":[{}]})", "items"},
-          {R"({"type":"string","maxLength":1000000})", "maxLength"},
-          {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "pattern"},
-          {R"({"type":"object","minProperties":3})", "minProperties"},
-          {R"({"type":"number","minimum":1e300})", "minimum"}}) {
+           "/properties/a/properties/b/unevaluatedProperties"},
+          {R"({"type":"array","items":[{}]})", "/items"},
+          {R"({"type":"string","maxLength":1000000})", "/maxLength"},
+          {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "/pattern"},
+          {R"({"type":"object","minProperties":3})", "/minProperties"},
+          {R"({"type":"number","minimum":1e300})", "/minimum"}}) {
     const Error error = refusal(schema);
     EXPECT_EQ(error.code, ErrorCode::unsupported) << schema << ": " << error.message;
     EXPECT_EQ(error.param, param) << schema << ": " << error.message;
   }
+}
+
+// A reader of JSON keeps doubles where a number is no integer of 64 bits: what it keeps may be another number than the
+// client wrote, and is not written in its place.
+TEST(JsonSchema, NumbersAreWrittenAsTheyCameOrRefused) {
+  for (const char* schema : {R"({"enum":[1,123456789012345678901234567890]})", R"({"const":18446744073709551616})",
+                             R"({"const":-9223372036854775809})", R"({"enum":[{"a":[0.12345678901234567890]}]})",
+                             R"({"const":1e30})", R"({"type":"integer","minimum":123456789012345678901234})"}) {
+    const Error error = refusal(schema);
+    EXPECT_EQ(error.code, ErrorCode::unsupported) << schema << ": " << error.message;
+  }
+  for (const char* number : {"18446744073709551615", "-9223372036854775808", "0.1", "123456.789012345", "-2.5"}) {
+    const GrammarPtr grammar = from_schema(std::string(R"({"enum":[)") + number + "]}");
+    EXPECT_TRUE(bytes_match(grammar, number)) << number;
+  }
+}
+
+TEST(JsonSchema, ARefusalSaysWhereInTheSchema) {
+  for (const auto& [schema, place] : std::vector<std::pair<std::string, std::string>>{
+           {R"x({"properties":{"date":{"type":"string","pattern":"(?=a)"}}})x", "/properties/date/pattern"},
+           {R"({"properties":{"a/b~c":{"not":{}}}})", "/properties/a~1b~0c/not"},
+           {R"({"properties":{"a":{"/odd":1}}})", "/properties/a/~1odd"},
+           {R"({"items":{"anyOf":[{"type":"null"},{"minLength":-1}]}})", "/items/anyOf/1/minLength"},
+           {R"({"prefixItems":[{},{"format":"hostname"}]})", "/prefixItems/1/format"},
+           {R"({"additionalProperties":{"multipleOf":3}})", "/additionalProperties/multipleOf"},
+           {R"({"patternProperties":{"^a":{"contains":{}}}})", "/patternProperties/^a/contains"},
+           {R"({"allOf":[{"type":"object"},{"if":{}}]})", "/allOf/1/if"},
+           {R"({"$defs":{"d":{"enum":[]}},"properties":{"a":{"$ref":"#/$defs/d"}}})", "/$defs/d/enum"},
+           // Two schemas joined stand nowhere: the place is what of it was written.
+           {R"({"allOf":[{"properties":{"a":{"minLength":1}}},{"properties":{"a":{"format":"hostname"}}}]})",
+            "/format"},
+           {R"({"properties":{"a":{"$ref":"#/nowhere"}}})", "/properties/a/$ref"}}) {
+    const Error error = refusal(schema);
+    EXPECT_EQ(error.param, place) << schema << ": " << error.message;
+  }
+  std::string deep = R"({"not":{}})";
+  for (int i = 0; i < 12; ++i) deep = R"({"properties":{")" + std::string(100, 'k') + R"(":)" + deep + "}}";
+  const Error error = refusal(deep);
+  EXPECT_LT(error.param.size(), 600u);
+  EXPECT_TRUE(error.param.ends_with("kkk/not")) << error.param;
 }
 
 TEST(JsonSchema, RefusesWhatNothingMatches) {

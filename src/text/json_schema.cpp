@@ -1,6 +1,7 @@
 #include "text/json_schema.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "core/utf8.h"
@@ -56,13 +57,54 @@ Json without(const Json& schema, const std::string& keyword) {
 // A keyword's name for a message: the client wrote it, so it is cut short.
 std::string shown(const std::string& keyword) { return keyword.substr(0, complete_utf8_prefix(keyword.substr(0, 64))); }
 
+// A number that was not read as it is written: beyond 64 bits, or of more digits than a double surely keeps, another
+// one may stand in the client's text.
+bool may_be_another_number(const Json& value) {
+  constexpr double kBeyondIntegers = 9.2e18;
+  constexpr size_t kExactDigits = 15;
+  if (!value.is_number_float()) return false;
+  return std::fabs(value.get<double>()) >= kBeyondIntegers || to_decimal(value).digits.size() > kExactDigits;
+}
+
+bool holds_another_number(const Json& value) {
+  if (!value.is_structured()) return may_be_another_number(value);
+  return std::any_of(value.begin(), value.end(), holds_another_number);
+}
+
+// A name as a part of a JSON pointer (RFC 6901).
+std::string pointer_part(std::string_view name) {
+  std::string out = "/";
+  for (const char c : name) {
+    if (c == '~')
+      out += "~0";
+    else if (c == '/')
+      out += "~1";
+    else
+      out += c;
+  }
+  return out;
+}
+
+constexpr size_t kMaxShownPlace = 512;  // bytes of a place in an error; of a longer one the end says most
+
 }  // namespace
 
-Status SchemaCompiler::check_keywords(const Json& schema) const {
+std::string place_of(std::string_view at, std::string_view name) { return std::string(at) + pointer_part(name); }
+std::string place_of(std::string_view at, std::string_view keyword, std::string_view name) {
+  return place_of(place_of(at, keyword), name);
+}
+
+Error placed(Error error, std::string_view at) {
+  if (error.param.starts_with('/') || (error.param.empty() && at.empty())) return error;
+  error.param = error.param.empty() ? std::string(at) : place_of(at, error.param);
+  return error;
+}
+
+Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at) const {
   for (const auto& [keyword, value] : schema.items()) {
     if (kAnnotations.contains(keyword)) continue;
     if (!kEnforced.contains(keyword))
-      return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", shown(keyword));
+      return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", place_of(at, shown(keyword)));
     if (keyword == "uniqueItems" && value != Json(false))
       return unsupported("schema: uniqueItems is not enforced", keyword);
     if ((keyword == "properties" || keyword == "patternProperties") && !value.is_object())
@@ -70,6 +112,13 @@ Status SchemaCompiler::check_keywords(const Json& schema) const {
     const bool list = keyword == "anyOf" || keyword == "oneOf" || keyword == "allOf" || keyword == "enum";
     if (list && (!value.is_array() || value.empty()))
       return invalid("schema: " + keyword + ": expected a list that is not empty", keyword);
+    if ((keyword == "enum" || keyword == "const") && holds_another_number(value))
+      return unsupported(
+          "schema: " + keyword + ": a number of more than 15 digits, or an integer beyond 64 bits, is not enforced",
+          keyword);
+    const bool bounds = keyword.ends_with("inimum") || keyword.ends_with("aximum");
+    if (bounds && value.is_number_float() && std::fabs(value.get<double>()) >= 9.2e18)
+      return unsupported("schema: " + keyword + ": a bound beyond 64 bits is not enforced", keyword);
     if (keyword == "type") {
       const auto known = [](const Json& t) { return t.is_string() && kTypes.contains(t.get<std::string>()); };
       if (!known(value) && !(value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), known)))
@@ -116,29 +165,50 @@ Result<const Json*> SchemaCompiler::resolve(const std::string& reference) const 
   return at;
 }
 
-Result<Json> SchemaCompiler::flatten(const Json& schema, int depth) {
+Result<Json> SchemaCompiler::flatten(const Json& schema, const std::string& at, int depth) {
+  auto flat = flatten_here(schema, at, depth);
+  if (!flat) return placed(std::move(flat.error()), at);
+  return flat;
+}
+
+Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string& at, int depth) {
   if (++flattened_ > kMaxFlattened || depth > kMaxFlattenDepth)
     return invalid("schema: references refer to themselves, or allOf nests too deep", "$ref");
   if (schema == Json(true)) return Json::object();
   if (schema == Json(false)) return Json{{"enum", Json::array()}};
   if (!schema.is_object()) return invalid("schema: expected an object, true or false");
-  REDOUBT_CHECK(check_keywords(schema));
+  REDOUBT_CHECK(check_keywords(schema, at));
   Json out = Json::object();
   for (const auto& [keyword, value] : schema.items())
     if (!kAnnotations.contains(keyword) && keyword != "$ref" && keyword != "allOf") out[keyword] = value;
   if (const auto it = schema.find("$ref"); it != schema.end()) {
     if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
     REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));
-    REDOUBT_TRY(const Json flat, flatten(*target, depth + 1));
+    REDOUBT_TRY(const Json flat, flatten(*target, it->get<std::string>().substr(1), depth + 1));
     REDOUBT_TRY(out, merge_schemas(flat, out));
   }
   if (const auto it = schema.find("allOf"); it != schema.end()) {
-    for (const Json& part : *it) {
-      REDOUBT_TRY(const Json flat, flatten(part, depth + 1));
+    for (size_t i = 0; i < it->size(); ++i) {
+      REDOUBT_TRY(const Json flat, flatten((*it)[i], place_of(at, "allOf", std::to_string(i)), depth + 1));
       REDOUBT_TRY(out, merge_schemas(out, flat));
     }
   }
   return out;
+}
+
+// Joined schemas stand nowhere in what the client wrote: such a place ends where it leaves the document.
+Error SchemaCompiler::written_place(Error error) const {
+  const size_t last = error.param.rfind('/');
+  if (last == std::string::npos) return error;
+  std::string at = error.param.substr(0, last);
+  while (!at.empty() && !resolve("#" + at)) at.resize(at.rfind('/'));
+  error.param = at + error.param.substr(last);
+  if (error.param.size() > kMaxShownPlace) {
+    size_t from = error.param.size() - kMaxShownPlace;
+    while ((static_cast<unsigned char>(error.param[from]) & 0xc0) == 0x80) ++from;  // not within a character
+    error.param = "/…" + error.param.substr(from);
+  }
+  return error;
 }
 
 uint32_t SchemaCompiler::new_rule(std::string name) {
@@ -146,7 +216,7 @@ uint32_t SchemaCompiler::new_rule(std::string name) {
   return static_cast<uint32_t>(rules_.size() - 1);
 }
 
-Result<ExprId> SchemaCompiler::schema(const Json& schema) {
+Result<ExprId> SchemaCompiler::schema(const Json& schema, std::string at) {
   if (schema == Json(true)) return any_value();
   std::string text = dump_json(schema);
   const auto it = known_.find(text);
@@ -156,11 +226,11 @@ Result<ExprId> SchemaCompiler::schema(const Json& schema) {
     return invalid("schema: too large");
   const uint32_t rule = new_rule("schema");
   known_.emplace(std::move(text), rule);
-  open_.emplace_back(rule, schema);
+  open_.push_back({rule, schema, std::move(at)});
   return pool_.call(rule);
 }
 
-Result<ExprId> SchemaCompiler::body(const Json& source) {
+Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
   if (source.is_object() && source.contains("$ref")) {
     bool alone = true;
     for (const auto& [keyword, value] : source.items())
@@ -168,30 +238,32 @@ Result<ExprId> SchemaCompiler::body(const Json& source) {
     if (alone) {
       if (!source["$ref"].is_string()) return invalid("schema: $ref: expected a string", "$ref");
       REDOUBT_TRY(const Json* target, resolve(source["$ref"].get<std::string>()));
-      return schema(*target);
+      return schema(*target, source["$ref"].get<std::string>().substr(1));
     }
   }
-  REDOUBT_TRY(const Json flat, flatten(source));
-  if (flat.contains("anyOf")) return alternatives(flat, "anyOf");
-  if (flat.contains("oneOf")) return alternatives(flat, "oneOf");
+  REDOUBT_TRY(const Json flat, flatten(source, at));
+  if (flat.contains("anyOf")) return alternatives(flat, "anyOf", at);
+  if (flat.contains("oneOf")) return alternatives(flat, "oneOf", at);
   if (flat.contains("enum") || flat.contains("const")) return enumeration(flat);
-  return typed(flat);
+  return typed(flat, at);
 }
 
-Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string& keyword) {
+Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string& keyword, const std::string& at) {
   const Json& list = flat[keyword];
   if (list.size() > kMaxAlternatives)
     return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
   const Json rest = without(flat, keyword);
   std::vector<Json> branches;
   std::vector<ExprId> parts;
-  for (const Json& branch : list) {
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Json& branch = list[i];
+    const std::string branch_at = place_of(at, keyword, std::to_string(i));
     if (rest.empty() && keyword == "anyOf") {
-      REDOUBT_TRY(const ExprId part, schema(branch));
+      REDOUBT_TRY(const ExprId part, schema(branch, branch_at));
       parts.push_back(part);
       continue;
     }
-    REDOUBT_TRY(Json alone, flatten(branch));
+    REDOUBT_TRY(Json alone, flatten(branch, branch_at));
     Json joined;
     REDOUBT_TRY(joined, merge_schemas(rest, alone));
     if (keyword == "oneOf") {
@@ -201,7 +273,7 @@ Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string&
               "schema: oneOf: it is not evident that its alternatives exclude each other (anyOf says what is enforced)",
               "oneOf");
     }
-    REDOUBT_TRY(const ExprId part, schema(rest.empty() ? branch : joined));
+    REDOUBT_TRY(const ExprId part, schema(rest.empty() ? branch : joined, branch_at));
     parts.push_back(part);
     branches.push_back(std::move(joined));
   }
@@ -289,7 +361,7 @@ Result<ExprId> SchemaCompiler::enumeration(const Json& flat) {
   return pool_.choice(std::move(parts));
 }
 
-Result<ExprId> SchemaCompiler::typed(const Json& flat) {
+Result<ExprId> SchemaCompiler::typed(const Json& flat, const std::string& at) {
   const std::set<std::string> types = types_of(flat);
   if (flat.empty()) return any_value();
   std::vector<ExprId> parts;
@@ -308,8 +380,8 @@ Result<ExprId> SchemaCompiler::typed(const Json& flat) {
   else if (types.contains("integer"))
     REDOUBT_CHECK(add(number(flat, true)));
   if (types.contains("string")) REDOUBT_CHECK(add(string(flat)));
-  if (types.contains("array")) REDOUBT_CHECK(add(array(flat)));
-  if (types.contains("object")) REDOUBT_CHECK(add(object(flat)));
+  if (types.contains("array")) REDOUBT_CHECK(add(array(flat, at)));
+  if (types.contains("object")) REDOUBT_CHECK(add(object(flat, at)));
   return pool_.choice(std::move(parts));
 }
 
@@ -320,11 +392,13 @@ Result<GrammarPtr> SchemaCompiler::link(uint32_t root) {
 }
 
 Result<GrammarPtr> SchemaCompiler::run() {
-  REDOUBT_TRY(const ExprId root, schema(root_));
+  REDOUBT_TRY(const ExprId root, schema(root_, ""));
   while (!open_.empty()) {
-    const auto [rule, source] = std::move(open_.front());
+    const OpenRule open = std::move(open_.front());
     open_.pop_front();
-    REDOUBT_TRY(rules_[rule].body, body(source));
+    auto made = body(open.source, open.at);
+    if (!made) return written_place(placed(std::move(made.error()), open.at));
+    rules_[open.rule].body = *made;
   }
   return link(pool_[root].index);
 }

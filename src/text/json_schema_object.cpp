@@ -35,7 +35,7 @@ uint32_t append_literal(Nfa& nfa, uint32_t state, std::string_view text) {
 
 }  // namespace
 
-Result<ExprId> SchemaCompiler::object(const Json& flat) {
+Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
   std::set<std::string> required;
   if (const auto it = flat.find("required"); it != flat.end()) {
     if (!it->is_array()) return invalid("schema: required: expected a list of names", "required");
@@ -62,7 +62,7 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
   size_t num_required = 0;
   if (has_properties) {
     for (const auto& [key, value] : properties_it->items()) {
-      REDOUBT_TRY(const ExprId made, schema(value));
+      REDOUBT_TRY(const ExprId made, schema(value, place_of(at, "properties", key)));
       properties.push_back({key, made, required.contains(key)});
     }
     for (const auto& [key, value] : properties_it->get_ref<const Json::object_t&>()) named.insert(key);
@@ -73,7 +73,8 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
     if (has_patterns)
       return unsupported("schema: required: a name that is not in properties beside patternProperties", "required");
     if (additional_it != flat.end() && *additional_it == Json(false)) return pool_.nothing();
-    REDOUBT_TRY(const ExprId made, schema(additional_it != flat.end() ? *additional_it : Json(true)));
+    REDOUBT_TRY(const ExprId made, schema(additional_it != flat.end() ? *additional_it : Json(true),
+                                          place_of(at, "additionalProperties")));
     properties.push_back({key, made, true});
   }
 
@@ -116,13 +117,13 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
           return unsupported("schema: patternProperties: a pattern that matches a name of properties is not enforced",
                              "patternProperties");
       }
-      REDOUBT_TRY(const ExprId made, schema(value));
+      REDOUBT_TRY(const ExprId made, schema(value, place_of(at, "patternProperties", pattern)));
       if (!keys.states.empty()) further.push_back({quoted(keys), made});
       patterns.push_back(std::move(keys));
     }
   }
   if (additional) {
-    REDOUBT_TRY(const ExprId made, schema(*additional));
+    REDOUBT_TRY(const ExprId made, schema(*additional, place_of(at, "additionalProperties")));
     if (properties.empty() && patterns.empty()) {
       further.push_back({any_string(), made});
     } else {
@@ -170,9 +171,9 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
   const size_t n = properties.size(), width = static_cast<size_t>(cap) + 1;
   std::vector<uint32_t> nodes((n + 1) * width);
   for (uint32_t& node : nodes) node = nfa.add_state();
-  const auto at = [&](size_t i, size_t count) { return nodes[i * width + std::min(count, width - 1)]; };
+  const auto node_at = [&](size_t i, size_t count) { return nodes[i * width + std::min(count, width - 1)]; };
   const uint32_t open = append_literal(nfa, start, "{");
-  nfa.add_call(open, ws, at(0, 0));
+  nfa.add_call(open, ws, node_at(0, 0));
   const auto add_colon = [&](uint32_t state) {
     const uint32_t after = append_literal(nfa, state, ":");
     nfa.add_empty(after, append_literal(nfa, after, " "));
@@ -194,19 +195,19 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
       }
       if (!before.empty() && i < n) {
         const uint32_t key = nfa.add_state();
-        for (const size_t count : before) lead(count, at(i, count), key);
+        for (const size_t count : before) lead(count, node_at(i, count), key);
         const uint32_t value = add_colon(append_literal(nfa, key, dump_json(Json(properties[i].key))));
-        nfa.add_call(value, rule_of(properties[i].value, "value"), at(i + 1, after));
+        nfa.add_call(value, rule_of(properties[i].value, "value"), node_at(i + 1, after));
       }
       if (!before.empty() && i == n) {
         for (const auto& [key_rule, value_rule] : further_rules) {
           const uint32_t key = nfa.add_state(), after_key = nfa.add_state();
-          for (const size_t count : before) lead(count, at(n, count), key);
+          for (const size_t count : before) lead(count, node_at(n, count), key);
           nfa.add_call(key, key_rule, after_key);
-          nfa.add_call(add_colon(after_key), value_rule, at(n, after));
+          nfa.add_call(add_colon(after_key), value_rule, node_at(n, after));
         }
       }
-      if (i < n && !properties[i].required) nfa.add_empty(at(i, after), at(i + 1, after));
+      if (i < n && !properties[i].required) nfa.add_empty(node_at(i, after), node_at(i + 1, after));
     }
     REDOUBT_CHECK(budget_.spend_states(width * 8));
   }
@@ -214,9 +215,9 @@ Result<ExprId> SchemaCompiler::object(const Json& flat) {
   nfa.add_bytes(closing, '}', '}', end);
   for (size_t count = static_cast<size_t>(min); count < width; ++count) {
     if (count == 0)
-      nfa.add_empty(at(n, 0), closing);
+      nfa.add_empty(node_at(n, 0), closing);
     else
-      nfa.add_call(at(n, count), ws, closing);
+      nfa.add_call(node_at(n, count), ws, closing);
   }
   REDOUBT_CHECK(budget_.spend_states(nfa.size()));
   REDOUBT_TRY(Automaton automaton, nfa.determinise(budget_));

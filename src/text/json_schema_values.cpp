@@ -261,7 +261,7 @@ Result<ExprId> SchemaCompiler::number(const Json& schema, bool integer) {
   return number_in_range(pool_, {low ? &*low : nullptr, high ? &*high : nullptr, integer}, budget_);
 }
 
-Result<ExprId> SchemaCompiler::array(const Json& flat) {
+Result<ExprId> SchemaCompiler::array(const Json& flat, const std::string& at) {
   REDOUBT_TRY(const std::optional<int64_t> min_items, counted(flat, "minItems"));
   REDOUBT_TRY(const std::optional<int64_t> max_items, counted(flat, "maxItems"));
   const int64_t min = min_items.value_or(0), max = max_items.value_or(-1);
@@ -269,8 +269,8 @@ Result<ExprId> SchemaCompiler::array(const Json& flat) {
   if (const auto it = flat.find("prefixItems"); it != flat.end()) {
     if (!it->is_array() || it->size() > 500)
       return invalid("schema: prefixItems: expected up to 500 schemas", "prefixItems");
-    for (const Json& item : *it) {
-      REDOUBT_TRY(const ExprId made, schema(item));
+    for (size_t i = 0; i < it->size(); ++i) {
+      REDOUBT_TRY(const ExprId made, schema((*it)[i], place_of(at, "prefixItems", std::to_string(i))));
       prefix.push_back(made);
     }
   }
@@ -278,7 +278,7 @@ Result<ExprId> SchemaCompiler::array(const Json& flat) {
   if (const auto it = flat.find("items"); it != flat.end()) {
     if (it->is_array())
       return unsupported("schema: items: a list of schemas is not enforced (use prefixItems)", "items");
-    REDOUBT_TRY(rest, schema(*it));
+    REDOUBT_TRY(rest, schema(*it, place_of(at, "items")));
   } else if (prefix.empty() || min > static_cast<int64_t>(prefix.size())) {
     rest = any_value();
   }

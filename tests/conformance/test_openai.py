@@ -205,6 +205,20 @@ def test_responses(client, any_model):
     assert error_of(lambda: client.responses.create(model=any_model, input="x", previous_response_id="resp_none")).status_code == 404
 
 
+def test_responses_take_their_own_items_back(client, any_model, tools_model):
+    """Clients send an answer's items as they came, `id` and `status` included."""
+    tool = {"type": "function", **WEATHER["function"]}
+    call = client.responses.create(model=tools_model, input="Weather?", tools=[tool], tool_choice="required", max_output_tokens=250)
+    assert all(item.status in ("completed", "incomplete") for item in call.output if item.type != "reasoning")
+    past = [{"role": "user", "content": "Weather?"}, *call.output]
+    past += [{"type": "function_call_output", "call_id": item.call_id, "output": "22", "status": "completed"} for item in call.output if item.type == "function_call"]
+    told = client.responses.create(model=tools_model, input=past, tools=[tool], max_output_tokens=32)
+    assert told.object == "response"
+    first = client.responses.create(model=any_model, input="Say something", max_output_tokens=32)
+    again = client.responses.create(model=any_model, input=[{"role": "user", "content": "Say something"}, *[item.model_dump() for item in first.output], {"role": "user", "content": "More", "type": "message", "status": "completed"}], max_output_tokens=32)
+    assert again.usage.input_tokens > first.usage.input_tokens
+
+
 def test_responses_calls_a_forced_function(client, tools_model):
     tool = {"type": "function", **WEATHER["function"]}
     answer = client.responses.create(model=tools_model, input="Weather?", tools=[tool], tool_choice="required", max_output_tokens=250)
