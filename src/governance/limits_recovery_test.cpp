@@ -1,12 +1,16 @@
 // After an outage the limits open by themselves, each of them: also one that nobody has a lease of, which nothing but
 // its failed report would make the node ask about again.
-#include <gmock/gmock.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <future>
+#include <map>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include "governance/limit_counter.h"
 #include "governance/limits_fixture.h"
@@ -165,6 +169,28 @@ TEST_P(LimitsRecovery, ADayBegins) {
     EXPECT_TRUE(soon([&] { return ask("north") == std::nullopt; }));
   }
   expect_true_books();  // the sum of all days
+}
+
+// What somebody waits for goes first, but a counter that is closed by itself has its turn however many those are.
+TEST_P(LimitsRecovery, ACounterThatWasClosedAloneOpensUnderLoad) {
+  node_->faulty.corrupt("tokens_per_day tenant bad");
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([this, i, &stop] {
+      for (int request = 0; !stop; ++request) {  // each of a tenant that was never seen
+        const Principal who = person("ann", fmt::format("t{}_{}", i, request));
+        static_cast<void>(node_->limits.reserve({.principal = &who, .model = "r1", .prompt_tokens = 1}));
+      }
+    });
+  }
+  EXPECT_EQ(ask("bad"), kUnavailable);
+  std::this_thread::sleep_for(milliseconds(300));
+  node_->faulty.corrupt("");
+  EXPECT_TRUE(soon([&] { return ask("bad") == std::nullopt; }, milliseconds(20'000)));
+  stop = true;
+  for (std::thread& caller : callers) caller.join();
+  expect_true_books();
 }
 
 // In earnest: another session holds what the ledger writes to, longer than the database's time limit.
