@@ -4,6 +4,7 @@
 // its grant is held back, blocks and all, until the grant grows or the allowance is closed; closed, it ends there with
 // FinishReason::length, exactly at the granted count, whatever was drafted or preempted on the way. So what a request
 // answers is a beginning of its unlimited answer, as long as the last grant, and no timing of the grants shows in it.
+// (But for a second think block, which an answer whose thinking is limited does not open: thinking.h.)
 // More is asked for early: once per grant, when fewer than `ask_before` tokens of it are left.
 //
 // Thread safety: extend() and close() from any thread; the step loop reads atomics and takes no lock.

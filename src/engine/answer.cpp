@@ -10,6 +10,13 @@ namespace {
 
 const std::string kMinTokens = "min_tokens";
 
+// For the whole answer: a grant of thinking that is limited stays so, however it grows.
+Thinking::Bound bound_of_thinking(const GenerationRequest& request) {
+  const Allowance* allowance = request.allowance.get();
+  const bool is_granted = allowance != nullptr && allowance->granted().thinking < Allowance::kUnlimited;
+  return request.thinking.budget_tokens.has_value() || is_granted ? Thinking::Bound::limited : Thinking::Bound::none;
+}
+
 }  // namespace
 
 Answer::Answer(const GenerationRequest& request, int choice, int64_t max_tokens, const AnswerSetting& setting,
@@ -21,7 +28,7 @@ Answer::Answer(const GenerationRequest& request, int choice, int64_t max_tokens,
       decoder_(*setting.tokenizer, request.skip_special_tokens),
       stops_(request.stop.strings,
              request.stop.include_stop_string ? StopMatcher::Include::yes : StopMatcher::Include::no),
-      thinking_(request.thinking, setting.marks),
+      thinking_(request.thinking, bound_of_thinking(request), setting.marks),
       seen_(request.sampling.penalty_window) {
   if (has_penalties(request.sampling)) seen_.add_prompt(request.prompt);
   if (request.grammar == nullptr) return;
@@ -71,6 +78,7 @@ std::optional<int32_t> Answer::choose(std::span<float> logits, Sampler& sampler)
     if (!request_->stop.ignore_eos) forbid(logits, setting_->eos_ids);
     forbid(logits, request_->stop.token_ids);
   }
+  if (const std::optional<int32_t> token = thinking_.forbidden()) forbid(logits, {&*token, 1});
   if (grammar_applies()) forbid_by_grammar(logits);
   return sampler.draw(logits, sampling, uniform(generated_));
 }

@@ -46,7 +46,7 @@ struct StopConditions {
   bool include_stop_string = false;
 };
 
-// Thinking: the engine closes the think block when the budget is spent.
+// Thinking: the engine closes the think block when the budget is spent, and no answer with a budget opens another.
 struct ThinkingParams {
   bool starts_in_reasoning = false;      // the prompt ended inside <think>
   std::optional<int64_t> budget_tokens;  // nullopt: no limit; 0: closed at once

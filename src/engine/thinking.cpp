@@ -23,6 +23,11 @@ std::optional<int32_t> Thinking::forced() const {
   return marks_->line_break[static_cast<size_t>(breaks - left)];
 }
 
+std::optional<int32_t> Thinking::forbidden() const {
+  if (bound_ == Bound::none || inside_ || accepted_ == 0) return std::nullopt;
+  return marks_->open;
+}
+
 bool Thinking::accept(int32_t token) {
   const bool is_first = accepted_++ == 0;
   if (inside_ && token == marks_->close) return inside_ = false;

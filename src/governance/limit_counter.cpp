@@ -114,8 +114,9 @@ bool LimitCounter::is_idle(int64_t now_ns, int64_t idle_ns) const {
 bool LimitCounter::needs_report(int64_t now_ns, int64_t sync_ns) const {
   if (in_flight_) return false;
   if (wanted_ > 0) return true;
-  if (number_ == 0 && used_ == 0) return handed_ > 0;
+  // Before all else: without a lease nothing else would report it again, and it is closed until a report is recorded.
   if (is_unknown_) return now_ns - reported_ns_ >= std::min(sync_ns, kLedgerRetryNs);
+  if (number_ == 0 && used_ == 0) return handed_ > 0;
   if (is_low(now_ns) && now_ns - reported_ns_ >= kLowNs) return true;  // before a request has to wait
   return now_ns - reported_ns_ >= (used_ != 0 ? sync_ns : kRenewNs);
 }

@@ -65,6 +65,7 @@ class LimitCounter {
   bool is_forgettable() const;
   uint64_t rounds() const { return rounds_; }  // reports that came back, whichever way
   bool last_failed() const { return last_failed_; }
+  int64_t reported_ns() const { return reported_ns_; }
   bool is_idle(int64_t now_ns, int64_t idle_ns) const;
 
  private:

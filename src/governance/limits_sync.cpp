@@ -219,17 +219,24 @@ void Limits::Impl::look_at_some(Counters& counters) {
 
 // What it does not come to because the ledger is away or somebody waits is found again.
 Status Limits::Impl::report(std::unique_lock<std::mutex>& lock, Counters counters, bool all) {
-  // The bad ones each alone, at the end: no other one fails with them.
+  // The bad ones each alone, at the end: no other one fails with them. Those that failed while the ledger was away are
+  // closed until it has answered, so they go before all others.
   const auto first_bad = std::stable_partition(counters.begin(), counters.end(),
                                                [&](const auto& one) { return !bad_.contains(one->key()); });
+  std::stable_partition(counters.begin(), first_bad, [](const auto& one) { return one->last_failed(); });
+  std::ranges::sort(first_bad, counters.end(), {}, [](const auto& one) { return one->reported_ns(); });
   const auto good = static_cast<size_t>(first_bad - counters.begin());
   Status status = ok();
   for (size_t at = 0, many = 0; at < counters.size(); at += many) {
+    if (!all && at > 0 && !urgent_.empty()) {  // somebody waits; yet one of the bad has its turn, or all stayed closed
+      if (at > good) break;
+      at = good;
+      if (at == counters.size()) break;
+    }
     many = at < good ? std::min(kMostReports, good - at) : 1;
     const Status done = report_some(lock, std::span(counters).subspan(at, many));
     if (!done) status = done;
     if (!done && done.error().code == ErrorCode::unavailable) break;
-    if (!all && !urgent_.empty()) break;
   }
   return status;
 }
@@ -281,14 +288,18 @@ void Limits::Impl::record(SomeCounters counters, std::vector<QuotaAnswer> answer
   changed_.notify_all();
 }
 
-// Of another error than `unavailable` (a row that makes no sense), only the counters in question are closed.
+// Of another error than `unavailable` (a row that makes no sense), only the counters in question are closed. Else the
+// node is, until a report is recorded: that of these counters if of no other, for they are reported until they are.
 void Limits::Impl::fail(SomeCounters counters, const Error& error) {
   ++stats_.failed_syncs;
   const bool is_away = error.code == ErrorCode::unavailable;
   for (const auto& counter : counters) {
     counter->failed();
-    if (!is_away) bad_[counter->key()] = error.message;
-    hurry(counter);
+    if (is_away) {
+      hurry(counter);
+    } else {
+      bad_[counter->key()] = error.message;
+    }
   }
   if (is_away) {
     const int64_t now_ns = clock_.now_ns();
