@@ -210,7 +210,8 @@ class ChatSession {
 }  // namespace
 
 GenerationRequest make_request(const LoadedModel& model, const ChatSettings& settings, std::vector<int32_t> prompt) {
-  const SamplingDefaults& defaults = model.sampling;
+  const SamplingDefaults defaults =
+      sampling_defaults(model.checkpoint.generation(), model.checkpoint.chat_template(), SilentModel::as_deepseek);
   GenerationRequest request;
   request.id = "terminal";
   request.sampling.temperature = settings.temperature.value_or(defaults.temperature);

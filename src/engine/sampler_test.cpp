@@ -201,6 +201,8 @@ TEST(SamplingDefaults, AreTheFilesOwnThenDeepSeeksThenOpenAIs) {
   EXPECT_EQ(sampling_defaults({}, r1).top_p, 0.95);
   EXPECT_EQ(sampling_defaults({}, other).temperature, 1.0);
   EXPECT_EQ(sampling_defaults({}, other).top_p, 1.0);
+  EXPECT_EQ(sampling_defaults({}, other, SilentModel::as_deepseek).temperature, 0.6);
+  EXPECT_EQ(sampling_defaults({}, other, SilentModel::as_deepseek).top_p, 0.95);
   EXPECT_EQ(sampling_defaults({}, "<think></think>").temperature, 1.0);  // another's thinking
   GenerationConfig config;
   config.temperature = 0.3;
