@@ -608,7 +608,7 @@ class Commands(unittest.TestCase):
             def connect(name):
                 body = json.dumps({"model": name, "prompt": "a", "max_tokens": 2})
                 connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-                connection.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+                connection.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
                 return connection.makefile("rb")
 
             waiting = [connect("never") for _ in range(8)]

@@ -117,7 +117,8 @@ class ChatSession {
                    if (reasoning != dim)
                      fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
                    dim = reasoning;
-                   std::fwrite(piece.data(), 1, piece.size(), stdout);
+                   const std::string harmless = harmless_text(piece);
+                   std::fwrite(harmless.data(), 1, harmless.size(), stdout);
                    std::fflush(stdout);
                  });
   }

@@ -56,7 +56,8 @@ Status answer_once(const RunFlags& flags, LoadedModel& model) {
     if (flags.json || (reasoning && !stdout_is_terminal())) return;
     if (reasoning != dim) fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
     dim = reasoning;
-    std::fwrite(text.data(), 1, text.size(), stdout);
+    const std::string shown = stdout_is_terminal() ? harmless_text(text) : std::string(text);
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
     std::fflush(stdout);
   };
   const Result<SpokenAnswer> answer =

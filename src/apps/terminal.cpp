@@ -27,6 +27,26 @@ bool stderr_takes_escapes() { return stderr_is_terminal() && are_escapes_wanted(
 const char* dim_mark() { return stdout_takes_escapes() ? "\033[2m" : ""; }
 const char* plain_mark() { return stdout_takes_escapes() ? "\033[0m" : ""; }
 
+std::string harmless_text(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte == 0x7f) {
+      out += "\u2421";
+    } else if (byte < 0x20 && byte != '\t' && byte != '\n') {
+      out += "\xe2\x90";  // U+2400 and on
+      out += static_cast<char>(0x80 + byte);
+    } else if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) {
+      out += "\ufffd";  // one of the second set (U+0080 to U+009F)
+      ++i;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
 Status write_stdout(std::string_view bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) {
     return io_error("standard output: could not be written");

@@ -18,6 +18,9 @@ bool stderr_takes_escapes();
 // What makes text on standard output dim, and plain again; "" where it takes no escapes.
 const char* dim_mark();
 const char* plain_mark();
+// What a model wrote, for a terminal: control characters but tab and line feed become their pictures, so that no text
+// that it was made to write moves the cursor, fills the clipboard or answers for the user.
+std::string harmless_text(std::string_view text);
 
 Status write_stdout(std::string_view bytes);  // exactly these bytes
 Result<std::string> read_stdin(size_t max_bytes = size_t{1} << 30);
