@@ -239,22 +239,29 @@ void Server::take(Socket socket, std::string peer, RouteListener listener) {
   asio::co_spawn(context_, HttpConnection::serve(connection), asio::detached);
 }
 
-// The oldest stranger gives way, so that who holds connections without a key keeps nobody out; after the strangers,
-// whoever of those with a key holds most of them and waits on one.
+// The oldest stranger gives way, so that who holds connections without a key keeps nobody out. But every caller begins
+// as one: while strangers hold less than an eighth, or where there is none, whoever of those with a key holds most and
+// waits on one gives way before them.
 bool Server::make_room(Crowd& crowd, std::string_view address) {
   const int64_t share = options_.limits.max_strangers_per_address;
   auto [room, leaves] = crowd.strangers.room_for(
       address, crowd.size,
       {.most = crowd.most, .per_address = share > 0 ? share : std::max<int64_t>(1, crowd.most / 8)});
   if (room == Strangers::Room::free) return true;
-  if (leaves == nullptr) leaves = crowd.known.leaves([](const HttpConnection& one) { return !one.answers(); });
+  const bool few_strangers = crowd.size >= crowd.most && crowd.strangers.size() < std::max<int64_t>(1, crowd.most / 8);
+  bool known_leaves = false;
+  if (leaves == nullptr || few_strangers) {
+    HttpConnection* waits = crowd.known.leaves([](const HttpConnection& one) { return !one.answers(); });
+    known_leaves = waits != nullptr;
+    if (known_leaves) leaves = waits;
+  }
   if (const int64_t now = now_ns(); now >= crowd.next_word_ns) {
     crowd.next_word_ns = now + kTellFullNs;
     log::warn("connections{}: {} of {} are taken, {} of them by callers who showed no key: {}", crowd.name, crowd.size,
               crowd.most, crowd.strangers.size(),
-              leaves == nullptr            ? "new ones are refused"
-              : crowd.strangers.size() > 0 ? "the oldest of those gives way to a new one"
-                                           : "one that waits, of the caller who holds most, gives way to a new one");
+              leaves == nullptr ? "new ones are refused"
+              : known_leaves    ? "one that waits, of the caller who holds most, gives way to a new one"
+                                : "the oldest of those gives way to a new one");
   }
   if (leaves == nullptr) return false;
   crowd.strangers.forget(leaves);

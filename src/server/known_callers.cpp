@@ -9,7 +9,8 @@
 namespace redoubt {
 
 std::string caller_name(const Principal& principal) {
-  return principal.key_id.empty() && principal.issuer.empty() ? std::string() : principal.id;
+  const bool is_key_file = principal.auth_method == "api_key" && principal.key_id.empty();
+  return principal.kind == PrincipalKind::open || is_key_file ? std::string() : principal.id;
 }
 
 bool KnownCallers::use(HttpConnection* connection, const std::string& who, int64_t most) {

@@ -37,6 +37,14 @@ TEST(KnownCallers, WhoHoldsMostGivesUpTheOneUnusedLongest) {
   EXPECT_EQ(known.leaves(none), nullptr);
 }
 
+TEST(KnownCallers, ACallerIsWhoeverKeyTokenOrCertificateNames) {
+  EXPECT_EQ(caller_name({.id = "ann", .auth_method = "api_key", .key_id = "k1"}), "ann");
+  EXPECT_EQ(caller_name({.id = "ann", .auth_method = "oidc", .issuer = "https://i"}), "ann");
+  EXPECT_EQ(caller_name({.id = "ann", .auth_method = "mtls", .subject = "CN=ann"}), "ann");
+  EXPECT_EQ(caller_name({.id = "key-file", .auth_method = "api_key"}), "");
+  EXPECT_EQ(caller_name({.kind = PrincipalKind::open, .id = "anyone", .auth_method = "off"}), "");
+}
+
 TEST(KnownCallers, OneHoldsNoMoreThanTheBound) {
   KnownCallers known;
   EXPECT_TRUE(known.use(place(0), "ann", 2));
@@ -126,6 +134,21 @@ TEST(HttpKnownCallers, WhoHoldsConnectionsThatWaitKeepsNobodyOut) {
   std::string nothing;
   EXPECT_TRUE(stream.read_some(nothing, 50)) << "an answer under way is never cut for another's sake";
   EXPECT_TRUE(nothing.empty());
+}
+
+// Each of them begins as a stranger and takes a moment to show its key, as over TLS or a real network.
+TEST(HttpKnownCallers, ThoseWhoArriveTogetherDoNotCutOneAnother) {
+  Site site;
+  const RunningServer server(site.routes(), options_of(64));
+  std::vector<RawClient> idle = held(server.port(), 56, get("/hello", "ann"));
+  for (RawClient& one : held(server.port(), 8, get("/hello", "ben"))) idle.push_back(std::move(one));
+  std::vector<RawClient> arrive;
+  for (int i = 0; i < 8; ++i) arrive.emplace_back(server.port());
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  for (RawClient& one : arrive) {
+    one.send(get("/hello", "eve", true));
+    EXPECT_EQ(status_of(one.read_all()), 200);
+  }
 }
 
 TEST(HttpKnownCallers, AnswersUnderWayOfOneLeaveRoomForOthers) {
