@@ -10,25 +10,28 @@
 namespace redoubt {
 namespace {
 
-std::string lower_value(const HeaderList& headers, std::string_view name) {
+std::vector<std::string> lower_values(const HeaderList& headers, std::string_view name) {
+  std::vector<std::string> values;
   for (const auto& [key, value] : headers) {
     if (key != name) continue;
-    std::string result = value;
-    for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return result;
+    std::string& lower = values.emplace_back(value);
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
-  return {};
+  return values;
 }
 
-// "localhost:8000" -> "localhost", "[::1]:8000" -> "::1".
+// "localhost:8000" -> "localhost", "[::1]:8000" -> "::1"; "" of what is no host and port.
 std::string_view name_of(std::string_view host) {
-  if (host.starts_with('[')) {
-    const size_t end = host.find(']');
-    return end == std::string_view::npos ? std::string_view() : host.substr(1, end - 1);
-  }
-  host = host.substr(0, host.find(':'));
-  if (host.ends_with('.')) host.remove_suffix(1);
-  return host;
+  const bool bracketed = host.starts_with('[');
+  const size_t end = bracketed ? host.find(']') : std::min(host.find(':'), host.size());
+  if (end == std::string_view::npos) return {};
+  std::string_view name = bracketed ? host.substr(1, end - 1) : host.substr(0, end);
+  const std::string_view rest = host.substr(bracketed ? end + 1 : end);
+  if (!rest.empty() && (rest[0] != ':' || rest.find_first_not_of("0123456789", 1) != std::string_view::npos)) return {};
+  if (!bracketed && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-_") != std::string_view::npos)
+    return {};
+  if (!bracketed && name.ends_with('.')) name.remove_suffix(1);
+  return name;
 }
 
 bool is_own_name(std::string_view name, const std::vector<std::string>& host_names) {
@@ -42,13 +45,17 @@ bool is_own_name(std::string_view name, const std::vector<std::string>& host_nam
 
 std::optional<ApiError> refuse_foreign_page(const HeaderList& headers, const std::vector<std::string>& host_names,
                                             const std::vector<std::string>& cors_origins) {
-  const std::string host = lower_value(headers, "host"), origin = lower_value(headers, "origin");
+  const std::vector<std::string> hosts = lower_values(headers, "host");
+  const std::string host = hosts.empty() ? std::string() : hosts.front();
   if (!host.empty() && !is_own_name(name_of(host), host_names)) {
     return status_error(421, "host: without keys this server answers to loopback and to host_names alone");
   }
-  if (origin.empty() || origin_allowed(origin, cors_origins)) return std::nullopt;
-  const size_t scheme = origin.find("://");
-  if (scheme != std::string::npos && origin.substr(scheme + 3) == host) return std::nullopt;
+  const auto is_welcome = [&](const std::string& origin) {
+    const size_t scheme = origin.find("://");
+    return origin_allowed(origin, cors_origins) ||
+           (scheme != std::string::npos && !host.empty() && origin.substr(scheme + 3) == host);
+  };
+  if (std::ranges::all_of(lower_values(headers, "origin"), is_welcome)) return std::nullopt;
   ApiError error = status_error(403, "origin: without keys pages of other origins than cors_origins are refused");
   error.type = "permission_error";
   error.code = "foreign_origin";

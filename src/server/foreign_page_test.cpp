@@ -20,9 +20,26 @@ TEST(ForeignPage, HostIsLoopbackOrConfigured) {
                            "[::1]", "[::1]:8000", "[::ffff:127.0.0.1]:80", "r1.bank.example:8000", "R1.Bank.Example"}) {
     EXPECT_EQ(judged(host), 200) << host;
   }
-  for (const char* host : {"evil.example", "evil.example:8000", "localhost.evil.example", "evillocalhost",
-                           "127.0.0.1.evil.example", "192.0.2.1", "[2001:db8::1]:8000", "[::1", "[", ".", ":8000",
-                           "localhost@evil", "0.0.0.0", "bank.example", "a.r1.bank.example"}) {
+  for (const char* host : {"evil.example",
+                           "evil.example:8000",
+                           "localhost.evil.example",
+                           "evillocalhost",
+                           "127.0.0.1.evil.example",
+                           "192.0.2.1",
+                           "[2001:db8::1]:8000",
+                           "[::1",
+                           "[::1]evil.example",
+                           "[::1]:80x",
+                           "localhost:80@evil.example",
+                           "evil.example/.localhost",
+                           "localhost:8000:1",
+                           "[",
+                           ".",
+                           ":8000",
+                           "localhost@evil",
+                           "0.0.0.0",
+                           "bank.example",
+                           "a.r1.bank.example"}) {
     EXPECT_EQ(judged(host), 421) << host;
   }
   EXPECT_EQ(refuse_foreign_page({}, {}, {}), std::nullopt);  // HTTP/1.0
@@ -37,6 +54,13 @@ TEST(ForeignPage, OriginIsItsOwnOrConfigured) {
                              "https://chat.example.evil", "http://127.0.0.1:8000", "://", "http://", "x"}) {
     EXPECT_EQ(judged("localhost:8000", origin), 403) << origin;
   }
+}
+
+TEST(ForeignPage, EachOriginIsJudged) {
+  const auto refusal = refuse_foreign_page(
+      {{"host", "localhost"}, {"origin", "http://localhost"}, {"origin", "http://evil.example"}}, {}, {});
+  ASSERT_TRUE(refusal);
+  EXPECT_EQ(refusal->status, 403);
 }
 
 TEST(ForeignPage, IsAskedOnlyWhereNobodyShowsAKey) {

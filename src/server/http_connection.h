@@ -58,6 +58,7 @@ class HttpConnection final : public HttpOutlet, public std::enable_shared_from_t
   void look_at_certificate();  // the revocation list changed
   void pump() override;
   void cut() override { lost(); }
+  bool waits() const { return phase_ == Phase::idle; }  // for its client to say something
   bool answers() const { return phase_ == Phase::responding; }
 
  private:

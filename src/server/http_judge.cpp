@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 
 #include "server/api_error.h"
@@ -40,9 +41,11 @@ Result<std::string> read_head(const HttpDoor& door, const HttpPeer& peer, const 
     }
   }
   request.query = std::move(target.query);
+  // Who speaks the PROXY protocol passes bytes on and takes no header out: what stands there the client wrote.
+  const bool is_passed_on = door.options.proxy_protocol && door.listener == RouteListener::client;
   std::vector<std::string_view> forwarded;
   for (const auto& [name, value] : request.headers) {
-    if (name == "x-forwarded-for") forwarded.push_back(value);
+    if (name == "x-forwarded-for" && !is_passed_on) forwarded.push_back(value);
   }
   ClientAddress client = client_address(peer.address, forwarded, door.trusted);
   door.unread_forwarded.tell(peer.address, client);
@@ -126,8 +129,9 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
   const std::string_view expect = request->header("expect");
   if (!expect.empty() && lower_case(expect) != "100-continue")
     return incoming.refuse(417, "expect: only 100-continue is known");
-  const std::string_view coding = request->header("content-encoding");
-  if (!coding.empty() && lower_case(coding) != "identity")
+  if (std::ranges::any_of(request->headers, [](const auto& header) {
+        return header.first == "content-encoding" && !header.second.empty() && lower_case(header.second) != "identity";
+      }))
     return incoming.refuse(415, "content-encoding: expected a body as it is, found one that is packed");
   request->path_params = std::move(match.params);
   request->action = match.route->rule->action;

@@ -251,9 +251,10 @@ bool Server::make_room(Crowd& crowd, std::string_view address) {
   const bool few_strangers = crowd.size >= crowd.most && crowd.strangers.size() < std::max<int64_t>(1, crowd.most / 8);
   bool known_leaves = false;
   if (leaves == nullptr || few_strangers) {
-    HttpConnection* waits = crowd.known.leaves([](const HttpConnection& one) { return !one.answers(); });
-    known_leaves = waits != nullptr;
-    if (known_leaves) leaves = waits;
+    HttpConnection* idle = crowd.known.leaves([](const HttpConnection& one) { return one.waits(); });
+    if (idle == nullptr) idle = crowd.known.leaves([](const HttpConnection& one) { return !one.answers(); });
+    known_leaves = idle != nullptr;
+    if (known_leaves) leaves = idle;
   }
   if (const int64_t now = now_ns(); now >= crowd.next_word_ns) {
     crowd.next_word_ns = now + kTellFullNs;

@@ -369,6 +369,9 @@ TEST(HttpListeners, TheSourceAddressIsThePeersUnlessATrustedProxySaysBetter) {
     EXPECT_TRUE(server.ask(proxy + get("/hello")).ends_with("from 203.0.113.9 "));
     EXPECT_TRUE(server.ask(proxy + get("/hello", "X-Forwarded-For: 1.1.1.1\r\n")).ends_with("from 203.0.113.9 "))
         << "the client that the proxy speaks for is no proxy";
+    EXPECT_TRUE(server.ask("PROXY TCP4 127.0.0.9 192.0.2.1 1 2\r\n" + get("/hello", "X-Forwarded-For: 1.1.1.1\r\n"))
+                    .ends_with("from 127.0.0.9 "))
+        << "a client's header, whatever the address it comes from";
     EXPECT_EQ(server.ask(get("/hello")), "") << "a trusted proxy must say whom it speaks for";
     RawClient slow(server.port());
     for (const char c : proxy) {

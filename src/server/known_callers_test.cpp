@@ -151,6 +151,18 @@ TEST(HttpKnownCallers, ThoseWhoArriveTogetherDoNotCutOneAnother) {
   }
 }
 
+TEST(HttpKnownCallers, WhoWaitsGivesWayBeforeARequestUnderWay) {
+  Site site;
+  const RunningServer server(site.routes(), options_of(16));
+  RawClient slow(server.port());
+  slow.send("GET /hello HTTP/1.1\r\nHost: x\r\nX-Api-Key: ann\r\nContent-Length: 2\r\n\r\n{");
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const std::vector<RawClient> mine = held(server.port(), 13, get("/hello", "ann"));
+  const std::vector<RawClient> others = held(server.port(), 6, get("/hello", "ben"));
+  slow.send("}");
+  EXPECT_EQ(status_of(slow.read_until("hello")), 200);
+}
+
 TEST(HttpKnownCallers, AnswersUnderWayOfOneLeaveRoomForOthers) {
   Site site;
   const RunningServer server(site.routes(), options_of(16));

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMaxSchemaBytes = size_t{4} << 20;  // of all schemas met, each spelled out once
 constexpr size_t kMaxFlattened = 20'000;             // references and allOf parts followed
 constexpr int kMaxFlattenDepth = 40;
+constexpr size_t kMaxJoined = 1'000'000;  // values gone through while schemas are joined or compared, two at a time
 constexpr size_t kMaxAlternatives = 500;
 
 const std::set<std::string> kAnnotations = {"title",     "description", "default",    "examples",      "$schema",
@@ -47,6 +48,20 @@ const std::set<std::string> kEnforced = {"type",
                                          "multipleOf",
                                          "uniqueItems"};
 const std::set<std::string> kTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
+
+// Of a document, itself among them.
+size_t values_in(const Json& value) {
+  size_t count = 1;
+  if (value.is_structured()) {
+    for (const Json& inner : value) count += values_in(inner);
+  }
+  return count;
+}
+
+size_t enum_size(const Json& schema) {
+  const auto it = schema.find("enum");
+  return it == schema.end() ? 0 : it->size();
+}
 
 Json without(const Json& schema, const std::string& keyword) {
   Json out = schema;
@@ -171,6 +186,21 @@ Result<Json> SchemaCompiler::flatten(const Json& schema, const std::string& at, 
   return flat;
 }
 
+// What joining or comparing two schemas goes through: all of both, once more each time, so that many parts cost the
+// square of their number.
+Status SchemaCompiler::count_joining(const Json& a, const Json& b) {
+  joined_ += values_in(a) + values_in(b) + enum_size(a) * enum_size(b);
+  if (joined_ > kMaxJoined) return invalid("schema: too much to join in allOf, anyOf or oneOf", "allOf");
+  return ok();
+}
+
+Result<Json> SchemaCompiler::joined(const Json& a, const Json& b) {
+  if (a.empty()) return b;
+  if (b.empty()) return a;
+  REDOUBT_CHECK(count_joining(a, b));
+  return merge_schemas(a, b);
+}
+
 Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string& at, int depth) {
   if (++flattened_ > kMaxFlattened || depth > kMaxFlattenDepth)
     return invalid("schema: references refer to themselves, or allOf nests too deep", "$ref");
@@ -185,12 +215,12 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
     if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
     REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));
     REDOUBT_TRY(const Json flat, flatten(*target, it->get<std::string>().substr(1), depth + 1));
-    REDOUBT_TRY(out, merge_schemas(flat, out));
+    REDOUBT_TRY(out, joined(flat, out));
   }
   if (const auto it = schema.find("allOf"); it != schema.end()) {
     for (size_t i = 0; i < it->size(); ++i) {
       REDOUBT_TRY(const Json flat, flatten((*it)[i], place_of(at, "allOf", std::to_string(i)), depth + 1));
-      REDOUBT_TRY(out, merge_schemas(out, flat));
+      REDOUBT_TRY(out, joined(out, flat));
     }
   }
   return out;
@@ -264,18 +294,19 @@ Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string&
       continue;
     }
     REDOUBT_TRY(Json alone, flatten(branch, branch_at));
-    Json joined;
-    REDOUBT_TRY(joined, merge_schemas(rest, alone));
+    REDOUBT_TRY(Json whole, joined(rest, alone));
     if (keyword == "oneOf") {
-      for (const Json& other : branches)
-        if (!evidently_disjoint(other, joined))
+      for (const Json& other : branches) {
+        REDOUBT_CHECK(count_joining(other, whole));
+        if (!evidently_disjoint(other, whole))
           return unsupported(
               "schema: oneOf: it is not evident that its alternatives exclude each other (anyOf says what is enforced)",
               "oneOf");
+      }
     }
-    REDOUBT_TRY(const ExprId part, schema(rest.empty() ? branch : joined, branch_at));
+    REDOUBT_TRY(const ExprId part, schema(rest.empty() ? branch : whole, branch_at));
     parts.push_back(part);
-    branches.push_back(std::move(joined));
+    branches.push_back(std::move(whole));
   }
   return pool_.choice(std::move(parts));
 }

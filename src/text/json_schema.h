@@ -74,6 +74,8 @@ class SchemaCompiler {
   ExprId written(const Json& value);
 
   Result<Json> flatten(const Json& schema, const std::string& at, int depth = 0);  // without $ref and allOf
+  Status count_joining(const Json& a, const Json& b);
+  Result<Json> joined(const Json& a, const Json& b);
   Result<Json> flatten_here(const Json& schema, const std::string& at, int depth);
   Result<const Json*> resolve(const std::string& reference) const;
   Status check_keywords(const Json& schema, const std::string& at) const;
@@ -106,7 +108,7 @@ class SchemaCompiler {
   };
   std::deque<OpenRule> open_;             // rules without a body yet
   std::map<std::string, ExprId> shared_;  // the calls of fixed rules by name
-  size_t schema_bytes_ = 0, flattened_ = 0;
+  size_t schema_bytes_ = 0, flattened_ = 0, joined_ = 0;
 };
 
 }  // namespace redoubt::grammar
