@@ -310,6 +310,7 @@ TEST(Engine, HowMuchOfThePromptWasComputedIsKnownWhereItWasLeftInTheMiddle) {
   ASSERT_TRUE(recorder->wait_done());
   EXPECT_EQ(recorder->usage().prompt_tokens, 100);
   EXPECT_EQ(recorder->usage().completion_tokens, 0);
+  EXPECT_EQ(engine->stats().prompt_tokens, static_cast<uint64_t>(recorder->usage().prefilled_tokens));
   EXPECT_GE(recorder->usage().prefilled_tokens, 32);
   EXPECT_LT(recorder->usage().prefilled_tokens, 100);
   const auto whole = std::make_shared<Recorder>();

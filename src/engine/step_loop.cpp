@@ -188,14 +188,19 @@ bool StepLoop::take_rows(const PlannedChunk& chunk, std::span<float> rows) {
   if (sequence.wants_prompt_logprobs()) take_prompt_logprobs(chunk, rows);
   if (sequence.computed != sequence.size()) return true;
 
-  if (sequence.choice == 0 && !live.prompt_computed) {
-    live.prompt_computed = true;
-    counters_.prompt_tokens += static_cast<uint64_t>(sequence.prompt_tokens);
-    counters_.prompt_cached_tokens += static_cast<uint64_t>(live.usage.cached_tokens);
-    counters_.prompt_disk_tokens += static_cast<uint64_t>(std::min(live.disk_tokens, live.usage.cached_tokens));
-  }
+  if (sequence.choice == 0) end_prompt(live);
   if (live.first_token_ns == 0) live.first_token_ns = clock_.now_ns();
   return draw_tokens(chunk, rows.last(static_cast<size_t>(1 + chunk.num_drafts) * vocab_size_));
+}
+
+// Once for a request: its prompt is all there, or it ends before. What was read counts, as it does for limits.
+void StepLoop::end_prompt(LiveRequest& live) {
+  if (live.prompt_computed) return;
+  live.prompt_computed = true;
+  const int64_t cached = std::min(live.usage.cached_tokens, live.usage.prefilled_tokens);
+  counters_.prompt_tokens += static_cast<uint64_t>(live.usage.prefilled_tokens);
+  counters_.prompt_cached_tokens += static_cast<uint64_t>(cached);
+  counters_.prompt_disk_tokens += static_cast<uint64_t>(std::min(live.disk_tokens, cached));
 }
 
 void StepLoop::take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows) {
@@ -306,7 +311,7 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   num_paused_ -= was_paused ? 1 : 0;
   if (disk_.has_value()) disk_->forget(sequence);
   scheduler_.remove(sequence);
-  if (sequence.choice == 0) live.prompt_computed = true;  // the other choices need not wait for it
+  if (sequence.choice == 0) end_prompt(live);  // the other choices need not wait for it
   live.usage.completion_tokens += sequence.answer.generated();
   live.usage.reasoning_tokens += sequence.answer.reasoning_tokens();
   switch (reason) {

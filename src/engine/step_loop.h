@@ -46,6 +46,7 @@ class StepLoop {
   void take_back_drafts();
   bool fail_if_damaged();  // true: the weights cannot be trusted any more, and every sequence was ended
   bool take_rows(const PlannedChunk& chunk, std::span<float> rows);  // false: the sequence is over
+  void end_prompt(LiveRequest& live);
   void take_prompt_logprobs(const PlannedChunk& chunk, std::span<const float> rows);
   bool draw_tokens(const PlannedChunk& chunk, std::span<float> rows);
   void settle_draft(Sequence& sequence, const PlannedChunk& chunk, int64_t before);

@@ -51,9 +51,8 @@ std::optional<ApiError> refuse_foreign_page(const HeaderList& headers, const std
     return status_error(421, "host: without keys this server answers to loopback and to host_names alone");
   }
   const auto is_welcome = [&](const std::string& origin) {
-    const size_t scheme = origin.find("://");
     return origin_allowed(origin, cors_origins) ||
-           (scheme != std::string::npos && !host.empty() && origin.substr(scheme + 3) == host);
+           (!host.empty() && (origin == "http://" + host || origin == "https://" + host));
   };
   if (std::ranges::all_of(lower_values(headers, "origin"), is_welcome)) return std::nullopt;
   ApiError error = status_error(403, "origin: without keys pages of other origins than cors_origins are refused");

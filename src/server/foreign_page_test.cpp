@@ -50,8 +50,9 @@ TEST(ForeignPage, OriginIsItsOwnOrConfigured) {
                              "https://chat.example", "app://desk"}) {
     EXPECT_EQ(judged("localhost:8000", origin), 200) << origin;
   }
-  for (const char* origin : {"null", "http://localhost", "http://localhost:3000", "http://evil.example",
-                             "https://chat.example.evil", "http://127.0.0.1:8000", "://", "http://", "x"}) {
+  for (const char* origin :
+       {"null", "chrome-extension://localhost:8000", "http://localhost", "http://localhost:3000", "http://evil.example",
+        "https://chat.example.evil", "http://127.0.0.1:8000", "://", "http://", "x"}) {
     EXPECT_EQ(judged("localhost:8000", origin), 403) << origin;
   }
 }

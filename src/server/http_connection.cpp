@@ -86,8 +86,13 @@ Awaitable<bool> HttpConnection::read_proxy_header() {
       if (!header->address.empty()) peer_.address = header->address;
       co_return true;
     }
+    if (count < 0) {
+      const bool is_ready = co_await ready(Socket::wait_read);
+      if (!is_ready) co_return false;
+      continue;
+    }
     // The socket stays readable for the part that is here, so its readiness tells nothing.
-    Timer pause(socket_.get_executor(), std::chrono::milliseconds(2));
+    Timer pause(socket_.get_executor(), std::chrono::milliseconds(10));
     co_await pause.async_wait(kAwait);
   }
   co_return false;

@@ -77,6 +77,9 @@ Result<std::unique_ptr<Database>> Database::open(DatabaseOptions options) {
   std::unique_ptr<Database> database(new Database(std::move(options)));
   if (database->kind_ == DatabaseKind::sqlite && database->sqlite_path_.empty())
     return invalid("database: expected a path or a postgresql:// URL");
+  // PostgreSQL's other way of writing one; as a path it would be a file of that name, and nobody would notice.
+  if (database->kind_ == DatabaseKind::sqlite && database->options_.location.find("host=") != std::string::npos)
+    return invalid("database: expected a path or a postgresql:// URL, found host=…");
   if (database->kind_ == DatabaseKind::postgres) {
     REDOUBT_TRY(const bool in_clear, check_postgres_encryption(database->options_.location));
     if (in_clear)

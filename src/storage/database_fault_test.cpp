@@ -229,6 +229,12 @@ TEST(PostgresUrl, NoPasswordIsEverShown) {
   EXPECT_EQ(broken.error().message.find("secret"), std::string::npos) << broken.error().message;
 }
 
+TEST(PostgresUrl, AnotherWayOfWritingItIsNoFilesName) {
+  const auto database = Database::open({.location = "host=127.0.0.1 user=me dbname=name"});
+  ASSERT_FALSE(database);
+  EXPECT_EQ(database.error().code, ErrorCode::invalid_argument);
+}
+
 TEST(PostgresUrl, IsASecretWhereItHoldsAPassword) {
   for (const char* url :
        {"postgresql://me:secret@h/n", "postgresql://me@h/n?password=secret", "postgresql://me@h/n?sslpassword=x"})
