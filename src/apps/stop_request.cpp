@@ -20,7 +20,12 @@ constexpr int kShellBase = 128;
 sigset_t signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const Named& one : kSignals) sigaddset(&set, one.number);
+  for (const Named& one : kSignals) {
+    struct sigaction now {};  // what nohup or a script's & had ignored stays ignored: waited for, it would come
+    const bool is_ignored = sigaction(one.number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+    if (is_ignored && one.number != SIGTERM) continue;  // SIGTERM also ends the waiting thread
+    sigaddset(&set, one.number);
+  }
   return set;
 }
 

@@ -3,6 +3,7 @@
 #include "text/grammar.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <random>
@@ -506,6 +507,24 @@ TEST(JsonSchema, NamesAreNotSearchedOneForEachOther) {
         {R"({"$defs":{"a":{"type":"object",)", R"(}},"allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}]})"}}) {
     EXPECT_LT(seconds(60'000, before, after), 5 * seconds(20'000, before, after) + 0.2) << after;
   }
+}
+
+// A place as long as a name, kept for each of many rules, was a thousand times the schema.
+TEST(JsonSchema, LongNamesAreNotKeptForEachRule) {
+  const std::string name(200'000, 'k');
+  std::string schema =
+      R"({"$ref":"#/$defs/)" + name + R"(","$defs":{")" + name + R"(":{"type":"object","properties":{)";
+  for (int i = 0; i < 6000; ++i)
+    schema +=
+        (i > 0 ? "," : "") + std::string(R"("a)") + std::to_string(i) + R"(":{"const":)" + std::to_string(i) + "}";
+  const auto json = parse_json(schema + "}}}}");
+  ASSERT_TRUE(json) << json.error().message;
+  const auto start = std::chrono::steady_clock::now();
+  (void)grammar_from_json_schema(*json);
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  EXPECT_LT(usage.ru_maxrss, 1000 << 10) << "kilobytes";
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 10);
 }
 
 TEST(JsonSchema, ManyPartsToJoinAreRefusedSoon) {

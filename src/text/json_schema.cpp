@@ -104,14 +104,26 @@ constexpr size_t kMaxShownPlace = 512;  // bytes of a place in an error; of a lo
 
 }  // namespace
 
-std::string place_of(std::string_view at, std::string_view name) { return std::string(at) + pointer_part(name); }
+// Each rule that waits keeps its place, and a name may be as long as the schema: a place says so much and no more.
+std::string cut_place(std::string place) {
+  constexpr size_t kMaxPlaceBytes = 4096;
+  if (place.size() > kMaxPlaceBytes) {
+    place.resize(kMaxPlaceBytes);
+    place.resize(complete_utf8_prefix(place));
+  }
+  return place;
+}
+
+std::string place_of(std::string_view at, std::string_view name) {
+  return cut_place(std::string(at) + pointer_part(name.substr(0, 1024)));
+}
 std::string place_of(std::string_view at, std::string_view keyword, std::string_view name) {
   return place_of(place_of(at, keyword), name);
 }
 
 Error placed(Error error, std::string_view at) {
   if (error.param.starts_with('/') || (error.param.empty() && at.empty())) return error;
-  error.param = error.param.empty() ? std::string(at) : place_of(at, error.param);
+  error.param = error.param.empty() ? std::string(at) : std::string(at) + pointer_part(error.param);
   return error;
 }
 
@@ -119,7 +131,7 @@ Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at)
   for (const auto& [keyword, value] : schema.items()) {
     if (kAnnotations.contains(keyword)) continue;
     if (!kEnforced.contains(keyword))
-      return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", place_of(at, shown(keyword)));
+      return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", at + pointer_part(shown(keyword)));
     if (keyword == "uniqueItems" && value != Json(false))
       return unsupported("schema: uniqueItems is not enforced", keyword);
     if ((keyword == "properties" || keyword == "patternProperties") && !value.is_object())
@@ -214,7 +226,7 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
   if (const auto it = schema.find("$ref"); it != schema.end()) {
     if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
     REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));
-    REDOUBT_TRY(const Json flat, flatten(*target, it->get<std::string>().substr(1), depth + 1));
+    REDOUBT_TRY(const Json flat, flatten(*target, cut_place(it->get<std::string>().substr(1)), depth + 1));
     REDOUBT_TRY(out, joined(flat, out));
   }
   if (const auto it = schema.find("allOf"); it != schema.end()) {
@@ -268,7 +280,7 @@ Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
     if (alone) {
       if (!source["$ref"].is_string()) return invalid("schema: $ref: expected a string", "$ref");
       REDOUBT_TRY(const Json* target, resolve(source["$ref"].get<std::string>()));
-      return schema(*target, source["$ref"].get<std::string>().substr(1));
+      return schema(*target, cut_place(source["$ref"].get<std::string>().substr(1)));
     }
   }
   REDOUBT_TRY(const Json flat, flatten(source, at));
