@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "log_lines.h"
 #include "storage/database.h"
@@ -134,7 +136,10 @@ class PostgresFaults : public testing::Test {
   }
   static void becomes_available(Database& database, int64_t id) {
     Status done = unavailable("not tried");
-    for (int i = 0; i < 100 && !done; ++i) done = insert(database, id);
+    for (int i = 0; i < 100 && !done; ++i) {
+      done = insert(database, id);
+      if (!done) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
     EXPECT_TRUE(done) << done.error().message;
   }
   test::TestDatabase files_{DatabaseKind::postgres, 500};
@@ -197,9 +202,12 @@ TEST_F(PostgresFaults, ADefaultOfReadingOnlyHoldsOnConnectionsThatAreOpen) {
   };
   admin("ALTER SYSTEM SET default_transaction_read_only = on");
   Status refused = ok();
-  for (int i = 0; i < 100 && refused; ++i) refused = insert(*database_, 100 + i);  // the reload takes a moment
-  EXPECT_UNAVAILABLE(Status(refused));
+  for (int i = 0; i < 500 && refused; ++i) {  // the reload takes a moment
+    refused = insert(*database_, 100 + i);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   admin("ALTER SYSTEM RESET default_transaction_read_only");
+  EXPECT_UNAVAILABLE(Status(refused));
   becomes_available(*database_, 2);
 }
 
