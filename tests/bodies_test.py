@@ -7,11 +7,10 @@ import concurrent.futures
 import http.client
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 
-from running_server import eventually, served_port
+from running_server import eventually, serving
 
 BUDGET = 256 << 20   # one of the bodies below at a time: 215 MB by the server's own count
 BEYOND = 96 << 20    # the bodies as they arrive, and what the allocator keeps for a moment
@@ -39,13 +38,10 @@ def main():
     binary, model = sys.argv[1:3]
     small = b'{"max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}'
     large = small[:-1] + b', "chat_template_kwargs": {"unused": [' + b",".join([b"{}"] * VALUES) + b"]}}"
-    with tempfile.TemporaryDirectory() as folder, open(pathlib.Path(folder) / "log", "w") as log:
+    with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder) / "redoubt.yaml"
         config.write_text(f"limits: {{max_bodies_bytes: {BUDGET >> 20}M}}\n")
-        server = subprocess.Popen([binary, "serve", "--config", config, "--model", model, "--port", "0", "--auth", "off", "--data", folder + "/data",
-                                   "--cache-bytes", "16M"], stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            port = served_port(server, pathlib.Path(folder) / "log")
+        with serving(pathlib.Path(folder), binary, "serve", "--config", config, "--model", model, "--auth", "off", "--cache-bytes", "16M") as (server, port):
             for _ in range(5):
                 assert ask(port, small)[0] == 200
             before, before_peak = anonymous(server.pid), anonymous(server.pid, peak=True)
@@ -62,10 +58,6 @@ def main():
             print(f"bodies: {len(done)} of {PARALLEL} large ones at once were worked on, {grown / 1e6:.0f} MB at most; {kept / 1e6:.0f} MB kept afterwards")
             assert grown < BUDGET + BEYOND, f"{grown} bytes, at most {BUDGET + BEYOND}"
             assert back, f"{kept} bytes are still held 15 s later"
-        finally:
-            server.terminate()
-            assert server.wait(60) == 0
-            server.stdout.close()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What the tests of a running server share."""
+import contextlib
 import json
+import os
 import re
 import subprocess
 import time
@@ -21,6 +23,20 @@ def served_port(process, log):
         if match := re.match(r"address +https?://\S+:(\d+)/v1", line):
             return int(match[1])
     raise RuntimeError("the server did not start: " + log.read_text()[-2000:])
+
+
+@contextlib.contextmanager
+def serving(folder, *command, environment=None):
+    """A server's process and port while it runs, its log in `folder`; it must end well."""
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen([*map(str, command), "--port", "0", "--data", folder / "data"], stdout=subprocess.PIPE, stderr=log, text=True,
+                                  env={**os.environ, **(environment or {})})
+        try:
+            yield server, served_port(server, folder / "log")
+        finally:
+            server.terminate()
+            assert server.wait(60) == 0
+            server.stdout.close()
 
 
 def administer(binary, data, *arguments):

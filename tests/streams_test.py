@@ -5,16 +5,14 @@ end, and what they take beyond the weights and the cache pool stays under 64 MB.
 """
 import asyncio
 import json
-import os
 import pathlib
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 
-from running_server import served_port
+from running_server import serving
 
 KEY = "streams-key-0123456789abcdef"
 POOL = 16 << 20
@@ -71,21 +69,14 @@ def main():
     binary, model = sys.argv[1:3]
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 2000
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
-    with tempfile.TemporaryDirectory() as folder, open(pathlib.Path(folder) / "log", "w") as log:
-        server = subprocess.Popen([binary, "serve", "--model", model, "--port", "0", "--data", folder + "/data", "--cache-bytes", str(POOL)],
-                                  stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "REDOUBT_BOOTSTRAP_KEY": KEY})
-        try:
-            port = served_port(server, pathlib.Path(folder) / "log")
-            asyncio.run(load(port, PROBES))
-            before, began = resident(server.pid, "VmRSS"), time.monotonic()
-            asyncio.run(load(port, count))
-            grown = resident(server.pid, "VmHWM") - before
-            print(f"streams: {count} open at once, all served in {time.monotonic() - began:.1f} s; {grown / 1e6:.1f} MB more resident at most, {POOL / 1e6:.1f} MB of it cache pool")
-            assert grown < POOL + BEYOND, f"{grown} bytes more, at most {POOL + BEYOND}"
-        finally:
-            server.terminate()
-            assert server.wait(60) == 0
-            server.stdout.close()
+    with tempfile.TemporaryDirectory() as folder, serving(pathlib.Path(folder), binary, "serve", "--model", model, "--cache-bytes", POOL,
+                                                          environment={"REDOUBT_BOOTSTRAP_KEY": KEY}) as (server, port):
+        asyncio.run(load(port, PROBES))
+        before, began = resident(server.pid, "VmRSS"), time.monotonic()
+        asyncio.run(load(port, count))
+        grown = resident(server.pid, "VmHWM") - before
+        print(f"streams: {count} open at once, all served in {time.monotonic() - began:.1f} s; {grown / 1e6:.1f} MB more resident at most, {POOL / 1e6:.1f} MB of it cache pool")
+        assert grown < POOL + BEYOND, f"{grown} bytes more, at most {POOL + BEYOND}"
 
 
 if __name__ == "__main__":

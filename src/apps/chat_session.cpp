@@ -52,13 +52,19 @@ bool read_number(std::string_view text, Number& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+// What the program says between answers.
+template <class... Args>
+void remark(fmt::format_string<Args...> text, Args&&... args) {
+  fmt::print("{}{}{}\n", dim_mark(), fmt::format(text, std::forward<Args>(args)...), plain_mark());
+}
+
 class ChatSession {
  public:
   ChatSession(LoadedModel& model, ChatSettings settings) : model_(&model), settings_(std::move(settings)) { clear(); }
 
   Status converse() {
     LineEditor editor(settings_.keeps_history ? history_file() : std::filesystem::path());
-    fmt::print("{}{}. /help tells what else there is; Ctrl-D leaves.{}\n", dim_mark(), model_->name, plain_mark());
+    remark("{}. /help tells what else there is; Ctrl-D leaves.", model_->name);
     while (const std::optional<std::string> line = editor.read("> ")) {
       if (line->find_first_not_of(" \t\n") == std::string::npos) continue;
       if (line->starts_with('/')) {
@@ -92,35 +98,28 @@ class ChatSession {
     if (!spoken) {
       messages_.erase(messages_.size() - 1);
       const bool full = spoken.error().code == ErrorCode::context_length;
-      fmt::print("{}{}{}{}\n", dim_mark(), spoken.error().message, full ? "; /clear starts anew" : "", plain_mark());
+      remark("{}{}", spoken.error().message, full ? "; /clear starts anew" : "");
       return;
     }
     messages_.push_back({{"role", "assistant"}, {"content", spoken->text}});
     const GenerationUsage& usage = spoken->usage;
     const double seconds = static_cast<double>(usage.decode_ns) / 1e9;
-    fmt::print("{}{} tokens{}, {:.1f} tokens/s, first after {:.2f} s{}{}\n", dim_mark(), usage.completion_tokens,
-               usage.reasoning_tokens > 0 ? fmt::format(" ({} of thinking)", usage.reasoning_tokens) : "",
-               seconds > 0 ? static_cast<double>(usage.completion_tokens) / seconds : 0.0,
-               static_cast<double>(usage.queue_ns + usage.prefill_ns) / 1e9,
-               spoken->finish == FinishReason::length  ? ", cut at the limit"
-               : spoken->finish == FinishReason::abort ? ", stopped"
-                                                       : "",
-               plain_mark());
+    remark("{} tokens{}, {:.1f} tokens/s, first after {:.2f} s{}", usage.completion_tokens,
+           usage.reasoning_tokens > 0 ? fmt::format(" ({} of thinking)", usage.reasoning_tokens) : "",
+           seconds > 0 ? static_cast<double>(usage.completion_tokens) / seconds : 0.0,
+           static_cast<double>(usage.queue_ns + usage.prefill_ns) / 1e9,
+           spoken->finish == FinishReason::length  ? ", cut at the limit"
+           : spoken->finish == FinishReason::abort ? ", stopped"
+                                                   : "");
   }
 
   Result<SpokenAnswer> speak_messages() {
     REDOUBT_TRY(std::vector<int32_t> prompt, chat_prompt(*model_, messages_));
     const InterruptGuard guard;
-    bool dim = false;
+    AnswerText shown;
     return speak(*model_, make_request(*model_, settings_, std::move(prompt)),
-                 {.parse_thinking = true, .stop = &g_interrupted}, [&](std::string_view piece, bool reasoning) {
-                   if (reasoning != dim)
-                     fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
-                   dim = reasoning;
-                   const std::string harmless = harmless_text(piece);
-                   std::fwrite(harmless.data(), 1, harmless.size(), stdout);
-                   std::fflush(stdout);
-                 });
+                 {.parse_thinking = true, .stop = &g_interrupted},
+                 [&](std::string_view piece, bool reasoning) { shown.write(piece, reasoning); });
   }
 
   bool command(const std::string& line) {  // false: leave
@@ -136,12 +135,11 @@ class ChatSession {
       fmt::print("{}", kHelp);
     } else if (name == "/clear") {
       clear();
-      fmt::print("{}a new conversation{}\n", dim_mark(), plain_mark());
+      remark("a new conversation");
     } else if (name == "/system") {
       settings_.system = rest;
       clear();
-      fmt::print("{}a new conversation, {}{}\n", dim_mark(),
-                 rest.empty() ? "without a system text" : "with that system text", plain_mark());
+      remark("a new conversation, {}", rest.empty() ? "without a system text" : "with that system text");
     } else if (name == "/set") {
       set(rest);
     } else if (name == "/save") {
@@ -149,7 +147,7 @@ class ChatSession {
     } else if (name == "/load") {
       load(rest);
     } else {
-      fmt::print("{}no command {}; /help lists them{}\n", dim_mark(), name, plain_mark());
+      remark("no command {}; /help lists them", name);
     }
     return true;
   }
@@ -174,21 +172,18 @@ class ChatSession {
     } else {
       good = name.empty();
     }
-    if (!good)
-      fmt::print("{}/set temp 0-2 | top-p 0-1 | seed N | max-tokens N (0: no limit) | thinking N{}\n", dim_mark(),
-                 plain_mark());
+    if (!good) remark("/set temp 0-2 | top-p 0-1 | seed N | max-tokens N (0: no limit) | thinking N");
     const SamplingParams now = make_request(*model_, settings_, {}).sampling;
-    fmt::print("{}temp {}, top-p {}, seed {}, max-tokens {}, thinking {}{}\n", dim_mark(), now.temperature, now.top_p,
-               settings_.seed ? std::to_string(*settings_.seed) : "another each time", settings_.max_tokens,
-               settings_.thinking_tokens ? std::to_string(*settings_.thinking_tokens) : "as the model likes",
-               plain_mark());
+    remark("temp {}, top-p {}, seed {}, max-tokens {}, thinking {}", now.temperature, now.top_p,
+           settings_.seed ? std::to_string(*settings_.seed) : "another each time", settings_.max_tokens,
+           settings_.thinking_tokens ? std::to_string(*settings_.thinking_tokens) : "as the model likes");
   }
 
   void save(const std::string& file) {
     std::ofstream out(file);
     out << messages_.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
     out.close();
-    fmt::print("{}{}{}\n", dim_mark(), out ? "saved to " + file : "could not be written: " + file, plain_mark());
+    remark("{}", out ? "saved to " + file : "could not be written: " + file);
   }
 
   void load(const std::string& file) {
@@ -197,10 +192,8 @@ class ChatSession {
     Result<Json> messages = in ? parse_json(text) : Result<Json>(not_found("no such file"));
     if (messages && !messages->is_array()) messages = invalid("expected an array of messages");
     if (messages) messages_ = *messages;
-    fmt::print(
-        "{}{}{}\n", dim_mark(),
-        messages ? fmt::format("{} messages from {}", messages_.size(), file) : file + ": " + messages.error().message,
-        plain_mark());
+    remark("{}", messages ? fmt::format("{} messages from {}", messages_.size(), file)
+                          : file + ": " + messages.error().message);
   }
 
   LoadedModel* model_;

@@ -73,7 +73,7 @@ std::string DataFolder::open_to_others(const std::filesystem::path& path) {
   if (::stat(path.c_str(), &info) == 0 && (info.st_mode & S_IWOTH) != 0)
     return fmt::format("{}: everyone may write to this data folder, and so become anybody; chmod 700 it",
                        path.string());
-  const std::filesystem::path database = path / "redoubt.db";
+  const std::filesystem::path database = path / kDatabaseFile;
   if (::stat(database.c_str(), &info) == 0 && (info.st_mode & (S_IROTH | S_IWOTH)) != 0)
     return fmt::format("{}: everyone may read it; chmod 600 it", database.string());
   return {};

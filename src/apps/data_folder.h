@@ -9,6 +9,8 @@
 
 namespace redoubt {
 
+inline constexpr const char* kDatabaseFile = "redoubt.db";  // in it, where no other database is named
+
 // $HOME, or where that is unset or empty what the system's list of users says; "." if it knows nothing either.
 std::filesystem::path home_folder();
 

@@ -9,7 +9,6 @@ namespace redoubt {
 
 namespace {
 
-constexpr const char* kDatabaseFile = "redoubt.db";
 constexpr const char* kHashKeyFile = "hash.key";
 
 bool is_there(const std::filesystem::path& file) {

@@ -50,19 +50,15 @@ Status answer_once(const RunFlags& flags, LoadedModel& model) {
   REDOUBT_TRY(std::vector<int32_t> prompt, make_prompt(flags, model));
   const Json prompt_ids(prompt);
   const bool plain = flags.raw || flags.has_tokens;
-  bool dim = false;
+  AnswerText shown;
   // Thinking is for people: dim on a terminal, left out where the answer goes to a file or a program.
   const auto show = [&](std::string_view text, bool reasoning) {
     if (flags.json || (reasoning && !stdout_is_terminal())) return;
-    if (reasoning != dim) fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
-    dim = reasoning;
-    const std::string shown = stdout_is_terminal() ? harmless_text(text) : std::string(text);
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
-    std::fflush(stdout);
+    shown.write(text, reasoning);
   };
   const Result<SpokenAnswer> answer =
       speak(model, make_request(model, flags.settings, std::move(prompt)), {.parse_thinking = !plain}, show);
-  if (dim) fmt::print("{}", plain_mark());
+  shown.end();
   if (!answer) return answer.error();
   if (!flags.json) return write_stdout("\n");
   Json result{{"prompt_ids", prompt_ids},

@@ -2,16 +2,16 @@
 #include "apps/serve_config.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <cctype>
 #include <functional>
 #include <set>
 
 #include "apps/byte_size.h"
+#include "core/lower_case.h"
 #include "core/mapped_file.h"
+#include "core/private_file.h"
 #include "server/client_address.h"
 #include "server/peer_client.h"
 #include "storage/postgres_connection.h"
@@ -378,9 +378,7 @@ Result<ServeConfig> parse_serve_config(std::string_view yaml, const std::filesys
        {"host_names",
         [&](const YAML::Node& n) -> Status {
           REDOUBT_CHECK(read(n, "host_names", config.host_names));
-          for (std::string& name : config.host_names) {
-            for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-          }
+          for (std::string& name : config.host_names) name = lower_case(name);
           return ok();
         }},
        field("admin_host", config.admin_host),
@@ -428,8 +426,7 @@ Result<ServeConfig> read_serve_config(const std::filesystem::path& file) {
   REDOUBT_TRY(const std::string text, read_text_file(file, kMaxConfigBytes));
   Result<ServeConfig> config = parse_serve_config(text, file.parent_path());
   if (!config) return std::move(config).error().within(file.string());
-  struct stat info {};
-  if (holds_password(config->database) && stat(file.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0)
+  if (holds_password(config->database) && everyone_may_read(file))
     return invalid(
         fmt::format("{}: everyone may read it, and `database` holds a password; chmod 600 it first, or keep "
                     "the password in ~/.pgpass",
@@ -439,8 +436,7 @@ Result<ServeConfig> read_serve_config(const std::filesystem::path& file) {
 
 Result<std::vector<std::string>> read_api_keys(const std::filesystem::path& file) {
   constexpr size_t kMinKeyLength = 16;
-  struct stat info {};
-  if (stat(file.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0) {
+  if (everyone_may_read(file)) {
     return invalid(file.string() + ": everyone may read it; chmod 600 it first", "--api-key-file");
   }
   REDOUBT_TRY(const std::string text, read_text_file(file, 1 << 20));

@@ -47,6 +47,18 @@ std::string harmless_text(std::string_view text) {
   return out;
 }
 
+void AnswerText::write(std::string_view text, bool reasoning) {
+  if (reasoning != dim_) fmt::print("{}{}", reasoning ? dim_mark() : plain_mark(), reasoning ? "" : "\n\n");
+  dim_ = reasoning;
+  const std::string shown = stdout_is_terminal() ? harmless_text(text) : std::string(text);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
+  std::fflush(stdout);
+}
+
+void AnswerText::end() {
+  if (dim_) fmt::print("{}", plain_mark());
+}
+
 Status write_stdout(std::string_view bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size()) {
     return io_error("standard output: could not be written");

@@ -22,6 +22,16 @@ const char* plain_mark();
 // that it was made to write moves the cursor, fills the clipboard or answers for the user.
 std::string harmless_text(std::string_view text);
 
+// An answer as it comes, on standard output: thinking dim, an empty line after it; on a terminal as harmless_text.
+class AnswerText {
+ public:
+  void write(std::string_view text, bool reasoning);
+  void end();  // in the midst of thinking: plain again
+
+ private:
+  bool dim_ = false;
+};
+
 Status write_stdout(std::string_view bytes);  // exactly these bytes
 Result<std::string> read_stdin(size_t max_bytes = size_t{1} << 30);
 

@@ -18,6 +18,11 @@ Error failed(const std::filesystem::path& path, int reason) {
 
 }  // namespace
 
+bool everyone_may_read(const std::filesystem::path& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0;
+}
+
 Status write_private_file(const std::filesystem::path& path, std::string_view text, IfThere there) {
   const std::string partial = path.string() + ".partial";
   const int fd = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -11,6 +11,9 @@ namespace redoubt {
 
 enum class IfThere : uint8_t { replace, keep };  // keep: what is there stays, and that is no error
 
+// False also of a file that is not there.
+bool everyone_may_read(const std::filesystem::path& path);
+
 // Errors: io.
 Status write_private_file(const std::filesystem::path& path, std::string_view text, IfThere there);
 

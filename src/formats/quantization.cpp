@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <initializer_list>
 
+#include "core/lower_case.h"
 #include "formats/shown.h"
 
 namespace redoubt {
@@ -25,9 +25,7 @@ const Json& member(const Json& object, const char* key) {  // null if absent
 }
 
 std::string lower(const Json& value, std::string_view otherwise) {
-  std::string text = value.is_string() ? value.get<std::string>() : value.is_null() ? std::string(otherwise) : "?";
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
+  return lower_case(value.is_string() ? value.get<std::string>() : value.is_null() ? std::string(otherwise) : "?");
 }
 
 bool is_unset(const Json& value) {

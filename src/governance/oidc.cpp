@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/lower_case.h"
 #include "core/utf8.h"
 #include "crypto/jws.h"
 #include "governance/directory_records.h"
@@ -18,8 +19,8 @@ constexpr size_t kMaxGroups = 500;
 Error refused(std::string why) { return {ErrorCode::unauthenticated, std::move(why), {}}; }
 
 // RFC 9068 §2.1: other types (of logout, of signed requests) are not for coming in.
-bool type_fits(std::string type) {
-  std::ranges::transform(type, type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+bool type_fits(std::string_view given) {
+  const std::string type = lower_case(given);
   return type.empty() || type == "jwt" || type == "at+jwt" || type == "application/at+jwt";
 }
 

@@ -155,8 +155,8 @@ Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
                                std::span<const Principal> administrators) {
   const Principal somebody{.id = "somebody", .tenant = "default", .roles = {std::string(kSecurityAdmin)}};
   if (administrators.empty()) administrators = std::span(&somebody, 1);
-  MatrixAxis axis{.principals = {}, .actions = {"manage_policies"}, .resources = {}};
-  axis.resources.push_back({"", "Redoubt::Route", "PUT /admin/v1/policies"});
+  MatrixAxis axis{.principals = {}, .actions = {kManagePolicies}, .resources = {}};
+  axis.resources.push_back({"", "Redoubt::Route", kChangeRoute});
   for (const Principal& who : administrators) axis.principals.push_back(row_of(who));
   const auto matrix = compute_matrix(by, axis);
   if (!matrix) return Changeable::depends;  // more of them than are computed

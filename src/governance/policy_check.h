@@ -28,6 +28,9 @@ struct KnownNames {
   std::optional<std::set<std::string>> models;
 };
 
+// How policies are changed by the API: the action, and the route it is done to.
+inline constexpr const char* kManagePolicies = "manage_policies";
+inline constexpr const char* kChangeRoute = "PUT /admin/v1/policies";
 // By these policies, may some security administrator still change them? If none may, in no context, only the owner of
 // the data folder can put that right. `administrators`: who there is; empty: somebody with that role is meant.
 enum class Changeable : uint8_t {

@@ -22,8 +22,6 @@
 namespace redoubt {
 namespace {
 
-constexpr const char* kManagePolicies = "manage_policies";
-constexpr const char* kChangeRoute = "PUT /admin/v1/policies";
 constexpr int kHistory = 100;              // versions listed
 constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
 

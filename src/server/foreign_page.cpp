@@ -1,9 +1,9 @@
 #include "server/foreign_page.h"
 
 #include <algorithm>
-#include <cctype>
 #include <string_view>
 
+#include "core/lower_case.h"
 #include "server/api_error.h"
 #include "server/client_address.h"
 
@@ -13,9 +13,7 @@ namespace {
 std::vector<std::string> lower_values(const HeaderList& headers, std::string_view name) {
   std::vector<std::string> values;
   for (const auto& [key, value] : headers) {
-    if (key != name) continue;
-    std::string& lower = values.emplace_back(value);
-    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (key == name) values.push_back(lower_case(value));
   }
   return values;
 }
@@ -35,10 +33,9 @@ std::string_view name_of(std::string_view host) {
 }
 
 bool is_own_name(std::string_view name, const std::vector<std::string>& host_names) {
-  if (name == "localhost" || name.ends_with(".localhost")) return true;
-  const std::optional<IpAddress> address = IpAddress::parse(name);
-  if (address && address->loopback()) return true;
-  return std::find(host_names.begin(), host_names.end(), name) != host_names.end();
+  const Result<bool> loopback = is_loopback_host(std::string(name));
+  return (loopback && *loopback) || name.ends_with(".localhost") ||
+         std::ranges::find(host_names, name) != host_names.end();
 }
 
 }  // namespace

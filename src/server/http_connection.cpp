@@ -198,10 +198,10 @@ Awaitable<Incoming> HttpConnection::read_request() {
   const bool header = co_await read_header(reader, incoming);
   if (!header) co_return incoming;
   judge_header(host_.door(arrival_.listener), peer_, reader, incoming);
-  if (incoming.route != nullptr && incoming.request->permit == nullptr) host_.unknown(this);
   // On a path that is none nobody is known yet: what is permitted there is nothing.
-  if (incoming.route != nullptr && incoming.request->permit != nullptr &&
-      !host_.recognised(this, incoming.request->permit->principal())) {
+  const Permit* permit = incoming.request->permit.get();
+  if (incoming.route != nullptr && permit == nullptr) host_.unknown(this);
+  if (incoming.route != nullptr && permit != nullptr && !host_.recognised(this, permit->principal())) {
     incoming.refuse(429, "connections: you hold as many as one caller may; close some, or use them again");
     incoming.setup.keep_alive = false;
   }

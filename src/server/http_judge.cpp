@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
+#include "core/lower_case.h"
 #include "server/api_error.h"
 #include "server/foreign_page.h"
 #include "server/gate.h"
@@ -19,12 +19,6 @@ constexpr std::string_view kExposedHeaders =
     "x-request-id, request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
     "x-ratelimit-reset-requests, "
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
-
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
 
 // The grammar's corners, the target, and who sent it. Returns the path that routes are found by.
 Result<std::string> read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& reader,

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <random>
 #include <span>
 
+#include "core/lower_case.h"
 #include "core/utf8.h"
 #include "crypto/keyed_hash.h"
 
@@ -21,12 +21,6 @@ int hex_digit(char c) {
 }
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -68,7 +62,7 @@ namespace {
 Result<std::string> take_authority(std::string_view& target) {
   const size_t scheme_end = target.find("://");
   if (scheme_end == std::string_view::npos) return std::string();
-  const std::string scheme = lower(target.substr(0, scheme_end));
+  const std::string scheme = lower_case(target.substr(0, scheme_end));
   if (scheme != "http" && scheme != "https") return std::string();
   const std::string_view rest = target.substr(scheme_end + 3);
   const size_t end = std::min(rest.find_first_of("/?"), rest.size());
@@ -167,7 +161,7 @@ Status check_headers(const HeaderList& headers, bool http_1_0) {
     }
     if (name == "transfer-encoding") {
       ++codings;
-      if (lower(value) != "chunked") return invalid("transfer-encoding: expected \"chunked\"");
+      if (lower_case(value) != "chunked") return invalid("transfer-encoding: expected \"chunked\"");
     }
   }
   if (hosts > 1 || (hosts == 0 && !http_1_0))
@@ -183,7 +177,8 @@ Status check_headers(const HeaderList& headers, bool http_1_0) {
 std::string_view bearer_of(const HeaderList& headers) {
   const std::string_view authorization = value_of(headers, "authorization");
   constexpr std::string_view kBearer = "bearer ";
-  if (authorization.size() <= kBearer.size() || lower(authorization.substr(0, kBearer.size())) != kBearer) return {};
+  if (authorization.size() <= kBearer.size() || lower_case(authorization.substr(0, kBearer.size())) != kBearer)
+    return {};
   return trimmed(authorization.substr(kBearer.size()));
 }
 
@@ -219,7 +214,7 @@ std::string allowed_cors_headers(std::string_view requested) {
   std::string result;
   while (!requested.empty()) {
     const size_t end = std::min(requested.find(','), requested.size());
-    const std::string name = lower(trimmed(requested.substr(0, end)));
+    const std::string name = lower_case(trimmed(requested.substr(0, end)));
     requested.remove_prefix(std::min(end + 1, requested.size()));
     const bool known = name == "authorization" || name == "content-type" || name == "x-api-key" || name == "accept" ||
                        name == "x-request-id" || name == "x-redoubt-purpose" || name == "traceparent" ||

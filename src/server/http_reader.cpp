@@ -3,7 +3,8 @@
 
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <cctype>
+
+#include "core/lower_case.h"
 
 namespace redoubt {
 namespace {
@@ -97,9 +98,7 @@ bool HttpReader::keep_alive() const { return impl_->parser.get().keep_alive(); }
 HeaderList HttpReader::headers() const {
   HeaderList result;
   for (const auto& field : impl_->parser.get()) {
-    std::string name(view(field.name_string()));
-    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    result.emplace_back(std::move(name), std::string(view(field.value())));
+    result.emplace_back(lower_case(view(field.name_string())), std::string(view(field.value())));
   }
   return result;
 }

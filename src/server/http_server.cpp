@@ -243,12 +243,11 @@ void Server::take(Socket socket, std::string peer, RouteListener listener) {
 // as one: while strangers hold less than an eighth, or where there is none, whoever of those with a key holds most and
 // waits on one gives way before them.
 bool Server::make_room(Crowd& crowd, std::string_view address) {
-  const int64_t share = options_.limits.max_strangers_per_address;
-  auto [room, leaves] = crowd.strangers.room_for(
-      address, crowd.size,
-      {.most = crowd.most, .per_address = share > 0 ? share : std::max<int64_t>(1, crowd.most / 8)});
+  const int64_t share = options_.limits.max_strangers_per_address, eighth = std::max<int64_t>(1, crowd.most / 8);
+  auto [room, leaves] =
+      crowd.strangers.room_for(address, crowd.size, {.most = crowd.most, .per_address = share > 0 ? share : eighth});
   if (room == Strangers::Room::free) return true;
-  const bool few_strangers = crowd.size >= crowd.most && crowd.strangers.size() < std::max<int64_t>(1, crowd.most / 8);
+  const bool few_strangers = crowd.size >= crowd.most && crowd.strangers.size() < eighth;
   bool known_leaves = false;
   if (leaves == nullptr || few_strangers) {
     HttpConnection* idle = crowd.known.leaves([](const HttpConnection& one) { return one.waits(); });

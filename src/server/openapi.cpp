@@ -5,6 +5,7 @@
 #include <iterator>
 #include <set>
 
+#include "core/lower_case.h"
 #include "server/routes_errors.h"
 
 namespace redoubt {
@@ -12,8 +13,7 @@ namespace {
 
 // "getV1ModelsId" of GET /v1/models/{id}: unique, because method and path are.
 std::string operation_id(const Route& route) {
-  std::string result;
-  for (const char c : route.method) result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  std::string result = lower_case(route.method);
   bool upper = true;
   for (const char c : route.path) {
     const bool letter = std::isalnum(static_cast<unsigned char>(c)) != 0;
@@ -151,9 +151,7 @@ Json openapi_document(const std::vector<Route>& routes, const std::string& versi
                           {"license", {{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
   Json paths = Json::object();
   for (const Route& route : routes) {
-    std::string method = route.method;
-    for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    paths[route.path][method] = operation(route);
+    paths[route.path][lower_case(route.method)] = operation(route);
   }
   document["paths"] = std::move(paths);
   document["components"] = Json{{"schemas", error_schemas()},

@@ -18,6 +18,8 @@
 #include <cstring>
 #include <memory>
 
+#include "core/lower_case.h"
+
 namespace redoubt {
 namespace {
 
@@ -203,12 +205,6 @@ Result<std::string> unchunked(std::string_view body, size_t max_bytes) {
   }
 }
 
-std::string lower(std::string_view text) {
-  std::string lowered(text);
-  std::ranges::transform(lowered, lowered.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return lowered;
-}
-
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
@@ -274,9 +270,9 @@ Result<PeerResponse> parse_peer_response(std::string_view bytes, size_t max_byte
     const std::string_view field = head.substr(0, head.find("\r\n"));
     const size_t colon = field.find(':');
     if (colon == std::string_view::npos) continue;
-    const std::string name = lower(field.substr(0, colon));
+    const std::string name = lower_case(field.substr(0, colon));
     const std::string_view value = trimmed(field.substr(colon + 1));
-    if (name == "transfer-encoding") chunked = lower(value) == "chunked";
+    if (name == "transfer-encoding") chunked = lower_case(value) == "chunked";
     if (name == "content-length" &&
         (value.empty() ||
          std::from_chars(value.data(), value.data() + value.size(), length).ptr != value.data() + value.size()))

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/private_file.h"
 
 namespace redoubt {
 namespace {
@@ -60,7 +61,7 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* out_size, co
 Result<std::shared_ptr<SSL_CTX>> load(const TlsOptions& options) {
   struct stat info {};
   if (stat(options.key.c_str(), &info) != 0) return io_error("tls key: cannot read " + options.key.string());
-  if ((info.st_mode & S_IROTH) != 0)
+  if (everyone_may_read(options.key))
     return invalid("tls key: " + options.key.string() + ": everyone may read it; chmod 600 it first");
   const std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
   if (context == nullptr) return io_error("TLS: " + openssl_reason());

@@ -102,8 +102,6 @@ std::string pointer_part(std::string_view name) {
 
 constexpr size_t kMaxShownPlace = 512;  // bytes of a place in an error; of a longer one the end says most
 
-}  // namespace
-
 // Each rule that waits keeps its place, and a name may be as long as the schema: a place says so much and no more.
 std::string cut_place(std::string place) {
   constexpr size_t kMaxPlaceBytes = 4096;
@@ -113,6 +111,8 @@ std::string cut_place(std::string place) {
   }
   return place;
 }
+
+}  // namespace
 
 std::string place_of(std::string_view at, std::string_view name) {
   return cut_place(std::string(at) + pointer_part(name.substr(0, 1024)));
