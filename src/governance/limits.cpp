@@ -92,6 +92,8 @@ Limits::Limits(QuotaLedger& ledger, LimitsOptions options, const Clock& clock, c
 Limits::~Limits() { impl_->stop(); }
 
 void Limits::set_rules(LimitRules rules) { impl_->set_rules(std::move(rules)); }
+std::optional<LimitRefusal> Limits::foresee(const LimitRequest& request) { return impl_->foresee(request); }
+
 std::optional<int64_t> Limits::tokens_left(const Principal& principal, const std::string& model, bool may_wait) {
   return impl_->tokens_left(principal, model, may_wait);
 }

@@ -148,6 +148,10 @@ class Limits {
 
   std::variant<Reservation, LimitRefusal> reserve(const LimitRequest& request);
 
+  // Why reserve() would refuse whatever has at least these tokens, from memory and taking nothing: for what is not
+  // worth beginning. nullopt: it may admit, would have to ask the ledger, or the context is what is too small.
+  std::optional<LimitRefusal> foresee(const LimitRequest& request);
+
   // Left in the narrowest of the principal's limits of tokens (a minute, a day, a month) for this model; nullopt: it
   // has none. From memory. Of a limit that this node has not counted by yet the ledger is asked: with may_wait its
   // answer is waited for (LimitsOptions::wait_ms; 0 is left if none comes), else the limit is left out until it is

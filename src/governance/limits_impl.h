@@ -38,6 +38,7 @@ class Limits::Impl {
     int64_t most_answer = Reservation::kUnlimited;
     int choices = 1;
     bool may_think = true, bounds_thinking = false;
+    bool is_least = false;  // what is asked for is a part of what will be
   };
   using Bounds = Reservation::Bounds;
 
@@ -47,6 +48,7 @@ class Limits::Impl {
   void set_rules(LimitRules rules);
 
   std::optional<LimitRefusal> reserve(const LimitRequest& request, Holding& holding, Bounds& bounds);
+  std::optional<LimitRefusal> foresee(const LimitRequest& request);
   Reservation::Granted granted(const Holding& holding) const;
   void settle(Holding& holding, const UseAmounts& actual);
   void refund(Holding& holding);

@@ -76,6 +76,21 @@ std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, H
   }
 }
 
+std::optional<LimitRefusal> Limits::Impl::foresee(const LimitRequest& request) {
+  Holding holding;
+  Bounds bounds;
+  holding.prompt = request.prompt_tokens;
+  holding.choices = std::max(1, request.choices);
+  holding.may_think = request.may_think;
+  holding.is_least = true;
+  std::unique_lock lock(mutex_);
+  if (find_counters(limits_met(lock, request), request, holding, bounds)) return std::nullopt;
+  if (const Item* away = failing(holding)) return count_refusal(unavailable(*away));
+  const Lack lack = lack_of(holding, request.max_tokens, request.max_tokens, clock_.now_ns());
+  if (lack.hopeless == nullptr) return std::nullopt;
+  return count_refusal(refuse(*lack.hopeless, holding, request.max_tokens));
+}
+
 void Limits::Impl::admit(Holding& holding, int64_t answer, int64_t now_ns, Bounds& bounds) {
   hand_out(holding, answer, now_ns);
   bounds.rates = rates_of(holding);
@@ -182,22 +197,21 @@ LimitRefusal Limits::Impl::refuse(const Item& item, const Holding& holding, int6
   const int64_t more = more_for(item, holding, answer);
   const int64_t retry_ms = counter.retry_ms(more, wall_.now_ms());
   LimitRefusal refusal{.kind = counter.kind(), .limit = counter.limit(), .rates = rates_of(holding)};
+  const std::string needs = fmt::format("the request needs {}{}", holding.is_least ? "at least " : "", more);
   if (retry_ms < 0) {
-    refusal.message = fmt::format("{}: the request needs {}, the limit is {}", counter.limit(), more, counter.cap());
+    refusal.message = fmt::format("{}: {}, the limit is {}", counter.limit(), needs, counter.cap());
     return refusal;
   }
   refusal.retry_after_s = std::max<int64_t>(1, seconds_up(retry_ms));
   refusal.is_reserved = counter.is_only_reserved(more);
   if (refusal.is_reserved) {
     refusal.message = fmt::format(
-        "{}: the limit is {}, beside what requests under way have reserved {} are left, the request needs {}; try "
-        "again "
-        "in {} s",
-        counter.limit(), counter.cap(), counter.remaining(), more, refusal.retry_after_s);
+        "{}: the limit is {}, beside what requests under way have reserved {} are left, {}; try again in {} s",
+        counter.limit(), counter.cap(), counter.remaining(), needs, refusal.retry_after_s);
     return refusal;
   }
-  refusal.message = fmt::format("{}: the limit is {}, {} are left, the request needs {}; try again in {} s",
-                                counter.limit(), counter.cap(), counter.remaining(), more, refusal.retry_after_s);
+  refusal.message = fmt::format("{}: the limit is {}, {} are left, {}; try again in {} s", counter.limit(),
+                                counter.cap(), counter.remaining(), needs, refusal.retry_after_s);
   return refusal;
 }
 

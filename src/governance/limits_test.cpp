@@ -204,6 +204,38 @@ TEST_P(LimitsTest, ARefusedRequestBurnsNothing) {
   EXPECT_EQ(settled("tokens_per_minute"), 100);
 }
 
+TEST_P(LimitsTest, WhatIsForeseenTakesNothing) {
+  const auto n =
+      node("a", rules_of({of_tenant(LimitKind::requests_per_minute, 10), of_tenant(LimitKind::tokens_per_day, 100),
+                          of_tenant(LimitKind::concurrent_streams, 1), of_tenant(LimitKind::context_tokens, 90)}));
+  const Principal ann = person("ann");
+  const LimitRequest least = request(ann, 1, 1);
+  for (int i = 0; i < 30; ++i) EXPECT_FALSE(n->limits.foresee(least)) << "nothing is known yet";
+  {
+    const Reservation one = admitted(n->limits, request(ann, 10, 40));
+    const auto foreseen = n->limits.foresee(least);
+    ASSERT_TRUE(foreseen);
+    EXPECT_EQ(foreseen->limit, "concurrent_streams of tenant north");
+    EXPECT_FALSE(n->limits.foresee({.principal = &ann, .model = "r1", .is_request_alone = true}));
+  }
+  EXPECT_FALSE(n->limits.foresee(least)) << "it is given back";
+  EXPECT_FALSE(n->limits.foresee(request(ann, 100, 1))) << "whose context is too long is told by its real length";
+  admitted(n->limits, request(ann, 10, 80)).settle({10, 80, 0});
+  EXPECT_FALSE(n->limits.foresee(least));
+  admitted(n->limits, request(ann, 5, 4)).settle({5, 4, 0});
+  const auto spent = n->limits.foresee(least);
+  ASSERT_TRUE(spent);
+  EXPECT_EQ(spent->limit, "tokens_per_day of tenant north");
+  EXPECT_NE(spent->message.find("1 are left, the request needs at least 2;"), std::string::npos) << spent->message;
+  EXPECT_EQ(n->limits.stats().open, 0);
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("requests_per_minute"), 2);
+  n->faulty.always = test::FaultyLedger::Fault::before;
+  EXPECT_FALSE(n->limits.sync());
+  ASSERT_TRUE(n->limits.foresee(least));
+  EXPECT_EQ(n->limits.foresee(least)->why, LimitRefusal::Why::unavailable);
+}
+
 TEST_P(LimitsTest, DaysFollowTheTenantsTimeZone) {
   LimitRules rules = rules_of({of_tenant(LimitKind::tokens_per_day, 100)});
   rules.tenants["north"] = {.time_zone = "Asia/Shanghai"};

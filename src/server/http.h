@@ -40,6 +40,7 @@ struct HttpRequest {
   std::optional<TlsPeer> tls_peer;      // of a verified client certificate
   std::shared_ptr<Permit> permit;       // the gate's; null on a route that answers strangers
   std::string action;                   // of the route's rule
+  RateClass rate = RateClass::none;     // of the route's rule
   std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
 
   std::string_view header(std::string_view lower_case_name) const {
@@ -87,7 +88,7 @@ struct Route {
   bool streams = false;          // may answer text/event-stream or NDJSON
   bool quick = false;            // short: has a thread of its own, so that health is told and metrics are read while
                                  // every worker is busy
-  bool counted = false;          // count_requests put the counting of RateClass::request before the handler
+  bool counted = false;          // count_requests put the question of the caller's limits before the handler
   Handler handler;
 };
 

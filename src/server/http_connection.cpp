@@ -83,7 +83,10 @@ Awaitable<bool> HttpConnection::read_proxy_header() {
     if (header->bytes > 0) {
       if (recv(socket_.native_handle(), bytes, header->bytes, 0) != static_cast<ssize_t>(header->bytes))
         co_return false;
-      if (!header->address.empty()) peer_.address = header->address;
+      if (!header->address.empty()) {
+        peer_.address = header->address;
+        host_.named(this);
+      }
       co_return true;
     }
     if (count < 0) {
@@ -170,6 +173,7 @@ Awaitable<void> HttpConnection::session() {
     incoming = {};  // what the handler needs it holds itself
     co_await watch();
     if (lost_) co_return;
+    host_.rests(this);
     if (close_after_) {
       co_await linger();
       co_return;
@@ -201,9 +205,16 @@ Awaitable<Incoming> HttpConnection::read_request() {
   // On a path that is none nobody is known yet: what is permitted there is nothing.
   const Permit* permit = incoming.request->permit.get();
   if (incoming.route != nullptr && permit == nullptr) host_.unknown(this);
-  if (incoming.route != nullptr && permit != nullptr && !host_.recognised(this, permit->principal())) {
-    incoming.refuse(429, "connections: you hold as many as one caller may; close some, or use them again");
-    incoming.setup.keep_alive = false;
+  if (incoming.route != nullptr && permit != nullptr) {
+    const KnownCallers::Use use = host_.recognised(this, permit->principal());
+    if (use == KnownCallers::Use::too_many)
+      incoming.refuse(429, "connections: you have as many requests under way as one caller may; wait for some");
+    if (use == KnownCallers::Use::full)
+      incoming.refuse(503, "connections: the server has as many requests under way as it may; try again later");
+    if (use != KnownCallers::Use::taken) {
+      incoming.refusal->headers.emplace_back("Retry-After", "1");
+      incoming.setup.keep_alive = false;
+    }
   }
   if (incoming.refusal || incoming.preflight) {
     unread_ = !reader.done();

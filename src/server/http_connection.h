@@ -12,6 +12,7 @@
 
 #include "server/http_asio.h"
 #include "server/http_judge.h"
+#include "server/known_callers.h"
 #include "server/transport.h"
 
 namespace redoubt {
@@ -30,9 +31,11 @@ class HttpConnectionHost {
   virtual bool draining() const = 0;
   virtual int64_t now_ns() const = 0;
   virtual void dispatch(const Route& route, std::function<void()> handler) = 0;
-  // A request was let in on it. False: its caller holds as many others as one may.
-  virtual bool recognised(HttpConnection* connection, const Principal& caller) = 0;
+  // A request was let in on it; worked on until rests().
+  virtual KnownCallers::Use recognised(HttpConnection* connection, const Principal& caller) = 0;
+  virtual void rests(HttpConnection* connection) = 0;
   virtual void unknown(HttpConnection* connection) = 0;  // a request came that shows no key and needs none
+  virtual void named(HttpConnection* connection) = 0;    // by a trusted proxy's header: client_address() is another
   virtual void remove(HttpConnection* connection) = 0;
 
  protected:
@@ -52,14 +55,13 @@ class HttpConnection final : public HttpOutlet, public std::enable_shared_from_t
 
   static Awaitable<void> serve(std::shared_ptr<HttpConnection> self);
   RouteListener listener() const { return arrival_.listener; }
-  const std::string& peer_address() const { return arrival_.peer_address; }
+  const std::string& client_address() const { return peer_.address; }  // its own, or what a PROXY header says
   void tick(int64_t now);
   void drain();
   void look_at_certificate();  // the revocation list changed
   void pump() override;
   void cut() override { lost(); }
   bool waits() const { return phase_ == Phase::idle; }  // for its client to say something
-  bool answers() const { return phase_ == Phase::responding; }
 
  private:
   enum class Phase : uint8_t { idle, header, body, responding, lingering };

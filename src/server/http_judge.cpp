@@ -129,6 +129,7 @@ void judge_header(const HttpDoor& door, const HttpPeer& peer, const HttpReader& 
     return incoming.refuse(415, "content-encoding: expected a body as it is, found one that is packed");
   request->path_params = std::move(match.params);
   request->action = match.route->rule->action;
+  request->rate = match.route->rule->rate.value_or(RateClass::none);
   incoming.route = match.route;
 }
 

@@ -76,7 +76,9 @@ class Server final : public HttpServer, private HttpConnectionHost {
         admin_(context_),
         timer_(context_),
         bodies_(std::make_shared<BodyBudget>(options_.limits.max_bodies_bytes)),
-        loop_(std::make_shared<Loop>(context_)) {}
+        loop_(std::make_shared<Loop>(context_)),
+        client_crowd_("", options_.limits.max_connections, options_.limits.max_strangers_per_address),
+        admin_crowd_(" of administration", kMaxAdminConnections, options_.limits.max_strangers_per_address) {}
   ~Server() override;
 
   Status open();
@@ -91,9 +93,17 @@ class Server final : public HttpServer, private HttpConnectionHost {
  private:
   // The connections of one listener.
   struct Crowd {
+    // An eighth is left to strangers at least.
+    Crowd(std::string_view name_of_it, int64_t most, int64_t strangers_of_an_address)
+        : name(name_of_it),
+          strangers_limits{.most = most,
+                           .per_address = strangers_of_an_address > 0 ? strangers_of_an_address : eighth(most)},
+          known(std::max<int64_t>(1, most - eighth(most))) {}
+    static int64_t eighth(int64_t most) { return std::max<int64_t>(1, most / 8); }
+
     std::string_view name;
     int64_t size = 0;
-    int64_t most = 0;
+    Strangers::Limits strangers_limits;
     Strangers strangers;
     KnownCallers known;
     int64_t next_word_ns = 0;
@@ -115,8 +125,10 @@ class Server final : public HttpServer, private HttpConnectionHost {
   void dispatch(const Route& route, std::function<void()> handler) override {
     (route.quick ? *quick_workers_ : *workers_).post(std::move(handler));
   }
-  bool recognised(HttpConnection* connection, const Principal& caller) override;
+  KnownCallers::Use recognised(HttpConnection* connection, const Principal& caller) override;
+  void rests(HttpConnection* connection) override;
   void unknown(HttpConnection* connection) override;
+  void named(HttpConnection* connection) override;
   void remove(HttpConnection* connection) override;
 
   Crowd& crowd_of(RouteListener listener) { return listener == RouteListener::admin ? admin_crowd_ : client_crowd_; }
@@ -124,6 +136,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
   Status open_admin();
   void take(Socket socket, std::string peer, RouteListener listener);
   bool make_room(Crowd& crowd, std::string_view address);
+  static void cut(Crowd& crowd, HttpConnection* connection);
   void refuse_full(Socket& socket);
   Awaitable<void> tick();
   void look_at_files();
@@ -143,7 +156,7 @@ class Server final : public HttpServer, private HttpConnectionHost {
   const std::shared_ptr<BodyBudget> bodies_;
   std::shared_ptr<Loop> loop_;
   std::unordered_map<HttpConnection*, std::shared_ptr<HttpConnection>> connections_;
-  Crowd client_crowd_{.name = ""}, admin_crowd_{.name = " of administration"};
+  Crowd client_crowd_, admin_crowd_;
   std::atomic<int64_t> open_connections_{0};
   bool draining_ = false, stopping_ = false;
   int64_t drain_deadline_ns_ = 0, looked_at_files_ns_ = 0;
@@ -184,8 +197,6 @@ Status Server::open() {
     REDOUBT_TRY(tls_, TlsContext::open(*options_.tls));
   }
   raise_descriptor_limit(options_.limits.max_connections);
-  client_crowd_.most = options_.limits.max_connections;
-  admin_crowd_.most = kMaxAdminConnections;
   REDOUBT_CHECK(client_.open(options_.host, options_.port));
   if (options_.admin) REDOUBT_CHECK(open_admin());
   workers_ = std::make_unique<HttpWorkers>(std::max(1, options_.worker_threads));
@@ -239,50 +250,55 @@ void Server::take(Socket socket, std::string peer, RouteListener listener) {
   asio::co_spawn(context_, HttpConnection::serve(connection), asio::detached);
 }
 
-// The oldest stranger gives way, so that who holds connections without a key keeps nobody out. But every caller begins
-// as one: while strangers hold less than an eighth, or where there is none, whoever of those with a key holds most and
-// waits on one gives way before them.
+// The oldest stranger gives way, so that who holds connections without a key keeps nobody out. Those with a key leave
+// an eighth to strangers at least (Crowd), which is where everybody begins.
 bool Server::make_room(Crowd& crowd, std::string_view address) {
-  const int64_t share = options_.limits.max_strangers_per_address, eighth = std::max<int64_t>(1, crowd.most / 8);
-  auto [room, leaves] =
-      crowd.strangers.room_for(address, crowd.size, {.most = crowd.most, .per_address = share > 0 ? share : eighth});
+  const auto [room, leaves] = crowd.strangers.room_for(address, crowd.size, crowd.strangers_limits);
   if (room == Strangers::Room::free) return true;
-  const bool few_strangers = crowd.size >= crowd.most && crowd.strangers.size() < eighth;
-  bool known_leaves = false;
-  if (leaves == nullptr || few_strangers) {
-    HttpConnection* idle = crowd.known.leaves([](const HttpConnection& one) { return one.waits(); });
-    if (idle == nullptr) idle = crowd.known.leaves([](const HttpConnection& one) { return !one.answers(); });
-    known_leaves = idle != nullptr;
-    if (known_leaves) leaves = idle;
-  }
   if (const int64_t now = now_ns(); now >= crowd.next_word_ns) {
     crowd.next_word_ns = now + kTellFullNs;
     log::warn("connections{}: {} of {} are taken, {} of them by callers who showed no key: {}", crowd.name, crowd.size,
-              crowd.most, crowd.strangers.size(),
-              leaves == nullptr ? "new ones are refused"
-              : known_leaves    ? "one that waits, of the caller who holds most, gives way to a new one"
-                                : "the oldest of those gives way to a new one");
+              crowd.strangers_limits.most, crowd.strangers.size(),
+              leaves == nullptr ? "new ones are refused" : "the oldest of those gives way to a new one");
   }
   if (leaves == nullptr) return false;
-  crowd.strangers.forget(leaves);
-  crowd.known.forget(leaves);
-  leaves->cut();
+  cut(crowd, leaves);
   return true;
 }
 
-// An eighth is always left for others than the caller who holds most.
-bool Server::recognised(HttpConnection* connection, const Principal& caller) {
-  Crowd& crowd = crowd_of(connection->listener());
-  if (!crowd.known.use(connection, caller_name(caller), crowd.most - (crowd.most + 7) / 8)) return false;
+void Server::cut(Crowd& crowd, HttpConnection* connection) {
   crowd.strangers.forget(connection);
-  return true;
+  crowd.known.forget(connection);
+  connection->cut();
 }
+
+KnownCallers::Use Server::recognised(HttpConnection* connection, const Principal& caller) {
+  Crowd& crowd = crowd_of(connection->listener());
+  const KnownCallers::Use use = crowd.known.use(connection, caller_name(caller));
+  if (use != KnownCallers::Use::taken) return use;
+  crowd.strangers.forget(connection);
+  while (HttpConnection* rests = crowd.known.surplus([](const HttpConnection& one) { return one.waits(); }))
+    cut(crowd, rests);
+  return use;
+}
+
+void Server::rests(HttpConnection* connection) { crowd_of(connection->listener()).known.rest(connection); }
 
 void Server::unknown(HttpConnection* connection) {
   Crowd& crowd = crowd_of(connection->listener());
   crowd.known.forget(connection);
   if (!crowd.strangers.contains(connection))
-    crowd.strangers.add(connection, share_address(connection->peer_address(), trusted_));
+    crowd.strangers.add(connection, share_address(connection->client_address(), trusted_));
+}
+
+// Until its header was read it was one of the proxy's, which are not counted.
+void Server::named(HttpConnection* connection) {
+  Crowd& crowd = crowd_of(connection->listener());
+  std::string address = share_address(connection->client_address(), trusted_);
+  HttpConnection* leaves = crowd.strangers.beyond_share(address, crowd.size, crowd.strangers_limits);
+  if (leaves != nullptr) cut(crowd, leaves);
+  crowd.strangers.forget(connection);
+  crowd.strangers.add(connection, std::move(address));
 }
 
 void Server::refuse_full(Socket& socket) {

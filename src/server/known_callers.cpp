@@ -2,50 +2,66 @@
 
 #include <algorithm>
 #include <iterator>
-#include <vector>
 
 #include "governance/principal.h"
 
 namespace redoubt {
+namespace {
+
+// What one caller may have for each that is left. One alone has four fifths, two have four ninths each.
+constexpr int64_t kShare = 4;
+
+}  // namespace
 
 std::string caller_name(const Principal& principal) {
   const bool is_key_file = principal.auth_method == "api_key" && principal.key_id.empty();
   return principal.kind == PrincipalKind::open || is_key_file ? std::string() : principal.id;
 }
 
-bool KnownCallers::use(HttpConnection* connection, const std::string& who, int64_t most) {
+KnownCallers::Use KnownCallers::use(HttpConnection* connection, const std::string& who) {
   const auto place = places_.find(connection);
-  if (place != places_.end() && place->second.who == who) {
-    Connections& theirs = of_caller_[who];
-    theirs.splice(theirs.end(), theirs, place->second.at);
-    return true;
-  }
-  const auto others = of_caller_.find(who);
-  if (!who.empty() && others != of_caller_.end() && std::ssize(others->second) >= most) return false;
+  const bool was_busy = place != places_.end() && place->second.is_busy;
+  if (was_busy && place->second.who == who) return Use::taken;
+  const int64_t others = busy_ - (was_busy ? 1 : 0);
+  if (others >= most_) return Use::full;
+  const auto caller = callers_.find(who);
+  const int64_t theirs = caller == callers_.end() ? 0 : std::ssize(caller->second.busy);
+  if (!who.empty() && theirs >= kShare * (most_ - others)) return Use::too_many;
   forget(connection);
-  Connections& theirs = of_caller_[who];
-  places_[connection] = {who, theirs.insert(theirs.end(), connection)};
-  return true;
+  std::list<HttpConnection*>& busy = callers_[who].busy;
+  places_[connection] = {.who = who, .is_busy = true, .at = busy.insert(busy.end(), connection)};
+  ++busy_;
+  return Use::taken;
+}
+
+void KnownCallers::rest(HttpConnection* connection) {
+  const auto place = places_.find(connection);
+  if (place == places_.end() || !place->second.is_busy) return;
+  Caller& caller = callers_.at(place->second.who);
+  caller.resting.splice(caller.resting.end(), caller.busy, place->second.at);
+  place->second.is_busy = false;
+  --busy_;
 }
 
 void KnownCallers::forget(HttpConnection* connection) {
   const auto place = places_.find(connection);
   if (place == places_.end()) return;
-  const auto theirs = of_caller_.find(place->second.who);
-  theirs->second.erase(place->second.at);
-  if (theirs->second.empty()) of_caller_.erase(theirs);
+  const auto caller = callers_.find(place->second.who);
+  (place->second.is_busy ? caller->second.busy : caller->second.resting).erase(place->second.at);
+  if (place->second.is_busy) --busy_;
+  if (caller->second.size() == 0) callers_.erase(caller);
   places_.erase(place);
 }
 
-HttpConnection* KnownCallers::leaves(bool (*may_leave)(const HttpConnection&)) const {
-  std::vector<const Connections*> callers;
-  for (const auto& [who, theirs] : of_caller_) callers.push_back(&theirs);
-  std::ranges::sort(callers, [](const Connections* a, const Connections* b) { return a->size() > b->size(); });
-  for (const Connections* theirs : callers) {
-    const auto found = std::ranges::find_if(*theirs, [&](const HttpConnection* one) { return may_leave(*one); });
-    if (found != theirs->end()) return *found;
+HttpConnection* KnownCallers::surplus(bool (*waits)(const HttpConnection&)) const {
+  if (size() <= most_) return nullptr;
+  const Caller* most = nullptr;
+  for (const auto& [who, caller] : callers_) {
+    if (!caller.resting.empty() && (most == nullptr || caller.size() > most->size())) most = &caller;
   }
-  return nullptr;
+  if (most == nullptr) return nullptr;
+  const auto found = std::ranges::find_if(most->resting, [&](const HttpConnection* one) { return waits(*one); });
+  return found == most->resting.end() ? most->resting.front() : *found;
 }
 
 }  // namespace redoubt

@@ -1,5 +1,6 @@
 // The connections on which somebody was recognised, by whom: so that no caller, nor a key that has ended since, keeps
-// all others out by holding connections. One thread's.
+// all others out by holding connections. One that is worked on is never given up, and however many callers there are,
+// and however much each wants, something is left for the next. One thread's.
 #pragma once
 
 #include <cstdint>
@@ -18,23 +19,38 @@ std::string caller_name(const Principal& principal);
 
 class KnownCallers {
  public:
-  // A request of theirs begins on it: it is theirs from now on, and the one used last. False, and nothing changes: they
-  // hold `most` others already.
-  bool use(HttpConnection* connection, const std::string& who, int64_t most);
-  void forget(HttpConnection* connection);  // it is a stranger's again or gone; one that is not here is no error
+  // `most`: connections of all of them together.
+  explicit KnownCallers(int64_t most) : most_(most) {}
+
+  enum class Use : uint8_t {
+    taken,
+    too_many,  // they work on as many others as one caller may: four times as many as nobody works on
+    full,      // all are worked on
+  };
+  // A request of theirs begins on it: it is theirs from now on, and worked on until rest(). Otherwise nothing changes.
+  // Where it made them more than the most, surplus() is to be cut.
+  Use use(HttpConnection* connection, const std::string& who);
+  void rest(HttpConnection* connection);    // its answer is over; one that is not here is no error
+  void forget(HttpConnection* connection);  // it is a stranger's again or gone; nor is it here
   int64_t size() const { return static_cast<int64_t>(places_.size()); }
 
-  // The one to give way when all are taken: of the caller with most of them the one unused longest, on which no answer
-  // is under way; then of the next caller. Null: there is none.
-  HttpConnection* leaves(bool (*may_leave)(const HttpConnection&)) const;
+  // Beyond the most: of the caller with most connections among those who have one that rests, the one resting longest,
+  // rather one that waits. Null: there are not too many.
+  HttpConnection* surplus(bool (*waits)(const HttpConnection&)) const;
 
  private:
-  using Connections = std::list<HttpConnection*>;  // the one unused longest first
+  struct Caller {
+    std::list<HttpConnection*> busy, resting;  // the one resting longest first
+    int64_t size() const { return static_cast<int64_t>(busy.size() + resting.size()); }
+  };
   struct Place {
     std::string who;
-    Connections::iterator at;
+    bool is_busy = true;
+    std::list<HttpConnection*>::iterator at;
   };
-  std::unordered_map<std::string, Connections> of_caller_;
+  int64_t most_;
+  int64_t busy_ = 0;
+  std::unordered_map<std::string, Caller> callers_;
   std::unordered_map<HttpConnection*, Place> places_;
 };
 

@@ -13,28 +13,34 @@ namespace redoubt {
 namespace {
 
 HttpConnection* place(int number) {  // never looked into
-  static std::array<char, 64> places;
+  static std::array<char, 128> places;
   return reinterpret_cast<HttpConnection*>(&places.at(static_cast<size_t>(number)));
 }
+using Use = KnownCallers::Use;
 bool any(const HttpConnection&) { return true; }
 bool none(const HttpConnection&) { return false; }
 bool but_the_first(const HttpConnection& one) { return &one != place(0); }
 
-TEST(KnownCallers, WhoHoldsMostGivesUpTheOneUnusedLongest) {
-  KnownCallers known;
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(known.use(place(i), "ann", 8));
-  EXPECT_TRUE(known.use(place(3), "ben", 8));
-  EXPECT_EQ(known.leaves(any), place(0));
-  EXPECT_TRUE(known.use(place(0), "ann", 8));  // used again
-  EXPECT_EQ(known.leaves(any), place(1));
-  EXPECT_TRUE(known.use(place(1), "ben", 8));  // another's from now on
-  EXPECT_TRUE(known.use(place(2), "ben", 8));
-  EXPECT_EQ(known.leaves(any), place(3));
-  known.forget(place(3));
-  known.forget(place(3));
+TEST(KnownCallers, WhoHoldsMostGivesUpTheOneRestingLongest) {
+  KnownCallers known(3);
+  for (const int i : {0, 1, 2}) {
+    EXPECT_EQ(known.use(place(i), "ann"), Use::taken);
+    known.rest(place(i));
+  }
+  EXPECT_EQ(known.surplus(any), nullptr);
+  EXPECT_EQ(known.use(place(3), "ben"), Use::taken);
+  EXPECT_EQ(known.surplus(any), place(0));
+  EXPECT_EQ(known.surplus(but_the_first), place(1)) << "rather one that waits";
+  EXPECT_EQ(known.surplus(none), place(0));
+  EXPECT_EQ(known.use(place(0), "ann"), Use::taken);
+  EXPECT_EQ(known.surplus(any), place(1)) << "one that is worked on never";
+  EXPECT_EQ(known.use(place(1), "ben"), Use::taken) << "another's from now on";
+  EXPECT_EQ(known.surplus(any), place(2));
+  known.forget(place(2));
+  known.forget(place(2));
   EXPECT_EQ(known.size(), 3);
-  EXPECT_EQ(known.leaves(but_the_first), place(1));
-  EXPECT_EQ(known.leaves(none), nullptr);
+  EXPECT_EQ(known.use(place(4), "eve"), Use::full);
+  EXPECT_EQ(known.use(place(1), "ben"), Use::taken) << "it is worked on already";
 }
 
 TEST(KnownCallers, ACallerIsWhoeverKeyTokenOrCertificateNames) {
@@ -45,14 +51,27 @@ TEST(KnownCallers, ACallerIsWhoeverKeyTokenOrCertificateNames) {
   EXPECT_EQ(caller_name({.kind = PrincipalKind::open, .id = "anyone", .auth_method = "off"}), "");
 }
 
-TEST(KnownCallers, OneHoldsNoMoreThanTheBound) {
-  KnownCallers known;
-  EXPECT_TRUE(known.use(place(0), "ann", 2));
-  EXPECT_TRUE(known.use(place(1), "ann", 2));
-  EXPECT_FALSE(known.use(place(2), "ann", 2));
-  EXPECT_TRUE(known.use(place(1), "ann", 2)) << "it is theirs already";
-  EXPECT_TRUE(known.use(place(2), "ben", 2));
-  for (int i = 3; i < 9; ++i) EXPECT_TRUE(known.use(place(i), "", 2)) << "of whom there may be many";
+int taken(KnownCallers& known, const std::string& who, int from) {
+  int count = 0;
+  while (known.use(place(from + count), who) == Use::taken) ++count;
+  return count;
+}
+
+TEST(KnownCallers, HoweverMuchEachWantsSomethingIsLeftForTheNext) {
+  KnownCallers known(64);
+  EXPECT_EQ(taken(known, "ann", 0), 52);
+  EXPECT_EQ(taken(known, "ben", 52), 10);
+  EXPECT_EQ(known.use(place(62), "ann"), Use::too_many);
+  EXPECT_EQ(taken(known, "eve", 62), 2);
+  EXPECT_EQ(known.use(place(64), "eve"), Use::full);
+  for (int i = 0; i < 40; ++i) known.rest(place(i));
+  EXPECT_EQ(known.use(place(64), "eve"), Use::taken) << "what rests keeps nobody out";
+  EXPECT_EQ(known.use(place(0), "ann"), Use::taken);
+}
+
+TEST(KnownCallers, ThoseOfWhomThereMayBeManyAreNotBoundedByThemselves) {
+  KnownCallers known(64);
+  EXPECT_EQ(taken(known, "", 0), 64);
 }
 
 // Each key is somebody of that name; "gone" is nobody's.
@@ -89,11 +108,13 @@ struct Site {
             {.method = "GET", .path = "/livez", .rule = status_rule(), .quick = true, .handler = hello},
             {.method = "GET", .path = "/admin/v1/keys", .rule = admin_rule("manage_keys"), .handler = hello}};
   }
-  bool has_kept(size_t count) {
-    return eventually([&] {
-      const std::lock_guard lock(mutex);
-      return kept.size() == count;
-    });
+  bool has_kept(size_t count, int wait_ms = 2000) {
+    return eventually(
+        [&] {
+          const std::lock_guard lock(mutex);
+          return kept.size() == count;
+        },
+        wait_ms);
   }
 };
 
@@ -163,22 +184,52 @@ TEST(HttpKnownCallers, WhoWaitsGivesWayBeforeARequestUnderWay) {
   EXPECT_EQ(status_of(slow.read_until("hello")), 200);
 }
 
+// Streams of one caller until it is refused more.
+std::vector<RawClient> streams_of(Site& site, uint16_t port, const std::string& key) {
+  std::vector<RawClient> streams;
+  for (size_t before = site.kept.size();; ++before) {
+    RawClient one(port);
+    one.send(get("/slow", key));
+    std::string refusal;
+    if (!eventually([&] { return site.has_kept(before + 1, 1) || !one.read_some(refusal, 1) || !refusal.empty(); }))
+      ADD_FAILURE() << "neither kept nor refused";
+    if (!site.has_kept(before + 1, 1)) {
+      EXPECT_EQ(status_of(refusal), 429);
+      return streams;
+    }
+    streams.push_back(std::move(one));
+  }
+}
+
 TEST(HttpKnownCallers, AnswersUnderWayOfOneLeaveRoomForOthers) {
   Site site;
   const RunningServer server(site.routes(), options_of(16));
-  std::vector<RawClient> streams;
-  int refused = 0;
-  for (int i = 0; i < 16; ++i) {
-    streams.emplace_back(server.port());
-    streams.back().send(get("/slow", "ann"));
-    if (i < 14) {
-      ASSERT_TRUE(site.has_kept(static_cast<size_t>(i) + 1));
-    } else {
-      refused += status_of(streams.back().read_all()) == 429 ? 1 : 0;
-    }
-  }
-  EXPECT_EQ(refused, 2);
+  const std::vector<RawClient> streams = streams_of(site, server.port(), "ann");
+  EXPECT_EQ(streams.size(), 12u);
   EXPECT_EQ(status_of(server.ask(get("/hello", "ben", true))), 200);
+}
+
+// Whatever those with a key work on: who has none can't cut an upload, and who is slow to show one gets to.
+TEST(HttpKnownCallers, BesideStreamsOfTwoNobodySlowIsCutForStrangers) {
+  Site site;
+  const RunningServer server(site.routes(), options_of(64));
+  std::vector<RawClient> streams = streams_of(site, server.port(), "ann");
+  for (RawClient& one : streams_of(site, server.port(), "ben")) streams.push_back(std::move(one));
+  EXPECT_EQ(streams.size(), 45u + 9u);
+  RawClient upload(server.port());
+  upload.send("GET /hello HTTP/1.1\r\nHost: x\r\nX-Api-Key: eve\r\nContent-Length: 2\r\n\r\n{");
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::vector<RawClient> silent;
+  for (int i = 0; i < 20; ++i) silent.emplace_back(server.port());
+  RawClient slow(server.port());
+  for (int i = 0; i < 6; ++i) silent.emplace_back(server.port());
+  upload.send("}");
+  EXPECT_EQ(status_of(upload.read_until("hello")), 200);
+  slow.send(get("/hello", "eve", true));
+  EXPECT_EQ(status_of(slow.read_all()), 200);
+  std::string nothing;
+  for (RawClient& one : streams) EXPECT_TRUE(one.read_some(nothing, 0));
+  EXPECT_TRUE(nothing.empty());
 }
 
 TEST(HttpKnownCallers, AConnectionWhoseKeyIsNotShownAnyMoreIsAStrangers) {

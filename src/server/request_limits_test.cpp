@@ -145,6 +145,33 @@ TEST_F(LimitedRoutes, AModelIsNotLoadedForWhoIsBeyondTheLimit) {
   EXPECT_EQ(call("GET", "/api/tags")->status(), 200) << "a list loads nothing";
 }
 
+Json with_schema(const Json& schema) {
+  Json body = kHi;
+  body["response_format"] = {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", schema}}}};
+  return body;
+}
+const Json kRefusedSchema = with_schema({{"not", Json::object()}});
+
+// Else whoever has no request left could have schemas compiled, prompts rendered and models loaded without end.
+TEST_F(LimitedRoutes, WhoIsBeyondALimitHasNothingWorkedOn) {
+  set(LimitKind::requests_per_minute, 1);
+  ASSERT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  EXPECT_EQ(post("/v1/chat/completions", kRefusedSchema)->status(), 429);
+  EXPECT_EQ(post("/v1/completions", {{"prompt", 7}})->status(), 429);
+  EXPECT_EQ(node.limits.stats().open, 0);
+}
+
+TEST_F(LimitedRoutes, ARequestThatIsRefusedForWhatItSaysCounts) {
+  set(LimitKind::requests_per_minute, 3);
+  set(LimitKind::tokens_per_day, 100'000);
+  EXPECT_EQ(post("/v1/chat/completions", kRefusedSchema)->status(), 400);
+  EXPECT_EQ(post("/v1/completions", {{"prompt", 7}})->status(), 400);
+  EXPECT_EQ(settled("requests_per_minute"), 2);
+  EXPECT_EQ(settled("tokens_per_day"), 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+  EXPECT_EQ(post("/v1/chat/completions", kRefusedSchema)->status(), 429);
+}
+
 TEST_F(LimitedRoutes, ARouteOfAnotherTableCountsToo) {
   set(LimitKind::requests_per_minute, 2);
   int answered = 0;

@@ -31,17 +31,43 @@ std::string model_in_body(const ServerContext& context, ErrorStyle style, const 
   return entry == nullptr ? std::string() : entry->name;
 }
 
-// A handler that is called once a request was taken from the caller's limits (RateClass::request).
-Handler counted(ServerContext& context, ErrorStyle style, Handler handler) {
-  return [&context, style, handler = std::move(handler)](std::shared_ptr<const HttpRequest> request,
-                                                         std::shared_ptr<ResponseWriter> writer) {
+bool is_clients_fault(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument:
+    case ErrorCode::denied:
+    case ErrorCode::not_found:
+    case ErrorCode::unsupported:
+    case ErrorCode::context_length:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// A request alone, taken from the caller's limits. Errors: why there is none.
+std::optional<LimitRefusal> take_request(const ServerContext& context, const HttpRequest& request,
+                                         const std::string& model) {
+  auto taken =
+      context.limits->reserve({.principal = &request.permit->principal(), .model = model, .is_request_alone = true});
+  if (auto* refusal = std::get_if<LimitRefusal>(&taken)) return std::move(*refusal);
+  std::get<Reservation>(taken).settle({});
+  return std::nullopt;
+}
+
+// A handler that is called once the caller's limits were asked (count_requests).
+Handler counted(ServerContext& context, ErrorStyle style, RateClass rate, Handler handler) {
+  return [&context, style, rate, handler = std::move(handler)](std::shared_ptr<const HttpRequest> request,
+                                                               std::shared_ptr<ResponseWriter> writer) {
     if (context.limits != nullptr && request->permit != nullptr) {
-      auto taken = context.limits->reserve({.principal = &request->permit->principal(),
-                                            .model = model_in_body(context, style, request->body),
-                                            .is_request_alone = true});
-      if (const auto* refusal = std::get_if<LimitRefusal>(&taken))
-        return send_styled_error(*writer, limit_error(*refusal), style);
-      std::get<Reservation>(taken).settle({});
+      const std::string model = model_in_body(context, style, request->body);
+      const auto refusal = rate == RateClass::request
+                               ? take_request(context, *request, model)
+                               : context.limits->foresee({.principal = &request->permit->principal(),
+                                                          .model = model,
+                                                          .prompt_tokens = 1,
+                                                          .max_tokens = 1,
+                                                          .may_think = false});
+      if (refusal) return send_styled_error(*writer, limit_error(*refusal), style);
     }
     handler(std::move(request), std::move(writer));
   };
@@ -77,11 +103,11 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
                    "request body: the server has no room to work on a large one (max_bodies_bytes); try again later",
                    {}});
     const auto body = parse_json_body(request_->body);
-    if (!body) return fail(body.error());
+    if (!body) return refuse(body.error());
     const Status status = handle_(*request_, *body, writer_);
     if (status) return;
     if (status.error().code == kHasToWait) return wait_for_model(status.error().param);
-    fail(status.error());
+    refuse(status.error());
   }
 
  private:
@@ -97,6 +123,13 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
         });
     writer_->on_close([wait](bool) { wait->leave(); });  // before it can be told: what runs then sets its own
     context_.models.when_loaded(name, wait);
+  }
+  // For what was worked on all the same: a schema is compiled, and a prompt rendered, before its fault is found.
+  void refuse(const Error& error) {
+    const bool is_counted = request_->rate == RateClass::generate && context_.limits != nullptr &&
+                            request_->permit != nullptr && is_clients_fault(error.code);
+    if (is_counted) take_request(context_, *request_, model_in_body(context_, style_, request_->body));
+    fail(error);
   }
   void fail(const Error& error) { send_styled_error(*writer_, error, style_); }
 
@@ -187,8 +220,10 @@ std::vector<Route> make_routes(ServerContext& context) {
 
 void count_requests(ServerContext& context, std::vector<Route>& routes) {
   for (Route& route : routes) {
-    if (!route.rule || route.rule->rate != RateClass::request || route.counted) continue;
-    route.handler = counted(context, error_style(route.path), std::move(route.handler));
+    if (!route.rule || route.counted) continue;
+    const RateClass rate = route.rule->rate.value_or(RateClass::none);
+    if (rate == RateClass::none) continue;
+    route.handler = counted(context, error_style(route.path), rate, std::move(route.handler));
     route.counted = true;
   }
 }

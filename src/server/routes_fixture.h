@@ -379,6 +379,7 @@ class Routes : public testing::Test {
       request->body = body;
       request->permit = permit;
       request->action = route.rule->action;
+      request->rate = route.rule->rate.value_or(RateClass::none);
       route.handler(request, writer);
       return writer;
     }

@@ -27,17 +27,17 @@ void Strangers::forget(HttpConnection* connection) {
   places_.erase(place);
 }
 
-Strangers::Answer Strangers::room_for(std::string_view address, int64_t taken, const Limits& limits) const {
-  const bool full = taken >= limits.most;
+HttpConnection* Strangers::beyond_share(std::string_view address, int64_t taken, const Limits& limits) const {
   const auto counted = of_address_.find(std::string(address));
-  const bool over_share =
-      counted != of_address_.end() && counted->second >= limits.per_address && 2 * taken >= limits.most;
-  if (!full && !over_share) return {};
-  const auto leaves = std::find_if(by_age_.begin(), by_age_.end(), [&](const Stranger& stranger) {
-    return !over_share || stranger.address == address;
-  });
-  if (leaves == by_age_.end()) return {Room::none, nullptr};
-  return {Room::after_one_leaves, leaves->connection};
+  if (counted == of_address_.end() || counted->second < limits.per_address || 2 * taken < limits.most) return nullptr;
+  return std::ranges::find(by_age_, address, &Stranger::address)->connection;
+}
+
+Strangers::Answer Strangers::room_for(std::string_view address, int64_t taken, const Limits& limits) const {
+  if (HttpConnection* own = beyond_share(address, taken, limits); own != nullptr) return {Room::after_one_leaves, own};
+  if (taken < limits.most) return {};
+  if (by_age_.empty()) return {Room::none, nullptr};
+  return {Room::after_one_leaves, by_age_.front().connection};
 }
 
 }  // namespace redoubt

@@ -38,6 +38,8 @@ class Strangers {
   // For one more connection of this address, with `taken` there already. All are welcome while half of the room is
   // free; from then on an address that has its share gives up its own oldest, and at the end the oldest of all goes.
   Answer room_for(std::string_view address, int64_t taken, const Limits& limits) const;
+  // The oldest of an address that has its share; null: it has not.
+  HttpConnection* beyond_share(std::string_view address, int64_t taken, const Limits& limits) const;
 
  private:
   struct Stranger {

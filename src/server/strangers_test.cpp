@@ -107,12 +107,36 @@ TEST(HttpStrangers, GiveWayWhenAllConnectionsAreTaken) {
   EXPECT_EQ(site.left, 0) << "the stream of one with a key stays";
 
   std::vector<RawClient> more;
-  for (size_t i = 2; i <= 8; ++i) {
+  for (size_t i = 2; i <= 7; ++i) {
     more.emplace_back(server.port());
     more.back().send(get("/slow", kKey));
     ASSERT_TRUE(site.has_kept(i));
   }
-  EXPECT_EQ(status_of(server.ask(get("/livez", kClose))), 503) << "nobody without a key is left to give way";
+  const std::string full = server.ask(get("/slow", kKey));
+  EXPECT_EQ(status_of(full), 503) << full;
+  EXPECT_NE(full.find("Retry-After: 1"), std::string::npos);
+  EXPECT_EQ(status_of(server.ask(get("/livez", kClose))), 200) << "an eighth is left to who comes in";
+}
+
+TEST(HttpStrangers, BehindAProxyThatNamesThemEachAddressHasItsShare) {
+  Site site;
+  HttpOptions options;
+  options.limits.max_connections = 16;
+  options.gate = make_key_file_gate({"key"});
+  options.proxy_protocol = true;
+  options.trusted_proxies = {"127.0.0.1"};
+  RunningServer server(site.routes(), options);
+  RawClient slow(server.port());
+  slow.send("PROXY TCP4 198.51.100.7 192.0.2.1 1 443\r\n");
+  std::vector<RawClient> silent;
+  for (int i = 0; i < 40; ++i) {
+    silent.emplace_back(server.port());
+    silent.back().send("PROXY TCP4 203.0.113.9 192.0.2.1 1 443\r\n");
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  slow.send(get("/hello", std::string(kKey) + kClose));
+  EXPECT_EQ(status_of(slow.read_all()), 200);
+  EXPECT_LE(server.server->open_connections(), 10);
 }
 
 TEST(HttpStrangers, HoldNoConnectionAfterARefusal) {
