@@ -83,6 +83,18 @@ std::string_view entity_type(std::string_view kind) {
   return {};
 }
 
+bool is_principal_type(std::string_view type) {
+  return type == "Redoubt::User" || type == "Redoubt::Service" || type == "Redoubt::Open" ||
+         type == "Redoubt::Appointer";
+}
+bool is_group_type(std::string_view type) {
+  return type == "Redoubt::Role" || type == "Redoubt::Team" || type == "Redoubt::Tenant";
+}
+bool is_resource_type(std::string_view type) {
+  return type == "Redoubt::Model" || type == "Redoubt::Adapter" || type == "Redoubt::Dataset" ||
+         type == "Redoubt::Route";
+}
+
 Json with_configured(Json described, const Json& configured) {
   if (!described.is_array()) return described;  // an error, elsewhere
   const auto uid_of = [](const Json& entity) {

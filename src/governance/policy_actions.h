@@ -25,6 +25,10 @@ bool is_asked_of_route(std::string_view action);
 std::string_view entity_type(std::string_view kind);  // empty if there is no such type
 std::span<const std::string_view> entity_types();     // all, with "Redoubt::"
 
+bool is_principal_type(std::string_view type);  // with "Redoubt::", as the next two
+bool is_group_type(std::string_view type);      // that a principal belongs to
+bool is_resource_type(std::string_view type);
+
 // The actions with their groups as entities, and, beside them, what an administrator described: models with labels,
 // datasets, adapters. Errors: invalid_argument; also a resource's `tenant` that is no Redoubt::Tenant, since the
 // policies that keep tenants apart could not be evaluated.

@@ -130,11 +130,14 @@ void check_types(const PolicySet& set, const std::function<void(cedar::Place, st
   const PolicyTypes types = types_of(set.program(), Vocabulary::served);
   auto misfit = types.misfits.begin();  // in the order of nodes, as these are of policies
   for (const cedar::Policy& policy : set.policies()) {
-    const char* end =
-        types.never_applies(policy) ? ": the policy never applies" : ": the policy fails wherever this is evaluated";
+    const bool never = types.never_applies(policy);
     set.for_each_node(policy, [&](uint32_t node) {
-      for (; misfit != types.misfits.end() && misfit->node <= node; ++misfit)
-        add(set.place_of_node(misfit->node), misfit->what + (misfit->fails ? end : ""));
+      for (; misfit != types.misfits.end() && misfit->node <= node; ++misfit) {
+        const char* end = never           ? ": the policy never applies"
+                          : misfit->fails ? ": the policy fails wherever this is evaluated"
+                                          : "";
+        add(set.place_of_node(misfit->node), misfit->what + end);
+      }
     });
   }
 }
@@ -180,9 +183,14 @@ std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames&
     if (guarded) {
       if (std::string idle = guarded->why_idle(policy); !idle.empty()) add(set.place_of_policy(i), std::move(idle));
     }
-    for (const cedar::Scope* scope : {&policy.principal, &policy.action, &policy.resource}) {
-      for (const cedar::EntityName* name : scope->names) add(set.place_of_policy(i), name_warning(*name, known));
-      if (!scope->type.empty()) add(set.place_of_policy(i), type_warning(scope->type));
+    const std::pair<std::string_view, const cedar::Scope&> scopes[] = {
+        {"principal", policy.principal}, {"action", policy.action}, {"resource", policy.resource}};
+    for (const auto& [variable, scope] : scopes) {
+      for (const cedar::EntityName* name : scope.names) add(set.place_of_policy(i), name_warning(*name, known));
+      if (!scope.type.empty()) add(set.place_of_policy(i), type_warning(scope.type));
+      const std::string_view type = scope.test == cedar::Scope::Test::equal ? scope.names.front()->type : scope.type;
+      if (!type.empty() && !may_be(variable, type))
+        add(set.place_of_policy(i), fmt::format("no {} is a {}: the policy never applies", variable, type));
     }
     if (policy.effect == cedar::Effect::forbid) check_forbid(set, policy, add);
     if (policy.action.test == cedar::Scope::Test::in && policy.action.names.empty()) {

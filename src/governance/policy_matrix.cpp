@@ -13,18 +13,6 @@ namespace {
 
 using Outcome = PolicyTrace::Outcome;
 
-bool is_principal_type(std::string_view type) {
-  return type == "Redoubt::User" || type == "Redoubt::Service" || type == "Redoubt::Open" ||
-         type == "Redoubt::Appointer";
-}
-bool is_group_type(std::string_view type) {
-  return type == "Redoubt::Role" || type == "Redoubt::Team" || type == "Redoubt::Tenant";
-}
-bool is_resource_type(std::string_view type) {
-  return type == "Redoubt::Model" || type == "Redoubt::Adapter" || type == "Redoubt::Dataset" ||
-         type == "Redoubt::Route";
-}
-
 class AxisMaker {
  public:
   void name(const cedar::EntityName& name) {

@@ -326,13 +326,12 @@ TEST(PolicyCheck, PointsAtNamesThatMeanNobody) {
       snapshot_of(R"(permit (principal in Redoubt::Team::"research", action == Action::"generate", resource);
 permit (principal, action in [Redoubt::Action::"genrate"], resource)
 when { principal is User && context.source_ip.isInRange(ip("10.0.0/8")) };)");
-  EXPECT_THAT(
-      policy_warnings(*by->policies),
-      ElementsAre("line 1, column 1: a team is named with its tenant, \"default/research\"",
-                  "line 1, column 1: Action is no type here; Redoubt::Action is",
-                  "line 2, column 1: there is no action \"genrate\"",
-                  "line 3, column 18: User is no type here; Redoubt::User is",
-                  "line 3, column 57: the text is not one of this type: the policy fails wherever this is evaluated"));
+  EXPECT_THAT(policy_warnings(*by->policies),
+              ElementsAre("line 1, column 1: a team is named with its tenant, \"default/research\"",
+                          "line 1, column 1: Action is no type here; Redoubt::Action is",
+                          "line 2, column 1: there is no action \"genrate\"",
+                          "line 3, column 18: User is no type here; Redoubt::User is",
+                          "line 3, column 57: the text is not one of this type: the policy never applies"));
   const auto forbids = snapshot_of(R"(forbid (principal, action, resource)
 when { context.purpose == "play" && context.now > datetime("2026-01-01") && resource has label.a && resource.label.a == 1 }
 unless { resource.owner == principal };)");

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 
 #include "governance/cedar_extensions.h"
+#include "governance/policy_actions.h"
 
 namespace redoubt {
 namespace {
@@ -76,6 +78,13 @@ class Inference {
   Kinds membership(const Node& node);
   Kinds attribute(const Node& node);
   Kinds made(const Node& node);
+  Kinds containing(const Node& node);
+
+  std::optional<cedar::Value> constant_at(uint32_t at) const;
+  std::optional<uint32_t> spelled_field(const Node& attribute) const;  // of a record that the text spells out
+  std::optional<Kinds> items_at(uint32_t at) const;                    // of a set that the text spells out
+  std::string_view side_at(uint32_t at) const;                         // "principal", "resource", "action" or ""
+  void never(std::string what) { types_.misfits.push_back({.node = at_, .fails = false, .what = std::move(what)}); }
 
   const cedar::Program& program_;
   const Vocabulary vocabulary_;
@@ -137,10 +146,9 @@ Kinds Inference::kinds_of(const Node& node) {
     case Op::get_tag:
       return taking(node, kEntity, kString, Kinds::all());
     case Op::contains:
-      return taking(node, kSet, Kinds::all(), kBoolean);
     case Op::contains_all:
     case Op::contains_any:
-      return taking(node, kSet, kSet, kBoolean);
+      return containing(node);
     case Op::is_empty:
       return taking(node, kSet, {}, kBoolean);
     case Op::set:
@@ -209,12 +217,23 @@ Kinds Inference::equality(const Node& node) {
   const Kinds left = of_child(node, 0), right = of_child(node, 1);
   const Node &a = program_.nodes[child(node, 0)], &b = program_.nodes[child(node, 1)];
   const bool is_equal = node.op == Op::equal;
-  if (a.op == Op::constant && b.op == Op::constant) return Kinds::of(cedar::equal(a.value, b.value) == is_equal);
-  if (left.meets(right)) return kBoolean;
-  if (!left.meets(kBoolean) || !right.meets(kBoolean)) {
-    types_.misfits.push_back(
-        {.node = at_, .fails = false, .what = fmt::format("{} and {} are never equal", left.text(), right.text())});
+  if (left.meets(right)) {
+    if (a.op == Op::constant && b.op == Op::constant) return Kinds::of(cedar::equal(a.value, b.value) == is_equal);
+    const std::string_view side = side_at(child(node, 0)), other = side_at(child(node, 1));
+    const auto differ = [&](std::string_view of, const Node& named) {
+      return !of.empty() && named.op == Op::constant && !may_be(of, named.value.entity->type);
+    };
+    if (!side.empty() && !other.empty() && side != other) {
+      never(fmt::format("{} and {} are never equal", side, other));
+    } else if (differ(side, b) || differ(other, a)) {
+      never(fmt::format("no {} is a {}", side.empty() ? other : side, (side.empty() ? a : b).value.entity->type));
+    } else {
+      return kBoolean;
+    }
+    return Kinds::of(!is_equal);
   }
+  if (!left.meets(kBoolean) || !right.meets(kBoolean))
+    never(fmt::format("{} and {} are never equal", left.text(), right.text()));
   return Kinds::of(!is_equal);
 }
 
@@ -234,7 +253,11 @@ Kinds Inference::arithmetic(const Node& node) {
 }
 
 Kinds Inference::membership(const Node& node) {
-  bool fits = need(node, 0, kEntity);
+  const bool fits = need(node, 0, kEntity);
+  const std::string_view side = node.op == Op::in ? std::string_view() : side_at(child(node, 0));
+  const bool is_none = !side.empty() && !may_be(side, node.value.string());
+  if (is_none) never(fmt::format("no {} is a {}", side, node.value.string()));
+  if (is_none && node.op == Op::is) return Kinds::of(false);
   if (node.op == Op::is) return fits ? kBoolean : Kinds();
   const Node& outer = program_.nodes[child(node, 1)];
   bool outer_fits = need(node, 1, kEntity | kSet);
@@ -252,13 +275,19 @@ Kinds Inference::membership(const Node& node) {
   }
   if (!fits) return {};
   // Of another type than `is` says it is in nothing, and the outer one is not evaluated.
-  if (node.op == Op::is_in) return outer_fits ? kBoolean : Kinds::of(false);
+  if (node.op == Op::is_in) return outer_fits && !is_none ? kBoolean : Kinds::of(false);
   return outer_fits ? kBoolean : Kinds();
 }
 
 Kinds Inference::attribute(const Node& node) {
   if (!need(node, 0, kEntity | kRecord)) return {};
   const std::string_view key = node.value.string();
+  if (const auto record = constant_at(child(node, 0)); record && record->kind == Kind::record) {
+    const cedar::Value* field = record->record->find(key);
+    if (field != nullptr) return Kinds::of(*field);
+  } else if (const auto field = spelled_field(node)) {
+    return types_.kinds[*field];
+  }
   switch (sources_[child(node, 0)]) {
     case Source::other:
       break;
@@ -279,6 +308,68 @@ Kinds Inference::attribute(const Node& node) {
       break;
   }
   return Kinds::all();
+}
+
+Kinds Inference::containing(const Node& node) {
+  const bool is_one = node.op == Op::contains;
+  if (taking(node, kSet, is_one ? Kinds::all() : kSet, kBoolean).empty()) return {};
+  const std::optional<Kinds> items = items_at(child(node, 0));
+  const std::optional<Kinds> wanted = is_one ? of_child(node, 1) : items_at(child(node, 1));
+  // An empty set is contained wholly, and holds nothing: both as somebody wrote them.
+  if (!items || !wanted || items->empty() || wanted->empty() || items->meets(*wanted)) return kBoolean;
+  never(fmt::format("a set of {} contains no {}", items->text(), wanted->text()));
+  return Kinds::of(false);
+}
+
+std::optional<cedar::Value> Inference::constant_at(uint32_t at) const {
+  const Node& node = program_.nodes[at];
+  if (node.op == Op::constant) return node.value;
+  if (node.op != Op::attribute) return std::nullopt;
+  const auto object = constant_at(child(node, 0));
+  if (!object || object->kind != Kind::record) return std::nullopt;
+  const cedar::Value* field = object->record->find(node.value.string());
+  return field == nullptr ? std::nullopt : std::optional(*field);
+}
+
+std::optional<uint32_t> Inference::spelled_field(const Node& attribute) const {
+  uint32_t at = child(attribute, 0);
+  if (program_.nodes[at].op == Op::attribute) {
+    const auto outer = spelled_field(program_.nodes[at]);
+    if (!outer) return std::nullopt;
+    at = *outer;
+  }
+  const Node& record = program_.nodes[at];
+  if (record.op != Op::record) return std::nullopt;
+  const auto keys = std::span(program_.keys).subspan(record.first, record.count);
+  const auto found = std::ranges::find(keys, attribute.value.string());
+  if (found == keys.end()) return std::nullopt;
+  return child(record, static_cast<uint32_t>(found - keys.begin()));
+}
+
+std::optional<Kinds> Inference::items_at(uint32_t at) const {
+  const Node& node = program_.nodes[at];
+  Kinds kinds;
+  if (const auto constant = constant_at(at); constant && constant->kind == Kind::set) {
+    for (const cedar::Value& item : constant->set->items) kinds |= Kinds::of(item);
+    return kinds;
+  }
+  if (node.op != Op::set) return std::nullopt;
+  for (uint32_t i = 0; i < node.count; ++i) kinds |= of_child(node, i);
+  return kinds;
+}
+
+std::string_view Inference::side_at(uint32_t at) const {
+  if (vocabulary_ != Vocabulary::served) return {};
+  switch (program_.nodes[at].op) {
+    case Op::principal:
+      return "principal";
+    case Op::action:
+      return "action";
+    case Op::resource:
+      return "resource";
+    default:
+      return {};
+  }
 }
 
 Kinds Inference::made(const Node& node) {
@@ -305,7 +396,14 @@ std::string Kinds::text() const {
 
 bool PolicyTypes::never_applies(const cedar::Policy& policy) const {
   return std::ranges::any_of(policy.conditions,
-                             [&](uint32_t condition) { return !kinds[condition].meets(Kinds::of(Kind::boolean)); });
+                             [&](uint32_t condition) { return !kinds[condition].meets(Kinds::of(true)); });
+}
+
+bool may_be(std::string_view variable, std::string_view type) {
+  if (std::ranges::find(entity_types(), type) == entity_types().end()) return true;  // which is told of by itself
+  return variable == "principal"  ? is_principal_type(type)
+         : variable == "resource" ? is_resource_type(type)
+                                  : type == "Redoubt::Action";
 }
 
 PolicyTypes types_of(const cedar::Program& program, Vocabulary vocabulary) {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "governance/cedar_program.h"
@@ -56,8 +57,10 @@ struct PolicyTypes {
   std::vector<Kinds> kinds;  // of each node
   std::vector<Misfit> misfits;
 
-  bool never_applies(const cedar::Policy& policy) const;  // a condition of it always fails
+  bool never_applies(const cedar::Policy& policy) const;  // a condition of it is never true
 };
+// Can what a server asks about have such an entity as its "principal", "action" or "resource"?
+bool may_be(std::string_view variable, std::string_view type);
 PolicyTypes types_of(const cedar::Program& program, Vocabulary vocabulary);
 
 }  // namespace redoubt

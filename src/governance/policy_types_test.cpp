@@ -34,7 +34,7 @@ TEST(PolicyTypes, WhatNeverFitsIsWarnedOf) {
   EXPECT_THAT(warnings_of("when { context.source_ip.isInRange(\"10.0.0.0/8\") }"),
               ElementsAre("line 2, column 36: expected ipaddr, found string" + never));
   EXPECT_THAT(warnings_of("when { context.source_ip == \"10.0.0.1\" }"),
-              ElementsAre("line 2, column 26: ipaddr and string are never equal"));
+              ElementsAre("line 2, column 26: ipaddr and string are never equal" + never));
   EXPECT_THAT(warnings_of("when { 1 == 1 && \"x\" }"),
               ElementsAre("line 2, column 18: expected bool, found string" + never));
   EXPECT_THAT(warnings_of("when { !\"text\" }"), ElementsAre("line 2, column 9: expected bool, found string" + never));
@@ -56,10 +56,48 @@ TEST(PolicyTypes, WhatNeverFitsIsWarnedOf) {
               ElementsAre("line 2, column 16: expected set, found string" + never));
 }
 
+TEST(PolicyTypes, WhatIsWithinRecordsAndSetsIsKnown) {
+  const std::string never = ": the policy never applies";
+  EXPECT_THAT(warnings_of("when { {a: 1}.a == \"x\" }"),
+              ElementsAre("line 2, column 17: long and string are never equal" + never));
+  EXPECT_THAT(warnings_of("when { {a: {b: principal}}.a.b == \"x\" }"),
+              ElementsAre(testing::EndsWith("entity and string are never equal" + never)));
+  EXPECT_THAT(warnings_of("when { {a: {b: 1}}.a.b == \"x\" }"),
+              ElementsAre(testing::EndsWith("long and string are never equal" + never)));
+  EXPECT_THAT(warnings_of("when { [1, 2].contains(\"a\") }"),
+              ElementsAre(testing::EndsWith("a set of long contains no string" + never)));
+  EXPECT_THAT(warnings_of("when { [[1], [2]].contains(1) }"),
+              ElementsAre(testing::EndsWith("a set of set contains no long" + never)));
+  EXPECT_THAT(warnings_of("when { [principal].containsAny([\"a\"]) }"),
+              ElementsAre(testing::EndsWith("a set of entity contains no string" + never)));
+  EXPECT_THAT(warnings_of("when { {} == [] }"),
+              ElementsAre(testing::EndsWith("record and set are never equal" + never)));
+  EXPECT_THAT(warnings_of("when { context has purpose || 1 == \"a\" }"),
+              ElementsAre(testing::EndsWith("long and string are never equal")));
+}
+
+TEST(PolicyTypes, WhatNoPrincipalOrResourceIs) {
+  const std::string never = ": the policy never applies";
+  EXPECT_THAT(warnings_of("when { principal is Redoubt::Model }"),
+              ElementsAre("line 2, column 18: no principal is a Redoubt::Model" + never));
+  EXPECT_THAT(warnings_of("when { resource is Redoubt::User in Redoubt::Team::\"acme/x\" }"),
+              ElementsAre(testing::EndsWith("no resource is a Redoubt::User" + never)));
+  EXPECT_THAT(warnings_of("when { Redoubt::Team::\"acme/x\" == principal }"),
+              ElementsAre(testing::EndsWith("no principal is a Redoubt::Team" + never)));
+  EXPECT_THAT(warnings_of("when { principal == resource }"),
+              ElementsAre(testing::EndsWith("principal and resource are never equal" + never)));
+  const auto set = PolicySet::parse("permit (principal is Redoubt::Model, action, resource == Redoubt::User::\"a\");");
+  ASSERT_TRUE(set) << set.error().message;
+  EXPECT_THAT(policy_warnings(**set), ElementsAre("line 1, column 1: no principal is a Redoubt::Model" + never,
+                                                  "line 1, column 1: no resource is a Redoubt::User" + never));
+}
+
 TEST(PolicyTypes, WhereItIsReachedByChanceItFailsWhereItIsEvaluated) {
   const std::string reached = ": the policy fails wherever this is evaluated";
-  EXPECT_THAT(warnings_of("when { context has purpose && context.now < 3 }"),
+  EXPECT_THAT(warnings_of("when { context has purpose || context.now < 3 }"),
               ElementsAre("line 2, column 43: datetime and long have no order" + reached));
+  EXPECT_THAT(warnings_of("when { context has purpose && context.now < 3 }"),
+              ElementsAre("line 2, column 43: datetime and long have no order: the policy never applies"));
   EXPECT_THAT(warnings_of("when { if context has purpose then context.purpose > 1 else true }"),
               ElementsAre("line 2, column 44: expected long or datetime or duration, found string" + reached));
 }
@@ -68,7 +106,10 @@ TEST(PolicyTypes, WhatMayFitIsNot) {
   for (const char* fits :
        {"when { context.now < datetime(\"2026-01-01\") && context.now.toTime() < duration(\"18h\") }",
         "when { resource.size < 3 && resource.label < datetime(\"2026-01-01\") }", "when { context.scope == 3 }",
-        "when { principal == resource || principal.tenant == resource.tenant || [1] == [] }",
+        "when { principal.tenant == resource.tenant || [1] == [] }",
+        "when { {a: context.purpose}.a == \"x\" && [principal, resource].contains(resource.owner) }",
+        "when { [].containsAll([1]) || [1].containsAll([]) || [1, \"a\"].contains(context.purpose) }",
+        "when { resource is Redoubt::Dataset || principal == Redoubt::Service::\"s\" || resource.owner == principal }",
         "when { principal in [resource, resource.owner] || principal in resource.readers }",
         "when { context.priority + 1 <= 3 && context.budget_left > -1 && 3 - 1 < 2 }",
         "when { principal.labels.site like \"10.*\" && ip(principal.labels.site).isInRange(ip(\"10.0.0.0/8\")) }",
@@ -115,6 +156,8 @@ std::string RandomPolicies::expression(int depth) {
                    "[1, \"a\"]",
                    "[principal]",
                    "{\"a\": 1}",
+                   "{\"a\": {\"a\": \"x\"}}[\"a\"]",
+                   "Redoubt::Model::\"m\"",
                    "principal.id",
                    "principal.labels",
                    "principal.tenant",
@@ -152,8 +195,8 @@ std::string RandomPolicies::expression(int depth) {
     case 8:
       return e() + " in " + one_of({e(), "[" + e() + ", " + e() + "]", "[principal, 1]"});
     case 9:
-      return e() +
-             one_of({" is Redoubt::User", " is Redoubt::User in " + e(), " like \"1*\"", " has site", " has a.b"});
+      return e() + one_of({" is Redoubt::User", " is Redoubt::Model", " is Redoubt::Role in " + e(),
+                           " is Redoubt::User in " + e(), " like \"1*\"", " has site", " has a.b"});
     case 10:
       return e() +
              one_of({".contains", ".containsAll", ".containsAny", ".isInRange", ".lessThan", ".offset",
