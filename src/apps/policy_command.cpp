@@ -70,9 +70,15 @@ Result<Held> stored(const AdminFlags& flags) {
 }
 
 // Those of the directory that the flags name.
-Result<std::vector<Principal>> security_administrators(const AdminFlags& flags) {
+Result<Administrators> security_administrators(const AdminFlags& flags) {
   REDOUBT_TRY(const auto target, open_admin_target(flags));
-  std::vector<Principal> found;
+  REDOUBT_TRY(const Json keys, target->list("/admin/v1/keys", {}));
+  std::set<std::string> with_key;
+  for (const Json& key : keys) {
+    if (key.value("state", "") == "active" && opens_policies(key.value("scopes", std::vector<std::string>())))
+      with_key.insert(key.value("principal", ""));
+  }
+  Administrators found;
   for (const char* path : {"/admin/v1/users", "/admin/v1/services"}) {
     REDOUBT_TRY(const Json all, target->list(path, {}));
     for (const Json& one : all) {
@@ -80,7 +86,9 @@ Result<std::vector<Principal>> security_administrators(const AdminFlags& flags) 
       who.kind = path == std::string_view("/admin/v1/users") ? PrincipalKind::user : PrincipalKind::service;
       who.teams = one.value("teams", std::vector<std::string>());
       who.roles = one.value("roles", std::vector<std::string>());
-      if (who.has_role(kSecurityAdmin) && !one.value("disabled", false)) found.push_back(std::move(who));
+      if (!who.has_role(kSecurityAdmin) || one.value("disabled", false)) continue;
+      if (with_key.contains(who.id) || !one.value("identities", Json::array()).empty()) found.able.push_back(who);
+      found.all.push_back(std::move(who));
     }
   }
   return found;
@@ -217,7 +225,7 @@ Status check(const PolicyFlags& flags) {
   REDOUBT_TRY(const auto snapshot, snapshot_of(flags, flags.path));
   REDOUBT_TRY(const KnownNames known, known_names(flags.admin, *snapshot));
   std::vector<std::string> warnings = policy_warnings(*snapshot->policies, known);
-  std::vector<Principal> administrators;
+  Administrators administrators;
   if (names_directory(flags.admin)) {
     REDOUBT_TRY(administrators, security_administrators(flags.admin));
   }

@@ -152,19 +152,29 @@ MatrixAxis::Principal row_of(const Principal& who) {
   return row;
 }
 
-}  // namespace
-
-Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
-                               std::span<const Principal> administrators) {
-  const Principal somebody{.id = "somebody", .tenant = "default", .roles = {std::string(kSecurityAdmin)}};
-  if (administrators.empty()) administrators = std::span(&somebody, 1);
+Changeable changeable_by(const std::shared_ptr<const PolicySnapshot>& by, const std::vector<Principal>& who) {
   MatrixAxis axis{.principals = {}, .actions = {kManagePolicies}, .resources = {}};
   axis.resources.push_back({"", "Redoubt::Route", kChangeRoute});
-  for (const Principal& who : administrators) axis.principals.push_back(row_of(who));
+  for (const Principal& one : who) axis.principals.push_back(row_of(one));
   const auto matrix = compute_matrix(by, axis);
   if (!matrix) return Changeable::depends;  // more of them than are computed
   const auto any = [&](Access access) { return std::ranges::find(matrix->cells, access) != matrix->cells.end(); };
   return any(Access::allowed) ? Changeable::yes : any(Access::depends) ? Changeable::depends : Changeable::no;
+}
+
+}  // namespace
+
+bool opens_policies(std::span<const std::string> scopes) {
+  return scopes.empty() || std::ranges::find(scopes, kManagePolicies) != scopes.end() ||
+         std::ranges::find(scopes, "admin") != scopes.end();
+}
+
+Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by, const Administrators& administrators) {
+  if (administrators.all.empty())
+    return changeable_by(by, {{.id = "somebody", .tenant = "default", .roles = {std::string(kSecurityAdmin)}}});
+  if (changeable_by(by, administrators.all) == Changeable::no) return Changeable::no;
+  const bool surely = !administrators.able.empty() && changeable_by(by, administrators.able) == Changeable::yes;
+  return surely ? Changeable::yes : Changeable::depends;
 }
 
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known) {

@@ -31,20 +31,29 @@ struct KnownNames {
 // How policies are changed by the API: the action, and the route it is done to.
 inline constexpr const char* kManagePolicies = "manage_policies";
 inline constexpr const char* kChangeRoute = "PUT /admin/v1/policies";
+// Does a key with these scopes open that? Empty: it opens all that its principal may do.
+bool opens_policies(std::span<const std::string> scopes);
+
 // By these policies, may some security administrator still change them? If none may, in no context, only the owner of
-// the data folder can put that right. `administrators`: who there is; empty: somebody with that role is meant.
+// the data folder can put that right.
+struct Administrators {
+  std::vector<Principal> all;   // that there are; empty: somebody with that role is meant
+  std::vector<Principal> able;  // of these, who can come in: by a key that opens that, a provider or a certificate
+};
 enum class Changeable : uint8_t {
   yes,      // one may whatever the context
-  depends,  // on what a request says or who it is from
+  depends,  // on what a request says or who it is from; or who may cannot come in
   no,
 };
-Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by,
-                               std::span<const Principal> administrators);
+Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by, const Administrators& administrators);
 inline constexpr std::string_view kLocksOut =
     "after this no security administrator could change policies; only the owner of the data folder could";
 inline constexpr std::string_view kLocksAuthorOut =
     "after this you could not change policies by such a request as this one, and whether any other security "
-    "administrator could depends on conditions";
+    "administrator could is not sure";
+inline constexpr std::string_view kLocksAuthorOutLater =
+    "after this you could not change policies any more once a time that they name has come, and whether any other "
+    "security administrator could is not sure";
 
 // Sentences with line and column, in the order of the text; at most a thousand.
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known = {});

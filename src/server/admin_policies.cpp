@@ -22,6 +22,8 @@
 namespace redoubt {
 namespace {
 
+// A hundred years, at the same time of day: whatever a policy says of today's date has passed.
+constexpr int64_t kMuchLaterMs = int64_t{36'525} * 24 * 3'600'000;
 constexpr int kHistory = 100;              // versions listed
 constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
 
@@ -95,12 +97,18 @@ Status check_described(const Json& entities) {
   return ok();
 }
 
-std::vector<Principal> security_administrators(const Directory& directory) {
+Administrators security_administrators(const Directory& directory, int64_t now_s) {
   const auto snapshot = directory.snapshot();
-  std::vector<Principal> found;
-  for (const auto& [id, unused] : snapshot->principals) {
+  std::set<std::string> with_key;
+  for (const auto& [id, key] : snapshot->keys) {
+    if (key->valid_at(now_s) && opens_policies(key->scopes)) with_key.insert(key->principal);
+  }
+  Administrators found;
+  for (const auto& [id, record] : snapshot->principals) {
     const auto who = snapshot->principal(id, "");
-    if (who != nullptr && who->has_role(kSecurityAdmin)) found.push_back(*who);
+    if (who == nullptr || !who->has_role(kSecurityAdmin)) continue;
+    found.all.push_back(*who);
+    if (with_key.contains(id) || !record.identities.empty()) found.able.push_back(*who);
   }
   return found;
 }
@@ -148,8 +156,9 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
 std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author) {
   const Changeable changeable = policies_changeable(after, author.administrators);
   if (changeable == Changeable::no) return kLocksOut;
-  const bool asks = changeable == Changeable::depends && author.is_still_permitted != nullptr;
-  return asks && !author.is_still_permitted(after) ? kLocksAuthorOut : std::string_view();
+  if (changeable == Changeable::yes || author.is_still_permitted == nullptr) return {};
+  if (!author.is_still_permitted(after, 0)) return kLocksAuthorOut;
+  return author.is_still_permitted(after, kMuchLaterMs) ? std::string_view() : kLocksAuthorOutLater;
 }
 
 // Of the change of policies that `request` is, judged by others.
@@ -239,11 +248,12 @@ void add_policy_routes(PolicyStore& store, const Directory& directory, std::vect
   send("PUT", "/admin/v1/policies", kManagePolicies, "Change the policies, or see what a change would do",
        object_schema({"text"}), object_schema({"version", "warnings"}),
        with_body([&store, &directory](const HttpRequest& request, const Json& body) {
-         PolicyAuthor author{.administrators = security_administrators(directory)};
+         const int64_t now_ms = store.wall().now_ms();
+         PolicyAuthor author{.administrators = security_administrators(directory, now_ms / 1000)};
          if (request.permit != nullptr) {
            author.name = request.permit->principal().id;
-           author.is_still_permitted = [&](const std::shared_ptr<const PolicySnapshot>& by) {
-             return permit_change(by, request, store.wall().now_ms());
+           author.is_still_permitted = [&](const std::shared_ptr<const PolicySnapshot>& by, int64_t later_ms) {
+             return permit_change(by, request, now_ms + later_ms);
            };
          }
          return change_policies(store, author, body);

@@ -19,6 +19,7 @@
 
 #include "core/json.h"
 #include "governance/directory.h"
+#include "governance/policy_check.h"
 #include "governance/policy_store.h"
 #include "server/http.h"
 
@@ -26,10 +27,10 @@ namespace redoubt {
 
 struct PolicyAuthor {
   std::string name;
-  bool is_owner = false;                  // of the data folder, who can always change them again
-  std::vector<Principal> administrators;  // the security administrators there are
-  // Would these policies permit the very request that changes them? Null: it needs no permission.
-  std::function<bool(const std::shared_ptr<const PolicySnapshot>&)> is_still_permitted = nullptr;
+  bool is_owner = false;          // of the data folder, who can always change them again
+  Administrators administrators;  // of security
+  // Would these policies permit the very request that changes them, so much later? Null: it needs no permission.
+  std::function<bool(const std::shared_ptr<const PolicySnapshot>&, int64_t later_ms)> is_still_permitted = nullptr;
 };
 // What PUT /admin/v1/policies does, in the author's name: {"text", "entities"?, "note"?, "expected_version"?,
 // "dry_run"?, "allow_lockout"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of

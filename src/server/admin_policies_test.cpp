@@ -201,9 +201,35 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
     EXPECT_EQ(error["error"]["param"], "allow_lockout");
     EXPECT_THAT(put(condition, true).second["warnings"][0].get<std::string>(), HasSubstr("could not change policies"));
   }
+  const auto [refused, error] = put(R"(context.now < datetime("2099-01-01"))");
+  EXPECT_EQ(refused, 400);
+  EXPECT_THAT(error["error"]["message"].get<std::string>(), HasSubstr("any more once a time that they name has come"));
   EXPECT_EQ(put(R"(principal.tenant == Redoubt::Tenant::"default")").first, 200);
   from_ = "10.1.2.3";
   EXPECT_EQ(put(inside).first, 200) << "as she comes now, she may";
+}
+
+TEST_F(AdminPolicies, AnotherWhoCannotComeInIsNobodyToRelyOn) {
+  ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
+  ASSERT_TRUE(directory_->create_principal(
+      nullptr, {.id = "eve", .fields = {.roles = std::vector<std::string>{std::string(kSecurityAdmin)}}}));
+  asks_ = directory_->snapshot()->principal("sue", "");
+  const auto put = [&] {
+    const auto [status, body] =
+        call("PUT", "/admin/v1/policies",
+             {{"text", "permit (principal == Redoubt::User::\"eve\", action, resource);"}, {"dry_run", false}});
+    EXPECT_EQ(status == 400, body.contains("error") && body["error"]["param"] == "allow_lockout");
+    return status;
+  };
+  EXPECT_EQ(put(), 400) << "she has no key";
+  ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "eve", .name = "k", .scopes = {"generate"}}));
+  EXPECT_EQ(put(), 400) << "which opens no administration";
+  const auto key = directory_->create_key(nullptr, {.principal = "eve", .name = "k", .expires_in_s = 60});
+  ASSERT_TRUE(key);
+  ASSERT_TRUE(directory_->revoke_key(nullptr, key->id));
+  EXPECT_EQ(put(), 400);
+  ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "eve", .name = "k", .scopes = {"admin"}}));
+  EXPECT_EQ(put(), 200);
 }
 
 // A security administrator's change, through the API, and the auditor's request at the real gate after it.
