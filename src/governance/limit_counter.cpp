@@ -62,18 +62,19 @@ int64_t LimitCounter::retry_ms(int64_t amount, int64_t now_ms) const {
     case LimitWindow::minute:
       break;
   }
+  // A minute at most: a clock that was set back makes no one wait for where it was.
+  const auto after = [&](int64_t second) { return std::clamp<int64_t>(second + kMinuteMs - now_ms, 0, kMinuteMs); };
   int64_t there = granted_ + free_ - used_ - handed_;
   for (const auto& [second, reported] : in_window_) {
-    if (there >= amount) return std::max<int64_t>(0, second + kMinuteMs - now_ms);
+    if (there >= amount) return after(second);
     there += reported;
   }
-  return there >= amount && !in_window_.empty() ? std::max<int64_t>(0, in_window_.back().first + kMinuteMs - now_ms)
-                                                : kMinuteMs;
+  return there >= amount && !in_window_.empty() ? after(in_window_.back().first) : kMinuteMs;
 }
 
 int64_t LimitCounter::reset_ms(int64_t now_ms) const {
   if (used_ + handed_ > 0) return kMinuteMs;
-  return in_window_.empty() ? 0 : std::max<int64_t>(0, in_window_.back().first + kMinuteMs - now_ms);
+  return in_window_.empty() ? 0 : std::clamp<int64_t>(in_window_.back().first + kMinuteMs - now_ms, 0, kMinuteMs);
 }
 
 void LimitCounter::hand_out(int64_t amount, int64_t now_ns) {

@@ -180,6 +180,11 @@ TEST_P(LimitsTest, TheMinuteSlides) {
   EXPECT_THAT(refusal.headers(), testing::Contains(testing::Pair("x-ratelimit-limit-requests", "5")));
   EXPECT_THAT(refusal.headers(), testing::Contains(testing::Pair("Retry-After", testing::_)));
   ASSERT_TRUE(n->limits.sync());
+  wall_.shift_ms -= 86'400'000;  // its clock is put right
+  const LimitRefusal back = refused(n->limits, request(ann));
+  EXPECT_LE(back.retry_after_s, 60);
+  EXPECT_LE(back.rates.requests->reset_ms, 60'000);
+  wall_.shift_ms += 86'400'000;
   wall_.shift_ms += 58'000;
   refused(n->limits, request(ann));
   wall_.shift_ms += 4'000;

@@ -34,7 +34,8 @@ std::string_view name_of(std::string_view host) {
 
 bool is_own_name(std::string_view name, const std::vector<std::string>& host_names) {
   const Result<bool> loopback = is_loopback_host(std::string(name));
-  return (loopback && *loopback) || name.ends_with(".localhost") ||
+  constexpr std::string_view kBelow = ".localhost";
+  return (loopback && *loopback) || (name.ends_with(kBelow) && name.size() > kBelow.size()) ||
          std::ranges::find(host_names, name) != host_names.end();
 }
 
@@ -51,7 +52,13 @@ std::optional<ApiError> refuse_foreign_page(const HeaderList& headers, const std
     return origin_allowed(origin, cors_origins) ||
            (!host.empty() && (origin == "http://" + host || origin == "https://" + host));
   };
-  if (std::ranges::all_of(lower_values(headers, "origin"), is_welcome)) return std::nullopt;
+  const std::vector<std::string> origins = lower_values(headers, "origin");
+  // A page's picture or script has no origin, but a browser says where it was asked for.
+  const auto site = lower_values(headers, "sec-fetch-site"), mode = lower_values(headers, "sec-fetch-mode");
+  const bool is_part_of_a_page =
+      origins.empty() && std::ranges::find(mode, "navigate") == mode.end() &&
+      std::ranges::any_of(site, [](const auto& s) { return s == "cross-site" || s == "same-site"; });
+  if (!is_part_of_a_page && std::ranges::all_of(origins, is_welcome)) return std::nullopt;
   ApiError error = status_error(403, "origin: without keys pages of other origins than cors_origins are refused");
   error.type = "permission_error";
   error.code = "foreign_origin";

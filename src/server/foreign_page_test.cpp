@@ -39,6 +39,7 @@ TEST(ForeignPage, HostIsLoopbackOrConfigured) {
                            "localhost@evil",
                            "0.0.0.0",
                            "bank.example",
+                           ".localhost",
                            "a.r1.bank.example"}) {
     EXPECT_EQ(judged(host), 421) << host;
   }
@@ -55,6 +56,20 @@ TEST(ForeignPage, OriginIsItsOwnOrConfigured) {
         "https://chat.example.evil", "http://127.0.0.1:8000", "://", "http://", "x"}) {
     EXPECT_EQ(judged("localhost:8000", origin), 403) << origin;
   }
+}
+
+TEST(ForeignPage, APartOfAPageHasNoOriginButASite) {
+  const auto of = [](HeaderList headers) {
+    headers.emplace_back("host", "localhost:8000");
+    const auto refusal = refuse_foreign_page(headers, {}, {"https://chat.example"});
+    return refusal ? refusal->status : 200;
+  };
+  EXPECT_EQ(of({{"sec-fetch-site", "cross-site"}, {"sec-fetch-mode", "no-cors"}}), 403);
+  EXPECT_EQ(of({{"sec-fetch-site", "same-site"}}), 403);
+  EXPECT_EQ(of({{"sec-fetch-site", "same-origin"}}), 200);
+  EXPECT_EQ(of({{"sec-fetch-site", "none"}}), 200) << "typed by its user";
+  EXPECT_EQ(of({{"sec-fetch-site", "cross-site"}, {"sec-fetch-mode", "navigate"}}), 200) << "a link that was followed";
+  EXPECT_EQ(of({{"sec-fetch-site", "cross-site"}, {"origin", "https://chat.example"}}), 200);
 }
 
 TEST(ForeignPage, EachOriginIsJudged) {
