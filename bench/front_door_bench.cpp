@@ -106,11 +106,8 @@ void run(double rate, double seconds) {
       expect(permit->check({.action = "generate", .resource_kind = "Model", .resource_id = "r1", .context = {}}));
       const auto checked = Steady::now();
       // As the routes ask before the body is worked on.
-      const auto foreseen = limits.limits->foresee({.principal = &permit->principal(),
-                                                    .model = "r1",
-                                                    .prompt_tokens = 1,
-                                                    .max_tokens = 1,
-                                                    .may_think = false});
+      const auto foreseen = limits.limits->foresee(
+          {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 1, .max_tokens = 1, .may_think = false});
       if (foreseen) expect(Status(unavailable(foreseen->message)));
       auto taken = limits.limits->reserve(
           {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 100, .max_tokens = 256});

@@ -22,16 +22,12 @@ std::string shown(int64_t unix_ms) {
 
 ClockComparison::ClockComparison(Database& database, const WallClock& wall, ClockComparisonOptions options)
     : database_(database), wall_(wall), options_(options) {
-  if (options_.period_ms > 0 && database_.kind() == DatabaseKind::postgres) thread_ = std::thread([this] { run(); });
-}
-
-ClockComparison::~ClockComparison() {
-  {
-    const std::lock_guard lock(mutex_);
-    end_ = true;
-  }
-  ended_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (options_.period_ms <= 0 || database_.kind() != DatabaseKind::postgres) return;
+  const auto pause = [this] {
+    return std::chrono::milliseconds(are_apart_ ? options_.apart_period_ms : options_.period_ms);
+  };
+  // A database that is away is told by those who need more of it.
+  thread_.start(pause, [this] { static_cast<void>(look()); });
 }
 
 std::string ClockComparison::apart() const {
@@ -66,18 +62,6 @@ void ClockComparison::tell(std::string found) {
   if (!are_apart && were_apart) log::info("clocks: this node's and the database's agree again");
   const std::lock_guard lock(mutex_);
   apart_ = std::move(found);
-}
-
-void ClockComparison::run() {
-  std::unique_lock lock(mutex_);
-  const auto pause = [&] {
-    return std::chrono::milliseconds(are_apart_ ? options_.apart_period_ms : options_.period_ms);
-  };
-  while (!ended_.wait_for(lock, pause(), [this] { return end_; })) {
-    lock.unlock();
-    static_cast<void>(look());  // a database that is away is told by those who need more of it
-    lock.lock();
-  }
 }
 
 }  // namespace redoubt

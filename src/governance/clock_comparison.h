@@ -6,12 +6,11 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "core/clock.h"
+#include "core/periodic_thread.h"
 #include "core/result.h"
 #include "storage/database.h"
 
@@ -26,7 +25,6 @@ class ClockComparison {
  public:
   // Nothing is compared yet: call look() once. Database and clock outlive it.
   ClockComparison(Database& database, const WallClock& wall, ClockComparisonOptions options = {});
-  ~ClockComparison();
   ClockComparison(const ClockComparison&) = delete;
   ClockComparison& operator=(const ClockComparison&) = delete;
 
@@ -37,7 +35,6 @@ class ClockComparison {
 
  private:
   void tell(std::string found);
-  void run();
 
   Database& database_;
   const WallClock& wall_;
@@ -45,9 +42,7 @@ class ClockComparison {
   std::atomic<bool> are_apart_{false};
   mutable std::mutex mutex_;
   std::string apart_;
-  std::condition_variable ended_;
-  bool end_ = false;
-  std::thread thread_;  // last: it uses the rest
+  PeriodicThread thread_;  // last: it uses the rest
 };
 
 }  // namespace redoubt

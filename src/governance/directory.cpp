@@ -26,7 +26,7 @@ Directory::Directory(Database& database, KeyedHash hash, const Clock& clock, con
       refresher_(
           database, {.topic = std::string(kDirectoryTopic), .period_ms = options.period_ms},
           [this](Transaction& tx) { return load(tx); }, clock) {
-  if (options.period_ms > 0) flusher_ = std::thread([this] { flush_now_and_then(); });
+  if (options.period_ms > 0) flusher_.start(std::chrono::seconds(options_.use_flush_s), [this] { flush_or_tell(); });
 }
 
 Result<std::unique_ptr<Directory>> Directory::open(Database& database, KeyedHash hash, const Clock& clock,
@@ -40,12 +40,7 @@ Result<std::unique_ptr<Directory>> Directory::open(Database& database, KeyedHash
 }
 
 Directory::~Directory() {
-  {
-    const std::lock_guard lock(mutex_);
-    end_ = true;
-  }
-  ended_.notify_all();
-  if (flusher_.joinable()) flusher_.join();
+  if (flusher_.stop()) flush_or_tell();
 }
 
 Status Directory::load(Transaction& tx) {
@@ -105,14 +100,8 @@ Status Directory::flush_uses() {
   return ok();
 }
 
-void Directory::flush_now_and_then() {
-  std::unique_lock lock(mutex_);
-  for (bool last = false; !last;) {
-    last = ended_.wait_for(lock, std::chrono::seconds(options_.use_flush_s), [this] { return end_; });
-    lock.unlock();
-    if (const Status done = flush_uses(); !done) log::debug("identity: times of use wait: {}", done.error().message);
-    lock.lock();
-  }
+void Directory::flush_or_tell() {
+  if (const Status done = flush_uses(); !done) log::debug("identity: times of use wait: {}", done.error().message);
 }
 
 }  // namespace redoubt

@@ -16,17 +16,16 @@
 // Thread safety: any.
 #pragma once
 
-#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "core/clock.h"
+#include "core/periodic_thread.h"
 #include "core/result.h"
 #include "core/snapshot.h"
 #include "crypto/keyed_hash.h"
@@ -144,7 +143,7 @@ class Directory {
   Status follow_bootstrap(Transaction& tx, const std::string& bootstrap);
   Result<NewKey> insert_key(Transaction& tx, const Actor& actor, const KeyRequest& request,
                             const std::string& text = {});
-  void flush_now_and_then();
+  void flush_or_tell();
 
   Database& database_;
   KeyedHash hash_;
@@ -154,12 +153,9 @@ class Directory {
   std::atomic<uint64_t> version_{0};
   Refresher refresher_;
 
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool end_ = false;
   std::map<std::string, int64_t> flushed_;  // key id to the time of use written last; the flushing thread's
   std::mutex flushing_;
-  std::thread flusher_;
+  PeriodicThread flusher_;  // last: it uses the rest
 };
 
 }  // namespace redoubt

@@ -14,24 +14,7 @@ JwksKeeper::JwksKeeper(OidcVerifier& verifier, JwksKeeperOptions options, const 
     : verifier_(verifier), options_(std::move(options)), clock_(clock), had_s_(verifier.providers().size()) {
   for (std::atomic<int64_t>& had : had_s_) had = -1;
   look();
-  if (options_.look_ms <= 0) return;
-  thread_ = std::thread([this] {
-    std::unique_lock lock(mutex_);
-    while (!ended_.wait_for(lock, std::chrono::milliseconds(options_.look_ms), [this] { return end_; })) {
-      lock.unlock();
-      look();
-      lock.lock();
-    }
-  });
-}
-
-JwksKeeper::~JwksKeeper() {
-  {
-    const std::lock_guard lock(mutex_);
-    end_ = true;
-  }
-  ended_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (options_.look_ms > 0) thread_.start(std::chrono::milliseconds(options_.look_ms), [this] { look(); });
 }
 
 void JwksKeeper::look() {

@@ -5,15 +5,14 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/clock.h"
+#include "core/periodic_thread.h"
 #include "governance/oidc.h"
 
 namespace redoubt {
@@ -30,7 +29,6 @@ class JwksKeeper {
  public:
   // Looks once before it returns, so that files are loaded; what cannot be had is logged and tried again.
   JwksKeeper(OidcVerifier& verifier, JwksKeeperOptions options, const Clock& clock);
-  ~JwksKeeper();
   void look();  // one round, on this thread
   // Since the provider's keys were last known to be its own; -1: they never were. Any thread.
   int64_t age_s(size_t provider) const;
@@ -53,10 +51,7 @@ class JwksKeeper {
   std::mutex looking_;
   std::map<size_t, Source> sources_;
   std::vector<std::atomic<int64_t>> had_s_;  // of each provider, when its keys were had last; -1: never
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool end_ = false;
-  std::thread thread_;
+  PeriodicThread thread_;                    // last: it uses the rest
 };
 
 }  // namespace redoubt

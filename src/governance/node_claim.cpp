@@ -56,7 +56,7 @@ Result<std::unique_ptr<NodeClaim>> NodeClaim::take(Database& database, std::stri
   }
   REDOUBT_TRY(const bool is_taken, claim->take_from(first ? &*first : nullptr));
   if (!is_taken) return alive;
-  claim->thread_ = std::thread([raw = claim.get()] { raw->run(); });
+  claim->thread_.start(std::chrono::milliseconds(options.renew_ms), [raw = claim.get()] { raw->renew_or_tell(); });
   return claim;
 }
 
@@ -94,13 +94,7 @@ Result<bool> NodeClaim::renew() {
 }
 
 NodeClaim::~NodeClaim() {
-  {
-    const std::lock_guard lock(mutex_);
-    end_ = true;
-  }
-  ended_.notify_all();
-  if (!thread_.joinable()) return;
-  thread_.join();
+  if (!thread_.stop()) return;
   const Status released = database_.write_row_locks([&](Transaction& tx) -> Status {
     REDOUBT_CHECK(tx.execute("DELETE FROM node_claims WHERE node = ? AND process = ?", node_, process_));
     return ok();
@@ -108,15 +102,10 @@ NodeClaim::~NodeClaim() {
   if (!released) log::warn("node: its id is not given back, the next start waits for it: {}", released.error().message);
 }
 
-void NodeClaim::run() {
-  std::unique_lock lock(mutex_);
-  while (!ended_.wait_for(lock, std::chrono::milliseconds(options_.renew_ms), [this] { return end_; })) {
-    lock.unlock();
-    const Result<bool> is_ours = renew();  // a database that is away is told by those who need more of it
-    if (is_ours && !*is_ours && !is_lost_.exchange(true))
-      log::error("node: another process took this node's id, nobody is admitted any more: the data folder was copied");
-    lock.lock();
-  }
+void NodeClaim::renew_or_tell() {
+  const Result<bool> is_ours = renew();  // a database that is away is told by those who need more of it
+  if (is_ours && !*is_ours && !is_lost_.exchange(true))
+    log::error("node: another process took this node's id, nobody is admitted any more: the data folder was copied");
 }
 
 }  // namespace redoubt

@@ -10,13 +10,11 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 
 #include "core/clock.h"
+#include "core/periodic_thread.h"
 #include "core/result.h"
 #include "storage/database.h"
 
@@ -47,16 +45,13 @@ class NodeClaim {
   Result<bool> take_from(const Seen* earlier);
   Result<bool> insert(Transaction& tx) const;  // false: it is another's
   Result<bool> renew();
-  void run();
+  void renew_or_tell();
 
   Database& database_;
   const std::string node_, process_;
   const NodeClaimOptions options_;
   std::atomic<bool> is_lost_{false};
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool end_ = false;
-  std::thread thread_;  // last: it uses the rest
+  PeriodicThread thread_;  // last: it uses the rest
 };
 
 }  // namespace redoubt

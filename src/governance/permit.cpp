@@ -126,16 +126,9 @@ PermitRegister::PermitRegister(std::shared_ptr<const Authority> authority, Optio
       clock_(std::move(clock)),
       seen_(authority_->version()),
       live_(std::make_shared<Live>()) {
-  watcher_ = std::thread([this] { watch(); });
-}
-
-PermitRegister::~PermitRegister() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_one();
-  watcher_.join();
+  using std::chrono::steady_clock;
+  watcher_.start(std::chrono::milliseconds(options_.look_ms),
+                 [this, asked = steady_clock::now(), seen = seen_]() mutable { look(seen, asked); });
 }
 
 std::shared_ptr<Permit> PermitRegister::issue(PrincipalPtr principal) {
@@ -172,27 +165,18 @@ void PermitRegister::ask_all_again() {
   for (const auto& permit : alive()) permit->ask_again();
 }
 
-void PermitRegister::watch() {
-  using std::chrono::steady_clock;
-  uint64_t seen = seen_;
-  auto asked = steady_clock::now();
-  std::unique_lock lock(mutex_);
-  while (!wake_.wait_for(lock, std::chrono::milliseconds(options_.look_ms), [this] { return stopping_; })) {
-    lock.unlock();
-    const uint64_t version = authority_->version();
-    const auto now = steady_clock::now();
-    const int64_t unix_s = clock_->now_s();
-    if (version != seen || now - asked >= std::chrono::milliseconds(options_.ask_all_ms)) {
-      seen = version;
-      asked = now;
-      ask_all_again();
-    } else {
-      for (const auto& permit : alive()) {
-        const int64_t end = permit->principal().expires_at_s;
-        if (end != 0 && end <= unix_s) permit->ask_again();
-      }
-    }
-    lock.lock();
+void PermitRegister::look(uint64_t& seen, std::chrono::steady_clock::time_point& asked) {
+  const uint64_t version = authority_->version();
+  const auto now = std::chrono::steady_clock::now();
+  const int64_t unix_s = clock_->now_s();
+  if (version != seen || now - asked >= std::chrono::milliseconds(options_.ask_all_ms)) {
+    seen = version;
+    asked = now;
+    return ask_all_again();
+  }
+  for (const auto& permit : alive()) {
+    const int64_t end = permit->principal().expires_at_s;
+    if (end != 0 && end <= unix_s) permit->ask_again();
   }
 }
 

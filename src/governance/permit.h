@@ -12,7 +12,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -20,12 +19,12 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "core/clock.h"
+#include "core/periodic_thread.h"
 #include "core/result.h"
 #include "governance/principal.h"
 
@@ -121,14 +120,14 @@ class PermitRegister {
   };
   PermitRegister(std::shared_ptr<const Authority> authority, Options options,
                  std::shared_ptr<const WallClock> clock = std::make_shared<SystemWallClock>());
-  ~PermitRegister();
 
   std::shared_ptr<Permit> issue(PrincipalPtr principal);
   size_t under_way() const;
   void ask_all_again();  // now; for tests and for administration that will not wait
 
  private:
-  void watch();
+  // For changes since the version that was seen, and the time all were asked last.
+  void look(uint64_t& seen, std::chrono::steady_clock::time_point& asked);
   std::vector<std::shared_ptr<Permit>> alive() const;
 
   const std::shared_ptr<const Authority> authority_;
@@ -137,10 +136,7 @@ class PermitRegister {
   const uint64_t seen_;  // the version when the register was made: no later change goes unseen
   struct Live;
   const std::shared_ptr<Live> live_;  // outlived by permits
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
-  std::thread watcher_;  // last: it uses the rest
+  PeriodicThread watcher_;            // last: it uses the rest
 };
 
 }  // namespace redoubt

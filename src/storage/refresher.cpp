@@ -28,16 +28,9 @@ Status bump(Transaction& tx, std::string_view topic) {
 
 Refresher::Refresher(Database& database, RefresherOptions options, Load load, const Clock& clock)
     : database_(database), options_(std::move(options)), load_(std::move(load)), clock_(clock) {
-  if (options_.period_ms > 0) thread_ = std::thread([this] { run(); });
-}
-
-Refresher::~Refresher() {
-  {
-    const std::lock_guard lock(mutex_);
-    end_ = true;
-  }
-  ended_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (options_.period_ms <= 0) return;
+  thread_.start(std::chrono::milliseconds(options_.period_ms),
+                [this, is_failing = false]() mutable { look_and_tell(is_failing); });
 }
 
 Status Refresher::refresh() { return look(); }
@@ -70,18 +63,12 @@ Status Refresher::look() {
   return ok();
 }
 
-void Refresher::run() {
-  bool failing = false;
-  std::unique_lock lock(mutex_);
-  while (!ended_.wait_for(lock, std::chrono::milliseconds(options_.period_ms), [this] { return end_; })) {
-    lock.unlock();
-    const Status looked = look();
-    if (!looked && !failing)
-      log::warn("{}: cannot be read from the database: {}", options_.topic, looked.error().message);
-    if (looked && failing) log::info("{}: read from the database again", options_.topic);
-    failing = !looked;
-    lock.lock();
-  }
+void Refresher::look_and_tell(bool& was_failing) {
+  const Status looked = look();
+  if (!looked && !was_failing)
+    log::warn("{}: cannot be read from the database: {}", options_.topic, looked.error().message);
+  if (looked && was_failing) log::info("{}: read from the database again", options_.topic);
+  was_failing = !looked;
 }
 
 }  // namespace redoubt

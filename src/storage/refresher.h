@@ -10,14 +10,13 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 
 #include "core/clock.h"
+#include "core/periodic_thread.h"
 #include "core/result.h"
 #include "storage/database.h"
 
@@ -37,7 +36,6 @@ class Refresher {
   using Load = std::function<Status(Transaction&)>;
   // Nothing is loaded yet: call refresh() once and look at what it says. `load` must outlive the object.
   Refresher(Database& database, RefresherOptions options, Load load, const Clock& clock);
-  ~Refresher();
   Refresher(const Refresher&) = delete;
   Refresher& operator=(const Refresher&) = delete;
 
@@ -50,7 +48,7 @@ class Refresher {
 
  private:
   Status look();
-  void run();
+  void look_and_tell(bool& was_failing);
 
   Database& database_;
   RefresherOptions options_;
@@ -60,11 +58,7 @@ class Refresher {
   std::mutex looking_;    // one look at a time
   int64_t version_ = -1;  // loaded last; under looking_
   std::atomic<int64_t> looked_ns_{-1}, loads_{0};
-
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool end_ = false;
-  std::thread thread_;
+  PeriodicThread thread_;  // last: it uses the rest
 };
 
 }  // namespace redoubt
