@@ -10,6 +10,7 @@
 
 #include "core/utf8.h"
 #include "text/grammar_fixture.h"
+#include "text/written_numbers.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -399,6 +400,23 @@ TEST(JsonSchema, NumbersAreWrittenAsTheyCameOrRefused) {
   for (const char* number : {"18446744073709551615", "-9223372036854775808", "0.1", "123456.789012345", "-2.5"}) {
     const GrammarPtr grammar = from_schema(std::string(R"({"enum":[)") + number + "]}");
     EXPECT_TRUE(bytes_match(grammar, number)) << number;
+  }
+}
+
+// What Python and JavaScript write is the shortest spelling of a double, of up to 17 digits.
+TEST(JsonSchema, NumbersThatAreReadAsTheyAreWrittenAreEnforced) {
+  for (const char* same : {"3.141592653589793", "0.1234567890123456", "0.30000000000000004", "1e22", "1.50", "1E+2",
+                           "-0.0", "5e-324", "1.7976931348623157e308", "9007199254740993", "18446744073709551615",
+                           "-9223372036854775808", R"({"a":"0.12345678901234567890\\","b":[1.25]})"})
+    EXPECT_TRUE(numbers_are_as_written(same)) << same;
+  for (const char* other : {"0.12345678901234567890", "18446744073709551616", "-9223372036854775809", "1e999",
+                            R"({"a":"\"","b":3.14159265358979323846})", "0.1000000000000000000001"})
+    EXPECT_FALSE(numbers_are_as_written(other)) << other;
+  for (const char* number : {"3.141592653589793", "0.1234567890123456", "0.30000000000000004", "1e+22"}) {
+    const auto grammar =
+        grammar_from_json_schema(*parse_json(std::string(R"({"const":)") + number + "}"), SchemaNumbers::as_written);
+    ASSERT_TRUE(grammar) << number;
+    EXPECT_TRUE(bytes_match(*grammar, number)) << number;
   }
 }
 

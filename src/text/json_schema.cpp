@@ -134,10 +134,12 @@ Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at)
     const bool list = keyword == "anyOf" || keyword == "oneOf" || keyword == "allOf" || keyword == "enum";
     if (list && (!value.is_array() || value.empty()))
       return invalid("schema: " + keyword + ": expected a list that is not empty", keyword);
-    if ((keyword == "enum" || keyword == "const") && holds_another_number(value))
-      return unsupported(
-          "schema: " + keyword + ": a number of more than 15 digits, or an integer beyond 64 bits, is not enforced",
-          keyword);
+    const bool has_values = keyword == "enum" || keyword == "const";
+    if (has_values && numbers_ == SchemaNumbers::unknown && holds_another_number(value))
+      return unsupported("schema: " + keyword +
+                             ": a number that readers of JSON would change (an integer beyond 64 bits, or more digits "
+                             "than a double keeps) is not enforced",
+                         keyword);
     const bool bounds = keyword.ends_with("inimum") || keyword.ends_with("aximum");
     if (bounds && value.is_number_float() && std::fabs(value.get<double>()) >= 9.2e18)
       return unsupported("schema: " + keyword + ": a bound beyond 64 bits is not enforced", keyword);
@@ -473,7 +475,9 @@ Result<GrammarPtr> SchemaCompiler::run_any_object() {
 
 }  // namespace grammar
 
-Result<GrammarPtr> grammar_from_json_schema(const Json& schema) { return grammar::SchemaCompiler(schema).run(); }
+Result<GrammarPtr> grammar_from_json_schema(const Json& schema, SchemaNumbers numbers) {
+  return grammar::SchemaCompiler(schema, numbers).run();
+}
 
 Result<GrammarPtr> grammar_for_json_object() {
   const Json unused;

@@ -77,7 +77,8 @@ Error placed(Error error, std::string_view at);
 
 class SchemaCompiler {
  public:
-  explicit SchemaCompiler(const Json& root) : root_(root) {}
+  explicit SchemaCompiler(const Json& root, SchemaNumbers numbers = SchemaNumbers::unknown)
+      : root_(root), numbers_(numbers) {}
   Result<GrammarPtr> run();
   Result<GrammarPtr> run_any_object();
 
@@ -123,6 +124,7 @@ class SchemaCompiler {
   ExprId colon();
 
   const Json& root_;
+  const SchemaNumbers numbers_;
   ExprPool pool_;
   std::vector<Rule> rules_;
   GrammarLimits limits_{.max_depth = 64};
