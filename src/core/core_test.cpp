@@ -53,12 +53,17 @@ TEST(DTypes, TableIsIndexedByType) {
 
 TEST(Json, ValuesAreCountedWithoutParsing) {
   const auto count = [](std::string_view text) {
-    const JsonValues found = count_json_values(text);
+    constexpr std::string_view kKeys[] = {"json"};
+    const JsonValues found = count_json_values(text, kKeys);
     return std::pair(found.outside_strings, found.inside_strings);
   };
   EXPECT_EQ(count("1"), std::pair(int64_t{1}, int64_t{0}));
   EXPECT_EQ(count(R"({"a":[1,2,{}],"b":"x"})"), std::pair(int64_t{7}, int64_t{0}));  // 6, and one for what is empty
-  EXPECT_EQ(count(R"({"a":"[1,\",2]"})"), std::pair(int64_t{2}, int64_t{3}));
+  EXPECT_EQ(count(R"({"a":"[1,\",2]", "b":"\\", "json":[",,"]})"), std::pair(int64_t{5}, int64_t{0}));
+  EXPECT_EQ(count(R"({"json" : "[1,{},2]", "x":"[1,2]"})"), std::pair(int64_t{3}, int64_t{4}));
+  EXPECT_EQ(count(R"({"\u006ason":"[1,2]"})"), std::pair(int64_t{2}, int64_t{2}));
+  // In its own strings are no values, whatever is escaped there; a comma may be written as an escape.
+  EXPECT_EQ(count(R"({"json":"{\"a\":\"x,\\\",[\\\\\",\u0022,\u0022\u002c1}"})"), std::pair(int64_t{2}, int64_t{3}));
   EXPECT_EQ(count("\"\\"), std::pair(int64_t{1}, int64_t{0}));  // cut within an escape
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 #include <vector>
 
@@ -90,6 +91,45 @@ class LimitedReader : public nlohmann::json_sax<Json> {
   size_t values_ = 0;
 };
 
+// Of a string whose text begins at `begin`: where its quote stands, or the end of all. An odd number of backslashes
+// before a quote makes it a character.
+size_t end_of_string(std::string_view text, size_t begin) {
+  for (size_t from = begin;;) {
+    const size_t quote = text.find('"', from);  // at the speed of memory: prompts have few
+    if (quote == std::string_view::npos) return text.size();
+    size_t escapes = quote;
+    while (escapes > from && text[escapes - 1] == '\\') --escapes;
+    if ((quote - escapes) % 2 == 0) return quote;
+    from = quote + 1;
+  }
+}
+
+// The character at `i` of a string's text as it was before it was escaped, with `i` moved behind it; beyond ASCII any.
+char unescaped(std::string_view text, size_t& i) {
+  if (text[i] != '\\' || i + 1 == text.size()) return text[i++];
+  const char escape = text[i + 1];
+  i += 2;
+  if (escape != 'u') return escape == '"' || escape == '\\' ? escape : ' ';
+  unsigned code = 0;
+  const size_t digits = std::min<size_t>(4, text.size() - i);
+  std::from_chars(text.data() + i, text.data() + i + digits, code, 16);
+  i += digits;
+  return code < 0x80 ? static_cast<char>(code) : ' ';
+}
+
+// Of the JSON that a string holds, what stands in its own strings left out.
+int64_t values_in_string(std::string_view text) {
+  int64_t values = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    const char c = unescaped(text, i);
+    if (c == '"') in_string = !in_string;
+    if (c == '\\' && in_string && i < text.size()) unescaped(text, i);
+    if (!in_string && (c == ',' || c == '[' || c == '{')) ++values;
+  }
+  return values;
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
@@ -102,21 +142,30 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
   return root;
 }
 
-JsonValues count_json_values(std::string_view text) {
+JsonValues count_json_values(std::string_view text, std::span<const std::string_view> keys_of_json) {
   JsonValues found{.outside_strings = 1};  // each value but the first comes after a comma or begins what holds it
-  bool in_string = false;
+  std::string_view last;                   // string
+  bool after_colon = false;
   for (size_t i = 0; i < text.size(); ++i) {
     switch (text[i]) {
-      case '"':
-        in_string = !in_string;
+      case '"': {
+        const std::string_view string = text.substr(i + 1, end_of_string(text, i + 1) - i - 1);
+        const bool may_be_json = after_colon && (last.find('\\') != std::string_view::npos ||
+                                                 std::ranges::find(keys_of_json, last) != keys_of_json.end());
+        if (may_be_json) found.inside_strings += values_in_string(string);
+        last = string;
+        after_colon = false;
+        i += string.size() + 1;
         break;
-      case '\\':
-        i += in_string ? 1 : 0;
+      }
+      case ':':
+        after_colon = true;
         break;
       case ',':
       case '[':
       case '{':
-        ++(in_string ? found.inside_strings : found.outside_strings);
+        ++found.outside_strings;
+        after_colon = false;
         break;
       default:
         break;

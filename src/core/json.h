@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,11 +27,12 @@ struct JsonLimits {
 // duplicate key would let two readers of one text see two different documents.
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
 
-// At most so many values does a text hold, found without parsing it; what stands in its strings may be JSON as well.
+// At most so many values does a text hold, found without parsing it. `inside_strings`: of the JSON that the strings
+// under one of `keys_of_json` hold (or under a key that is written with an escape, which may be any).
 struct JsonValues {
   int64_t outside_strings = 0, inside_strings = 0;
 };
-JsonValues count_json_values(std::string_view text);
+JsonValues count_json_values(std::string_view text, std::span<const std::string_view> keys_of_json = {});
 
 // Compact, UTF-8; bytes that are not UTF-8 become U+FFFD (never throws).
 std::string dump_json(const Json& value);

@@ -18,12 +18,14 @@ constexpr std::chrono::seconds kBetweenReturns{2};
 constexpr int64_t kBytesOfAValue = 208;
 constexpr int64_t kBytesOfAByte = 10;
 
+// Strings that are parsed as JSON themselves: a call's arguments, and schemas by the names they have in requests.
+constexpr std::string_view kKeysOfJson[] = {"arguments", "guided_json", "json_schema", "schema", "json"};
+
 }  // namespace
 
 int64_t work_bytes(std::string_view body) {
   if (static_cast<int64_t>(body.size()) * (kBytesOfAValue + kBytesOfAByte) < kFreeWorkBytes) return 0;
-  // Inside strings too: a call's arguments are JSON in a string.
-  const JsonValues values = count_json_values(body);
+  const JsonValues values = count_json_values(body, kKeysOfJson);
   const auto most = static_cast<int64_t>(JsonLimits().max_values);  // of more nothing is built
   return kBytesOfAValue * (std::min(values.outside_strings, most) + std::min(values.inside_strings, most)) +
          kBytesOfAByte * static_cast<int64_t>(body.size());

@@ -127,6 +127,12 @@ TEST(BodyWork, CountsValuesWhereverTheyStand) {
   EXPECT_GT(of(list), 20'000'000);
   EXPECT_GT(of("{\"arguments\": \"" + list + "\"}"), 20'000'000);
   EXPECT_LT(of("\"" + std::string(200'000, 'x') + "\""), 3'000'000);
+  // Prose and code have commas and brackets, which are no values.
+  std::string prose;
+  for (int i = 0; i < 100'000; ++i) prose += "well, {so} \\\"[it]\\\" is, ";
+  EXPECT_LT(of(R"({"messages":[{"role":"user","content":")" + prose + "\"}]}"),
+            11 * static_cast<int64_t>(prose.size()));
+  EXPECT_LT(of(R"({"arguments":"{\"content\": \")" + std::string(300'000, ',') + "\\\"}\"}"), 4'000'000);
   std::string most = "[0";
   for (int i = 0; i < 5'000'000; ++i) most += ",0";
   EXPECT_LT(of(most), 400'000'000) << "no more is built than a request may have";

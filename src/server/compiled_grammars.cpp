@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "governance/permit.h"
+#include "text/written_numbers.h"
 
 namespace redoubt {
 namespace {
@@ -62,7 +63,7 @@ Error grammar_error(const Error& error, const std::string& field, const std::str
 }
 
 CompiledGrammars::CompiledGrammars(const HttpRequest& http, const LoadedModel& model)
-    : model_(model), tenant_(http.permit->principal().tenant) {}
+    : model_(model), tenant_(http.permit->principal().tenant), body_(http.body) {}
 
 Result<GrammarPtr> CompiledGrammars::other(std::string kind, const Json& source,
                                            const GrammarCache::Compile& compile) const {
@@ -79,8 +80,14 @@ Result<GrammarPtr> CompiledGrammars::json_object() const {
 }
 
 // The order of a schema's keys is the order of an answer's: the text as it came is the schema's own.
-Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema) const {
-  return other(name_of(GrammarSpec::Kind::json_schema), schema, [&] { return grammar_from_json_schema(schema); });
+Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema) const { return json_schema(schema, body_); }
+
+Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema, std::string_view read_from) const {
+  const bool is_as_written = numbers_are_as_written(read_from);
+  const std::string kind = name_of(GrammarSpec::Kind::json_schema) + (is_as_written ? "" : ", numbers unknown");
+  return other(kind, schema, [&] {
+    return grammar_from_json_schema(schema, is_as_written ? SchemaNumbers::as_written : SchemaNumbers::unknown);
+  });
 }
 
 Result<GrammarPtr> CompiledGrammars::of(const GrammarSpec& spec) const {
@@ -91,7 +98,7 @@ Result<GrammarPtr> CompiledGrammars::of(const GrammarSpec& spec) const {
       case GrammarSpec::Kind::json_object:
         return json_object();
       case GrammarSpec::Kind::json_schema:
-        return json_schema(spec.schema);
+        return json_schema(spec.schema, spec.text.empty() ? body_ : std::string_view(spec.text));
       case GrammarSpec::Kind::regex:
         return other(name_of(spec.kind), text_of(spec), [&] { return grammar_from_regex(spec.text); });
       case GrammarSpec::Kind::choice:

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/model_host.h"
@@ -18,7 +19,7 @@ struct GrammarSpec {
   enum class Kind : uint8_t { none, json_object, json_schema, regex, choice, gbnf };
   Kind kind = Kind::none;
   Json schema;
-  std::string text;  // regex, gbnf
+  std::string text;  // regex, gbnf; of a schema what it was read from, if that was a string of the request
   std::vector<std::string> choices;
   std::string param;
 };
@@ -43,8 +44,11 @@ class CompiledGrammars {
   Result<GrammarPtr> other(std::string kind, const Json& source, const GrammarCache::Compile& compile) const;
 
  private:
+  Result<GrammarPtr> json_schema(const Json& schema, std::string_view read_from) const;
+
   const LoadedModel& model_;
   std::string tenant_;
+  std::string_view body_;  // of the request, which outlives this
 };
 
 }  // namespace redoubt

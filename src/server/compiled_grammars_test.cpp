@@ -92,6 +92,17 @@ TEST_F(Grammars, ARefusalNamesTheFieldOfEachRequest) {
   EXPECT_EQ(host.model->grammars->stats().grammars, 1u);
 }
 
+// A double is enforced where the client wrote what it reads back; the text tells, not the number that was read.
+TEST_F(Grammars, NumbersAreTakenFromTheTextOfTheRequest) {
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(post(kChat, ask({{"guided_json", {{"const", 3.141592653589793}}}}))->status(), 200);
+    EXPECT_EQ(post(kChat, ask({{"guided_json", R"({"const":1.8446744073709552e19})"}}))->status(), 200);
+    const auto other = post(kChat, ask({{"guided_json", R"({"const":18446744073709551616})"}}));
+    EXPECT_EQ(other->status(), 400) << other->body();
+    EXPECT_EQ(other->json()["error"]["param"], "guided_json/const");
+  }
+}
+
 TEST_F(Grammars, AModelWithoutACacheCompilesEach) {
   host.model->grammars = nullptr;
   EXPECT_NE(grammar_of(format(kSchema)), grammar_of(format(kSchema)));

@@ -48,6 +48,7 @@ Status parse_schema(GenerationFields& out, const JsonFields& fields, std::string
     auto parsed = parse_json(value->get_ref<const std::string&>());
     if (!parsed) return fields.refuse(key, parsed.error().message);
     spec.schema = std::move(*parsed);
+    spec.text = value->get_ref<const std::string&>();
   } else {
     spec.schema = *value;
   }

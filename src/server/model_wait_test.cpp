@@ -77,6 +77,26 @@ TEST_F(ModelWaits, AFailedLoadIsEachOnesError) {
   }
 }
 
+// Each found room for its work before it waited; after the load they all ask for it at once.
+TEST_F(ModelWaits, LargeOnesAreNotRefusedAfterTheWait) {
+  constexpr int64_t kBodyBytes = 1 << 20;
+  const Json large{{"stop", std::string(100, 'x')}, {"metadata", {{"padding", std::string(kBodyBytes, ' ')}}}};
+  HttpOptions options;
+  options.limits.max_bodies_bytes = (kWaiting + 14) * kBodyBytes;  // of all, and work on one
+  const RunningServer server(served(), std::move(options));
+  std::vector<RawClient> clients;
+  for (size_t i = 0; i < kWaiting; ++i) {
+    clients.emplace_back(server.port());
+    clients.back().send(request_for("other", "/v1/chat/completions", large));
+    ASSERT_TRUE(eventually([&] { return host.waiting() == i + 1; })) << i;
+  }
+  host.end_load(host.model);
+  for (RawClient& client : clients) {
+    const std::string answer = client.read_all(10'000);
+    EXPECT_EQ(status_of(answer), 200) << answer;
+  }
+}
+
 TEST_F(ModelWaits, WhoLeavesWaitsNoMore) {
   const RunningServer server(served());
   std::vector<RawClient> clients = wait_for_other(server);

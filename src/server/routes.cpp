@@ -1,7 +1,9 @@
 #include "server/routes.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string_view>
+#include <thread>
 
 #include "core/log.h"
 #include "governance/limits.h"
@@ -85,6 +87,8 @@ Error load_error(const ModelEntry& entry, Error error) {
   return {ErrorCode::io, std::move(error.message), "model"};
 }
 
+constexpr std::chrono::seconds kPatience{30};
+
 // One request of json_handler.
 class JsonCall : public std::enable_shared_from_this<JsonCall> {
  public:
@@ -98,6 +102,7 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
 
   void run() {
     const auto work = room_to_work();  // outlives the body
+    if (!work && std::chrono::steady_clock::now() < patient_until_) return try_again();
     if (!work)
       return fail({ErrorCode::overloaded,
                    "request body: the server has no room to work on a large one (max_bodies_bytes); try again later",
@@ -115,11 +120,20 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
     if (request_->body_room == nullptr) return BodyRoom::Work(nullptr, 0);
     return request_->body_room->begin_work(work_bytes(request_->body));
   }
+  // Behind those that wait for a worker. The pause keeps it from being asked without end; works take longer.
+  void try_again() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    writer_->resume([self = shared_from_this()] { self->run(); });
+  }
   void wait_for_model(const std::string& name) {
     const auto wait =
         std::make_shared<ModelWait>([self = shared_from_this(), entry = find_entry(context_, name)](auto loaded) {
           if (!loaded) return self->fail(load_error(*entry, loaded.error()));
-          self->writer_->resume([self, held = *loaded] { self->run(); });
+          // It found room once and gave it back, so as not to keep it from others while nothing was worked on. All who
+          // waited come at the same time now, and are not refused for that.
+          self->patient_until_ = std::chrono::steady_clock::now() + kPatience;
+          self->loaded_ = *loaded;
+          self->writer_->resume([self] { self->run(); });
         });
     writer_->on_close([wait](bool) { wait->leave(); });  // before it can be told: what runs then sets its own
     context_.models.when_loaded(name, wait);
@@ -138,6 +152,8 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
   const Body handle_;
   const std::shared_ptr<const HttpRequest> request_;
   const std::shared_ptr<ResponseWriter> writer_;
+  std::shared_ptr<LoadedModel> loaded_;                  // what was waited for stays until it is used
+  std::chrono::steady_clock::time_point patient_until_;  // until then it asks for room again
 };
 
 void send_version(const ServerContext& context, ResponseWriter& writer) {

@@ -97,6 +97,19 @@ TEST_F(SqliteFaults, AFullDiskIsUnavailableAndOverWhenThereIsRoom) {
   EXPECT_TRUE(insert(*small, 2));
 }
 
+TEST_F(SqliteFaults, ReadOnlyIsSaidOfTheFileAndItsFolder) {
+  const Status refused = database_->write([&](Transaction& tx) -> Status {
+    REDOUBT_CHECK(tx.execute("PRAGMA query_only = ON"));  // as where the folder is read-only, for root too
+    REDOUBT_CHECK(tx.execute("INSERT INTO t VALUES (1, 'x')"));
+    return ok();
+  });
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::unavailable);
+  EXPECT_NE(refused.error().message.find("cannot be written; may this user write it and its folder?"),
+            std::string::npos)
+      << refused.error().message;
+}
+
 TEST_F(SqliteFaults, AFileThatIsRemovedOrReplacedIsNoticed) {
   ASSERT_TRUE(insert(*database_, 1));
   const std::filesystem::path aside = files_.folder() / "aside.db";

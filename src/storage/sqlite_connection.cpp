@@ -203,7 +203,11 @@ class SqliteConnection final : public Connection {
       case SQLITE_BUSY:
       case SQLITE_LOCKED:
         return unavailable(what);
-      default:  // full, read-only, I/O, cannot be opened, no memory
+      case SQLITE_READONLY:  // its log stands beside it, and is written to read as well
+        broken_ = true;
+        return unavailable(
+            fmt::format("database {}: cannot be written; may this user write it and its folder?", file_.path.string()));
+      default:  // full, I/O, cannot be opened, no memory
         broken_ = true;
         return unavailable(what);
     }

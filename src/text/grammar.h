@@ -26,7 +26,10 @@ class Grammar {  // compiled, immutable, shared between sequences
 };
 using GrammarPtr = std::shared_ptr<const Grammar>;
 
-Result<GrammarPtr> grammar_from_json_schema(const Json& schema);
+// Whether a schema's numbers are those of the text that it was read from (text/written_numbers.h). Where that is not
+// known, numbers of enum and const that may be others are refused.
+enum class SchemaNumbers : uint8_t { unknown, as_written };
+Result<GrammarPtr> grammar_from_json_schema(const Json& schema, SchemaNumbers numbers = SchemaNumbers::unknown);
 Result<GrammarPtr> grammar_for_json_object();
 Result<GrammarPtr> grammar_from_regex(std::string_view pattern);
 Result<GrammarPtr> grammar_from_choice(std::span<const std::string> choices);

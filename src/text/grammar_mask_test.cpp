@@ -52,11 +52,14 @@ TEST(GrammarMask, SlicedMasksAreWhatEachTokenGives) {
   for (uint32_t seed = 0; seed < 4; ++seed) random_walk(*calls, many_words(), seed, true, 12);
 }
 
-// After "x" there are 600 ways to read on; more than are followed are left, by mask and token alike.
+// After "x" there are 600 ways to read on; more than are followed are left, by mask and token alike. In groups: a rule
+// that calls many is unfolded, and these ways were one.
 TEST(GrammarMask, MaskAndTokenAgreeWhereTheWaysAreTooMany) {
   const auto code = [](int i) { return std::string{static_cast<char>('a' + i / 20), static_cast<char>('a' + i % 20)}; };
-  std::string text = "root ::= word+\nword ::= r0";
-  for (int i = 1; i < 200; ++i) text += " | r" + std::to_string(i);
+  std::string text = "root ::= word+\nword ::= g0";
+  for (int i = 1; i < 14; ++i) text += " | g" + std::to_string(i);
+  for (int i = 0; i < 200; ++i)
+    text += (i % 15 == 0 ? "\ng" + std::to_string(i / 15) + " ::= r" : std::string(" | r")) + std::to_string(i);
   std::vector<std::string> tokens{"x", "xa", "xb"};
   for (int i = 0; i < 200; ++i) {
     const std::string n = std::to_string(i);
@@ -85,8 +88,10 @@ TEST(GrammarMask, MaskAndTokenAgreeWhereTheWaysAreTooMany) {
       ASSERT_TRUE(matcher.accept(open[random() % open.size()]));
     }
   }
-  std::string wide = "root ::= ";
-  for (int i = 0; i < 300; ++i) wide += (i > 0 ? " | r" : "r") + std::to_string(i);
+  std::string wide = "root ::= left | right\nleft ::= g0";
+  for (int i = 1; i < 20; ++i) wide += (i == 10 ? "\nright ::= g" : std::string(" | g")) + std::to_string(i);
+  for (int i = 0; i < 300; ++i)
+    wide += (i % 15 == 0 ? "\ng" + std::to_string(i / 15) + " ::= r" : std::string(" | r")) + std::to_string(i);
   for (int i = 0; i < 300; ++i) wide += "\nr" + std::to_string(i) + " ::= \"a" + std::to_string(i) + "\" root?";
   const auto refused = grammar_from_gbnf(wide + "\n");
   ASSERT_FALSE(refused.has_value());

@@ -58,11 +58,6 @@ size_t values_in(const Json& value) {
   return count;
 }
 
-size_t enum_size(const Json& schema) {
-  const auto it = schema.find("enum");
-  return it == schema.end() ? 0 : it->size();
-}
-
 Json without(const Json& schema, const std::string& keyword) {
   Json out = schema;
   out.erase(keyword);
@@ -139,10 +134,12 @@ Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at)
     const bool list = keyword == "anyOf" || keyword == "oneOf" || keyword == "allOf" || keyword == "enum";
     if (list && (!value.is_array() || value.empty()))
       return invalid("schema: " + keyword + ": expected a list that is not empty", keyword);
-    if ((keyword == "enum" || keyword == "const") && holds_another_number(value))
-      return unsupported(
-          "schema: " + keyword + ": a number of more than 15 digits, or an integer beyond 64 bits, is not enforced",
-          keyword);
+    const bool has_values = keyword == "enum" || keyword == "const";
+    if (has_values && numbers_ == SchemaNumbers::unknown && holds_another_number(value))
+      return unsupported("schema: " + keyword +
+                             ": a number that readers of JSON would change (an integer beyond 64 bits, or more digits "
+                             "than a double keeps) is not enforced",
+                         keyword);
     const bool bounds = keyword.ends_with("inimum") || keyword.ends_with("aximum");
     if (bounds && value.is_number_float() && std::fabs(value.get<double>()) >= 9.2e18)
       return unsupported("schema: " + keyword + ": a bound beyond 64 bits is not enforced", keyword);
@@ -198,18 +195,18 @@ Result<Json> SchemaCompiler::flatten(const Json& schema, const std::string& at, 
   return flat;
 }
 
-// What joining or comparing two schemas goes through: all of both, once more each time, so that many parts cost the
-// square of their number.
-Status SchemaCompiler::count_joining(const Json& a, const Json& b) {
-  joined_ += values_in(a) + values_in(b) + enum_size(a) * enum_size(b);
-  if (joined_ > kMaxJoined) return invalid("schema: too much to join in allOf, anyOf or oneOf", "allOf");
+// What joining two schemas goes through: all of both, once more each time, so that many parts cost the square of their
+// number.
+Status SchemaCompiler::spend_joining(size_t values, const std::string& keyword) {
+  joined_ += values;
+  if (joined_ > kMaxJoined) return invalid("schema: too much to join or compare in " + keyword, keyword);
   return ok();
 }
 
-Result<Json> SchemaCompiler::joined(const Json& a, const Json& b) {
+Result<Json> SchemaCompiler::joined(const Json& a, const Json& b, const std::string& keyword) {
   if (a.empty()) return b;
   if (b.empty()) return a;
-  REDOUBT_CHECK(count_joining(a, b));
+  REDOUBT_CHECK(spend_joining(values_in(a) + values_in(b), keyword));
   return merge_schemas(a, b);
 }
 
@@ -227,12 +224,12 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
     if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
     REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));
     REDOUBT_TRY(const Json flat, flatten(*target, cut_place(it->get<std::string>().substr(1)), depth + 1));
-    REDOUBT_TRY(out, joined(flat, out));
+    REDOUBT_TRY(out, joined(flat, out, "$ref"));
   }
   if (const auto it = schema.find("allOf"); it != schema.end()) {
     for (size_t i = 0; i < it->size(); ++i) {
       REDOUBT_TRY(const Json flat, flatten((*it)[i], place_of(at, "allOf", std::to_string(i)), depth + 1));
-      REDOUBT_TRY(out, joined(out, flat));
+      REDOUBT_TRY(out, joined(out, flat, "allOf"));
     }
   }
   return out;
@@ -284,41 +281,66 @@ Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
     }
   }
   REDOUBT_TRY(const Json flat, flatten(source, at));
-  if (flat.contains("anyOf")) return alternatives(flat, "anyOf", at);
-  if (flat.contains("oneOf")) return alternatives(flat, "oneOf", at);
+  if (flat.contains("anyOf")) return alternatives(flat, at);
+  if (flat.contains("oneOf")) return exclusive_alternatives(flat, at);
   if (flat.contains("enum") || flat.contains("const")) return enumeration(flat);
   return typed(flat, at);
 }
 
-Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string& keyword, const std::string& at) {
-  const Json& list = flat[keyword];
-  if (list.size() > kMaxAlternatives)
-    return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
-  const Json rest = without(flat, keyword);
-  std::vector<Json> branches;
+static Error too_many_alternatives(const std::string& keyword) {
+  return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
+}
+
+Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string& at) {
+  const Json& list = flat["anyOf"];
+  if (list.size() > kMaxAlternatives) return too_many_alternatives("anyOf");
+  const Json rest = without(flat, "anyOf");
   std::vector<ExprId> parts;
   for (size_t i = 0; i < list.size(); ++i) {
-    const Json& branch = list[i];
-    const std::string branch_at = place_of(at, keyword, std::to_string(i));
-    if (rest.empty() && keyword == "anyOf") {
-      REDOUBT_TRY(const ExprId part, schema(branch, branch_at));
-      parts.push_back(part);
+    const std::string branch_at = place_of(at, "anyOf", std::to_string(i));
+    Json branch = list[i];
+    if (!rest.empty()) {
+      REDOUBT_TRY(const Json alone, flatten(branch, branch_at));
+      REDOUBT_TRY(branch, joined(rest, alone, "anyOf"));
+    }
+    REDOUBT_TRY(const ExprId part, schema(branch, branch_at));
+    parts.push_back(part);
+  }
+  return pool_.choice(std::move(parts));
+}
+
+// The alternatives of `list`, joined with what stands beside it; a oneOf or an anyOf in the place of one is followed.
+Status SchemaCompiler::expand(const Json& flat, const ListedAt& list, std::vector<Alternative>& out, int depth) {
+  if (depth > kMaxFlattenDepth) return invalid("schema: oneOf: references refer to themselves", "oneOf");
+  const Json rest = without(flat, list.keyword);
+  const Json& branches = flat[list.keyword];
+  for (size_t i = 0; i < branches.size(); ++i) {
+    std::string at = place_of(list.at, list.keyword, std::to_string(i));
+    REDOUBT_TRY(const Json alone, flatten(branches[i], at));
+    REDOUBT_TRY(Json whole, joined(rest, alone, list.keyword));
+    const bool has_any = whole.contains("anyOf"), has_one = whole.contains("oneOf");
+    if (has_one != has_any && (has_any || list.group == 0)) {
+      const std::string keyword = has_any ? "anyOf" : "oneOf";
+      const size_t group = has_any && list.group == 0 ? out.size() + 1 : list.group;
+      REDOUBT_CHECK(expand(whole, {keyword, at, group}, out, depth + 1));
       continue;
     }
-    REDOUBT_TRY(Json alone, flatten(branch, branch_at));
-    REDOUBT_TRY(Json whole, joined(rest, alone));
-    if (keyword == "oneOf") {
-      for (const Json& other : branches) {
-        REDOUBT_CHECK(count_joining(other, whole));
-        if (!evidently_disjoint(other, whole))
-          return unsupported(
-              "schema: oneOf: it is not evident that its alternatives exclude each other (anyOf says what is enforced)",
-              "oneOf");
-      }
-    }
-    REDOUBT_TRY(const ExprId part, schema(rest.empty() ? branch : whole, branch_at));
+    if (out.size() == kMaxAlternatives) return too_many_alternatives(list.keyword);
+    const size_t group = list.group == 0 ? out.size() + 1 : list.group;
+    out.push_back({rest.empty() ? branches[i] : Json(), std::move(whole), std::move(at), group});
+  }
+  return ok();
+}
+
+Result<ExprId> SchemaCompiler::exclusive_alternatives(const Json& flat, const std::string& at) {
+  if (flat["oneOf"].size() > kMaxAlternatives) return too_many_alternatives("oneOf");
+  std::vector<Alternative> list;
+  REDOUBT_CHECK(expand(flat, {"oneOf", at}, list, 0));
+  REDOUBT_CHECK(tell_apart(list, [this](size_t values) { return spend_joining(values, "oneOf"); }));
+  std::vector<ExprId> parts;
+  for (const Alternative& one : list) {
+    REDOUBT_TRY(const ExprId part, schema(one.written.is_null() ? one.whole : one.written, one.at));
     parts.push_back(part);
-    branches.push_back(std::move(whole));
   }
   return pool_.choice(std::move(parts));
 }
@@ -453,7 +475,9 @@ Result<GrammarPtr> SchemaCompiler::run_any_object() {
 
 }  // namespace grammar
 
-Result<GrammarPtr> grammar_from_json_schema(const Json& schema) { return grammar::SchemaCompiler(schema).run(); }
+Result<GrammarPtr> grammar_from_json_schema(const Json& schema, SchemaNumbers numbers) {
+  return grammar::SchemaCompiler(schema, numbers).run();
+}
 
 Result<GrammarPtr> grammar_for_json_object() {
   const Json unused;

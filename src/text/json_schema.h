@@ -8,9 +8,12 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "core/json.h"
@@ -45,9 +48,26 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
 
 // Two schemas at once, as allOf asks; both flat (see SchemaCompiler::flatten). Unsupported where they cannot be joined.
 Result<Json> merge_schemas(const Json& a, const Json& b);
-// Whether no value can be an instance of both; flat schemas. False where it is not evident.
-bool evidently_disjoint(const Json& a, const Json& b);
 std::set<std::string> types_of(const Json& flat);  // with those its keywords imply
+// What `schema` asks of a key that its `properties` do not name; null if nothing.
+const Json* of_further_keys(const Json& schema);
+// By name: a Json itself looks at one member after the other.
+using Members = std::unordered_map<std::string_view, const Json*>;
+Members members_of(const Json& object);
+// The same of equal values, whatever the order of their keys and whether a whole number has a point.
+std::string value_text(const Json& value);
+
+// One of a oneOf, those of a oneOf or an anyOf that stands in its place among them.
+struct Alternative {
+  Json written;  // null where it was joined with something
+  Json whole;    // flat
+  std::string at;
+  size_t group = 0;  // those of one group come of an anyOf: they may share instances
+};
+// Makes sure that no text of ours is an instance of two, and requires a key that tells them apart where they leave it
+// out (a pydantic model's `kind: Literal["a"] = "a"`); `written` is null then. Unsupported where it is not evident.
+// `spend` is asked for what is gone through.
+Status tell_apart(std::vector<Alternative>& alternatives, const std::function<Status(size_t)>& spend);
 
 // Places in a schema are JSON pointers. An error's `param` is a keyword where it is made, and the keyword's place
 // (with a leading slash) once it is placed.
@@ -57,7 +77,8 @@ Error placed(Error error, std::string_view at);
 
 class SchemaCompiler {
  public:
-  explicit SchemaCompiler(const Json& root) : root_(root) {}
+  explicit SchemaCompiler(const Json& root, SchemaNumbers numbers = SchemaNumbers::unknown)
+      : root_(root), numbers_(numbers) {}
   Result<GrammarPtr> run();
   Result<GrammarPtr> run_any_object();
 
@@ -69,13 +90,20 @@ class SchemaCompiler {
   Result<ExprId> body(const Json& schema, const std::string& at);
   Result<ExprId> typed(const Json& flat, const std::string& at);
   Result<ExprId> enumeration(const Json& flat);
-  Result<ExprId> alternatives(const Json& flat, const std::string& keyword, const std::string& at);
+  Result<ExprId> alternatives(const Json& flat, const std::string& at);
+  Result<ExprId> exclusive_alternatives(const Json& flat, const std::string& at);
+  struct ListedAt {
+    const std::string& keyword;
+    const std::string& at;
+    size_t group = 0;  // 0: each is its own
+  };
+  Status expand(const Json& flat, const ListedAt& list, std::vector<Alternative>& out, int depth);
   Result<bool> admits(const Json& flat, const Json& value);
   ExprId written(const Json& value);
 
   Result<Json> flatten(const Json& schema, const std::string& at, int depth = 0);  // without $ref and allOf
-  Status count_joining(const Json& a, const Json& b);
-  Result<Json> joined(const Json& a, const Json& b);
+  Status spend_joining(size_t values, const std::string& keyword);
+  Result<Json> joined(const Json& a, const Json& b, const std::string& keyword);
   Result<Json> flatten_here(const Json& schema, const std::string& at, int depth);
   Result<const Json*> resolve(const std::string& reference) const;
   Status check_keywords(const Json& schema, const std::string& at) const;
@@ -96,6 +124,7 @@ class SchemaCompiler {
   ExprId colon();
 
   const Json& root_;
+  const SchemaNumbers numbers_;
   ExprPool pool_;
   std::vector<Rule> rules_;
   GrammarLimits limits_{.max_depth = 64};

@@ -1,8 +1,8 @@
-// allOf and its kin: two flat schemas as one, and whether two can share an instance.
+// allOf and its kin: two flat schemas as one.
 
 #include <algorithm>
-#include <string_view>
-#include <unordered_map>
+#include <cmath>
+#include <unordered_set>
 
 #include "text/json_schema.h"
 
@@ -20,31 +20,6 @@ Json both(const Json& a, const Json& b) {
 }
 
 bool has(const Json& schema, const char* keyword) { return schema.contains(keyword); }
-
-Json enum_values(const Json& schema) {
-  if (has(schema, "const")) return Json::array({schema["const"]});
-  return schema["enum"];
-}
-bool has_enum(const Json& schema) { return has(schema, "const") || (has(schema, "enum") && schema["enum"].is_array()); }
-
-// What `schema` asks of a key that its `properties` do not name; null if nothing.
-const Json* of_further_keys(const Json& schema) {
-  const auto it = schema.find("additionalProperties");
-  return it == schema.end() ? nullptr : &*it;
-}
-
-// By name: a Json itself looks at one member after the other.
-using Members = std::unordered_map<std::string_view, const Json*>;
-Members members_of(const Json& object) {
-  Members members;
-  for (const auto& [key, value] : object.get_ref<const Json::object_t&>()) members.emplace(key, &value);
-  return members;
-}
-// Of `properties`; of anything else there are none.
-Members properties_of(const Json& schema) {
-  const auto it = schema.find("properties");
-  return it != schema.end() && it->is_object() ? members_of(*it) : Members();
-}
 
 Result<Json> merge_properties(const Json& a, const Json& b) {
   Json out = Json::object();
@@ -66,29 +41,41 @@ Result<Json> merge_properties(const Json& a, const Json& b) {
   return out;
 }
 
-std::set<std::string> required_of(const Json& schema) {
-  std::set<std::string> out;
-  if (has(schema, "required") && schema["required"].is_array())
-    for (const Json& name : schema["required"])
-      if (name.is_string()) out.insert(name.get<std::string>());
-  return out;
-}
-
-// The values a key of an object may have, if the schema says so by enum or const.
-bool fixed_values(const Members& properties, const std::string& key, Json& values) {
-  const auto found = properties.find(key);
-  if (found == properties.end()) return false;
-  const Json& property = *found->second;
-  if (!property.is_object() || !has_enum(property)) return false;
-  values = enum_values(property);
-  return true;
-}
-
-bool share_a_value(const Json& a, const Json& b) {
-  return std::any_of(a.begin(), a.end(), [&](const Json& v) { return std::find(b.begin(), b.end(), v) != b.end(); });
+// By its text, so that long lists are gone through once each.
+std::unordered_set<std::string> texts_of(const Json& values) {
+  std::unordered_set<std::string> texts;
+  for (const Json& value : values) texts.insert(value_text(value));
+  return texts;
 }
 
 }  // namespace
+
+Members members_of(const Json& object) {
+  Members members;
+  for (const auto& [key, value] : object.get_ref<const Json::object_t&>()) members.emplace(key, &value);
+  return members;
+}
+
+const Json* of_further_keys(const Json& schema) {
+  const auto it = schema.find("additionalProperties");
+  return it == schema.end() ? nullptr : &*it;
+}
+
+std::string value_text(const Json& value) {
+  if (value.is_number_float() && std::fabs(value.get<double>()) < 9.2e18 &&
+      value.get<double>() == std::trunc(value.get<double>()))
+    return std::to_string(static_cast<int64_t>(value.get<double>()));
+  if (!value.is_structured()) return dump_json(value);
+  std::string text = value.is_array() ? "[" : "{";
+  if (value.is_array()) {
+    for (const Json& member : value) text += value_text(member) + ",";
+    return text + "]";
+  }
+  std::map<std::string_view, const Json*> members;
+  for (const auto& [key, member] : value.get_ref<const Json::object_t&>()) members.emplace(key, &member);
+  for (const auto& [key, member] : members) text += dump_json(Json(key)) + ":" + value_text(*member) + ",";
+  return text + "}";
+}
 
 std::set<std::string> types_of(const Json& flat) {
   std::set<std::string> out;
@@ -138,13 +125,15 @@ Result<Json> merge_schemas(const Json& a, const Json& b) {
     } else if (keyword == "required") {
       if (!mine.is_array() || !value.is_array())
         return invalid("schema: required: expected a list of names", "required");
+      std::unordered_set<std::string> known = texts_of(mine);
       for (const Json& name : value)
-        if (std::find(mine.begin(), mine.end(), name) == mine.end()) mine.push_back(name);
+        if (known.insert(value_text(name)).second) mine.push_back(name);
     } else if (keyword == "enum") {
       if (!mine.is_array() || !value.is_array()) return invalid("schema: enum: expected a list", "enum");
+      const std::unordered_set<std::string> others = texts_of(value);
       Json common = Json::array();
       for (const Json& v : mine)
-        if (std::find(value.begin(), value.end(), v) != value.end()) common.push_back(v);
+        if (others.contains(value_text(v))) common.push_back(v);
       mine = std::move(common);
     } else if (keyword == "const") {
       out["enum"] = Json::array();  // two values at once: none
@@ -167,52 +156,6 @@ Result<Json> merge_schemas(const Json& a, const Json& b) {
       (has(a, "prefixItems") ? has(b, "items") : has(a, "items")))
     return unsupported("schema: prefixItems and items from two schemas at once are not enforced", "prefixItems");
   return out;
-}
-
-bool evidently_disjoint(const Json& a, const Json& b) {
-  std::set<std::string> left = types_of(a), right = types_of(b);
-  // Only a written type excludes others: keywords alone say nothing of values of another type.
-  if (has(a, "type") && has(b, "type")) {
-    const auto has_type = [](const std::set<std::string>& set, const std::string& type) {
-      return set.contains(type) || (type == "integer" && set.contains("number"));
-    };
-    std::set<std::string> common;
-    for (const std::string& type : kAllTypes)
-      if (type != "number" && has_type(left, type) && has_type(right, type)) common.insert(type);
-    if (left.contains("number") && right.contains("number")) common.insert("number");
-    if (common.empty()) return true;
-    const bool numbers =
-        std::all_of(common.begin(), common.end(), [](const std::string& t) { return t == "number" || t == "integer"; });
-    const auto below = [](const Json& x, const Json& y) {  // x's highest is under y's lowest
-      for (const char* high : {"maximum", "exclusiveMaximum"})
-        for (const char* low : {"minimum", "exclusiveMinimum"})
-          if (has(x, high) && has(y, low) &&
-              (x[high] < y[low] || (x[high] == y[low] && (high[0] == 'e' || low[0] == 'e'))))
-            return true;
-      return false;
-    };
-    if (numbers && (below(a, b) || below(b, a))) return true;
-    if (common == std::set<std::string>{"object"}) {
-      const std::set<std::string> need_a = required_of(a), need_b = required_of(b);
-      const Members of_a = properties_of(a), of_b = properties_of(b);
-      for (const std::string& key : need_a) {
-        Json in_a, in_b;
-        if (need_b.contains(key) && fixed_values(of_a, key, in_a) && fixed_values(of_b, key, in_b) &&
-            !share_a_value(in_a, in_b))
-          return true;
-      }
-      const auto lacks = [](const Json& schema, const Members& properties, const std::set<std::string>& needed) {
-        if (of_further_keys(schema) == nullptr || *of_further_keys(schema) != Json(false) ||
-            has(schema, "patternProperties"))
-          return false;
-        return std::any_of(needed.begin(), needed.end(),
-                           [&](const std::string& key) { return !properties.contains(key); });
-      };
-      if (lacks(a, of_a, need_b) || lacks(b, of_b, need_a)) return true;
-    }
-  }
-  if (has_enum(a) && has_enum(b)) return !share_a_value(enum_values(a), enum_values(b));
-  return false;
 }
 
 }  // namespace redoubt::grammar
