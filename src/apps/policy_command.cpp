@@ -69,15 +69,9 @@ Result<Held> stored(const AdminFlags& flags) {
   return held;
 }
 
-// Those of the directory that the flags name.
+// Those of the directory that the flags name; who of them can come in is for the server to know.
 Result<Administrators> security_administrators(const AdminFlags& flags) {
   REDOUBT_TRY(const auto target, open_admin_target(flags));
-  REDOUBT_TRY(const Json keys, target->list("/admin/v1/keys", {}));
-  std::set<std::string> with_key;
-  for (const Json& key : keys) {
-    if (key.value("state", "") == "active" && opens_policies(key.value("scopes", std::vector<std::string>())))
-      with_key.insert(key.value("principal", ""));
-  }
   Administrators found;
   for (const char* path : {"/admin/v1/users", "/admin/v1/services"}) {
     REDOUBT_TRY(const Json all, target->list(path, {}));
@@ -87,7 +81,6 @@ Result<Administrators> security_administrators(const AdminFlags& flags) {
       who.teams = one.value("teams", std::vector<std::string>());
       who.roles = one.value("roles", std::vector<std::string>());
       if (!who.has_role(kSecurityAdmin) || one.value("disabled", false)) continue;
-      if (with_key.contains(who.id) || !one.value("identities", Json::array()).empty()) found.able.push_back(who);
       found.all.push_back(std::move(who));
     }
   }

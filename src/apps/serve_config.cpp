@@ -240,18 +240,21 @@ Status read_limits(const YAML::Node& map, HttpLimits& limits) {
   const auto small = [](std::string_view key, auto& out) {
     return Field{key, [key, &out](const YAML::Node& n) { return read_small(n, key, out); }};
   };
-  return read_fields(map, "limits",
-                     {small("max_header_bytes", limits.max_header_bytes),
-                      small("max_headers", limits.max_headers),
-                      small("header_timeout_s", limits.header_timeout_s),
-                      small("body_timeout_s", limits.body_timeout_s),
-                      small("idle_timeout_s", limits.idle_timeout_s),
-                      small("max_connections", limits.max_connections),
-                      small("max_strangers_per_address", limits.max_strangers_per_address),
-                      {"max_bodies_bytes",
-                       [&](const YAML::Node& n) { return read_size(n, "max_bodies_bytes", limits.max_bodies_bytes); }},
-                      small("stream_buffer_bytes", limits.stream_buffer_bytes),
-                      small("slow_reader_timeout_s", limits.slow_reader_timeout_s)});
+  REDOUBT_CHECK(
+      read_fields(map, "limits",
+                  {small("max_header_bytes", limits.max_header_bytes),
+                   small("max_headers", limits.max_headers),
+                   small("header_timeout_s", limits.header_timeout_s),
+                   small("body_timeout_s", limits.body_timeout_s),
+                   small("idle_timeout_s", limits.idle_timeout_s),
+                   small("max_connections", limits.max_connections),
+                   small("max_strangers_per_address", limits.max_strangers_per_address),
+                   {"max_bodies_bytes",
+                    [&](const YAML::Node& n) { return read_size(n, "max_bodies_bytes", limits.max_bodies_bytes); }},
+                   small("stream_buffer_bytes", limits.stream_buffer_bytes),
+                   small("slow_reader_timeout_s", limits.slow_reader_timeout_s)}));
+  if (limits.max_connections >= 2) return ok();
+  return wrong(map, "max_connections", "2 at least, one for who has still to show a key");
 }
 
 // Where there is no directory, what only it reads would be ignored in silence: each such setting is refused by name.

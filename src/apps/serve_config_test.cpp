@@ -90,6 +90,12 @@ TEST(ServeConfig, WrongTypesAreRefused) {
   }
 }
 
+TEST(ServeConfig, AServerHasPlaceForMoreThanOneConnection) {
+  EXPECT_EQ(error_of("models: [{path: /m}]\nlimits: {max_connections: 2}"), "");
+  const std::string refusal = error_of("models: [{path: /m}]\nlimits: {max_connections: 1}");
+  EXPECT_NE(refusal.find("max_connections: expected 2 at least"), std::string::npos) << refusal;
+}
+
 TEST(ServeConfig, HostNamesAreForServersThatAskForNoKey) {
   auto config = parse_serve_config("models: [{path: /m}]\nauth: off\nhost_names: [R1.Example]\n", "/");
   ASSERT_TRUE(config) << config.error().message;

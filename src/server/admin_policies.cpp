@@ -22,10 +22,12 @@
 namespace redoubt {
 namespace {
 
-// A hundred years, at the same time of day: whatever a policy says of today's date has passed.
-constexpr int64_t kMuchLaterMs = int64_t{36'525} * 24 * 3'600'000;
-constexpr int kHistory = 100;              // versions listed
-constexpr size_t kMaxShownCells = 20'000;  // of a matrix or a difference in one answer
+constexpr int64_t kHourMs = 3'600'000, kDayMs = 24 * kHourMs;
+// Whatever a policy says of a date has begun or passed at some of these.
+constexpr std::array kLaterMs{int64_t{0}, kDayMs, 30 * kDayMs, 365 * kDayMs, 3'653 * kDayMs, 36'525 * kDayMs};
+constexpr int64_t kKeyLastsS = 30 * 86'400;  // of a key that is relied on
+constexpr int kHistory = 100;                // versions listed
+constexpr size_t kMaxShownCells = 20'000;    // of a matrix or a difference in one answer
 
 Json shown(const PolicyVersion& version, bool whole) {
   Json json = {{"version", version.version},
@@ -101,7 +103,8 @@ Administrators security_administrators(const Directory& directory, int64_t now_s
   const auto snapshot = directory.snapshot();
   std::set<std::string> with_key;
   for (const auto& [id, key] : snapshot->keys) {
-    if (key->valid_at(now_s) && opens_policies(key->scopes)) with_key.insert(key->principal);
+    if (key->valid_at(now_s) && key->goes_on_at(now_s + kKeyLastsS) && opens_policies(key->scopes))
+      with_key.insert(key->principal);
   }
   Administrators found;
   for (const auto& [id, record] : snapshot->principals) {
@@ -152,13 +155,25 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
               {"results", to_json(results)}};
 }
 
+// At some hour of the week that begins then: permissions for office hours are no lock-out.
+bool is_permitted_after(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author,
+                        int64_t later_ms) {
+  for (int64_t hour = 0; hour < 24; ++hour) {  // each hour once, on all days
+    if (author.is_still_permitted(after, later_ms + hour * kHourMs + hour % 7 * kDayMs)) return true;
+  }
+  return false;
+}
+
 // What is said of a change after which perhaps nobody can change policies; "" if one surely can.
 std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author) {
   const Changeable changeable = policies_changeable(after, author.administrators);
-  if (changeable == Changeable::no) return kLocksOut;
-  if (changeable == Changeable::yes || author.is_still_permitted == nullptr) return {};
-  if (!author.is_still_permitted(after, 0)) return kLocksAuthorOut;
-  return author.is_still_permitted(after, kMuchLaterMs) ? std::string_view() : kLocksAuthorOutLater;
+  if (changeable == Changeable::yes) return {};
+  const bool no = changeable == Changeable::no;
+  if (author.is_still_permitted == nullptr) return no ? kLocksOut : std::string_view();
+  if (!author.is_still_permitted(after, 0)) return no ? kLocksOut : kLocksAuthorOut;
+  const bool stays =
+      std::ranges::all_of(kLaterMs, [&](int64_t later) { return is_permitted_after(after, author, later); });
+  return stays ? std::string_view() : kLocksAuthorOutLater;
 }
 
 // Of the change of policies that `request` is, judged by others.

@@ -204,6 +204,11 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   const auto [refused, error] = put(R"(context.now < datetime("2099-01-01"))");
   EXPECT_EQ(refused, 400);
   EXPECT_THAT(error["error"]["message"].get<std::string>(), HasSubstr("any more once a time that they name has come"));
+  const auto [refused_for_long, unused] = put(R"(context.now < datetime("2026-01-01").offset(duration("1d")) ||
+                                               context.now > datetime("2110-01-01"))");
+  EXPECT_EQ(refused_for_long, 400);
+  const std::string now_of_day = "context.now.toTime()";
+  EXPECT_EQ(put(now_of_day + R"( >= duration("0h") && context.now > datetime("2020-01-01"))").first, 200);
   EXPECT_EQ(put(R"(principal.tenant == Redoubt::Tenant::"default")").first, 200);
   from_ = "10.1.2.3";
   EXPECT_EQ(put(inside).first, 200) << "as she comes now, she may";
@@ -228,6 +233,8 @@ TEST_F(AdminPolicies, AnotherWhoCannotComeInIsNobodyToRelyOn) {
   ASSERT_TRUE(key);
   ASSERT_TRUE(directory_->revoke_key(nullptr, key->id));
   EXPECT_EQ(put(), 400);
+  ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "eve", .name = "k", .expires_in_s = 60}));
+  EXPECT_EQ(put(), 400) << "it ends in a minute";
   ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "eve", .name = "k", .scopes = {"admin"}}));
   EXPECT_EQ(put(), 200);
 }

@@ -7,6 +7,7 @@
 // header and body size, number of headers, time to send them.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -68,9 +69,9 @@ class ResponseWriter {
   virtual void on_close(std::function<void(bool client_left)> callback) = 0;
   // Called with true when 256 KB are waiting for a slow reader, with false when under 64 KB again.
   virtual void on_backpressure(std::function<void(bool behind)> callback) = 0;
-  // The rest of a handler, on a worker; dropped if the client left or the server is gone. Here and now, unless this is
-  // a server's writer.
-  virtual void resume(std::function<void()> rest) { rest(); }
+  // The rest of a handler, on a worker after a while; dropped if the client left or the server is gone. Here and now,
+  // unless this is a server's writer.
+  virtual void resume(std::function<void()> rest, std::chrono::milliseconds /*after*/ = {}) { rest(); }
 };
 
 using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter>)>;

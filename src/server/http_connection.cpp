@@ -211,10 +211,12 @@ Awaitable<Incoming> HttpConnection::read_request() {
       incoming.refuse(429, "connections: you have as many requests under way as one caller may; wait for some");
     if (use == KnownCallers::Use::full)
       incoming.refuse(503, "connections: the server has as many requests under way as it may; try again later");
-    if (use != KnownCallers::Use::taken) {
+    if (use == KnownCallers::Use::too_many) {
+      incoming.refusal->type = "rate_limit_error";
+      incoming.refusal->code = "rate_limit_exceeded";
       incoming.refusal->headers.emplace_back("Retry-After", "1");
-      incoming.setup.keep_alive = false;
     }
+    if (use != KnownCallers::Use::taken) incoming.setup.keep_alive = false;
   }
   if (incoming.refusal || incoming.preflight) {
     unread_ = !reader.done();

@@ -56,7 +56,9 @@ class Writer final : public ResponseWriter {
   void end() override { exchange_->end(); }
   void on_close(std::function<void(bool)> callback) override { exchange_->on_close(std::move(callback)); }
   void on_backpressure(std::function<void(bool)> callback) override { exchange_->on_backpressure(std::move(callback)); }
-  void resume(std::function<void()> rest) override { exchange_->resume(std::move(rest)); }
+  void resume(std::function<void()> rest, std::chrono::milliseconds after) override {
+    exchange_->resume(std::move(rest), after);
+  }
 
  private:
   std::shared_ptr<HttpExchange> exchange_;
@@ -225,12 +227,12 @@ void HttpExchange::note_backpressure(std::unique_lock<std::mutex>&) {
   });
 }
 
-void HttpExchange::resume(std::function<void()> rest) {
+void HttpExchange::resume(std::function<void()> rest, std::chrono::milliseconds after) {
   {
     const std::lock_guard lock(mutex_);
     if (over_) return;
   }
-  loop_->post_to_worker(guarded(std::move(rest)));
+  loop_->post_to_worker(guarded(std::move(rest)), after);
 }
 
 std::function<void()> HttpExchange::guarded(std::function<void()> part) {

@@ -21,7 +21,7 @@ class HttpLoop {
  public:
   virtual ~HttpLoop() = default;
   virtual void post(std::function<void()> task) = 0;
-  virtual void post_to_worker(std::function<void()> task) = 0;
+  virtual void post_to_worker(std::function<void()> task, std::chrono::milliseconds after = {}) = 0;
 };
 
 // The side of a connection that an exchange sees.
@@ -61,7 +61,7 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
   void end();
   void on_close(std::function<void(bool)> callback);
   void on_backpressure(std::function<void(bool)> callback);
-  void resume(std::function<void()> rest);
+  void resume(std::function<void()> rest, std::chrono::milliseconds after);
   // A part of the handler, as a worker is given it: what a library throws through it costs this request alone.
   std::function<void()> guarded(std::function<void()> part);
   void abandoned();

@@ -33,14 +33,17 @@ constexpr int64_t kLookAtFilesNs = kNsPerSecond;  // certificates, keys and revo
 constexpr int kMaxAdminConnections = 64;          // beside the clients': administration gets in when those are full
 constexpr int64_t kTellFullNs = 10 * kNsPerSecond;
 
-class Loop final : public HttpLoop {
+class Loop final : public HttpLoop, public std::enable_shared_from_this<Loop> {
  public:
   explicit Loop(asio::io_context& context) : context_(&context) {}
   void post(std::function<void()> task) override {
     const std::lock_guard lock(mutex_);
     if (context_ != nullptr) asio::post(*context_, std::move(task));
   }
-  void post_to_worker(std::function<void()> task) override {
+  void post_to_worker(std::function<void()> task, std::chrono::milliseconds after) override {
+    if (after.count() > 0)
+      return post(
+          [self = shared_from_this(), task = std::move(task), after] { self->post_to_worker_later(task, after); });
     const std::lock_guard lock(mutex_);
     if (workers_ != nullptr) workers_->post(std::move(task));
   }
@@ -54,6 +57,15 @@ class Loop final : public HttpLoop {
   }
 
  private:
+  void post_to_worker_later(const std::function<void()>& task, std::chrono::milliseconds after) {
+    const std::lock_guard lock(mutex_);
+    if (context_ == nullptr) return;
+    const auto timer = std::make_shared<Timer>(*context_, after);
+    timer->async_wait([self = shared_from_this(), timer, task](error_code ec) {
+      if (!ec) self->post_to_worker(task, {});
+    });
+  }
+
   std::mutex mutex_;
   asio::io_context* context_;
   HttpWorkers* workers_ = nullptr;

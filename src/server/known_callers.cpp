@@ -8,8 +8,10 @@
 namespace redoubt {
 namespace {
 
-// What one caller may have for each that is left. One alone has four fifths, two have four ninths each.
+// What one caller may have for each that is left: one alone has four fifths.
 constexpr int64_t kShare = 4;
+// The last of them are for callers who have none.
+constexpr int64_t kForNewOnes = 8;
 
 }  // namespace
 
@@ -26,7 +28,8 @@ KnownCallers::Use KnownCallers::use(HttpConnection* connection, const std::strin
   if (others >= most_) return Use::full;
   const auto caller = callers_.find(who);
   const int64_t theirs = caller == callers_.end() ? 0 : std::ssize(caller->second.busy);
-  if (!who.empty() && theirs >= kShare * (most_ - others)) return Use::too_many;
+  const int64_t left = most_ - others;
+  if (!who.empty() && theirs > 0 && (theirs >= kShare * left || kForNewOnes * left <= most_)) return Use::too_many;
   forget(connection);
   std::list<HttpConnection*>& busy = callers_[who].busy;
   places_[connection] = {.who = who, .is_busy = true, .at = busy.insert(busy.end(), connection)};

@@ -1,6 +1,6 @@
 // The connections on which somebody was recognised, by whom: so that no caller, nor a key that has ended since, keeps
-// all others out by holding connections. One that is worked on is never given up, and however many callers there are,
-// and however much each wants, something is left for the next. One thread's.
+// all others out by holding connections. One that is worked on is never given up, and whatever a few callers want, the
+// last eighth goes to others, one to each. One thread's.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ class KnownCallers {
 
   enum class Use : uint8_t {
     taken,
-    too_many,  // they work on as many others as one caller may: four times as many as nobody works on
+    too_many,  // they work on as many others as one caller may: four times as many as nobody works on, and on none
+               // of the last eighth if they have one
     full,      // all are worked on
   };
   // A request of theirs begins on it: it is theirs from now on, and worked on until rest(). Otherwise nothing changes.

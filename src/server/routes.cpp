@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <string_view>
-#include <thread>
 
 #include "core/log.h"
 #include "governance/limits.h"
@@ -88,6 +87,7 @@ Error load_error(const ModelEntry& entry, Error error) {
 }
 
 constexpr std::chrono::seconds kPatience{30};
+constexpr std::chrono::milliseconds kTryAgain{20};  // works take longer
 
 // One request of json_handler.
 class JsonCall : public std::enable_shared_from_this<JsonCall> {
@@ -120,10 +120,8 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
     if (request_->body_room == nullptr) return BodyRoom::Work(nullptr, 0);
     return request_->body_room->begin_work(work_bytes(request_->body));
   }
-  // Behind those that wait for a worker. The pause keeps it from being asked without end; works take longer.
   void try_again() {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    writer_->resume([self = shared_from_this()] { self->run(); });
+    writer_->resume([self = shared_from_this()] { self->run(); }, kTryAgain);
   }
   void wait_for_model(const std::string& name) {
     const auto wait =

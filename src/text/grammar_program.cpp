@@ -321,7 +321,7 @@ Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::v
     REDOUBT_TRY(Automaton automaton, build_automaton(pool, rule.body, budget));
     automata.push_back(std::move(automaton));
   }
-  REDOUBT_CHECK(unfold_wide_choices(automata, root, budget));
+  unfold_wide_choices(automata, root, budget);
   return link_automata(
       std::move(automata), [&](uint32_t r) { return rules[r].name; }, root, static_cast<uint32_t>(limits.max_depth));
 }

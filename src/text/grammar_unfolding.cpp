@@ -73,7 +73,7 @@ Result<Automaton> unfold_once(const std::vector<Automaton>& rules, uint32_t r, c
 
 }  // namespace
 
-Status unfold_wide_choices(std::vector<Automaton>& rules, uint32_t root, AutomatonBudget& budget) {
+void unfold_wide_choices(std::vector<Automaton>& rules, uint32_t root, AutomatonBudget& budget) {
   std::vector<bool> before;
   for (uint32_t r = 0; r < rules.size(); ++r) {
     const size_t most = most_calls(rules[r]);
@@ -81,15 +81,16 @@ Status unfold_wide_choices(std::vector<Automaton>& rules, uint32_t root, Automat
     if (before.empty()) before = reached_from(rules, root);
     Automaton unfolded = rules[r];
     for (int round = 0; round < kRounds && most_calls(unfolded) > kManyCalls; ++round) {
-      REDOUBT_TRY(unfolded, unfold_once(rules, r, unfolded, budget));
+      auto once = unfold_once(rules, r, unfolded, budget);
+      if (!once) break;
+      unfolded = *std::move(once);
     }
     if (most_calls(unfolded) < most) rules[r] = std::move(unfolded);
   }
-  if (before.empty()) return ok();
+  if (before.empty()) return;
   const std::vector<bool> after = reached_from(rules, root);
   for (uint32_t r = 0; r < rules.size(); ++r)
     if (before[r] && !after[r]) rules[r].states.clear();
-  return ok();
 }
 
 }  // namespace redoubt::grammar

@@ -5,12 +5,11 @@
 
 #include <vector>
 
-#include "core/result.h"
 #include "text/grammar_automaton.h"
 
 namespace redoubt::grammar {
 
-// Rules that nothing calls any more match nothing then. Unsupported if it would grow beyond the limits.
-Status unfold_wide_choices(std::vector<Automaton>& rules, uint32_t root, AutomatonBudget& budget);
+// Rules that nothing calls any more match nothing then. A choice that would grow beyond the limits stays as it is.
+void unfold_wide_choices(std::vector<Automaton>& rules, uint32_t root, AutomatonBudget& budget);
 
 }  // namespace redoubt::grammar

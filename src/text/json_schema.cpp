@@ -318,6 +318,7 @@ Status SchemaCompiler::expand(const Json& flat, const ListedAt& list, std::vecto
     std::string at = place_of(list.at, list.keyword, std::to_string(i));
     REDOUBT_TRY(const Json alone, flatten(branches[i], at));
     REDOUBT_TRY(Json whole, joined(rest, alone, list.keyword));
+    REDOUBT_CHECK(spend_joining(values_in(whole), list.keyword));  // all are kept until they were told apart
     const bool has_any = whole.contains("anyOf"), has_one = whole.contains("oneOf");
     if (has_one != has_any && (has_any || list.group == 0)) {
       const std::string keyword = has_any ? "anyOf" : "oneOf";
