@@ -213,9 +213,9 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
                       {"function",
                        {{"name", "f"},
                         {"strict", true},
-                        {"parameters", {{"type", "object"}, {"propertyNames", {{"maxLength", 3}}}}}}}}}}});
+                        {"parameters", {{"type", "object"}, {"dependentRequired", {{"a", {"b"}}}}}}}}}}}});
   EXPECT_EQ(error["code"], "unsupported");
-  EXPECT_EQ(error["param"], "tools[0].function.parameters/propertyNames");
+  EXPECT_EQ(error["param"], "tools[0].function.parameters/dependentRequired");
   context.options.tool_syntax = ToolSyntax::deepseek_v32;
   error = refused({{"tools", kTools}, {"response_format", {{"type", "json_object"}}}});
   EXPECT_EQ(error["code"], "unsupported");

@@ -17,14 +17,39 @@ constexpr int kMaxFlattenDepth = 40;
 constexpr size_t kMaxJoined = 1'000'000;  // values gone through while schemas are joined or compared, two at a time
 constexpr size_t kMaxAlternatives = 500;
 
-const std::set<std::string> kAnnotations = {"title",     "description", "default",    "examples",      "$schema",
-                                            "$id",       "$comment",    "deprecated", "discriminator", "readOnly",
-                                            "writeOnly", "$defs",       "definitions"};
+// By JSON Schema, OpenAPI and the editors and libraries that write more of them; none binds a value.
+const std::set<std::string> kAnnotations = {"title",
+                                            "description",
+                                            "default",
+                                            "example",
+                                            "examples",
+                                            "$schema",
+                                            "$id",
+                                            "id",
+                                            "$comment",
+                                            "deprecated",
+                                            "discriminator",
+                                            "readOnly",
+                                            "writeOnly",
+                                            "$defs",
+                                            "definitions",
+                                            "contentEncoding",
+                                            "contentMediaType",
+                                            "contentSchema",
+                                            "externalDocs",
+                                            "xml",
+                                            "markdownDescription",
+                                            "enumNames",
+                                            "enumDescriptions",
+                                            "propertyOrdering"};
+bool is_annotation(const std::string& keyword) { return kAnnotations.contains(keyword) || keyword.starts_with("x-"); }
 const std::set<std::string> kEnforced = {"type",
                                          "properties",
                                          "required",
                                          "additionalProperties",
                                          "patternProperties",
+                                         "propertyNames",
+                                         "nullable",
                                          "minProperties",
                                          "maxProperties",
                                          "items",
@@ -124,7 +149,7 @@ Error placed(Error error, std::string_view at) {
 
 Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at) const {
   for (const auto& [keyword, value] : schema.items()) {
-    if (kAnnotations.contains(keyword)) continue;
+    if (is_annotation(keyword)) continue;
     if (!kEnforced.contains(keyword))
       return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", at + pointer_part(shown(keyword)));
     if (keyword == "uniqueItems" && value != Json(false))
@@ -210,6 +235,15 @@ Result<Json> SchemaCompiler::joined(const Json& a, const Json& b, const std::str
   return merge_schemas(a, b);
 }
 
+// As OpenAPI 3.0 says it: beside a type, whose values null joins; where values are listed it has to be one of them.
+static Status allow_null(Json& schema) {
+  const auto type = schema.find("type");
+  if (type == schema.end() || !type->is_string())
+    return unsupported("schema: nullable without a type beside it is not enforced", "nullable");
+  *type = Json::array({*type, "null"});
+  return ok();
+}
+
 Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string& at, int depth) {
   if (++flattened_ > kMaxFlattened || depth > kMaxFlattenDepth)
     return invalid("schema: references refer to themselves, or allOf nests too deep", "$ref");
@@ -219,7 +253,9 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
   REDOUBT_CHECK(check_keywords(schema, at));
   Json out = Json::object();
   for (const auto& [keyword, value] : schema.items())
-    if (!kAnnotations.contains(keyword) && keyword != "$ref" && keyword != "allOf") out[keyword] = value;
+    if (!is_annotation(keyword) && keyword != "$ref" && keyword != "allOf" && keyword != "nullable")
+      out[keyword] = value;
+  if (schema.value("nullable", Json()) == true) REDOUBT_CHECK(allow_null(out));
   if (const auto it = schema.find("$ref"); it != schema.end()) {
     if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
     REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));

@@ -114,6 +114,7 @@ class SchemaCompiler {
   Result<ExprId> number(const Json& flat, bool integer);
   Result<ExprId> array(const Json& flat, const std::string& at);
   Result<ExprId> object(const Json& flat, const std::string& at);
+  Result<ExprId> further_key(const Json& flat, const std::string& at);  // where an object names none
 
   ExprId any_string();
   ExprId any_value();

@@ -95,7 +95,8 @@ std::set<std::string> types_of(const Json& flat) {
   if (any_of({"minLength", "maxLength", "pattern", "format"})) out.insert("string");
   if (any_of({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})) out.insert("number");
   if (any_of({"items", "prefixItems", "minItems", "maxItems", "uniqueItems"})) out.insert("array");
-  if (any_of({"properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"}))
+  if (any_of({"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
+              "maxProperties"}))
     out.insert("object");
   return out.empty() ? kAllTypes : out;
 }

@@ -33,7 +33,24 @@ uint32_t append_literal(Nfa& nfa, uint32_t state, std::string_view text) {
   return state;
 }
 
+// {"type": "string"}, as libraries write it beside every map, says nothing of a key.
+bool binds_names(const Json& names) {
+  if (!names.is_object()) return names != Json(true);
+  return std::ranges::any_of(names.items(), [](const auto& item) {
+    return item.key() != "title" && item.key() != "description" && !(item.key() == "type" && item.value() == "string");
+  });
+}
+
 }  // namespace
+
+Result<ExprId> SchemaCompiler::further_key(const Json& flat, const std::string& at) {
+  const auto names = flat.find("propertyNames");
+  if (names == flat.end() || !binds_names(*names)) return any_string();
+  const std::string names_at = place_of(at, "propertyNames");
+  REDOUBT_TRY(const Json alone, flatten(*names, names_at));
+  REDOUBT_TRY(const Json whole, joined({{"type", "string"}}, alone, "propertyNames"));
+  return schema(whole, names_at);
+}
 
 Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
   std::set<std::string> required;
@@ -57,6 +74,9 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
     additional = true;
   }
 
+  if (flat.contains("propertyNames") && binds_names(flat["propertyNames"]) &&
+      (has_properties || has_patterns || !required.empty()))
+    return unsupported("schema: propertyNames beside keys that are named is not enforced", "propertyNames");
   std::vector<Property> properties;
   std::unordered_set<std::string_view> named;
   size_t num_required = 0;
@@ -125,7 +145,8 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
   if (additional) {
     REDOUBT_TRY(const ExprId made, schema(*additional, place_of(at, "additionalProperties")));
     if (properties.empty() && patterns.empty()) {
-      further.push_back({any_string(), made});
+      REDOUBT_TRY(const ExprId key, further_key(flat, at));
+      further.push_back({key, made});
     } else {
       REDOUBT_TRY(Automaton keys, build_automaton(pool_, canonical_key(), budget_));
       REDOUBT_TRY(keys, without_names(std::move(keys)));

@@ -30,7 +30,35 @@ std::string format_pattern(const std::string& format) {
   if (format == "uuid") return "^" + hex + "{8}-" + hex + "{4}-" + hex + "{4}-" + hex + "{4}-" + hex + "{12}$";
   if (format == "ipv4") return "^" + octet + "(\\." + octet + "){3}$";
   if (format == "email") return "^" + atom + "(\\." + atom + ")?@(" + label + "\\.){1,4}[A-Za-z]{2,20}$";
+  if (format == "hostname") return "^" + label + "(\\." + label + "){0,4}$";
+  if (format == "uri" || format == "uri-reference")
+    return "^https?://(" + label +
+           "\\.){1,4}[A-Za-z]{2,20}(:[1-9]\\d{1,3})?(/[A-Za-z0-9_.~-]{1,60}){0,12}/?"
+           "(\\?[A-Za-z0-9_.~=&+-]{1,200})?(#[A-Za-z0-9_.~-]{1,60})?$";
+  if (format == "duration") {
+    const std::string number = "(0|[1-9]\\d{0,5})";
+    const std::string hours = number + "H(" + number + "M)?(" + number + "S)?",
+                      minutes = number + "M(" + number + "S)?";
+    return "^P(" + number + "D(T(" + hours + "|" + minutes + "|" + number + "S))?|T(" + hours + "|" + minutes + "|" +
+           number + "S))$";
+  }
+  if (format == "ipv6") {  // all eight groups, or one gap
+    const std::string group = hex + "{1,4}";
+    std::string forms = "(" + group + ":){7}" + group + "|::(" + group + "(:" + group + "){0,5})?";
+    for (int before = 1; before <= 6; ++before) {
+      forms += "|(" + group + ":){" + std::to_string(before) + "}";
+      forms += before == 6 ? ":" + group : "(:" + group + "){1," + std::to_string(7 - before) + "}";
+    }
+    return "^(" + forms + "|(" + group + ":){1,7}:)$";
+  }
+  if (format == "byte") return "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
   return {};
+}
+
+// What says for whom a string is, not what it holds.
+bool is_free_format(const std::string& format) {
+  constexpr std::string_view kFree[] = {"password", "binary", "path", "file-path", "directory-path"};
+  return std::ranges::find(kFree, format) != std::end(kFree);
 }
 
 // The automaton of what stands between quotes (which holds no bare quote), with them.
@@ -195,11 +223,14 @@ Result<Automaton> SchemaCompiler::string_body(const Json& flat) {
     REDOUBT_CHECK(also(std::move(automaton)));
   }
   if (const auto it = flat.find("format"); it != flat.end()) {
-    const std::string pattern = it->is_string() ? format_pattern(it->get<std::string>()) : std::string();
-    if (pattern.empty())
-      return unsupported("schema: this format is not enforced (date, time, date-time, uuid, ipv4, email are)",
-                         "format");
-    REDOUBT_CHECK(also(matching(pattern)));
+    const std::string format = it->is_string() ? it->get<std::string>() : std::string();
+    const std::string pattern = format_pattern(format);
+    if (pattern.empty() && !is_free_format(format))
+      return unsupported(
+          "schema: this format is not enforced (date, time, date-time, duration, uuid, ipv4, ipv6, hostname, uri, "
+          "email, byte are)",
+          "format");
+    if (!pattern.empty()) REDOUBT_CHECK(also(matching(pattern)));
   }
   if (!body || min || max) {
     REDOUBT_CHECK(also(characters_counted(min.value_or(0), max.value_or(-1))));
