@@ -243,6 +243,7 @@ Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max
   REDOUBT_CHECK(parse_thinking(out, fields));
   REDOUBT_CHECK(parse_template_fields(out, fields));
   REDOUBT_CHECK(parse_format(out, fields, "output_format"));
+  REDOUBT_CHECK(refuse_structures_of_others(fields, {"format", "text"}));
   REDOUBT_CHECK(fields.refuse_unless_empty("mcp_servers", "is not supported"));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   out.stream = stream.value_or(false);

@@ -211,6 +211,7 @@ Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
   } else if (choice->is_object()) {
     const JsonFields object(*choice, "tool_choice");
     REDOUBT_TRY(const auto type, object.string("type"));
+    if (type == "allowed_tools") return object.refuse("type", "allowed_tools is not supported; send those tools alone");
     REDOUBT_TRY(const Json* function, object.object("function"));
     if (type.value_or("function") != "function" || function == nullptr) {
       return fields.refuse("tool_choice", "expected none, auto, required or a function");
@@ -391,6 +392,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_CHECK(parse_reasoning_fields(out, fields));
   REDOUBT_CHECK(parse_template_fields(out, fields));
   REDOUBT_TRY(out.generation, parse_generation_fields(fields));
+  REDOUBT_CHECK(refuse_structures_of_others(fields, {"format", "output_format", "output_config", "text"}));
   REDOUBT_TRY(const auto max_tokens, fields.integer("max_tokens", 1));
   REDOUBT_TRY(const auto max_completion, fields.integer("max_completion_tokens", 1));
   out.generation.max_tokens = max_completion ? max_completion : max_tokens;

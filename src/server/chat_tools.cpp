@@ -45,7 +45,7 @@ void move_references(Json& schema, const std::string& place) {
 
 Json arguments_schema(const Json& function) {
   Json schema = function["parameters"];
-  if (schema.empty()) return Json{{"type", "object"}};
+  if (schema.empty()) return Json{{"type", "object"}, {"properties", Json::object()}};  // it takes none
   if (!schema.contains("type")) schema["type"] = "object";
   return schema;
 }

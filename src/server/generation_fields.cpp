@@ -315,6 +315,12 @@ Result<GenerationFields> parse_generation_fields(const JsonFields& fields) {
   return out;
 }
 
+Status refuse_structures_of_others(const JsonFields& fields, std::initializer_list<std::string_view> keys) {
+  for (const std::string_view key : keys)
+    REDOUBT_CHECK(fields.refuse_unless_empty(key, "is another protocol's; an answer would not be held to it here"));
+  return ok();
+}
+
 Result<GenerationRequest> lower_generation(const GenerationFields& fields, const CompiledGrammars& grammars) {
   const LoadedModel& model = grammars.model();
   const SamplingDefaults& defaults = model.sampling;

@@ -39,6 +39,9 @@ constexpr size_t kMaxStopStrings = 16;
 // extras is not obeyed here is refused by name.
 Result<GenerationFields> parse_generation_fields(const JsonFields& fields);
 
+// Where other protocols have an answer's structure, which would not be enforced here: refused by name.
+Status refuse_structures_of_others(const JsonFields& fields, std::initializer_list<std::string_view> keys);
+
 // `stream` and `stream_options`, which only a stream may have.
 struct StreamFields {
   bool stream = false, include_usage = false, continuous_usage = false;

@@ -129,6 +129,9 @@ Result<OllamaRequest> parse_ollama_request(const Json& body, OllamaEndpoint endp
   chat.cap_max_tokens = true;
   REDOUBT_CHECK(parse_options(chat, fields));
   REDOUBT_CHECK(parse_format(chat, fields));
+  REDOUBT_CHECK(refuse_structures_of_others(
+      fields, {"response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice",
+               "guided_grammar", "json_schema", "output_format", "output_config", "text"}));
   REDOUBT_CHECK(parse_think(chat, fields));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   chat.stream = stream.value_or(true);

@@ -224,6 +224,31 @@ TEST_F(Routes, AKeywordThatIsNotEnforcedIsNamed) {
 }
 
 }  // namespace
+// What a client of another protocol asks for by that one's name is not written freely in silence.
+TEST_F(Routes, StructuresByOtherProtocolsNamesAreRefused) {
+  const Json hello = Json::array({{{"role", "user"}, {"content", "hi"}}});
+  const std::vector<std::pair<std::string, std::vector<std::string>>> routes = {
+      {"/v1/chat/completions", {"format", "output_format", "output_config", "text"}},
+      {"/v1/responses", {"format", "output_format", "output_config"}},
+      {"/v1/messages", {"format", "text"}},
+      {"/api/chat", {"response_format", "guided_json", "structured_outputs", "output_format", "text"}}};
+  for (const auto& [path, fields] : routes) {
+    for (const std::string& field : fields) {
+      const Json body = {{path == "/v1/responses" ? "input" : "messages", hello},
+                         {"model", "tiny"},
+                         {"max_tokens", 5},
+                         {field, {{"type", "json_schema"}}}};
+      const auto reply = post(path, body);
+      EXPECT_EQ(reply->status(), 400) << path << field << reply->body();
+      EXPECT_NE(reply->body().find(field + ": is another protocol's"), std::string::npos) << path << reply->body();
+    }
+  }
+  const Json tools = Json::array({{{"type", "function"}, {"name", "f"}}, {{"type", "web_search"}}});
+  const Json echoed = post("/v1/responses", {{"model", "tiny"}, {"input", "hi"}, {"tools", tools}})->json()["tools"];
+  ASSERT_EQ(echoed.size(), 1u);
+  EXPECT_EQ(echoed[0]["name"], "f");
+}
+
 // A client with thirty tools looks for the one that is meant.
 TEST_F(Routes, ASchemaIsRefusedWithItsToolAndThePlaceInIt) {
   const Json bad = {{"type", "object"}, {"properties", {{"date", {{"type", "string"}, {"pattern", "(?=a)"}}}}}};

@@ -128,6 +128,7 @@ Status parse_tools(ChatRequest& chat, const JsonFields& fields) {
   if (choice->is_object()) {
     const JsonFields object(*choice, "tool_choice");
     REDOUBT_TRY(const auto type, object.string("type"));
+    if (type == "allowed_tools") return object.refuse("type", "allowed_tools is not supported; send those tools alone");
     REDOUBT_TRY(const auto name, object.string("name"));
     if (type != "function" || !name) return fields.refuse("tool_choice", "expected none, auto, required or a function");
     chat.tool_choice = ToolChoice::required;
@@ -198,6 +199,12 @@ Status parse_include(ChatRequest& chat, const JsonFields& fields) {
   return ok();
 }
 
+// Those that the model was told of: tools that a provider would run itself are not.
+Json functions_of(Json tools) {
+  std::erase_if(tools.get_ref<Json::array_t&>(), [](const Json& tool) { return tool["type"] != "function"; });
+  return tools;
+}
+
 std::string echo_of(const JsonFields& fields, const ChatRequest& chat) {
   const auto value_or = [&](const char* key, Json fallback) {
     const Json* value = fields.find(key);
@@ -214,7 +221,7 @@ std::string echo_of(const JsonFields& fields, const ChatRequest& chat) {
                      {"temperature", value_or("temperature", nullptr)},
                      {"text", value_or("text", {{"format", {{"type", "text"}}}})},
                      {"tool_choice", value_or("tool_choice", "auto")},
-                     {"tools", value_or("tools", Json::array())},
+                     {"tools", functions_of(value_or("tools", Json::array()))},
                      {"top_logprobs", chat.top_logprobs},
                      {"top_p", value_or("top_p", nullptr)},
                      {"truncation", "disabled"},
@@ -236,6 +243,7 @@ Result<ResponsesRequest> parse_responses_request(const Json& body) {
   REDOUBT_CHECK(refuse_state(fields));
   REDOUBT_CHECK(parse_input(chat, fields));
   REDOUBT_TRY(chat.generation, parse_generation_fields(fields));
+  REDOUBT_CHECK(refuse_structures_of_others(fields, {"format", "output_format", "output_config"}));
   if (chat.generation.n != 1) return fields.refuse("n", "expected 1");
   REDOUBT_TRY(chat.generation.max_tokens, fields.integer("max_output_tokens", 1));
   chat.generation.max_tokens_field = "max_output_tokens";

@@ -9,6 +9,7 @@
 namespace redoubt::grammar {
 namespace {
 
+constexpr int kFreeInteger = 18;  // fits 64 bits, which most readers have
 constexpr int kFreeDigits = 40;   // where nothing bounds a number: more say nothing to anybody
 constexpr int kExactDigits = 15;  // two decimals of so many digits that differ also differ as doubles
 
@@ -171,7 +172,9 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
     const ExprId whole = pool.sequence(
         {pool.optional(pool.literal("-")),
          pool.choice(
-             {pool.literal("0"), pool.sequence({pool.byte_range('1', '9'), pool.repeat(digit, 0, kFreeDigits - 1)})})});
+             {pool.literal("0"),
+              pool.sequence({pool.byte_range('1', '9'),
+                             pool.repeat(digit, 0, (range.integers_only ? kFreeInteger : kFreeDigits) - 1)})})});
     if (range.integers_only) return whole;
     const ExprId fraction = pool.sequence({pool.literal("."), pool.repeat(digit, 1, kFreeDigits)});
     // Two digits of exponent keep every number within a double's range.
@@ -187,8 +190,9 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
         static_cast<int>(bound->value.digits.size()) > kExactDigits + 2 ||
         (bound->exclusive && !range.integers_only && static_cast<int>(bound->value.digits.size()) > kExactDigits);
     if ((bound->value.digits.size() > 0 && bound->value.exponent > digits) || (!range.integers_only && long_fraction))
-      return unsupported("schema: a number's bound has more digits than can be enforced",
-                         bound == range.low ? "minimum" : "maximum");
+      return unsupported(
+          "schema: a number's bound has more digits than can be enforced",
+          std::string(bound->exclusive ? "exclusiveM" : "m") + (bound == range.low ? "inimum" : "aximum"));
   }
   Nfa nfa;
   const uint32_t start = nfa.add_state(), end = nfa.add_state();

@@ -70,7 +70,7 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
   std::optional<Json> additional;
   if (additional_it != flat.end()) {
     if (*additional_it != Json(false)) additional = *additional_it;
-  } else if (!has_properties && !has_patterns) {
+  } else if (properties_it == flat.end() && !has_patterns) {
     additional = true;
   }
 

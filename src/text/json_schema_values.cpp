@@ -225,7 +225,8 @@ Result<Automaton> SchemaCompiler::string_body(const Json& flat) {
   if (const auto it = flat.find("format"); it != flat.end()) {
     const std::string format = it->is_string() ? it->get<std::string>() : std::string();
     const std::string pattern = format_pattern(format);
-    if (pattern.empty() && !is_free_format(format))
+    // Beside a pattern a library's own format (cuid, e164, starts_with) says once more what the pattern says.
+    if (pattern.empty() && !is_free_format(format) && !flat.contains("pattern"))
       return unsupported(
           "schema: this format is not enforced (date, time, date-time, duration, uuid, ipv4, ipv6, hostname, uri, "
           "email, byte are)",
@@ -252,6 +253,11 @@ namespace {
 // What OpenAPI's formats of integers allow at least and at most.
 std::optional<std::pair<Json, Json>> integer_format(const std::string& format) {
   if (format == "int32") return {{INT32_MIN, INT32_MAX}};
+  if (format == "int8") return {{INT8_MIN, INT8_MAX}};
+  if (format == "int16") return {{INT16_MIN, INT16_MAX}};
+  if (format == "uint8") return {{0, UINT8_MAX}};
+  if (format == "uint16") return {{0, UINT16_MAX}};
+  if (format == "uint") return {{0, INT64_MAX}};
   if (format == "int64") return {{INT64_MIN, INT64_MAX}};
   if (format == "uint32") return {{0, UINT32_MAX}};
   if (format == "uint64") return {{0, UINT64_MAX}};
@@ -269,7 +275,7 @@ Result<ExprId> SchemaCompiler::number(const Json& schema, bool integer) {
       if (!flat.contains("minimum") || flat["minimum"] < range->first) flat["minimum"] = range->first;
       if (!flat.contains("maximum") || flat["maximum"] > range->second) flat["maximum"] = range->second;
     } else if (format != "float" && format != "double" && format_pattern(format).empty()) {  // a string's binds strings
-      return unsupported("schema: this format is not enforced (int32, int64, uint32, uint64, float, double are)",
+      return unsupported("schema: this format is not enforced (int8 to int64, uint8 to uint64, float, double are)",
                          "format");
     }
   }
