@@ -44,9 +44,6 @@ void Limits::Impl::hand_out(Holding& holding, int64_t answer, int64_t now_ns) {
 }
 
 std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, Holding& holding, Bounds& bounds) {
-  holding.prompt = request.prompt_tokens;
-  holding.choices = std::max(1, request.choices);
-  holding.may_think = request.may_think;
   std::unique_lock lock(mutex_);
   if (auto refusal = find_counters(limits_met(lock, request), request, holding, bounds))
     return count_refusal(*std::move(refusal));
@@ -79,9 +76,6 @@ std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, H
 std::optional<LimitRefusal> Limits::Impl::foresee(const LimitRequest& request) {
   Holding holding;
   Bounds bounds;
-  holding.prompt = request.prompt_tokens;
-  holding.choices = std::max(1, request.choices);
-  holding.may_think = request.may_think;
   holding.is_least = true;
   std::unique_lock lock(mutex_);
   if (find_counters(limits_met(lock, request), request, holding, bounds)) return std::nullopt;

@@ -119,6 +119,9 @@ std::optional<LimitRefusal> Limits::Impl::find_counters(std::vector<LimitIndex::
   const TenantSetting& tenant = index_->tenant(request.principal->tenant);
   bounds.share_weight = tenant.share_weight;
   holding.price = index_->price(request.model);
+  holding.prompt = request.prompt_tokens;
+  holding.choices = std::max(1, request.choices);
+  holding.may_think = request.may_think;
   if (limits.empty()) return std::nullopt;
   const CalendarPeriods& periods = periods_of(tenant.time_zone, wall_.now_ms());
   for (LimitIndex::Met& met : limits) {

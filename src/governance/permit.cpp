@@ -121,14 +121,10 @@ struct PermitRegister::Live {
 
 PermitRegister::PermitRegister(std::shared_ptr<const Authority> authority, Options options,
                                std::shared_ptr<const WallClock> clock)
-    : authority_(std::move(authority)),
-      options_(options),
-      clock_(std::move(clock)),
-      seen_(authority_->version()),
-      live_(std::make_shared<Live>()) {
+    : authority_(std::move(authority)), options_(options), clock_(std::move(clock)), live_(std::make_shared<Live>()) {
   using std::chrono::steady_clock;
   watcher_.start(std::chrono::milliseconds(options_.look_ms),
-                 [this, asked = steady_clock::now(), seen = seen_]() mutable { look(seen, asked); });
+                 [this, asked = steady_clock::now(), seen = authority_->version()]() mutable { look(seen, asked); });
 }
 
 std::shared_ptr<Permit> PermitRegister::issue(PrincipalPtr principal) {

@@ -126,14 +126,13 @@ class PermitRegister {
   void ask_all_again();  // now; for tests and for administration that will not wait
 
  private:
-  // For changes since the version that was seen, and the time all were asked last.
+  // For changes since the version that was seen (the first when the register was made), and since all were asked.
   void look(uint64_t& seen, std::chrono::steady_clock::time_point& asked);
   std::vector<std::shared_ptr<Permit>> alive() const;
 
   const std::shared_ptr<const Authority> authority_;
   const Options options_;
   const std::shared_ptr<const WallClock> clock_;
-  const uint64_t seen_;  // the version when the register was made: no later change goes unseen
   struct Live;
   const std::shared_ptr<Live> live_;  // outlived by permits
   PeriodicThread watcher_;            // last: it uses the rest

@@ -43,6 +43,10 @@ Json text_of(const GrammarSpec& spec) {
   return {};
 }
 
+SchemaNumbers numbers_of(std::string_view json) {
+  return numbers_are_as_written(json) ? SchemaNumbers::as_written : SchemaNumbers::unknown;
+}
+
 }  // namespace
 
 Json source_of(const GrammarSpec& spec) { return Json::array({name_of(spec.kind), text_of(spec)}); }
@@ -80,14 +84,19 @@ Result<GrammarPtr> CompiledGrammars::json_object() const {
 }
 
 // The order of a schema's keys is the order of an answer's: the text as it came is the schema's own.
-Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema) const { return json_schema(schema, body_); }
+Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema) const {
+  return json_schema(schema, numbers_of_body());
+}
 
-Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema, std::string_view read_from) const {
-  const bool is_as_written = numbers_are_as_written(read_from);
+Result<GrammarPtr> CompiledGrammars::json_schema(const Json& schema, SchemaNumbers numbers) const {
+  const bool is_as_written = numbers == SchemaNumbers::as_written;
   const std::string kind = name_of(GrammarSpec::Kind::json_schema) + (is_as_written ? "" : ", numbers unknown");
-  return other(kind, schema, [&] {
-    return grammar_from_json_schema(schema, is_as_written ? SchemaNumbers::as_written : SchemaNumbers::unknown);
-  });
+  return other(kind, schema, [&] { return grammar_from_json_schema(schema, numbers); });
+}
+
+SchemaNumbers CompiledGrammars::numbers_of_body() const {
+  if (!numbers_) numbers_ = numbers_of(body_);
+  return *numbers_;
 }
 
 Result<GrammarPtr> CompiledGrammars::of(const GrammarSpec& spec) const {
@@ -98,7 +107,7 @@ Result<GrammarPtr> CompiledGrammars::of(const GrammarSpec& spec) const {
       case GrammarSpec::Kind::json_object:
         return json_object();
       case GrammarSpec::Kind::json_schema:
-        return json_schema(spec.schema, spec.text.empty() ? body_ : std::string_view(spec.text));
+        return json_schema(spec.schema, spec.text.empty() ? numbers_of_body() : numbers_of(spec.text));
       case GrammarSpec::Kind::regex:
         return other(name_of(spec.kind), text_of(spec), [&] { return grammar_from_regex(spec.text); });
       case GrammarSpec::Kind::choice:

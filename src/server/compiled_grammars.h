@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,11 +45,13 @@ class CompiledGrammars {
   Result<GrammarPtr> other(std::string kind, const Json& source, const GrammarCache::Compile& compile) const;
 
  private:
-  Result<GrammarPtr> json_schema(const Json& schema, std::string_view read_from) const;
+  Result<GrammarPtr> json_schema(const Json& schema, SchemaNumbers numbers) const;
+  SchemaNumbers numbers_of_body() const;
 
   const LoadedModel& model_;
   std::string tenant_;
-  std::string_view body_;  // of the request, which outlives this
+  std::string_view body_;                         // of the request, which outlives this
+  mutable std::optional<SchemaNumbers> numbers_;  // of the body, once they were asked for: it is gone through for that
 };
 
 }  // namespace redoubt

@@ -207,11 +207,10 @@ Awaitable<Incoming> HttpConnection::read_request() {
   if (incoming.route != nullptr && permit == nullptr) host_.unknown(this);
   if (incoming.route != nullptr && permit != nullptr) {
     const KnownCallers::Use use = host_.recognised(this, permit->principal());
-    if (use == KnownCallers::Use::too_many)
-      incoming.refuse(429, "connections: you have as many requests under way as one caller may; wait for some");
     if (use == KnownCallers::Use::full)
       incoming.refuse(503, "connections: the server has as many requests under way as it may; try again later");
     if (use == KnownCallers::Use::too_many) {
+      incoming.refuse(429, "connections: you have as many requests under way as one caller may; wait for some");
       incoming.refusal->type = "rate_limit_error";
       incoming.refusal->code = "rate_limit_exceeded";
       incoming.refusal->headers.emplace_back("Retry-After", "1");

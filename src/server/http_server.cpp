@@ -289,8 +289,8 @@ KnownCallers::Use Server::recognised(HttpConnection* connection, const Principal
   const KnownCallers::Use use = crowd.known.use(connection, caller_name(caller));
   if (use != KnownCallers::Use::taken) return use;
   crowd.strangers.forget(connection);
-  while (HttpConnection* rests = crowd.known.surplus([](const HttpConnection& one) { return one.waits(); }))
-    cut(crowd, rests);
+  HttpConnection* surplus = crowd.known.surplus([](const HttpConnection& one) { return one.waits(); });
+  if (surplus != nullptr) cut(crowd, surplus);
   return use;
 }
 

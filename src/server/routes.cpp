@@ -116,9 +116,10 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
   }
 
  private:
-  std::optional<BodyRoom::Work> room_to_work() const {
+  std::optional<BodyRoom::Work> room_to_work() {
     if (request_->body_room == nullptr) return BodyRoom::Work(nullptr, 0);
-    return request_->body_room->begin_work(work_bytes(request_->body));
+    if (!work_bytes_) work_bytes_ = work_bytes(request_->body);
+    return request_->body_room->begin_work(*work_bytes_);
   }
   void try_again() {
     writer_->resume([self = shared_from_this()] { self->run(); }, kTryAgain);
@@ -150,6 +151,7 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
   const Body handle_;
   const std::shared_ptr<const HttpRequest> request_;
   const std::shared_ptr<ResponseWriter> writer_;
+  std::optional<int64_t> work_bytes_;                    // found once: the body is gone through for it
   std::shared_ptr<LoadedModel> loaded_;                  // what was waited for stays until it is used
   std::chrono::steady_clock::time_point patient_until_;  // until then it asks for room again
 };

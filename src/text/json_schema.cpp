@@ -72,7 +72,6 @@ const std::set<std::string> kEnforced = {"type",
                                          "exclusiveMaximum",
                                          "multipleOf",
                                          "uniqueItems"};
-const std::set<std::string> kTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
 
 // Of a document, itself among them.
 size_t values_in(const Json& value) {
@@ -132,6 +131,19 @@ std::string cut_place(std::string place) {
   return place;
 }
 
+// As OpenAPI 3.0 says it: beside a type, whose values null joins; where values are listed it has to be one of them.
+Status allow_null(Json& schema) {
+  const auto type = schema.find("type");
+  if (type == schema.end() || !type->is_string())
+    return unsupported("schema: nullable without a type beside it is not enforced", "nullable");
+  *type = Json::array({*type, "null"});
+  return ok();
+}
+
+Error too_many_alternatives(const std::string& keyword) {
+  return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
+}
+
 }  // namespace
 
 std::string place_of(std::string_view at, std::string_view name) {
@@ -169,7 +181,7 @@ Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at)
     if (bounds && value.is_number_float() && std::fabs(value.get<double>()) >= 9.2e18)
       return unsupported("schema: " + keyword + ": a bound beyond 64 bits is not enforced", keyword);
     if (keyword == "type") {
-      const auto known = [](const Json& t) { return t.is_string() && kTypes.contains(t.get<std::string>()); };
+      const auto known = [](const Json& t) { return t.is_string() && kJsonTypes.contains(t.get<std::string>()); };
       if (!known(value) && !(value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), known)))
         return invalid("schema: type: expected a JSON type or a list of them", "type");
     }
@@ -233,15 +245,6 @@ Result<Json> SchemaCompiler::joined(const Json& a, const Json& b, const std::str
   if (b.empty()) return a;
   REDOUBT_CHECK(spend_joining(values_in(a) + values_in(b), keyword));
   return merge_schemas(a, b);
-}
-
-// As OpenAPI 3.0 says it: beside a type, whose values null joins; where values are listed it has to be one of them.
-static Status allow_null(Json& schema) {
-  const auto type = schema.find("type");
-  if (type == schema.end() || !type->is_string())
-    return unsupported("schema: nullable without a type beside it is not enforced", "nullable");
-  *type = Json::array({*type, "null"});
-  return ok();
 }
 
 Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string& at, int depth) {
@@ -321,10 +324,6 @@ Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
   if (flat.contains("oneOf")) return exclusive_alternatives(flat, at);
   if (flat.contains("enum") || flat.contains("const")) return enumeration(flat);
   return typed(flat, at);
-}
-
-static Error too_many_alternatives(const std::string& keyword) {
-  return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
 }
 
 Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string& at) {

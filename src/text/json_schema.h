@@ -48,6 +48,7 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
 
 // Two schemas at once, as allOf asks; both flat (see SchemaCompiler::flatten). Unsupported where they cannot be joined.
 Result<Json> merge_schemas(const Json& a, const Json& b);
+inline const std::set<std::string> kJsonTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
 std::set<std::string> types_of(const Json& flat);  // with those its keywords imply
 // What `schema` asks of a key that its `properties` do not name; null if nothing.
 const Json* of_further_keys(const Json& schema);

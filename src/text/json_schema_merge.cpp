@@ -9,8 +9,6 @@
 namespace redoubt::grammar {
 namespace {
 
-const std::set<std::string> kAllTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
-
 // Both at once, left to be joined when the place is reached.
 Json both(const Json& a, const Json& b) {
   if (a == b || b == Json(true)) return a;
@@ -98,7 +96,7 @@ std::set<std::string> types_of(const Json& flat) {
   if (any_of({"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
               "maxProperties"}))
     out.insert("object");
-  return out.empty() ? kAllTypes : out;
+  return out.empty() ? kJsonTypes : out;
 }
 
 Result<Json> merge_schemas(const Json& a, const Json& b) {

@@ -11,15 +11,14 @@
 namespace redoubt::grammar {
 namespace {
 
-const std::set<std::string> kAllTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
-
-bool has(const Json& schema, const char* keyword) { return schema.contains(keyword); }
-bool has_enum(const Json& schema) { return has(schema, "const") || (has(schema, "enum") && schema["enum"].is_array()); }
+bool has_enum(const Json& schema) {
+  return schema.contains("const") || (schema.contains("enum") && schema["enum"].is_array());
+}
 
 // Of enum or const, as texts.
 std::vector<std::string> listed_values(const Json& schema) {
   std::vector<std::string> texts;
-  if (has(schema, "const")) {
+  if (schema.contains("const")) {
     texts.push_back(value_text(schema["const"]));
   } else {
     for (const Json& value : schema["enum"]) texts.push_back(value_text(value));
@@ -35,7 +34,7 @@ Members properties_of(const Json& schema) {
 
 std::set<std::string> required_of(const Json& schema) {
   std::set<std::string> out;
-  if (has(schema, "required") && schema["required"].is_array())
+  if (schema.contains("required") && schema["required"].is_array())
     for (const Json& name : schema["required"])
       if (name.is_string()) out.insert(name.get<std::string>());
   return out;
@@ -60,12 +59,12 @@ bool share_a_value(const std::vector<std::string>& a, std::vector<std::string> b
 bool evidently_disjoint(const Json& a, const Json& b) {
   std::set<std::string> left = types_of(a), right = types_of(b);
   // Only a written type excludes others: keywords alone say nothing of values of another type.
-  if (has(a, "type") && has(b, "type")) {
+  if (a.contains("type") && b.contains("type")) {
     const auto has_type = [](const std::set<std::string>& set, const std::string& type) {
       return set.contains(type) || (type == "integer" && set.contains("number"));
     };
     std::set<std::string> common;
-    for (const std::string& type : kAllTypes)
+    for (const std::string& type : kJsonTypes)
       if (type != "number" && has_type(left, type) && has_type(right, type)) common.insert(type);
     if (left.contains("number") && right.contains("number")) common.insert("number");
     if (common.empty()) return true;
@@ -74,7 +73,7 @@ bool evidently_disjoint(const Json& a, const Json& b) {
     const auto below = [](const Json& x, const Json& y) {  // x's highest is under y's lowest
       for (const char* high : {"maximum", "exclusiveMaximum"})
         for (const char* low : {"minimum", "exclusiveMinimum"})
-          if (has(x, high) && has(y, low) &&
+          if (x.contains(high) && y.contains(low) &&
               (x[high] < y[low] || (x[high] == y[low] && (high[0] == 'e' || low[0] == 'e'))))
             return true;
       return false;
@@ -91,7 +90,7 @@ bool evidently_disjoint(const Json& a, const Json& b) {
       }
       const auto lacks = [](const Json& schema, const Members& properties, const std::set<std::string>& needed) {
         if (of_further_keys(schema) == nullptr || *of_further_keys(schema) != Json(false) ||
-            has(schema, "patternProperties"))
+            schema.contains("patternProperties"))
           return false;
         return std::any_of(needed.begin(), needed.end(),
                            [&](const std::string& key) { return !properties.contains(key); });
@@ -107,9 +106,9 @@ bool evidently_disjoint(const Json& a, const Json& b) {
 size_t compared_size(const Json& flat) {
   size_t size = 1;
   for (const char* keyword : {"required", "properties", "enum"})
-    if (has(flat, keyword)) size += flat[keyword].size();
+    if (flat.contains(keyword)) size += flat[keyword].size();
   for (const auto& [key, property] : properties_of(flat))
-    if (property->is_object() && has(*property, "enum")) size += (*property)["enum"].size();
+    if (property->is_object() && property->contains("enum")) size += (*property)["enum"].size();
   return size;
 }
 
