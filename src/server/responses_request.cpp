@@ -201,7 +201,8 @@ Status parse_include(ChatRequest& chat, const JsonFields& fields) {
 
 // Those that the model was told of: tools that a provider would run itself are not.
 Json functions_of(Json tools) {
-  std::erase_if(tools.get_ref<Json::array_t&>(), [](const Json& tool) { return tool["type"] != "function"; });
+  std::erase_if(tools.get_ref<Json::array_t&>(),
+                [](const Json& tool) { return tool.value("type", Json()) != "function"; });
   return tools;
 }
 
