@@ -27,6 +27,9 @@ bool cpu::has_avx_vnni() {
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & 1u << 4) != 0;
 }
 
+// AMD's four pipes multiply in two and add in all (Zen 4, Zen 5); Intel's two do both.
+bool cpu::adds_beside_products() { return __builtin_cpu_is("amd") != 0; }
+
 bool cpu::has_amx() {
   static const bool there = [] {
     constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;

@@ -40,13 +40,16 @@ constexpr int64_t kMaxLanes = 16;
 // Floats of scratch one call of linear or linear_transposed needs.
 constexpr int64_t kLinearScratch = kRowGroup * kColumnChunk * 2 + kRowGroup * kTokenGroup * kMaxLanes;
 
-// Activations for integer kernels: x[k] ~ q[k] * scale[k / 32], q in -127 .. 127. Rows are `stride` values apart,
+// Activations for integer kernels: x[k] ~ q[k] * scale[k / 32], q in -120 .. 120. Rows are `stride` values apart,
 // stride a multiple of 32; what lies beyond the columns is zero.
+constexpr float kLargestCode = 120;  // plus -8 .. 7 of a weight it is still a byte (docs/decisions/0014)
 struct QuantizedRows {
   int8_t* q;       // [*, stride]
-  float* scale;    // [*, stride / 32] largest magnitude / 127
+  float* scale;    // [*, stride / 32] largest magnitude / kLargestCode
   float* sum;      // [*, stride / 32] scale * sum of q: what a weight's minimum is multiplied with
   int32_t* minus;  // [*, stride / 16] minus the sum of q over 16 columns: what a weight's offset is multiplied with
+  int32_t* pairs;  // [*, stride / 16] two for 32 columns, for products of sums (avx512/paired_tile.inc): minus the sum
+                   // of (q[k] + 128) * q[k + 16] over the first 16; and that with 8 * sum of q
   int64_t stride;
 };
 
@@ -108,7 +111,7 @@ struct PackedLinearArgs {
   QuantizedRows remainder;     // integer codes: of what x left, multiplied and added to y after x; q null: none
 };
 
-// One row of x into q, scale, sum, minus; columns up to stride are filled with zeros.
+// One row of x into q, scale, sum, minus, pairs; columns up to stride are filled with zeros.
 struct QuantizeRowArgs {
   const float* x;  // [cols]
   int64_t cols, stride;
@@ -116,6 +119,7 @@ struct QuantizeRowArgs {
   float* scale;
   float* sum;
   int32_t* minus;
+  int32_t* pairs;
 };
 
 // y[t, r] = sum_k W[r, k] * x[row(t), k]  for t in 0 .. tokens-1, r in row_begin .. row_end-1.

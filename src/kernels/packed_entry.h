@@ -25,6 +25,9 @@ REDOUBT_DECLARE_PACKED_KERNELS(avx2)
 REDOUBT_DECLARE_PACKED_KERNELS(avx_vnni)
 REDOUBT_DECLARE_PACKED_KERNELS(avx512)
 
+namespace redoubt::avx512_pairs {
+void packed_linear(const PackedLinearArgs& args);
+}
 namespace redoubt::amx {
 void packed_linear_bf16(const PackedLinearArgs& args);
 }

@@ -29,11 +29,14 @@ constexpr PackedKernels kAvx512{"avx512",
                                 avx512::quantize_row,
                                 avx512::packed_linear,
                                 avx512::packed_linear_bf16};
+bool avx512_pairs_supported() { return avx512_supported() && cpu::adds_beside_products(); }
+constexpr PackedKernels kAvx512Pairs{"avx512_pairs",       avx512_pairs_supported,      never,
+                                     avx512::quantize_row, avx512_pairs::packed_linear, nullptr};
 bool amx_supported() { return avx512_bf16_supported() && cpu::has_amx(); }
 // Integer codes by tiles were no faster (docs/decisions/0011).
 constexpr PackedKernels kAmx{"amx", never, amx_supported, nullptr, nullptr, amx::packed_linear_bf16};
-constexpr std::array kBestFirst{&kAmx, &kAvx512, &kAvxVnni, &kAvx2};
-constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512, &kAmx};
+constexpr std::array kBestFirst{&kAmx, &kAvx512Pairs, &kAvx512, &kAvxVnni, &kAvx2};
+constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512, &kAvx512Pairs, &kAmx};
 #elif defined(__aarch64__)
 bool neon_i8mm_supported() { return cpu::has_dotprod() && cpu::has_i8mm(); }
 constexpr PackedKernels kNeon{"neon", always, never, neon::quantize_row, neon::packed_linear, nullptr};
@@ -52,7 +55,7 @@ constexpr std::array kAll{&kReference};
 #if defined(__x86_64__)
 PackedSets packed::amx() { return kBestFirst; }
 PackedSets packed::avx512() { return packed::amx().subspan(1); }
-PackedSets packed::avx2() { return packed::amx().subspan(2); }
+PackedSets packed::avx2() { return packed::amx().subspan(3); }
 #elif defined(__aarch64__)
 PackedSets packed::neon() { return kBestFirst; }
 #endif

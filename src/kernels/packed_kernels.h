@@ -14,8 +14,9 @@ namespace redoubt {
 enum class PackedInput : uint8_t { none, int8, bf16 };
 
 struct PackedKernels {
-  std::string_view name;  // "reference", "avx2", "avx_vnni", "avx512", "amx", "neon", "neon_dotprod", "neon_i8mm"
-  bool (*supported)();    // integer codes, by this CPU
+  // "reference", "avx2", "avx_vnni", "avx512", "avx512_pairs", "amx", "neon", "neon_dotprod", "neon_i8mm"
+  std::string_view name;
+  bool (*supported)();  // integer codes, by this CPU
   bool (*bf16_supported)();
   void (*quantize_row)(const QuantizeRowArgs&);
   void (*linear)(const PackedLinearArgs&);       // integer codes
@@ -34,7 +35,7 @@ PackedKernels choose_packed(PackedSets sets);
 // What the tables may use, best first.
 namespace packed {
 PackedSets avx2();    // with VNNI of 256 bits, or without
-PackedSets avx512();  // with VNNI, and BF16 and VBMI; otherwise as avx2
+PackedSets avx512();  // with VNNI, by products of sums or not, and BF16 and VBMI; otherwise as avx2
 PackedSets amx();     // bf16 by tiles; otherwise as avx512
 PackedSets neon();    // with i8mm, with dotprod, or without
 }  // namespace packed

@@ -72,7 +72,7 @@ struct Activations {
   std::vector<float> x;
   std::vector<int8_t> q;
   std::vector<float> scale, sum;
-  std::vector<int32_t> minus;
+  std::vector<int32_t> minus, pairs;
   std::vector<uint16_t> bf16;
 
   Activations(const PackedKernels& kernels, int64_t tokens_, int64_t cols_, uint32_t seed)
@@ -83,15 +83,17 @@ struct Activations {
     scale.resize(static_cast<size_t>(tokens * stride / 32));
     sum.resize(scale.size());
     minus.resize(2 * scale.size());
+    pairs.resize(2 * scale.size());
     for (int64_t t = 0; t < tokens; ++t) {
       kernels.quantize_row({x.data() + t * cols, cols, stride, q.data() + t * stride, scale.data() + t * stride / 32,
-                            sum.data() + t * stride / 32, minus.data() + t * stride / 16});
+                            sum.data() + t * stride / 32, minus.data() + t * stride / 16,
+                            pairs.data() + t * stride / 16});
       for (int64_t k = 0; k < stride; ++k) {
         bf16.push_back(k < cols ? bf16_from_float(x[static_cast<size_t>(t * cols + k)]) : uint16_t{0});
       }
     }
   }
-  QuantizedRows rows() { return {q.data(), scale.data(), sum.data(), minus.data(), stride}; }
+  QuantizedRows rows() { return {q.data(), scale.data(), sum.data(), minus.data(), pairs.data(), stride}; }
 };
 
 class EveryPackedSet : public testing::TestWithParam<const PackedKernels*> {
@@ -129,6 +131,7 @@ TEST_P(EveryIntegerSet, QuantizesToTheSameBits) {
     Activations mine(kernels(), 3, cols, 4), theirs(reference_packed_kernels(), 3, cols, 4);
     EXPECT_EQ(mine.q, theirs.q) << cols;
     EXPECT_EQ(mine.minus, theirs.minus) << cols;
+    EXPECT_EQ(mine.pairs, theirs.pairs) << cols;
     EXPECT_TRUE(same_bits(mine.scale, theirs.scale)) << cols;
     EXPECT_TRUE(same_bits(mine.sum, theirs.sum)) << cols;
   }

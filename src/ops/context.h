@@ -71,7 +71,7 @@ struct OpContext {
   // Behind the kernel's scratch: some rows of activations prepared for packed weights by the thread that needs them.
   static constexpr int64_t kProjectionRows = 64, kProjectionCols = 512;
   static constexpr int64_t kThreadScratch =
-      kKernelScratch + kProjectionRows * (kProjectionCols / 4 + 4 * kProjectionCols / 32) + 32;
+      kKernelScratch + kProjectionRows * (kProjectionCols / 4 + 6 * kProjectionCols / 32) + 32;
 };
 
 // Calls body(begin, end) on ranges of the rows 0 .. rows-1 of row-wise work, on all threads.

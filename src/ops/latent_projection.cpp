@@ -21,6 +21,7 @@ void packed_rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_
                          .scale = at + kSlice * stride / 4,
                          .sum = at + kSlice * (stride / 4 + units),
                          .minus = reinterpret_cast<int32_t*>(at + kSlice * (stride / 4 + 2 * units)),
+                         .pairs = reinterpret_cast<int32_t*>(at + kSlice * (stride / 4 + 4 * units)),
                          .stride = stride};
   for (int64_t first = 0; first < tokens; first += kSlice) {
     const int64_t n = std::min(kSlice, tokens - first);

@@ -22,6 +22,7 @@ QuantizedRows int8_rows(OpContext& ctx, Tensor x) {
                            .scale = ctx.arena.floats(x.rows * units),
                            .sum = ctx.arena.floats(x.rows * units),
                            .minus = ctx.arena.ints(x.rows * units * 2),
+                           .pairs = ctx.arena.ints(x.rows * units * 2),
                            .stride = stride};
   over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) quantize_row(ctx, x.row(t), x.cols, rows, t);
@@ -58,14 +59,24 @@ void packed_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
 
 QuantizedRows rows_from(QuantizedRows rows, int64_t t) {
   const int64_t units = rows.stride / 32;
-  return {rows.q + t * rows.stride, rows.scale + t * units, rows.sum + t * units, rows.minus + 2 * t * units,
-          rows.stride};
+  return {.q = rows.q + t * rows.stride,
+          .scale = rows.scale + t * units,
+          .sum = rows.sum + t * units,
+          .minus = rows.minus + 2 * t * units,
+          .pairs = rows.pairs + 2 * t * units,
+          .stride = rows.stride};
 }
 
 void quantize_row(const OpContext& ctx, const float* x, int64_t cols, const QuantizedRows& to, int64_t t) {
   const QuantizedRows row = rows_from(to, t);
-  ctx.packed.quantize_row(
-      {.x = x, .cols = cols, .stride = row.stride, .q = row.q, .scale = row.scale, .sum = row.sum, .minus = row.minus});
+  ctx.packed.quantize_row({.x = x,
+                           .cols = cols,
+                           .stride = row.stride,
+                           .q = row.q,
+                           .scale = row.scale,
+                           .sum = row.sum,
+                           .minus = row.minus,
+                           .pairs = row.pairs});
 }
 
 int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) {
@@ -111,7 +122,7 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32
 
 int64_t linear_input_floats(int64_t rows, int64_t cols) {
   const int64_t stride = quantized_stride(cols);
-  return rows * (2 * (stride / 4 + stride / 8) + 2 * stride + stride / 2) + 12 * 16;
+  return rows * (2 * (stride / 4 + 6 * stride / 32) + 2 * stride + stride / 2) + 14 * 16;
 }
 
 void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, const LinearPart& part, int thread) {

@@ -11,7 +11,7 @@ constexpr int kDirectTile = 4, kDirectGroups = 1;
 constexpr int64_t kOneGroupTokens = 4, kDirectTokens = 4, kDirectTokens256 = 4;
 constexpr bool kSignedBytes = true;
 
-// Activations are -127 .. 127 (kernel_args.h): 2 * 127 * (2^bits - 1) times kRun stays below 2^15.
+// Activations are -120 .. 120 (kernel_args.h): 2 * 120 * (2^bits - 1) times kRun stays below 2^15.
 template <int bits>
 inline void i_dot(int z, IVec codes, IVec x, IVec* dot, IVec* part) {
   constexpr int kRun = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;

@@ -10,7 +10,7 @@ constexpr int kTileTokens = 2;  // of a panel tile: 8 x 2 sums of pairs, 2 activ
 constexpr int kDirectTile = 4;
 constexpr int64_t kDirectTokens = 4, kDirectTokens256 = 4;
 
-// Activations are -127 .. 127 (kernel_args.h): 2 * 127 * (2^bits - 1) times kRun stays below 2^15; signed bytes are
+// Activations are -120 .. 120 (kernel_args.h): 2 * 120 * (2^bits - 1) times kRun stays below 2^15; signed bytes are
 // 128 at most.
 template <int bits>
 inline void i_dot(int z, IVec codes, IVec x, IVec* dot, IVec* part) {

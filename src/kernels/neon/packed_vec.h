@@ -76,4 +76,12 @@ inline void i_quantize32(const float* x, float inverse, int8_t* q, int32_t* minu
   }
 }
 
+// Minus the sum of (q[k] + 128) * q[k + 16].
+inline int32_t i_pairs(const int8_t* q) {
+  const int8x16_t low = vld1q_s8(q), high = vld1q_s8(q + 16);
+  const int32x4_t products =
+      vpadalq_s16(vpaddlq_s16(vmull_s8(vget_low_s8(low), vget_low_s8(high))), vmull_high_s8(low, high));
+  return -(vaddvq_s32(products) + 128 * vaddlvq_s8(high));
+}
+
 }  // namespace

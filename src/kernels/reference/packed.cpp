@@ -117,7 +117,7 @@ void quantize_row(const QuantizeRowArgs& args) {
     const float* x = args.x + 32 * unit;
     float top = 0;
     for (int64_t i = 0; i < n; ++i) top = std::max(top, std::fabs(x[i]));
-    const float scale = top / 127.0f, inverse = top > 0 ? 127.0f / top : 0.0f;
+    const float scale = top / kLargestCode, inverse = top > 0 ? kLargestCode / top : 0.0f;
     int32_t* minus = args.minus + 2 * unit;
     minus[0] = minus[1] = 0;
     for (int64_t i = 0; i < 32; ++i) {
@@ -126,6 +126,10 @@ void quantize_row(const QuantizeRowArgs& args) {
       args.q[32 * unit + i] = code;
       minus[i / 16] -= code;
     }
+    int32_t* pairs = args.pairs + 2 * unit;
+    pairs[0] = 0;
+    for (int64_t i = 32 * unit; i < 32 * unit + 16; ++i) pairs[0] -= (args.q[i] + 128) * args.q[i + 16];
+    pairs[1] = pairs[0] - 8 * (minus[0] + minus[1]);
     args.scale[unit] = scale;
     args.sum[unit] = scale * static_cast<float>(-(minus[0] + minus[1]));
   }
