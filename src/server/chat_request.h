@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct ChatRequest {
   std::string tools_param = "tools";
   std::vector<std::string> schema_fields;  // where each tool's schema stands, where that is not OpenAI's chat's place
   std::string schema_field(size_t tool) const;
+  std::set<std::string> custom_tools;  // names of those that take a text (custom_tools.h)
   bool parallel_tool_calls = true;
 
   std::optional<std::string> reasoning_effort;  // none, minimal, low, medium, high, …

@@ -81,8 +81,10 @@ Json chat_request_schema() {
     "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
     "logprobs": {"type": ["boolean", "null"]},
     "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
-    "tools": {"type": ["array", "null"], "maxItems": 512, "items": {"type": "object", "required": ["type", "function"],
-      "properties": {"type": {"enum": ["function"]}, "function": {"type": "object", "required": ["name"], "properties": {
+    "tools": {"type": ["array", "null"], "maxItems": 512, "items": {"type": "object", "required": ["type"],
+      "properties": {"type": {"enum": ["function", "custom"]}, "custom": {"type": "object", "required": ["name"], "properties": {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,256}$"}, "description": {"type": "string"},
+        "format": {"type": "object", "required": ["type"]}}}, "function": {"type": "object", "required": ["name"], "properties": {
         "name": {"type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,256}$"}, "description": {"type": "string"},
         "parameters": {"type": "object"}, "strict": {"type": ["boolean", "null"]}}}}}},
     "tool_choice": {"anyOf": [{"enum": ["none", "auto", "required", null]}, {"type": "object", "required": ["type", "function"],
@@ -170,9 +172,9 @@ Json responses_request_schema() {
     "text": {"type": ["object", "null"], "properties": {"format": {"type": "object", "required": ["type"], "properties": {
       "type": {"enum": ["text", "json_object", "json_schema"]}, "name": {"type": "string"}, "schema": {"type": "object"}}}}},
     "tools": {"type": ["array", "null"], "items": {"type": "object", "required": ["type"], "properties": {
-      "type": {"type": "string"}, "name": {"type": "string"}, "parameters": {"type": ["object", "null"]}}}},
+      "type": {"enum": ["function", "custom", "web_search"]}, "name": {"type": "string"}, "parameters": {"type": ["object", "null"]}}}},
     "tool_choice": {"anyOf": [{"enum": ["none", "auto", "required", null]}, {"type": "object", "required": ["type", "name"],
-      "properties": {"type": {"enum": ["function"]}, "name": {"type": "string"}}}]},
+      "properties": {"type": {"enum": ["function", "custom"]}, "name": {"type": "string"}}}]},
     "previous_response_id": {"type": ["string", "null"]}}})");
 }
 
