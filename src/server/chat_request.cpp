@@ -342,6 +342,12 @@ Result<std::optional<bool>> thinking_switch(ChatRequest& out, const JsonFields& 
   return wanted;
 }
 
+Status check_verbosity(const JsonFields& fields) {
+  REDOUBT_TRY(const auto verbosity, fields.string("verbosity"));
+  if (!verbosity || *verbosity == "low" || *verbosity == "medium" || *verbosity == "high") return ok();
+  return fields.refuse("verbosity", "expected low, medium or high");
+}
+
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(out.reasoning_effort, fields.string("reasoning_effort"));
   REDOUBT_TRY(const auto wanted, thinking_switch(out, fields));
@@ -439,8 +445,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_CHECK(fields.refuse_unless_empty("function_call", "is not supported; use tool_choice"));
   REDOUBT_CHECK(fields.refuse_unless_empty("audio", "only text is supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("prediction", "is not supported"));
-  REDOUBT_TRY(const auto verbosity, fields.string("verbosity"));
-  if (verbosity && *verbosity != "medium") return fields.refuse("verbosity", "only medium is supported");
+  REDOUBT_CHECK(check_verbosity(fields));
   REDOUBT_CHECK(fields.refuse_unless_empty("web_search_options", "is not supported"));
   if (const Json* modalities = fields.find("modalities"); modalities && *modalities != Json::array({"text"})) {
     return fields.refuse("modalities", "only text is supported");

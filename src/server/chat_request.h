@@ -61,6 +61,8 @@ Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields);  // after the tools
 // A string, or an array of text parts. Images, audio and files are refused by name.
 Result<std::string> join_text_parts(const Json& content, const std::string& param);
+// A wish for longer or shorter answers, which no model here was taught: it has no effect (docs/protocols.md).
+Status check_verbosity(const JsonFields& fields);
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields);
 Status parse_template_fields(ChatRequest& out, const JsonFields& fields);
 

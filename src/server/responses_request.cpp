@@ -113,8 +113,7 @@ Status parse_text_format(ChatRequest& chat, const JsonFields& fields) {
   REDOUBT_TRY(const Json* text, fields.object("text"));
   if (text == nullptr) return ok();
   const JsonFields inner(*text, "text");
-  REDOUBT_TRY(const auto verbosity, inner.string("verbosity"));
-  if (verbosity && *verbosity != "medium") return inner.refuse("verbosity", "only medium is supported");
+  REDOUBT_CHECK(check_verbosity(inner));
   REDOUBT_TRY(const Json* format, inner.object("format"));
   if (format == nullptr) return ok();
   const JsonFields shape(*format, "text.format");

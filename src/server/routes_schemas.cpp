@@ -97,6 +97,7 @@ Json chat_request_schema() {
       "budget_tokens": {"type": "integer", "minimum": 0}}},
     "enable_thinking": {"type": ["boolean", "null"]},
     "separate_reasoning": {"type": ["boolean", "null"]},
+    "verbosity": {"enum": ["low", "medium", "high", null]},
     "add_generation_prompt": {"type": ["boolean", "null"]},
     "continue_final_message": {"type": ["boolean", "null"]},
     "chat_template": {"type": ["string", "null"], "maxLength": 262144},
@@ -169,7 +170,7 @@ Json responses_request_schema() {
     "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2}, "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "stream": {"type": ["boolean", "null"]}, "store": {"type": ["boolean", "null"]}, "parallel_tool_calls": {"type": ["boolean", "null"]},
     "reasoning": {"type": ["object", "null"], "properties": {"effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", null]}}},
-    "text": {"type": ["object", "null"], "properties": {"format": {"type": "object", "required": ["type"], "properties": {
+    "text": {"type": ["object", "null"], "properties": {"verbosity": {"enum": ["low", "medium", "high", null]}, "format": {"type": "object", "required": ["type"], "properties": {
       "type": {"enum": ["text", "json_object", "json_schema"]}, "name": {"type": "string"}, "schema": {"type": "object"}}}}},
     "tools": {"type": ["array", "null"], "items": {"type": "object", "required": ["type"], "properties": {
       "type": {"enum": ["function", "custom", "web_search"]}, "name": {"type": "string"}, "parameters": {"type": ["object", "null"]}}}},

@@ -10,7 +10,7 @@ def events_of(text):
 def body(model, **more):
     return {"model": model, "instructions": "You are a coding agent.", "stream": True, "store": False, "parallel_tool_calls": False,
             "tool_choice": "auto", "include": ["reasoning.encrypted_content"], "prompt_cache_key": "0198", "reasoning": {"effort": "medium", "summary": "auto"},
-            "text": {"verbosity": "medium"}, "max_output_tokens": 48,
+            "text": {"verbosity": "low"}, "max_output_tokens": 48,
             "tools": [{"type": "function", "name": "shell", "description": "Runs a command", "strict": False, "parameters": {"type": "object", "properties": {"command": {"type": "array", "items": {"type": "string"}}}, "required": ["command"], "additionalProperties": False}},
                       {"type": "web_search", "external_web_access": False}, {"type": "custom", "name": "apply_patch", "description": "Edits", "format": {"type": "text"}}],
             "input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Sandbox: read-only."}]},
