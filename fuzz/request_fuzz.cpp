@@ -8,6 +8,7 @@
 #include "server/chat_request.h"
 #include "server/chat_tools.h"
 #include "server/completions_request.h"
+#include "server/custom_tools.h"
 #include "server/ollama_request.h"
 #include "server/responses_request.h"
 #include "server/sse.h"
@@ -45,6 +46,10 @@ void read_calls(std::string_view text) {
   std::vector<redoubt::OutputEvent> events;
   for (const char c : text) reader.push(std::string_view(&c, 1), events);
   reader.finish(events);
+  redoubt::CustomInput input;
+  std::string pieces;
+  for (const char c : text) pieces += input.push(std::string_view(&c, 1));
+  if (pieces + input.finish() != redoubt::custom_input(text)) __builtin_trap();  // however it is cut
 }
 
 }  // namespace

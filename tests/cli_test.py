@@ -354,10 +354,10 @@ class Commands(unittest.TestCase):
             self.assertEqual(ended.returncode, 0, ended.stderr)
             self.assertEqual([path.name for path in self.folder.iterdir()], ["file"])
 
-    def a_large_shape(self):
+    def a_large_shape(self, words=3_000_000):
         """A config.json whose weights take some seconds to write."""
         config = json.loads((self.a_model() / "config.json").read_text())
-        config.update(vocab_size=3_000_000)
+        config.update(vocab_size=words)
         path = self.folder / "large" / "config.json"
         path.parent.mkdir()
         path.write_text(json.dumps(config))
@@ -393,6 +393,90 @@ class Commands(unittest.TestCase):
             self.assertEqual(ended.stderr.count("\n"), 1, ended.stderr)
             self.assertIn("ulimit -f", ended.stderr)
             self.assertEqual(list(room.iterdir()), [], command)
+
+    def as_nobody(self, *command):
+        """The program as a user who may write nowhere, with rights that root has not given up where root runs the tests."""
+        self.folder.chmod(0o755)
+        program = self.folder / "program"
+        if not program.exists():
+            shutil.copy(BINARY, program)
+        user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "read-only")}
+        return subprocess.run([program, *map(str, command)], capture_output=True, text=True, timeout=300, env=environment, cwd="/", **user)
+
+    def test_a_folder_that_may_not_be_written_is_one_sentence_and_stays_empty(self):
+        room, file, model = self.folder / "read-only", self.folder / "file", self.folder / "model"
+        room.mkdir(mode=0o555)
+        file.write_text("")
+        shutil.copytree(self.a_model(), model, copy_function=shutil.copy)
+        for path in (model, *model.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        before = sorted(self.folder.rglob("*"))
+        for where, why in ((room, "Permission denied"), (file, "Not a directory")):
+            for out in ("a.gguf", "a"):
+                ended = self.as_nobody("synth", "--config", model / "config.json", where / out)
+                self.assertEqual((ended.returncode, ended.stdout), (1, ""), ended.stderr)
+                self.assertEqual((ended.stderr.count("\n"), str(where / out) in ended.stderr, why in ended.stderr), (1, True, True), ended.stderr)
+            for data in (where, where / "data"):
+                ended = self.as_nobody("doctor", "--json", "--data", data)
+                self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+                found = next(finding for finding in json.loads(ended.stdout)["findings"] if finding["what"] == "data folder")
+                self.assertFalse(found["good"], found)
+                self.assertIn(str(where), found["remedy"])
+                self.assertIn("--data", found["remedy"])
+                self.assertNotIn("stop it", found["remedy"])
+        ended = self.as_nobody("bench", "--model", model, "--packed", "auto", "--prompt", 2, "--gen", 1, "--threads", 1)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertEqual(sorted(path for path in self.folder.rglob("*") if path.name != "program"), before)
+        nowhere = json.loads(self.good("doctor", "--json", "--data", "/proc/data"))["findings"]
+        self.assertFalse(next(finding for finding in nowhere if finding["what"] == "data folder")["good"], nowhere)
+
+    def test_figures_go_to_a_full_disk_in_one_sentence(self):
+        if not pathlib.Path("/dev/full").exists():
+            self.skipTest("no /dev/full here")
+        for command in (("bench", "--model", self.a_model(), "--prompt", 1, "--gen", 1, "--threads", 1), ("doctor", "--data", self.folder / "data"),
+                        ("synth", "--json", "--config", self.a_model() / "config.json", self.folder / "a.gguf")):
+            with open("/dev/full", "w") as full:
+                ended = subprocess.run([BINARY, *map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+            self.assertEqual((ended.returncode, ended.stderr), (1, "redoubt: standard output: could not be written\n"), command)
+        self.assertFalse((self.folder / "data").exists())
+
+    def test_a_server_killed_while_it_packs_leaves_nothing_to_be_mistaken(self):
+        room = self.folder / "room"
+        room.mkdir()
+        model, kept = room / "large.gguf", room / "large.gguf.redoubt-packed"
+        partial = room / "large.gguf.redoubt-packed.partial"
+        shape = self.a_large_shape(words=2_200_000)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(self.a_model() / name, shape.parent / name)
+        self.good("synth", "--config", shape, "--type", "q8_0", model)
+        serve = (BINARY, "serve", "--model", model, "--auth", "off", "--cache-bytes", "16M")
+        with open(self.folder / "killed.log", "w") as log:
+            killed = subprocess.Popen([*map(str, serve), "--packed", "auto", "--port", "0", "--data", self.folder / "data"], stdout=subprocess.DEVNULL, stderr=log)
+            until = time.monotonic() + 60
+            while not partial.exists() and killed.poll() is None and time.monotonic() < until:
+                time.sleep(0.001)
+            killed.kill()
+            self.assertEqual(killed.wait(60), -signal.SIGKILL, (self.folder / "killed.log").read_text())
+        self.assertEqual(sorted(room.iterdir()), [model, partial], "it was killed while it packed")
+        for left in ("", "half of it"):  # the latter where a file system has no files without a name
+            partial.write_text(left)
+            with running_server.serving(self.folder, *serve, "--packed", "only-memory"):
+                self.assertEqual(list(room.iterdir()), [model])
+        partial.write_text("half of it")
+        with running_server.serving(self.folder, *serve, "--packed", "auto"):
+            self.assertTrue(running_server.eventually(lambda: kept.exists() and not partial.exists()), (self.folder / "log").read_text())
+        self.assertIn("have their hashes", self.good("inspect", "--verify", kept))
+        # Where it cannot be kept, one sentence says so.
+        kept.unlink()
+        shutil.move(model, room / "read.gguf")
+        (self.folder / "read-only").mkdir(mode=0o555)
+        room.chmod(0o555)
+        self.addCleanup(room.chmod, 0o755)
+        ended = self.as_nobody("bench", "--model", room / "read.gguf", "--packed", "auto", "--prompt", 2, "--gen", 1, "--threads", 1)
+        self.assertEqual((ended.returncode, ended.stderr.count("\n")), (0, 1), ended.stderr)
+        self.assertIn("the packed weights are not kept: cannot write", ended.stderr)
+        self.assertEqual(list(room.iterdir()), [room / "read.gguf"])
 
     def test_figures_name_what_was_measured(self):
         model = self.a_model()

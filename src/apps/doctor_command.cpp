@@ -106,26 +106,32 @@ Finding check_clock() {
           synchronised ? "" : "timestamps may be wrong: enable systemd-timesyncd or chrony"};
 }
 
-// A folder that is not there yet is not made.
+// What keeps a server from `folder`, and the way out; "" if nothing does. Nothing is made there, not even the lock.
+std::string unusable(const std::filesystem::path& folder, uint64_t free_bytes) {
+  constexpr std::string_view kAnother = "choose another folder with --data";
+  const bool writable = access(folder.c_str(), W_OK | X_OK) == 0;
+  const int reason = errno;
+  if (std::error_code ignored; !std::filesystem::is_directory(folder, ignored))
+    return fmt::format("{} is no folder; {}", folder.string(), kAnother);
+  if (!writable) return fmt::format("{} may not be written ({}); {}", folder.string(), std::strerror(reason), kAnother);
+  if (free_bytes == 0) return fmt::format("nothing can be written in {}; {}", folder.string(), kAnother);
+  if (DataFolder::is_held(folder)) return fmt::format("another redoubt holds it; stop it, or {}", kAnother);
+  return {};
+}
+
 Finding check_data(const std::filesystem::path& folder) {
   std::error_code ignored;
   std::filesystem::path there = std::filesystem::absolute(folder, ignored);
   while (!std::filesystem::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
   const auto space = std::filesystem::space(there, ignored);
-  if (!std::filesystem::exists(folder, ignored)) {
-    const bool writable = access(there.c_str(), W_OK | X_OK) == 0;
-    return {"data folder",
-            fmt::format("{}: not there yet, made at the first start; {} free", folder.string(),
-                        human_bytes(static_cast<int64_t>(space.available))),
-            writable,
-            writable ? "" : fmt::format("{} may not be written; choose another folder with --data", there.string())};
-  }
-  if (const std::string open = DataFolder::open_to_others(folder); !open.empty())
+  const bool exists = std::filesystem::exists(folder, ignored);
+  if (const std::string open = exists ? DataFolder::open_to_others(folder) : ""; !open.empty())
     return {"data folder", open, false, ""};
-  const Result<DataFolder> opened = DataFolder::open(folder);
+  const std::string remedy = unusable(there, space.available);
   return {"data folder",
-          fmt::format("{}: {} free", folder.string(), human_bytes(static_cast<int64_t>(space.available))),
-          opened.has_value(), opened ? "" : opened.error().message + "; stop it, or choose another folder with --data"};
+          fmt::format("{}: {}{} free", folder.string(), exists ? "" : "not there yet, made at the first start; ",
+                      human_bytes(static_cast<int64_t>(space.available))),
+          remedy.empty(), remedy};
 }
 
 Result<ServeConfig> configured(const DoctorFlags& flags) {

@@ -34,13 +34,13 @@ void append_choice_logprobs(std::string& out, const AnswerChoice& choice, const 
   out += ",\"refusal\":null}";
 }
 
-void append_call(std::string& out, const AnswerCall& call) {
+void append_call(std::string& out, const AnswerCall& call, bool is_custom) {
   out += "{\"id\":";
   append_json_string(out, random_id("call_"));
-  out += ",\"type\":\"function\",\"function\":{\"name\":";
+  out += is_custom ? ",\"type\":\"custom\",\"custom\":{\"name\":" : ",\"type\":\"function\",\"function\":{\"name\":";
   append_json_string(out, call.name);
-  out += ",\"arguments\":";
-  append_json_string(out, call.arguments);
+  out += is_custom ? ",\"input\":" : ",\"arguments\":";
+  append_json_string(out, is_custom ? custom_input(call.arguments) : call.arguments);
   out += "}}";
 }
 
@@ -58,7 +58,8 @@ Status chat_completions(ServerContext& context, const HttpRequest& http, const J
                            .logprobs = chat.logprobs,
                            .token_ids = chat.generation.return_token_ids,
                            .include_usage = chat.include_usage,
-                           .continuous_usage = chat.continuous_usage};
+                           .continuous_usage = chat.continuous_usage,
+                           .custom_tools = chat.custom_tools};
   if (options.token_ids) options.prompt_ids = generation.request.prompt;
   std::unique_ptr<AnswerSink> sink;
   if (chat.stream) {
@@ -105,7 +106,10 @@ void append_reasoning(std::string& out, std::string_view text, ReasoningField fi
 }
 
 ChatChunks::ChatChunks(ChatChunkOptions options, std::shared_ptr<const LoadedModel> model)
-    : options_(std::move(options)), model_(std::move(model)), calls_(static_cast<size_t>(options_.choices), 0) {
+    : options_(std::move(options)),
+      model_(std::move(model)),
+      calls_(static_cast<size_t>(options_.choices), 0),
+      inputs_(calls_.size()) {
   head_ = "data: " + body_head(options_, "chat.completion.chunk") + ",\"choices\":[";
 }
 
@@ -137,11 +141,26 @@ void ChatChunks::begin(std::string& out) {
   }
 }
 
+void ChatChunks::open_call(std::string& out, int choice, const std::string& tool) {
+  const bool is_custom = options_.custom_tools.contains(tool);
+  inputs_[static_cast<size_t>(choice)] = is_custom ? std::optional(CustomInput()) : std::nullopt;
+  const std::string_view type = is_custom ? "custom" : "function";
+  fmt::format_to(std::back_inserter(out), R"("tool_calls":[{{"index":{},"id":"{}","type":"{}","{}":{{"name":)",
+                 calls_[static_cast<size_t>(choice)]++, random_id("call_"), type, type);
+  append_json_string(out, tool);
+  out += is_custom ? ",\"input\":\"\"}}]" : ",\"arguments\":\"\"}}]";
+}
+
 void ChatChunks::piece(std::string& out, int choice, const OutputEvent& event, PieceTokens tokens) {
   const bool tells_tokens = options_.token_ids && !tokens.ids.empty();
-  if (event.kind == OutputEvent::Kind::tool_end && !tells_tokens) return;
+  std::optional<CustomInput>& input = inputs_[static_cast<size_t>(choice)];
+  const bool is_end = event.kind == OutputEvent::Kind::tool_end;
+  const bool is_arguments = event.kind == OutputEvent::Kind::tool_arguments;
+  std::string custom;  // what a custom tool's text has more
+  if (input && (is_arguments || is_end)) custom = is_end ? input->finish() : input->push(event.text);
+  const bool says_nothing = custom.empty() && (is_end || (is_arguments && input));
+  if (says_nothing && !tells_tokens) return;
   open_choice(out, choice);
-  int& calls = calls_[static_cast<size_t>(choice)];
   switch (event.kind) {
     case OutputEvent::Kind::reasoning:
       append_reasoning(out, event.text, options_.reasoning_field);
@@ -151,17 +170,14 @@ void ChatChunks::piece(std::string& out, int choice, const OutputEvent& event, P
       append_json_string(out, event.text);
       break;
     case OutputEvent::Kind::tool_begin:
-      fmt::format_to(std::back_inserter(out),
-                     R"("tool_calls":[{{"index":{},"id":"{}","type":"function","function":{{"name":)", calls++,
-                     random_id("call_"));
-      append_json_string(out, event.text);
-      out += ",\"arguments\":\"\"}}]";
-      break;
-    case OutputEvent::Kind::tool_end:
+      open_call(out, choice, event.text);
       break;
     default:
-      fmt::format_to(std::back_inserter(out), R"("tool_calls":[{{"index":{},"function":{{"arguments":)", calls - 1);
-      append_json_string(out, event.text);
+      if (says_nothing) break;
+      fmt::format_to(std::back_inserter(out), R"("tool_calls":[{{"index":{},"{}":{{"{}":)",
+                     calls_[static_cast<size_t>(choice)] - 1, input ? "custom" : "function",
+                     input ? "input" : "arguments");
+      append_json_string(out, input ? custom : event.text);
       out += "}}]";
   }
   out += '}';
@@ -231,7 +247,7 @@ std::string chat_completion_body(const ChatChunkOptions& options, const LoadedMo
       out += ",\"tool_calls\":[";
       for (size_t k = 0; k < choice.calls.size(); ++k) {
         if (k > 0) out += ',';
-        append_call(out, choice.calls[k]);
+        append_call(out, choice.calls[k], options.custom_tools.contains(choice.calls[k].name));
       }
       out += ']';
     }

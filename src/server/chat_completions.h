@@ -1,9 +1,12 @@
 // The stream of POST /v1/chat/completions, chunk by chunk.
 #pragma once
 
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "server/custom_tools.h"
 #include "server/generation_answer.h"
 #include "server/generation_stream.h"
 #include "server/routes.h"
@@ -17,6 +20,7 @@ struct ChatChunkOptions {
   ReasoningField reasoning_field = ReasoningField::both;
   bool logprobs = false, token_ids = false, include_usage = false, continuous_usage = false;
   std::vector<int32_t> prompt_ids;  // if token_ids
+  std::set<std::string> custom_tools;
 };
 
 // Order per choice: the role, reasoning deltas, content deltas, tool deltas, one empty delta with the finish reason;
@@ -35,11 +39,13 @@ class ChatChunks final : public AnswerSink {
  private:
   void open_choice(std::string& out, int choice) const;
   void close_chunk(std::string& out) const;  // after the choices
+  void open_call(std::string& out, int choice, const std::string& tool);
 
   ChatChunkOptions options_;
   std::shared_ptr<const LoadedModel> model_;
-  std::string head_;        // what all chunks begin with, up to the choices
-  std::vector<int> calls_;  // per choice, calls begun
+  std::string head_;                                // what all chunks begin with, up to the choices
+  std::vector<int> calls_;                          // per choice, calls begun
+  std::vector<std::optional<CustomInput>> inputs_;  // per choice, of the call under way if its tool is custom
 };
 
 // "reasoning_content":"…","reasoning":"…" as the switch says

@@ -76,7 +76,7 @@ Result<ChatGeneration> prepare_chat(ServerContext& context, const HttpRequest& h
   if (forced) {
     REDOUBT_TRY(request.grammar, forced_call_grammar(chat, grammars));
     out.options.forced = forced_call(chat);
-  } else if (prompt.tools != ToolSyntax::none && (request.grammar != nullptr || has_strict_tool(chat))) {
+  } else if (prompt.tools != ToolSyntax::none && (request.grammar != nullptr || binds_calls(chat, format.tools))) {
     REDOUBT_TRY(request.grammar, free_call_grammar(chat, format.tools, grammars));
   }
   if (request.grammar_param.empty()) request.grammar_param = chat.tools_param;

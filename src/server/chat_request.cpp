@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <set>
 #include <utility>
+
+#include "server/custom_tools.h"
 
 namespace redoubt {
 namespace {
@@ -25,6 +28,20 @@ bool is_tool_name(std::string_view name) {
   return true;
 }
 
+// A past call of a custom tool, as one of the function that stands for it.
+Result<Json> parse_past_custom_call(const JsonFields& call) {
+  REDOUBT_TRY(const Json* custom, call.object("custom"));
+  if (custom == nullptr) return call.refuse("custom", "expected an object, found nothing");
+  const JsonFields inner(*custom, call.param("custom"));
+  REDOUBT_TRY(const auto name, inner.string("name"));
+  if (!name) return inner.refuse("name", "expected a string, found nothing");
+  REDOUBT_TRY(auto input, inner.string("input"));
+  REDOUBT_TRY(const auto id, call.string("id"));
+  return Json{{"id", id.value_or("")},
+              {"type", "function"},
+              {"function", {{"name", *name}, {"arguments", custom_arguments(std::move(input).value_or(""))}}}};
+}
+
 // Calls of a past assistant message. Arguments become an object where they are one: each template gets what it prints.
 // `values_left`: what their texts may still hold, those of all messages together.
 Result<Json> parse_past_calls(const Json& calls, const std::string& param, int64_t& values_left) {
@@ -34,7 +51,12 @@ Result<Json> parse_past_calls(const Json& calls, const std::string& param, int64
     if (!calls[i].is_object()) return wrong_type(where, "an object", calls[i]);
     const JsonFields call(calls[i], where);
     REDOUBT_TRY(const auto type, call.string("type"));
-    if (type && *type != "function") return call.refuse("type", "expected function");
+    if (type == "custom") {
+      REDOUBT_TRY(Json custom, parse_past_custom_call(call));
+      out.push_back(std::move(custom));
+      continue;
+    }
+    if (type && *type != "function") return call.refuse("type", "expected function or custom");
     REDOUBT_TRY(const Json* function, call.object("function"));
     if (function == nullptr) return call.refuse("function", "expected an object, found nothing");
     const JsonFields inner(*function, call.param("function"));
@@ -184,6 +206,40 @@ Result<Json> parse_chat_tools(const Json& tools, const std::string& param) {
   return out;
 }
 
+namespace {
+
+bool is_custom(const Json& tool) { return tool.is_object() && tool.value("type", Json()) == "custom"; }
+
+// Of /v1/chat/completions: functions, and custom tools, each as the function that stands for it.
+Status parse_tools(ChatRequest& out, const Json& tools) {
+  if (std::none_of(tools.begin(), tools.end(), is_custom)) {
+    REDOUBT_TRY(out.tools, parse_chat_tools(tools, "tools"));
+    return ok();
+  }
+  Json functions = tools;
+  std::vector<std::pair<size_t, std::string>> formats;  // where the text of a tool is bound
+  for (size_t i = 0; i < tools.size(); ++i) {
+    out.schema_fields.push_back(fmt::format("tools[{}].{}.parameters", i, is_custom(tools[i]) ? "custom" : "function"));
+    if (!is_custom(tools[i])) continue;
+    const JsonFields tool(tools[i], fmt::format("tools[{}]", i));
+    REDOUBT_TRY(const Json* given, tool.object("custom"));
+    if (given == nullptr) return tool.refuse("custom", "expected an object, found nothing");
+    const JsonFields inner(*given, tool.param("custom"));
+    REDOUBT_TRY(CustomTool custom, read_custom_tool(inner));
+    REDOUBT_TRY(const auto name, inner.string("name"));
+    out.custom_tools.insert(name.value_or(""));
+    functions[i] = std::move(custom.function);
+    if (!custom.format_field.empty()) formats.emplace_back(i, std::move(custom.format_field));
+  }
+  auto parsed = parse_chat_tools(functions, "tools");
+  if (!parsed) return flat_tool_error(std::move(parsed.error()), out.schema_fields);
+  out.tools = std::move(*parsed);
+  for (auto& [tool, field] : formats) out.schema_fields[tool] = std::move(field);
+  return ok();
+}
+
+}  // namespace
+
 Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields) {
   for (size_t i = 0; i < schema_fields.size(); ++i) {
     const std::string head = fmt::format("tools[{}].function.", i);
@@ -212,13 +268,16 @@ Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
     const JsonFields object(*choice, "tool_choice");
     REDOUBT_TRY(const auto type, object.string("type"));
     if (type == "allowed_tools") return object.refuse("type", "allowed_tools is not supported; send those tools alone");
-    REDOUBT_TRY(const Json* function, object.object("function"));
-    if (type.value_or("function") != "function" || function == nullptr) {
+    const std::string kind = type.value_or("function");
+    REDOUBT_TRY(const Json* named, kind == "custom" ? object.object("custom") : object.object("function"));
+    if ((kind != "function" && kind != "custom") || named == nullptr) {
       return fields.refuse("tool_choice", "expected none, auto, required or a function");
     }
-    const JsonFields inner(*function, object.param("function"));
+    const JsonFields inner(*named, object.param(kind));
     REDOUBT_TRY(const auto name, inner.string("name"));
     if (!name || name->empty()) return inner.refuse("name", "expected a function's name");
+    if (out.custom_tools.contains(*name) != (kind == "custom"))
+      return fields.refuse("tool_choice", "expected the name of one of the tools");
     out.tool_choice = ToolChoice::required;
     out.tool_name = *name;
   } else {
@@ -281,6 +340,12 @@ Result<std::optional<bool>> thinking_switch(ChatRequest& out, const JsonFields& 
     if (budget) out.thinking_budget = budget;
   }
   return wanted;
+}
+
+Status check_verbosity(const JsonFields& fields) {
+  REDOUBT_TRY(const auto verbosity, fields.string("verbosity"));
+  if (!verbosity || *verbosity == "low" || *verbosity == "medium" || *verbosity == "high") return ok();
+  return fields.refuse("verbosity", "expected low, medium or high");
 }
 
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields) {
@@ -372,9 +437,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   if (messages == nullptr) return fields.refuse("messages", "expected an array of messages, found nothing");
   REDOUBT_TRY(out.messages, parse_chat_messages(*messages, "messages"));
   REDOUBT_TRY(const Json* tools, fields.array("tools"));
-  if (tools != nullptr) {
-    REDOUBT_TRY(out.tools, parse_chat_tools(*tools, "tools"));
-  }
+  if (tools != nullptr) REDOUBT_CHECK(parse_tools(out, *tools));
   REDOUBT_CHECK(parse_tool_choice(out, fields));
   REDOUBT_TRY(const auto parallel, fields.boolean("parallel_tool_calls"));
   out.parallel_tool_calls = parallel.value_or(true);
@@ -382,8 +445,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_CHECK(fields.refuse_unless_empty("function_call", "is not supported; use tool_choice"));
   REDOUBT_CHECK(fields.refuse_unless_empty("audio", "only text is supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("prediction", "is not supported"));
-  REDOUBT_TRY(const auto verbosity, fields.string("verbosity"));
-  if (verbosity && *verbosity != "medium") return fields.refuse("verbosity", "only medium is supported");
+  REDOUBT_CHECK(check_verbosity(fields));
   REDOUBT_CHECK(fields.refuse_unless_empty("web_search_options", "is not supported"));
   if (const Json* modalities = fields.find("modalities"); modalities && *modalities != Json::array({"text"})) {
     return fields.refuse("modalities", "only text is supported");

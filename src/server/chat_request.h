@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct ChatRequest {
   std::string tools_param = "tools";
   std::vector<std::string> schema_fields;  // where each tool's schema stands, where that is not OpenAI's chat's place
   std::string schema_field(size_t tool) const;
+  std::set<std::string> custom_tools;  // names of those that take a text (custom_tools.h)
   bool parallel_tool_calls = true;
 
   std::optional<std::string> reasoning_effort;  // none, minimal, low, medium, high, …
@@ -59,6 +61,8 @@ Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields);  // after the tools
 // A string, or an array of text parts. Images, audio and files are refused by name.
 Result<std::string> join_text_parts(const Json& content, const std::string& param);
+// A wish for longer or shorter answers, which no model here was taught: it has no effect (docs/protocols.md).
+Status check_verbosity(const JsonFields& fields);
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields);
 Status parse_template_fields(ChatRequest& out, const JsonFields& fields);
 

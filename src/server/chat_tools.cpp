@@ -63,7 +63,11 @@ Json call_schema(const Json& function, const std::string& place) {
 // What is wrong with the arguments' schema of the request's i-th tool.
 Error schema_error(const Error& error, const ChatRequest& request, size_t i) {
   const std::string name = request.tools[i]["function"]["name"].get<std::string>();
-  return grammar_error(error, request.schema_field(i), fmt::format(" (tool '{}')", name));
+  const std::string of = fmt::format(" (tool '{}')", name);
+  if (!request.custom_tools.contains(name)) return grammar_error(error, request.schema_field(i), of);
+  Error of_format = error;  // the client wrote no schema
+  of_format.param.clear();
+  return grammar_error(of_format, request.schema_field(i), of);
 }
 
 // What is wrong with a list of calls: a place in it is a place in one of the tools' schemas.
@@ -112,7 +116,8 @@ Result<GrammarPtr> forced_call_grammar(const ChatRequest& request, const Compile
   return compiled;
 }
 
-bool has_strict_tool(const ChatRequest& request) {
+bool binds_calls(const ChatRequest& request, ToolSyntax syntax) {
+  if (!request.custom_tools.empty() && can_bind_calls(syntax)) return true;
   return std::any_of(request.tools.begin(), request.tools.end(),
                      [](const Json& tool) { return tool["function"].value("strict", false); });
 }
@@ -129,7 +134,7 @@ Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax synt
     tools.push_back({function["name"].get<std::string>(), any_object});
     source.push_back(tools.back().name);
     source.push_back(nullptr);
-    if (!function.value("strict", false)) continue;
+    if (!function.value("strict", false) && !request.custom_tools.contains(tools.back().name)) continue;
     source.back() = arguments_schema(function);
     auto compiled = grammars.json_schema(source.back());
     if (!compiled) return schema_error(compiled.error(), request, i);

@@ -27,11 +27,12 @@ struct ForcedCall {
 Result<GrammarPtr> forced_call_grammar(const ChatRequest& request, const CompiledGrammars& grammars);
 ForcedCall forced_call(const ChatRequest& request);
 
-// An answer that may call, where a tool is strict or the content has a structure (the request's): the grammar
-// binds from the mark of a call on. Tools that are not strict take any JSON object.
+// An answer that may call, where a call is bound or the content has a structure (the request's): the grammar
+// binds from the mark of a call on. Tools that are neither strict nor custom take any JSON object.
 // Errors: invalid_argument naming the tool whose schema, or the syntax that cannot be enforced.
 Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax syntax, const CompiledGrammars& grammars);
-bool has_strict_tool(const ChatRequest& request);
+// Whether a tool's calls are bound: a strict one's always, a custom one's where the syntax can be.
+bool binds_calls(const ChatRequest& request, ToolSyntax syntax);
 
 // Turns the forced JSON, as it comes, into tool events. Names come before arguments: the grammar orders them so.
 class ForcedCallReader {

@@ -156,6 +156,13 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
 
 size_t GenerationStream::prompt_of(int choice) const { return static_cast<size_t>(choice / state_->per_request); }
 
+HttpHeaders GenerationStream::headers() const {
+  HttpHeaders all = state_->options.headers;
+  if (state_->limits != nullptr)
+    all.insert(all.end(), state_->limits->headers().begin(), state_->limits->headers().end());
+  return all;
+}
+
 // No lock is held over submit: the engine may call back, from its thread or from inside.
 bool GenerationStream::submit_all(std::vector<GenerationRequest> requests) {
   State& state = *state_;
@@ -194,9 +201,9 @@ void GenerationStream::open() {
     if (const char* type = state.sink->stream_type()) {
       // For text/event-stream the server says itself that nothing may be kept or gathered on the way.
       const bool sse = std::string_view(type).starts_with("text/event-stream");
-      HttpHeaders headers = state.limits == nullptr ? HttpHeaders{} : state.limits->headers();
-      if (!sse) headers.insert(headers.end(), {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}});
-      state.writer->start_stream(200, type, std::move(headers), state.sink->idle_comment());
+      HttpHeaders told = headers();
+      if (!sse) told.insert(told.end(), {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}});
+      state.writer->start_stream(200, type, std::move(told), state.sink->idle_comment());
       state.sink->begin(out);
     }
     state.opening = false;
@@ -275,8 +282,7 @@ void GenerationStream::complete(std::string& out) {
         if (!out.empty()) state.writer->write(std::move(out));
         state.writer->end();
       } else {
-        state.writer->send(200, "application/json", std::move(out),
-                           state.limits == nullptr ? HttpHeaders{} : state.limits->headers());
+        state.writer->send(200, "application/json", std::move(out), headers());
       }
     }
   }

@@ -73,6 +73,7 @@ struct GenerationOptions {
   bool return_token_ids = false;
   ServerMetrics* metrics = nullptr;  // outlives the stream
   Limits* limits = nullptr;          // null: none. Outlives the stream
+  HttpHeaders headers;               // of the answer, beside those of limits
 };
 
 class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
@@ -89,6 +90,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   GenerationStream(GenerationOptions options, std::unique_ptr<AnswerSink> sink, std::shared_ptr<ResponseWriter> writer,
                    int per_request);
   size_t prompt_of(int choice) const;
+  HttpHeaders headers() const;
   bool submit_all(std::vector<GenerationRequest> requests);
   void open();
   void on_token(int first_choice, const TokenEvent& event);

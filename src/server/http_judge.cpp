@@ -18,7 +18,8 @@ namespace {
 constexpr std::string_view kExposedHeaders =
     "x-request-id, request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
     "x-ratelimit-reset-requests, "
-    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
+    "x-redoubt-tools-left-out";
 
 // The grammar's corners, the target, and who sent it. Returns the path that routes are found by.
 Result<std::string> read_head(const HttpDoor& door, const HttpPeer& peer, const HttpReader& reader,

@@ -5,8 +5,10 @@
 #include <iterator>
 
 #include "server/chat_generation.h"
+#include "server/custom_tools.h"
 #include "server/generation_answer.h"
 #include "server/responses_request.h"
+#include "server/responses_tools.h"
 #include "server/routes.h"
 #include "server/routes_schemas.h"
 #include "server/sse.h"
@@ -18,6 +20,7 @@ struct ResponseOptions {
   std::string id, model, echo;
   int64_t created = 0;
   bool logprobs = false;
+  std::set<std::string> custom_tools;
   std::shared_ptr<const LoadedModel> loaded;  // its tokenizer spells the logprobs
 };
 
@@ -44,7 +47,24 @@ std::string response_object(const ResponseOptions& options, std::string_view sta
   return out;
 }
 
-enum class ItemKind : uint8_t { none, reasoning, message, call };
+enum class ItemKind : uint8_t { none, reasoning, message, call, custom_call };
+
+ItemKind call_kind(const ResponseOptions& options, const std::string& tool) {
+  return options.custom_tools.contains(tool) ? ItemKind::custom_call : ItemKind::call;
+}
+
+std::string_view id_head(ItemKind kind) {
+  switch (kind) {
+    case ItemKind::reasoning:
+      return "rs_";
+    case ItemKind::message:
+      return "msg_";
+    case ItemKind::custom_call:
+      return "ctc_";
+    default:
+      return "fc_";
+  }
+}
 
 // One item of the output, as its text grows.
 struct Item {
@@ -54,10 +74,11 @@ struct Item {
 
   static Item open(ItemKind kind, std::string name = {}) {
     Item item{.kind = kind, .name = std::move(name)};
-    item.id = random_id(kind == ItemKind::reasoning ? "rs_" : kind == ItemKind::message ? "msg_" : "fc_");
-    if (kind == ItemKind::call) item.call_id = random_id("call_");
+    item.id = random_id(id_head(kind));
+    if (item.is_call()) item.call_id = random_id("call_");
     return item;
   }
+  bool is_call() const { return kind == ItemKind::call || kind == ItemKind::custom_call; }
   std::string part(const ResponseOptions& options, bool with_text) const {
     const std::string value = with_text ? json_string(text) : "\"\"";
     if (kind == ItemKind::reasoning) return "{\"type\":\"reasoning_text\",\"text\":" + value + "}";
@@ -67,7 +88,7 @@ struct Item {
   }
   std::string json(const ResponseOptions& options, std::string_view status) const {
     const bool begun = status == "in_progress";
-    const std::string content = begun ? "[]" : "[" + (kind == ItemKind::call ? "" : part(options, true)) + "]";
+    const std::string content = begun ? "[]" : "[" + (is_call() ? "" : part(options, true)) + "]";
     switch (kind) {
       case ItemKind::reasoning:
         return fmt::format(
@@ -76,6 +97,10 @@ struct Item {
       case ItemKind::message:
         return fmt::format(R"({{"id":"{}","type":"message","status":"{}","role":"assistant","content":{}}})", id,
                            status, content);
+      case ItemKind::custom_call:
+        return fmt::format(
+            R"({{"id":"{}","type":"custom_tool_call","status":"{}","call_id":"{}","name":{},"input":{}}})", id, status,
+            call_id, json_string(name), begun ? "\"\"" : json_string(text));
       default:
         return fmt::format(
             R"({{"id":"{}","type":"function_call","status":"{}","call_id":"{}","name":{},"arguments":{}}})", id, status,
@@ -116,8 +141,9 @@ class ResponseEvents final : public AnswerSink {
       case OutputEvent::Kind::content:
         return text_delta(out, ItemKind::message, piece.text, std::move(tokens.logprobs));
       case OutputEvent::Kind::tool_begin:
-        return open(out, Item::open(ItemKind::call, piece.text));
+        return open(out, Item::open(call_kind(options_, piece.text), piece.text));
       case OutputEvent::Kind::tool_arguments:
+        if (item_.kind == ItemKind::custom_call) return input_delta(out, custom_input_.push(piece.text));
         if (item_.kind != ItemKind::call) return;
         item_.text += piece.text;
         return event(out, "response.function_call_arguments.delta", where() + ",\"delta\":" + json_string(piece.text));
@@ -153,11 +179,18 @@ class ResponseEvents final : public AnswerSink {
   void open(std::string& out, Item item) {
     close(out, "completed");
     item_ = std::move(item);
+    custom_input_ = {};
     ++output_index_;
     event(out, "response.output_item.added",
           fmt::format(R"("output_index":{},"item":{})", output_index_, item_.json(options_, "in_progress")));
-    if (item_.kind == ItemKind::call) return;
+    if (item_.is_call()) return;
     event(out, "response.content_part.added", where() + ",\"content_index\":0,\"part\":" + item_.part(options_, false));
+  }
+
+  void input_delta(std::string& out, const std::string& text) {
+    if (text.empty()) return;
+    item_.text += text;
+    event(out, "response.custom_tool_call_input.delta", where() + ",\"delta\":" + json_string(text));
   }
 
   void text_delta(std::string& out, ItemKind kind, const std::string& text, std::vector<TokenLogprob> logprobs) {
@@ -179,6 +212,9 @@ class ResponseEvents final : public AnswerSink {
     if (item_.kind == ItemKind::call) {
       event(out, "response.function_call_arguments.done",
             where() + ",\"name\":" + json_string(item_.name) + ",\"arguments\":" + json_string(item_.text));
+    } else if (item_.kind == ItemKind::custom_call) {
+      input_delta(out, custom_input_.finish());
+      event(out, "response.custom_tool_call_input.done", where() + ",\"input\":" + json_string(item_.text));
     } else {
       const bool reasoning = item_.kind == ItemKind::reasoning;
       std::string members = where() + ",\"content_index\":0,\"text\":" + json_string(item_.text);
@@ -198,7 +234,8 @@ class ResponseEvents final : public AnswerSink {
 
   ResponseOptions options_;
   Item item_;
-  std::string output_;  // items that are done
+  CustomInput custom_input_;  // of item_, if that is a custom call
+  std::string output_;        // items that are done
   int output_index_ = -1;
   int64_t sequence_ = 0;
   ChoiceEnd end_;
@@ -217,7 +254,10 @@ std::string response_body(const ResponseOptions& options, const AnswerChoice& ch
   if (!choice.content.empty() || (choice.calls.empty() && choice.reasoning.empty())) {
     add(ItemKind::message, "", choice.content);
   }
-  for (const AnswerCall& call : choice.calls) add(ItemKind::call, call.name, call.arguments);
+  for (const AnswerCall& call : choice.calls) {
+    const ItemKind kind = call_kind(options, call.name);
+    add(kind, call.name, kind == ItemKind::custom_call ? custom_input(call.arguments) : call.arguments);
+  }
   return ended_response(options, choice.end, output, usage);
 }
 
@@ -226,11 +266,14 @@ Status responses(ServerContext& context, const HttpRequest& http, const Json& bo
   REDOUBT_TRY(ResponsesRequest request, parse_responses_request(body));
   REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.chat.model));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, http, model, request.chat));
+  if (!request.tools_left_out.empty())
+    generation.options.headers.emplace_back(kToolsLeftOutHeader, std::move(request.tools_left_out));
   ResponseOptions options{.id = random_id("resp_"),
                           .model = model->name,
                           .echo = std::move(request.echo),
                           .created = unix_seconds(),
                           .logprobs = request.chat.logprobs,
+                          .custom_tools = request.chat.custom_tools,
                           .loaded = model};
   std::unique_ptr<AnswerSink> sink;
   if (request.chat.stream) {

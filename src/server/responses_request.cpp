@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "server/custom_tools.h"
+#include "server/responses_tools.h"
+
 namespace redoubt {
 namespace {
 
@@ -28,15 +31,16 @@ Result<std::string> reasoning_text(const JsonFields& item) {
   return text;
 }
 
-Status add_call(Json& messages, const JsonFields& item) {
+Status add_call(Json& messages, const JsonFields& item, bool is_custom) {
   REDOUBT_TRY(const auto name, item.string("name"));
   REDOUBT_TRY(const auto call_id, item.string("call_id"));
-  REDOUBT_TRY(const auto arguments, item.string("arguments"));
-  if (!name) return item.refuse("name", "expected a function's name, found nothing");
+  REDOUBT_TRY(auto written, item.string(is_custom ? "input" : "arguments"));
+  if (!name) return item.refuse("name", "expected a tool's name, found nothing");
+  Json arguments = is_custom ? custom_arguments(std::move(written).value_or("")) : Json(written.value_or("{}"));
   Json& message = open_assistant(messages);
   message["tool_calls"].push_back({{"id", call_id.value_or("")},
                                    {"type", "function"},
-                                   {"function", {{"name", *name}, {"arguments", arguments.value_or("{}")}}}});
+                                   {"function", {{"name", *name}, {"arguments", std::move(arguments)}}}});
   return ok();
 }
 
@@ -72,8 +76,9 @@ Status add_item(Json& messages, const Json& value, const std::string& param) {
   REDOUBT_TRY(const auto given, item.string("type"));
   const std::string type = given.value_or("message");
   if (type == "message") return add_message(messages, item);
-  if (type == "function_call") return add_call(messages, item);
-  if (type == "function_call_output") return add_output(messages, item);
+  if (type == "function_call" || type == "custom_tool_call")
+    return add_call(messages, item, type == "custom_tool_call");
+  if (type == "function_call_output" || type == "custom_tool_call_output") return add_output(messages, item);
   if (type == "reasoning") {
     REDOUBT_TRY(std::string text, reasoning_text(item));
     if (!text.empty()) {
@@ -81,7 +86,7 @@ Status add_item(Json& messages, const Json& value, const std::string& param) {
     }
     return ok();
   }
-  return item.refuse("type", "expected message, reasoning, function_call or function_call_output");
+  return item.refuse("type", "expected message, reasoning, function_call, custom_tool_call or the output of one");
 }
 
 Status parse_input(ChatRequest& chat, const JsonFields& fields) {
@@ -104,55 +109,11 @@ Status parse_input(ChatRequest& chat, const JsonFields& fields) {
   return ok();
 }
 
-Status parse_tools(ChatRequest& chat, const JsonFields& fields) {
-  REDOUBT_TRY(const Json* tools, fields.array("tools"));
-  Json functions = Json::array();
-  for (size_t i = 0; tools != nullptr && i < tools->size(); ++i) {
-    const std::string where = fmt::format("tools[{}]", i);
-    if (!(*tools)[i].is_object()) return wrong_type(where, "an object", (*tools)[i]);
-    const JsonFields tool((*tools)[i], where);
-    REDOUBT_TRY(const auto type, tool.string("type"));
-    if (type != "function") continue;
-    Json function = Json::object();
-    for (const char* key : {"name", "description", "parameters", "strict"}) {
-      if (const Json* value = tool.find(key)) function[key] = *value;
-    }
-    functions.push_back({{"type", "function"}, {"function", std::move(function)}});
-    chat.schema_fields.push_back(tool.param("parameters"));
-  }
-  auto parsed = parse_chat_tools(functions, "tools");
-  if (!parsed) return flat_tool_error(std::move(parsed.error()), chat.schema_fields);
-  chat.tools = std::move(*parsed);
-  const Json* choice = fields.find("tool_choice");
-  if (choice == nullptr) return ok();
-  if (choice->is_object()) {
-    const JsonFields object(*choice, "tool_choice");
-    REDOUBT_TRY(const auto type, object.string("type"));
-    if (type == "allowed_tools") return object.refuse("type", "allowed_tools is not supported; send those tools alone");
-    REDOUBT_TRY(const auto name, object.string("name"));
-    if (type != "function" || !name) return fields.refuse("tool_choice", "expected none, auto, required or a function");
-    chat.tool_choice = ToolChoice::required;
-    chat.tool_name = *name;
-    bool known = false;
-    for (const Json& tool : chat.tools) known = known || tool["function"]["name"] == *name;
-    if (!known) return fields.refuse("tool_choice", "expected the name of one of the tools");
-  } else if (*choice == "none") {
-    chat.tool_choice = ToolChoice::none;
-  } else if (*choice == "required") {
-    if (chat.tools.empty()) return fields.refuse("tool_choice", "expected functions to choose from, found none");
-    chat.tool_choice = ToolChoice::required;
-  } else if (*choice != "auto") {
-    return fields.refuse("tool_choice", "expected none, auto, required or a function");
-  }
-  return ok();
-}
-
 Status parse_text_format(ChatRequest& chat, const JsonFields& fields) {
   REDOUBT_TRY(const Json* text, fields.object("text"));
   if (text == nullptr) return ok();
   const JsonFields inner(*text, "text");
-  REDOUBT_TRY(const auto verbosity, inner.string("verbosity"));
-  if (verbosity && *verbosity != "medium") return inner.refuse("verbosity", "only medium is supported");
+  REDOUBT_CHECK(check_verbosity(inner));
   REDOUBT_TRY(const Json* format, inner.object("format"));
   if (format == nullptr) return ok();
   const JsonFields shape(*format, "text.format");
@@ -199,14 +160,7 @@ Status parse_include(ChatRequest& chat, const JsonFields& fields) {
   return ok();
 }
 
-// Those that the model was told of: tools that a provider would run itself are not.
-Json functions_of(Json tools) {
-  std::erase_if(tools.get_ref<Json::array_t&>(),
-                [](const Json& tool) { return tool.value("type", Json()) != "function"; });
-  return tools;
-}
-
-std::string echo_of(const JsonFields& fields, const ChatRequest& chat) {
+std::string echo_of(const JsonFields& fields, const ChatRequest& chat, Json tools) {
   const auto value_or = [&](const char* key, Json fallback) {
     const Json* value = fields.find(key);
     return value != nullptr ? *value : std::move(fallback);
@@ -222,7 +176,7 @@ std::string echo_of(const JsonFields& fields, const ChatRequest& chat) {
                      {"temperature", value_or("temperature", nullptr)},
                      {"text", value_or("text", {{"format", {{"type", "text"}}}})},
                      {"tool_choice", value_or("tool_choice", "auto")},
-                     {"tools", functions_of(value_or("tools", Json::array()))},
+                     {"tools", std::move(tools)},
                      {"top_logprobs", chat.top_logprobs},
                      {"top_p", value_or("top_p", nullptr)},
                      {"truncation", "disabled"},
@@ -248,7 +202,8 @@ Result<ResponsesRequest> parse_responses_request(const Json& body) {
   if (chat.generation.n != 1) return fields.refuse("n", "expected 1");
   REDOUBT_TRY(chat.generation.max_tokens, fields.integer("max_output_tokens", 1));
   chat.generation.max_tokens_field = "max_output_tokens";
-  REDOUBT_CHECK(parse_tools(chat, fields));
+  REDOUBT_TRY(ResponsesTools tools, parse_responses_tools(chat, fields));
+  out.tools_left_out = std::move(tools.left_out);
   REDOUBT_CHECK(parse_text_format(chat, fields));
   REDOUBT_CHECK(parse_include(chat, fields));
   REDOUBT_TRY(const auto parallel, fields.boolean("parallel_tool_calls"));
@@ -263,7 +218,7 @@ Result<ResponsesRequest> parse_responses_request(const Json& body) {
   REDOUBT_CHECK(parse_template_fields(chat, fields));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));
   chat.stream = stream.value_or(false);
-  out.echo = echo_of(fields, chat);
+  out.echo = echo_of(fields, chat, std::move(tools.echo));
   return out;
 }
 

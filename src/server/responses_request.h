@@ -8,10 +8,10 @@ namespace redoubt {
 struct ResponsesRequest {
   ChatRequest chat;
   std::string echo;  // JSON members of the response object that repeat the request: "instructions":…,"tools":[…],…
+  std::string tools_left_out;  // as ResponsesTools has them
 };
 
-// Tools of a type we do not know are skipped, as clients expect. Errors: invalid_argument; not_found for a
-// previous_response_id or conversation (none is kept).
+// Errors: invalid_argument; not_found for a previous_response_id or conversation (none is kept).
 Result<ResponsesRequest> parse_responses_request(const Json& body);
 
 }  // namespace redoubt

@@ -81,8 +81,10 @@ Json chat_request_schema() {
     "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
     "logprobs": {"type": ["boolean", "null"]},
     "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
-    "tools": {"type": ["array", "null"], "maxItems": 512, "items": {"type": "object", "required": ["type", "function"],
-      "properties": {"type": {"enum": ["function"]}, "function": {"type": "object", "required": ["name"], "properties": {
+    "tools": {"type": ["array", "null"], "maxItems": 512, "items": {"type": "object", "required": ["type"],
+      "properties": {"type": {"enum": ["function", "custom"]}, "custom": {"type": "object", "required": ["name"], "properties": {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,256}$"}, "description": {"type": "string"},
+        "format": {"type": "object", "required": ["type"]}}}, "function": {"type": "object", "required": ["name"], "properties": {
         "name": {"type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,256}$"}, "description": {"type": "string"},
         "parameters": {"type": "object"}, "strict": {"type": ["boolean", "null"]}}}}}},
     "tool_choice": {"anyOf": [{"enum": ["none", "auto", "required", null]}, {"type": "object", "required": ["type", "function"],
@@ -95,6 +97,7 @@ Json chat_request_schema() {
       "budget_tokens": {"type": "integer", "minimum": 0}}},
     "enable_thinking": {"type": ["boolean", "null"]},
     "separate_reasoning": {"type": ["boolean", "null"]},
+    "verbosity": {"enum": ["low", "medium", "high", null]},
     "add_generation_prompt": {"type": ["boolean", "null"]},
     "continue_final_message": {"type": ["boolean", "null"]},
     "chat_template": {"type": ["string", "null"], "maxLength": 262144},
@@ -167,12 +170,12 @@ Json responses_request_schema() {
     "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2}, "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "stream": {"type": ["boolean", "null"]}, "store": {"type": ["boolean", "null"]}, "parallel_tool_calls": {"type": ["boolean", "null"]},
     "reasoning": {"type": ["object", "null"], "properties": {"effort": {"enum": ["none", "minimal", "low", "medium", "high", "xhigh", null]}}},
-    "text": {"type": ["object", "null"], "properties": {"format": {"type": "object", "required": ["type"], "properties": {
+    "text": {"type": ["object", "null"], "properties": {"verbosity": {"enum": ["low", "medium", "high", null]}, "format": {"type": "object", "required": ["type"], "properties": {
       "type": {"enum": ["text", "json_object", "json_schema"]}, "name": {"type": "string"}, "schema": {"type": "object"}}}}},
     "tools": {"type": ["array", "null"], "items": {"type": "object", "required": ["type"], "properties": {
-      "type": {"type": "string"}, "name": {"type": "string"}, "parameters": {"type": ["object", "null"]}}}},
+      "type": {"enum": ["function", "custom", "web_search"]}, "name": {"type": "string"}, "parameters": {"type": ["object", "null"]}}}},
     "tool_choice": {"anyOf": [{"enum": ["none", "auto", "required", null]}, {"type": "object", "required": ["type", "name"],
-      "properties": {"type": {"enum": ["function"]}, "name": {"type": "string"}}}]},
+      "properties": {"type": {"enum": ["function", "custom"]}, "name": {"type": "string"}}}]},
     "previous_response_id": {"type": ["string", "null"]}}})");
 }
 

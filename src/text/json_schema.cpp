@@ -17,62 +17,6 @@ constexpr int kMaxFlattenDepth = 40;
 constexpr size_t kMaxJoined = 1'000'000;  // values gone through while schemas are joined or compared, two at a time
 constexpr size_t kMaxAlternatives = 500;
 
-// By JSON Schema, OpenAPI and the editors and libraries that write more of them; none binds a value.
-const std::set<std::string> kAnnotations = {"title",
-                                            "description",
-                                            "default",
-                                            "example",
-                                            "examples",
-                                            "$schema",
-                                            "$id",
-                                            "id",
-                                            "$comment",
-                                            "deprecated",
-                                            "discriminator",
-                                            "readOnly",
-                                            "writeOnly",
-                                            "$defs",
-                                            "definitions",
-                                            "contentEncoding",
-                                            "contentMediaType",
-                                            "contentSchema",
-                                            "externalDocs",
-                                            "xml",
-                                            "markdownDescription",
-                                            "enumNames",
-                                            "enumDescriptions",
-                                            "propertyOrdering"};
-bool is_annotation(const std::string& keyword) { return kAnnotations.contains(keyword) || keyword.starts_with("x-"); }
-const std::set<std::string> kEnforced = {"type",
-                                         "properties",
-                                         "required",
-                                         "additionalProperties",
-                                         "patternProperties",
-                                         "propertyNames",
-                                         "nullable",
-                                         "minProperties",
-                                         "maxProperties",
-                                         "items",
-                                         "prefixItems",
-                                         "minItems",
-                                         "maxItems",
-                                         "enum",
-                                         "const",
-                                         "anyOf",
-                                         "oneOf",
-                                         "allOf",
-                                         "$ref",
-                                         "minLength",
-                                         "maxLength",
-                                         "pattern",
-                                         "format",
-                                         "minimum",
-                                         "maximum",
-                                         "exclusiveMinimum",
-                                         "exclusiveMaximum",
-                                         "multipleOf",
-                                         "uniqueItems"};
-
 // Of a document, itself among them.
 size_t values_in(const Json& value) {
   size_t count = 1;
@@ -85,37 +29,6 @@ size_t values_in(const Json& value) {
 Json without(const Json& schema, const std::string& keyword) {
   Json out = schema;
   out.erase(keyword);
-  return out;
-}
-
-// A keyword's name for a message: the client wrote it, so it is cut short.
-std::string shown(const std::string& keyword) { return keyword.substr(0, complete_utf8_prefix(keyword.substr(0, 64))); }
-
-// A number that was not read as it is written: beyond 64 bits, or of more digits than a double surely keeps, another
-// one may stand in the client's text.
-bool may_be_another_number(const Json& value) {
-  constexpr double kBeyondIntegers = 9.2e18;
-  constexpr size_t kExactDigits = 15;
-  if (!value.is_number_float()) return false;
-  return std::fabs(value.get<double>()) >= kBeyondIntegers || to_decimal(value).digits.size() > kExactDigits;
-}
-
-bool holds_another_number(const Json& value) {
-  if (!value.is_structured()) return may_be_another_number(value);
-  return std::any_of(value.begin(), value.end(), holds_another_number);
-}
-
-// A name as a part of a JSON pointer (RFC 6901).
-std::string pointer_part(std::string_view name) {
-  std::string out = "/";
-  for (const char c : name) {
-    if (c == '~')
-      out += "~0";
-    else if (c == '/')
-      out += "~1";
-    else
-      out += c;
-  }
   return out;
 }
 
@@ -140,11 +53,41 @@ Status allow_null(Json& schema) {
   return ok();
 }
 
+// Tuples of drafts 4 to 7 say `items` for prefixItems, and additionalItems for items; beside anything else that one
+// says nothing.
+Status read_tuple(Json& schema) {
+  const Json further = schema.value("additionalItems", Json());
+  schema.erase("additionalItems");
+  const auto items = schema.find("items");
+  if (items == schema.end() || !items->is_array()) return ok();
+  if (schema.contains("prefixItems"))
+    return unsupported("schema: items: a list beside prefixItems is not enforced", "items");
+  Json places = std::move(*items);
+  schema.erase("items");
+  if (!further.is_null()) schema["items"] = further;
+  if (!places.empty()) schema["prefixItems"] = std::move(places);
+  return ok();
+}
+
 Error too_many_alternatives(const std::string& keyword) {
   return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
 }
 
 }  // namespace
+
+// A name as a part of a JSON pointer (RFC 6901).
+std::string pointer_part(std::string_view name) {
+  std::string out = "/";
+  for (const char c : name) {
+    if (c == '~')
+      out += "~0";
+    else if (c == '/')
+      out += "~1";
+    else
+      out += c;
+  }
+  return out;
+}
 
 std::string place_of(std::string_view at, std::string_view name) {
   return cut_place(std::string(at) + pointer_part(name.substr(0, 1024)));
@@ -157,36 +100,6 @@ Error placed(Error error, std::string_view at) {
   if (error.param.starts_with('/') || (error.param.empty() && at.empty())) return error;
   error.param = error.param.empty() ? std::string(at) : std::string(at) + pointer_part(error.param);
   return error;
-}
-
-Status SchemaCompiler::check_keywords(const Json& schema, const std::string& at) const {
-  for (const auto& [keyword, value] : schema.items()) {
-    if (is_annotation(keyword)) continue;
-    if (!kEnforced.contains(keyword))
-      return unsupported("schema: keyword `" + shown(keyword) + "` is not enforced", at + pointer_part(shown(keyword)));
-    if (keyword == "uniqueItems" && value != Json(false))
-      return unsupported("schema: uniqueItems is not enforced", keyword);
-    if ((keyword == "properties" || keyword == "patternProperties") && !value.is_object())
-      return invalid("schema: " + keyword + ": expected an object of schemas", keyword);
-    const bool list = keyword == "anyOf" || keyword == "oneOf" || keyword == "allOf" || keyword == "enum";
-    if (list && (!value.is_array() || value.empty()))
-      return invalid("schema: " + keyword + ": expected a list that is not empty", keyword);
-    const bool has_values = keyword == "enum" || keyword == "const";
-    if (has_values && numbers_ == SchemaNumbers::unknown && holds_another_number(value))
-      return unsupported("schema: " + keyword +
-                             ": a number that readers of JSON would change (an integer beyond 64 bits, or more digits "
-                             "than a double keeps) is not enforced",
-                         keyword);
-    const bool bounds = keyword.ends_with("inimum") || keyword.ends_with("aximum");
-    if (bounds && value.is_number_float() && std::fabs(value.get<double>()) >= 9.2e18)
-      return unsupported("schema: " + keyword + ": a bound beyond 64 bits is not enforced", keyword);
-    if (keyword == "type") {
-      const auto known = [](const Json& t) { return t.is_string() && kJsonTypes.contains(t.get<std::string>()); };
-      if (!known(value) && !(value.is_array() && !value.empty() && std::all_of(value.begin(), value.end(), known)))
-        return invalid("schema: type: expected a JSON type or a list of them", "type");
-    }
-  }
-  return ok();
 }
 
 // Local JSON pointers only: nothing is fetched.
@@ -259,6 +172,7 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
     if (!is_annotation(keyword) && keyword != "$ref" && keyword != "allOf" && keyword != "nullable")
       out[keyword] = value;
   if (schema.value("nullable", Json()) == true) REDOUBT_CHECK(allow_null(out));
+  REDOUBT_CHECK(read_tuple(out));
   if (const auto it = schema.find("$ref"); it != schema.end()) {
     if (!it->is_string()) return invalid("schema: $ref: expected a string", "$ref");
     REDOUBT_TRY(const Json* target, resolve(it->get<std::string>()));
@@ -311,8 +225,7 @@ Result<ExprId> SchemaCompiler::schema(const Json& schema, std::string at) {
 Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
   if (source.is_object() && source.contains("$ref")) {
     bool alone = true;
-    for (const auto& [keyword, value] : source.items())
-      alone = alone && (keyword == "$ref" || kAnnotations.contains(keyword));
+    for (const auto& [keyword, value] : source.items()) alone = alone && (keyword == "$ref" || is_annotation(keyword));
     if (alone) {
       if (!source["$ref"].is_string()) return invalid("schema: $ref: expected a string", "$ref");
       REDOUBT_TRY(const Json* target, resolve(source["$ref"].get<std::string>()));
@@ -436,7 +349,8 @@ Result<bool> SchemaCompiler::admits(const Json& flat, const Json& value) {
   return true;
 }
 
-Result<ExprId> SchemaCompiler::enumeration(const Json& flat) {
+// Those of enum or const that the keywords beside them admit.
+Result<Json> SchemaCompiler::listed(const Json& flat) {
   Json values = Json::array();
   if (flat.contains("const")) {
     const bool listed = !flat.contains("enum") ||
@@ -448,7 +362,7 @@ Result<ExprId> SchemaCompiler::enumeration(const Json& flat) {
   const bool bare = std::all_of(flat.items().begin(), flat.items().end(), [](const auto& item) {
     return item.key() == "enum" || item.key() == "const" || item.key() == "type";
   });
-  std::vector<ExprId> parts;
+  Json fitting = Json::array();
   for (const Json& value : values) {
     // Strings are only measured where something measures them.
     bool fits = true;
@@ -457,8 +371,15 @@ Result<ExprId> SchemaCompiler::enumeration(const Json& flat) {
     } else {
       REDOUBT_TRY(fits, admits(flat, value));
     }
-    if (fits) parts.push_back(written(value));
+    if (fits) fitting.push_back(value);
   }
+  return fitting;
+}
+
+Result<ExprId> SchemaCompiler::enumeration(const Json& flat) {
+  REDOUBT_TRY(const Json values, listed(flat));
+  std::vector<ExprId> parts;
+  for (const Json& value : values) parts.push_back(written(value));
   return pool_.choice(std::move(parts));
 }
 

@@ -42,12 +42,14 @@ struct NumberRange {
   const Bound* low = nullptr;
   const Bound* high = nullptr;
   bool integers_only = false;
+  const Decimal* step = nullptr;  // the number is a multiple of it
 };
-// Unsupported where a bound has more digits than can be told apart.
+// Unsupported where a bound has more digits than can be told apart, or a step too many.
 Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, AutomatonBudget& budget);
 
 // Two schemas at once, as allOf asks; both flat (see SchemaCompiler::flatten). Unsupported where they cannot be joined.
 Result<Json> merge_schemas(const Json& a, const Json& b);
+bool is_annotation(const std::string& keyword);  // one that binds no value
 inline const std::set<std::string> kJsonTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
 std::set<std::string> types_of(const Json& flat);  // with those its keywords imply
 // What `schema` asks of a key that its `properties` do not name; null if nothing.
@@ -90,6 +92,7 @@ class SchemaCompiler {
 
   Result<ExprId> body(const Json& schema, const std::string& at);
   Result<ExprId> typed(const Json& flat, const std::string& at);
+  Result<Json> listed(const Json& flat);
   Result<ExprId> enumeration(const Json& flat);
   Result<ExprId> alternatives(const Json& flat, const std::string& at);
   Result<ExprId> exclusive_alternatives(const Json& flat, const std::string& at);
@@ -114,6 +117,7 @@ class SchemaCompiler {
   Result<Automaton> string_body(const Json& flat);  // between the quotes
   Result<ExprId> number(const Json& flat, bool integer);
   Result<ExprId> array(const Json& flat, const std::string& at);
+  Result<ExprId> array_of_different(const Json& flat, const std::string& at, int64_t min, int64_t max);
   Result<ExprId> object(const Json& flat, const std::string& at);
   Result<ExprId> further_key(const Json& flat, const std::string& at);  // where an object names none
 

@@ -114,6 +114,91 @@ class Magnitudes {
   int max_digits_;
 };
 
+// Multiples of r x 10^e, digit by digit: what is kept of a number is what it leaves over when it is divided by r.
+class Multiples {
+ public:
+  Multiples(int64_t r, int e) : r_(r), zeros_(std::max(e, 0)), places_(std::max(-e, 0)), scale_(1 % r) {
+    for (int i = 0; i < places_; ++i) scale_ = scale_ * 10 % r;
+  }
+
+  Nfa make() {
+    const uint32_t start = nfa_.add_state(), minus = nfa_.add_state(), zero = nfa_.add_state();
+    nfa_.add_bytes(start, '-', '-', minus);
+    const uint32_t whole = add_row(), end = zeros_ > 0 ? add_zeros(whole) : whole;
+    for (const uint32_t from : {start, minus}) {
+      nfa_.add_bytes(from, '0', '0', zero);
+      for (int d = 1; d <= 9; ++d) add_digit(from, d, whole + static_cast<uint32_t>(d % r_));
+    }
+    add_digits(whole, whole);
+    nfa_.accept(zero);
+    if (zeros_ > 0)
+      nfa_.accept(end);
+    else
+      accept_row(whole, scale_);
+    if (places_ > 0) add_fraction(zero, whole);
+    return std::move(nfa_);
+  }
+
+ private:
+  uint32_t add_row() {  // a state for each remainder
+    const uint32_t first = nfa_.add_state();
+    for (int64_t q = 1; q < r_; ++q) nfa_.add_state();
+    return first;
+  }
+  void add_digit(uint32_t from, int digit, uint32_t to) {
+    nfa_.add_bytes(from, static_cast<uint8_t>('0' + digit), static_cast<uint8_t>('0' + digit), to);
+  }
+  void add_digits(uint32_t row, uint32_t to_row) {
+    for (int64_t q = 0; q < r_; ++q)
+      for (int d = 0; d <= 9; ++d)
+        add_digit(row + static_cast<uint32_t>(q), d, to_row + static_cast<uint32_t>((q * 10 + d) % r_));
+  }
+  void accept_row(uint32_t row, int64_t scale) {
+    for (int64_t q = 0; q < r_; ++q)
+      if (q * scale % r_ == 0) nfa_.accept(row + static_cast<uint32_t>(q));
+  }
+  uint32_t add_zeros(uint32_t state) {
+    for (int i = 0; i < zeros_; ++i) {
+      const uint32_t next = nfa_.add_state();
+      nfa_.add_bytes(state, '0', '0', next);
+      state = next;
+    }
+    return state;
+  }
+  void add_fraction(uint32_t zero, uint32_t whole) {
+    uint32_t row = add_row();
+    nfa_.add_bytes(zero, '.', '.', row);
+    for (int64_t q = 0; q < r_; ++q)
+      nfa_.add_bytes(whole + static_cast<uint32_t>(q), '.', '.', row + static_cast<uint32_t>(q));
+    for (int place = 1; place <= places_; ++place) {
+      const uint32_t next = add_row();
+      add_digits(row, next);
+      int64_t scale = 1 % r_;  // of the places that are left: they are zeros
+      for (int i = place; i < places_; ++i) scale = scale * 10 % r_;
+      accept_row(next, scale);
+      row = next;
+    }
+  }
+
+  int64_t r_;
+  int zeros_, places_;
+  int64_t scale_;
+  Nfa nfa_;
+};
+
+// Steps whose digits and places keep the automaton small: 5, 0.25, 1000, 0.000001.
+Result<Automaton> multiples_of(const Decimal& step, AutomatonBudget& budget) {
+  constexpr size_t kMostDigits = 3;
+  constexpr int kMostPlaces = 15, kMostStates = 1000;
+  const int e = step.exponent - static_cast<int>(step.digits.size());
+  const int64_t r = step.digits.size() <= kMostDigits ? std::stoll(step.digits) : kMostStates;
+  if (e > kFreeInteger || -e > kMostPlaces || r * (std::max(-e, 0) + 1) >= kMostStates)
+    return unsupported("schema: multipleOf: a step of so many digits is not enforced", "multipleOf");
+  const Nfa nfa = Multiples(r, e).make();
+  REDOUBT_CHECK(budget.spend_states(nfa.size()));
+  return nfa.determinise(budget);
+}
+
 Bound magnitude(const Bound& bound) {
   Bound out = bound;
   out.value.negative = false;
@@ -167,7 +252,8 @@ Decimal to_decimal(const Json& number) {
 }
 
 Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, AutomatonBudget& budget) {
-  if (range.low == nullptr && range.high == nullptr) {
+  const bool is_bounded = range.low != nullptr || range.high != nullptr;
+  if (!is_bounded && range.step == nullptr) {
     const ExprId digit = pool.byte_range('0', '9');
     const ExprId whole = pool.sequence(
         {pool.optional(pool.literal("-")),
@@ -183,7 +269,7 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
                        pool.optional(pool.choice({pool.literal("+"), pool.literal("-")})), pool.repeat(digit, 1, 2)});
     return pool.sequence({whole, pool.optional(fraction), pool.optional(exponent)});
   }
-  const int digits = range.integers_only ? kFreeDigits : kExactDigits;
+  const int digits = !range.integers_only ? kExactDigits : is_bounded ? kFreeDigits : kFreeInteger;
   for (const Bound* bound : {range.low, range.high}) {
     if (bound == nullptr) continue;
     const bool long_fraction =
@@ -214,6 +300,10 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
   }
   REDOUBT_CHECK(budget.spend_states(nfa.size()));
   REDOUBT_TRY(Automaton automaton, nfa.determinise(budget));
+  if (range.step != nullptr) {
+    REDOUBT_TRY(const Automaton multiples, multiples_of(*range.step, budget));
+    REDOUBT_TRY(automaton, intersect(automaton, multiples, budget));
+  }
   return automaton.states.empty() ? pool.nothing() : pool.automaton(std::move(automaton));
 }
 

@@ -279,10 +279,11 @@ Result<ExprId> SchemaCompiler::number(const Json& schema, bool integer) {
                          "format");
     }
   }
+  std::optional<Decimal> step;
   if (const auto it = flat.find("multipleOf"); it != flat.end()) {
-    if (!it->is_number() || it->get<double>() != 1.0)
-      return unsupported("schema: multipleOf is not enforced", "multipleOf");
-    integer = true;
+    step = to_decimal(*it);
+    integer = integer || step->exponent >= static_cast<int>(step->digits.size());
+    if (*it == 1) step.reset();
   }
   std::optional<Bound> low, high;
   for (const char* keyword : {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}) {
@@ -295,27 +296,31 @@ Result<ExprId> SchemaCompiler::number(const Json& schema, bool integer) {
     if (exclusive && flat.contains(other) && (is_low ? flat[other] > *it : flat[other] < *it)) continue;
     (is_low ? low : high) = Bound{to_decimal(*it), exclusive};
   }
-  return number_in_range(pool_, {low ? &*low : nullptr, high ? &*high : nullptr, integer}, budget_);
+  return number_in_range(pool_, {low ? &*low : nullptr, high ? &*high : nullptr, integer, step ? &*step : nullptr},
+                         budget_);
 }
 
 Result<ExprId> SchemaCompiler::array(const Json& flat, const std::string& at) {
   REDOUBT_TRY(const std::optional<int64_t> min_items, counted(flat, "minItems"));
   REDOUBT_TRY(const std::optional<int64_t> max_items, counted(flat, "maxItems"));
   const int64_t min = min_items.value_or(0), max = max_items.value_or(-1);
+  const bool may_repeat = max < 2 && max >= 0;
+  if (flat.value("uniqueItems", Json()) == true && !may_repeat) return array_of_different(flat, at, min, max);
   std::vector<ExprId> prefix;
+  const bool is_old_tuple = !resolve("#" + at + "/prefixItems");  // as the client wrote it
   if (const auto it = flat.find("prefixItems"); it != flat.end()) {
     if (!it->is_array() || it->size() > 500)
       return invalid("schema: prefixItems: expected up to 500 schemas", "prefixItems");
     for (size_t i = 0; i < it->size(); ++i) {
-      REDOUBT_TRY(const ExprId made, schema((*it)[i], place_of(at, "prefixItems", std::to_string(i))));
+      const std::string place = place_of(at, is_old_tuple ? "items" : "prefixItems", std::to_string(i));
+      REDOUBT_TRY(const ExprId made, schema((*it)[i], place));
       prefix.push_back(made);
     }
   }
   ExprId rest = pool_.nothing();
   if (const auto it = flat.find("items"); it != flat.end()) {
-    if (it->is_array())
-      return unsupported("schema: items: a list of schemas is not enforced (use prefixItems)", "items");
-    REDOUBT_TRY(rest, schema(*it, place_of(at, "items")));
+    const bool is_further = is_old_tuple && !prefix.empty();
+    REDOUBT_TRY(rest, schema(*it, place_of(at, is_further ? "additionalItems" : "items")));
   } else if (prefix.empty() || min > static_cast<int64_t>(prefix.size())) {
     rest = any_value();
   }

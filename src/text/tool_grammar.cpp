@@ -153,13 +153,18 @@ void write_llama(CallWriter& out, uint32_t from, bool parallel, uint32_t first) 
 
 }  // namespace
 
+bool can_bind_calls(ToolSyntax syntax) {
+  return syntax == ToolSyntax::deepseek_v3 || syntax == ToolSyntax::deepseek_v31 || syntax == ToolSyntax::hermes ||
+         syntax == ToolSyntax::llama_json;
+}
+
 Result<GrammarPtr> grammar_with_tool_calls(const ToolCallOptions& options, std::span<const ToolSignature> tools,
                                            const MarkIds& marks) {
   AutomatonBudget budget{{}};
   CallWriter out(marks, tools);
   const bool deepseek = options.syntax == ToolSyntax::deepseek_v3 || options.syntax == ToolSyntax::deepseek_v31;
   const bool llama = options.syntax == ToolSyntax::llama_json;
-  if (!deepseek && !llama && options.syntax != ToolSyntax::hermes)
+  if (!can_bind_calls(options.syntax))
     return unsupported("tools: the arguments of calls are not enforced in this model's syntax");
 
   // What begins a call; a second one, of DeepSeek, that a reader takes too.

@@ -26,6 +26,8 @@ struct ToolCallOptions {
   GrammarPtr content;    // of an answer without a call; null: any text, and a call may follow it
 };
 
+bool can_bind_calls(ToolSyntax syntax);
+
 // Errors: unsupported (a syntax whose arguments are no JSON), invalid_argument (too large together).
 Result<GrammarPtr> grammar_with_tool_calls(const ToolCallOptions& options, std::span<const ToolSignature> tools,
                                            const Tokenizer& tokenizer);

@@ -1,6 +1,7 @@
 """The official OpenAI client, as people use it."""
 import concurrent.futures
 import json
+import re
 import time
 
 import openai
@@ -104,6 +105,22 @@ def test_a_schema_is_obeyed_by_a_model_that_knows_nothing(client, tools_model):
             response_format={"type": "json_schema", "json_schema": {"name": "pet", "strict": True, "schema": schema}})
         pet = json.loads(answer.choices[0].message.content)
         assert set(pet) == {"name", "age", "kind"} and 0 <= pet["age"] <= 120 and pet["kind"] in ("cat", "dog")
+
+
+def test_a_custom_tool_takes_a_text(client, tools_model):
+    form = {"syntax": "regex", "definition": "[a-z]{4}\\n"}
+    ask = {"model": tools_model, "input": "Hello", "max_output_tokens": 100, "tool_choice": {"type": "custom", "name": "patch"},
+           "tools": [{"type": "custom", "name": "patch", "format": {"type": "grammar", **form}}]}
+    call = client.responses.create(**ask).output[-1]
+    assert call.type == "custom_tool_call" and call.name == "patch" and re.fullmatch("[a-z]{4}\n", call.input), call
+    with client.responses.stream(**ask) as stream:
+        events = list(stream)
+        (last,) = stream.get_final_response().output
+    assert "".join(event.delta for event in events if event.type == "response.custom_tool_call_input.delta") == last.input
+    answer = client.chat.completions.create(model=tools_model, messages=HELLO, max_tokens=100, tool_choice={"type": "custom", "custom": {"name": "patch"}},
+        tools=[{"type": "custom", "custom": {"name": "patch", "format": {"type": "grammar", "grammar": form}}}])
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.type == "custom" and re.fullmatch("[a-z]{4}\n", call.custom.input), call
 
 
 def test_a_forced_tool_is_called_with_valid_arguments(client, tools_model):
