@@ -101,7 +101,7 @@ struct HttpLimits {
   size_t max_header_bytes = 32 << 10;
   size_t max_headers = 200;
   int header_timeout_s = 10;  // to send the request line and headers
-  int body_timeout_s = 60;    // without a byte of progress, and a floor rate of 1 KB/s
+  int body_timeout_s = 60;    // without a byte of progress, or with less than 1 KB/s in so long
   int idle_timeout_s = 120;   // keep-alive connection without a request
   int max_connections = 4096;
   // Of one address, on which nobody showed a key; 0: an eighth of max_connections. Counts once half of those are taken.

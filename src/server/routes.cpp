@@ -121,7 +121,7 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
 
  private:
   std::optional<BodyRoom::Work> room_to_work() {
-    if (request_->body_room == nullptr) return BodyRoom::Work(nullptr, 0);
+    if (request_->body_room == nullptr) return BodyRoom::Work();
     if (!work_bytes_) work_bytes_ = work_bytes(request_->body);
     return request_->body_room->begin_work(*work_bytes_);
   }
