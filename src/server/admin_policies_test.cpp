@@ -273,7 +273,7 @@ TEST_F(AdminPolicies, WhoseOwnKeyEndsSoonIsNobodyToRelyOnEither) {
                 {{"text", "permit (principal == Redoubt::User::\"sue\", action, resource);"}});
   };
   const auto [refused, error] = put();
-  EXPECT_EQ(refused, 400);
+  ASSERT_EQ(refused, 400);
   EXPECT_THAT(error["error"]["message"].get<std::string>(), HasSubstr("ends within 30 days"));
   ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "sue", .name = "k"}));
   EXPECT_EQ(put().first, 200) << "she has another";

@@ -118,6 +118,26 @@ TEST(BodyWork, IsBoundedByTheSameBudgetAndEndsWithTheWork) {
   EXPECT_TRUE(alone.begin_work(int64_t{200} << 20).has_value()) << "who is alone is served, or would never be";
 }
 
+// Whatever came at once: a byte now and then holds neither the place nor the memory.
+TEST(BodyRate, AnUploadThatStopsIsCutAndASlowOneIsNot) {
+  const auto echo = [](auto, auto writer) { writer->send(200, "text/plain", "whole"); };
+  HttpOptions options;
+  options.limits.body_timeout_s = 1;
+  RunningServer server({{.method = "POST", .path = "/echo", .rule = read_server_rule(), .handler = echo}}, options);
+  RawClient stopped(server.port()), slow(server.port());
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ";
+  stopped.send(head + "100000\r\n\r\n" + std::string(90'000, 'x'));
+  slow.send(head + "16000\r\n\r\n");
+  std::string refusal;
+  for (int i = 0; i < 16; ++i) {
+    if (refusal.empty()) stopped.send("x");
+    slow.send(std::string(1000, 'x'));
+    stopped.read_some(refusal, 300);
+  }
+  EXPECT_EQ(status_of(refusal), 408) << refusal;
+  EXPECT_EQ(status_of(slow.read_all()), 200);
+}
+
 constexpr int64_t kMiB = 1 << 20;
 
 TEST(BodyShares, LeaveRoomToOthersWhateverOneCallerSends) {

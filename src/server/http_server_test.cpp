@@ -221,26 +221,6 @@ TEST(HttpServer, SlowClientsTimeOut) {
   EXPECT_TRUE(eventually([&] { return server.server->open_connections() == 0; }, 4000));
 }
 
-// Whatever came at once: a byte now and then holds neither the place nor the memory.
-TEST(HttpServer, AnUploadThatStopsIsCutAndASlowOneIsNot) {
-  Site site;
-  HttpOptions options;
-  options.limits.body_timeout_s = 1;
-  RunningServer server(site.routes(), options);
-  RawClient stopped(server.port()), slow(server.port());
-  const std::string head = "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ";
-  stopped.send(head + "100000\r\n\r\n" + std::string(90'000, 'x'));
-  slow.send(head + "16000\r\n\r\n");
-  std::string refusal;
-  for (int i = 0; i < 16; ++i) {
-    if (refusal.empty()) stopped.send("x");
-    slow.send(std::string(1000, 'x'));
-    stopped.read_some(refusal, 300);
-  }
-  EXPECT_EQ(status_of(refusal), 408) << refusal;
-  EXPECT_EQ(status_of(slow.read_all()), 200);
-}
-
 TEST(HttpServer, AKeyIsAskedForUnlessTheRouteIsOpen) {
   Site site;
   HttpOptions options;
