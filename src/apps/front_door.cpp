@@ -106,6 +106,7 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
   REDOUBT_TRY(first_keys_, store_.directory->first_start(bootstrap));
   if (first_keys_.bootstrap_is_ended)
     log::warn("REDOUBT_BOOTSTRAP_KEY: this key was revoked or rotated and opens nothing; set another one");
+  takes_certificates_ = config.tls && config.tls->clients != ClientCertificates::none;
   if (!config.oidc.empty()) {
     REDOUBT_TRY(oidc_, OidcVerifier::create(config.oidc));
     jwks_ = std::make_unique<JwksKeeper>(*oidc_, JwksKeeperOptions{.fetch = fetch_keys}, clock);
@@ -124,7 +125,11 @@ Status FrontDoor::open_identity(const ServeConfig& config, const std::string& bo
 void FrontDoor::add_routes(std::vector<Route>& routes) {
   if (!administered()) return;
   add_admin_identity_routes(*store_.directory, wall_, routes);
-  add_policy_routes(*policies_, *store_.directory, routes);
+  WaysIn ways{.certificates = takes_certificates_};
+  if (oidc_ != nullptr) {
+    for (const OidcProvider& provider : oidc_->providers()) ways.issuers.insert(provider.issuer);
+  }
+  add_policy_routes(*policies_, *store_.directory, std::move(ways), routes);
   add_limit_routes({.store = *limits_.store,
                     .ledger = *limits_.ledger,
                     .wall = wall_,

@@ -60,6 +60,7 @@ class FrontDoor {
   const std::filesystem::path data_;
   const WallClock& wall_;
   std::vector<std::string> models_;  // of the configuration
+  bool takes_certificates_ = false;  // of clients
   IdentityStore store_;
   std::unique_ptr<ClockComparison> clocks_;
   std::unique_ptr<NodeClaim> claim_;

@@ -104,6 +104,26 @@ TEST_F(IdentityTest, ACertificateIsOfWhomTheDirectorySays) {
   EXPECT_EQ(identity_->current(**valve), nullptr);
 }
 
+// Else whoever may tie names to users could shut administrators out.
+TEST_F(IdentityTest, ACertificateOfAnAdministratorStaysTheirsWhoeverElseItNames) {
+  const auto make = [&](const std::string& id, const std::string& role, const std::string& name) {
+    ASSERT_TRUE(directory_->create_principal(
+        owner_, {.id = id, .fields = {.roles = {{role}}, .identities = {{{"mtls", "", name}}}}}));
+  };
+  make("sue", "security_admin", "CN=sue");
+  make("ann", "audit_admin", "CN=ann");
+  make("mal", "user", "DNS:laptop");
+  make("max", "user", "URI:sue");
+  const auto of = [&](ClientCertificate certificate) {
+    const auto who = identity_->authenticate({.certificate = &certificate, .source_address = kHere});
+    return who ? (*who)->id : "nobody";
+  };
+  EXPECT_EQ(of({.subject = "CN=sue", .names = {"DNS:laptop", "URI:sue"}}), "sue");
+  EXPECT_EQ(of({.subject = "CN=x", .names = {"DNS:laptop", "URI:sue"}}), "nobody");
+  EXPECT_EQ(of({.subject = "CN=sue", .names = {"CN=ann"}}), "nobody") << "of two administrators";
+  EXPECT_EQ(of({.subject = "CN=x", .names = {"DNS:laptop"}}), "mal");
+}
+
 // Whose a token or certificate is may change while a request with it is under way.
 TEST_F(IdentityTest, ACertificateThatIsNobodysAnyMoreEndsWhatItBegan) {
   ASSERT_TRUE(

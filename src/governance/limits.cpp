@@ -100,12 +100,14 @@ std::optional<int64_t> Limits::tokens_left(const Principal& principal, const std
 LimitsStats Limits::stats() const { return impl_->stats(); }
 Status Limits::sync() { return impl_->sync_now(); }
 
-std::variant<Reservation, LimitRefusal> Limits::reserve(const LimitRequest& request) {
+std::variant<Reservation, LimitRefusal> Limits::reserve(const LimitRequest& request, Reservation* taken) {
   auto hold = std::make_shared<Reservation::Hold>();
   hold->limits = impl_;
   Reservation reservation;
-  std::optional<LimitRefusal> refusal = impl_->reserve(request, hold->holding, reservation.bounds_);
+  Impl::Holding* before = taken == nullptr || taken->hold_ == nullptr ? nullptr : &taken->hold_->holding;
+  std::optional<LimitRefusal> refusal = impl_->reserve(request, hold->holding, reservation.bounds_, before);
   if (refusal) return *std::move(refusal);
+  if (before != nullptr && before->items.empty()) taken->hold_ = nullptr;
   if (!hold->holding.items.empty()) reservation.hold_ = std::move(hold);
   return reservation;
 }

@@ -146,7 +146,9 @@ class Limits {
   ~Limits();  // gives the leases back
   void set_rules(LimitRules rules);
 
-  std::variant<Reservation, LimitRefusal> reserve(const LimitRequest& request);
+  // `taken` (may be null): what the same request has reserved already. It becomes part of what is reserved now, so that
+  // a limit it was taken from is not taken from again; where the answer is a refusal, it stays what it was.
+  std::variant<Reservation, LimitRefusal> reserve(const LimitRequest& request, Reservation* taken = nullptr);
 
   // Why reserve() would refuse whatever has at least these tokens, from memory and taking nothing: for what is not
   // worth beginning. nullopt: it may admit, would have to ask the ledger, or the context is what is too small.

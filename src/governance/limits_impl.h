@@ -47,7 +47,7 @@ class Limits::Impl {
   void stop();
   void set_rules(LimitRules rules);
 
-  std::optional<LimitRefusal> reserve(const LimitRequest& request, Holding& holding, Bounds& bounds);
+  std::optional<LimitRefusal> reserve(const LimitRequest& request, Holding& holding, Bounds& bounds, Holding* taken);
   std::optional<LimitRefusal> foresee(const LimitRequest& request);
   Reservation::Granted granted(const Holding& holding) const;
   void settle(Holding& holding, const UseAmounts& actual);
@@ -86,6 +86,7 @@ class Limits::Impl {
   int64_t affordable(const Holding& holding, int64_t from, int64_t most, int64_t now_ns) const;
   void hand_out(Holding& holding, int64_t answer, int64_t now_ns);
   void admit(Holding& holding, int64_t answer, int64_t now_ns, Bounds& bounds);
+  void take_over(Holding& taken, const Holding& by);
   Lack lack_of(const Holding& holding, int64_t answer, int64_t least, int64_t now_ns) const;
   void ask_for(const Lack& lack, const Holding& holding, int64_t answer);
   const Item* failing(const Holding& holding) const;

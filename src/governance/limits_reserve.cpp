@@ -43,11 +43,18 @@ void Limits::Impl::hand_out(Holding& holding, int64_t answer, int64_t now_ns) {
   holding.answer = answer;
 }
 
-std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, Holding& holding, Bounds& bounds) {
+std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, Holding& holding, Bounds& bounds,
+                                                  Holding* taken) {
   std::unique_lock lock(mutex_);
   if (auto refusal = find_counters(limits_met(lock, request), request, holding, bounds))
     return count_refusal(*std::move(refusal));
   if (holding.items.empty()) return std::nullopt;
+  if (taken != nullptr) {
+    for (Item& item : holding.items) {
+      const auto same = std::ranges::find(taken->items, item.counter, &Item::counter);
+      if (same != taken->items.end()) item.handed = same->handed;
+    }
+  }
 
   holding.most_answer = request.max_tokens > 0 ? std::min(request.max_tokens, bounds.most_answer) : bounds.most_answer;
   const int64_t most = std::max<int64_t>(0, std::min(options_.step_tokens, holding.most_answer));
@@ -61,6 +68,7 @@ std::optional<LimitRefusal> Limits::Impl::reserve(const LimitRequest& request, H
     const int64_t wanted = is_enough ? most : least;
     const Lack lack = answer < most ? lack_of(holding, wanted, wanted, now_ns) : Lack{};
     if (answer == most || (is_enough && (has_asked || lack.hopeless != nullptr))) {
+      if (taken != nullptr) take_over(*taken, holding);
       admit(holding, answer, now_ns, bounds);
       return std::nullopt;
     }
@@ -83,6 +91,17 @@ std::optional<LimitRefusal> Limits::Impl::foresee(const LimitRequest& request) {
   const Lack lack = lack_of(holding, request.max_tokens, request.max_tokens, clock_.now_ns());
   if (lack.hopeless == nullptr) return std::nullopt;
   return count_refusal(refuse(*lack.hopeless, holding, request.max_tokens));
+}
+
+// What `by` does not go on with (the rules changed) is given back.
+void Limits::Impl::take_over(Holding& taken, const Holding& by) {
+  for (const Item& item : taken.items) {
+    if (std::ranges::find(by.items, item.counter, &Item::counter) == by.items.end())
+      item.counter->settle(item.handed, 0);
+  }
+  taken.items.clear();
+  --stats_.reserved;  // both are one
+  --stats_.open;
 }
 
 void Limits::Impl::admit(Holding& holding, int64_t answer, int64_t now_ns, Bounds& bounds) {

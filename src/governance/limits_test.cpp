@@ -239,6 +239,37 @@ TEST_P(LimitsTest, WhatIsForeseenTakesNothing) {
   EXPECT_EQ(n->limits.foresee(least).value_or(LimitRefusal()).why, LimitRefusal::Why::unavailable);
 }
 
+TEST_P(LimitsTest, ARequestThatWasTakenBeforeBecomesPartOfItsAnswer) {
+  const auto n =
+      node("a", rules_of({of_tenant(LimitKind::requests_per_minute, 2), of_tenant(LimitKind::tokens_per_minute, 300)}));
+  const Principal ann = person("ann");
+  const LimitRequest alone{.principal = &ann, .model = "r1", .is_request_alone = true};
+  Reservation first = admitted(n->limits, alone), second = admitted(n->limits, alone);
+  refused(n->limits, alone);
+  auto taken = n->limits.reserve(request(ann, 10, 40), &first);
+  ASSERT_TRUE(std::holds_alternative<Reservation>(taken)) << "it has one already";
+  EXPECT_FALSE(first.is_limited());
+  EXPECT_EQ(n->limits.stats().open, 2);
+  EXPECT_EQ(n->limits.stats().reserved, 2u);
+  EXPECT_TRUE(std::holds_alternative<LimitRefusal>(n->limits.reserve(request(ann, 400, 1), &second)));
+  EXPECT_TRUE(second.is_limited()) << "it stays what it was";
+  std::get<Reservation>(taken).settle({10, 40, 0});
+  second.settle({});
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("requests_per_minute"), 2);
+  EXPECT_EQ(settled("tokens_per_minute"), 50);
+
+  // Of a rule that there is no more nothing is left under way.
+  n->limits.set_rules(rules_of({of_tenant(LimitKind::requests_per_minute, 10)}));
+  Reservation third = admitted(n->limits, alone);
+  n->limits.set_rules(rules_of({of_tenant(LimitKind::tokens_per_minute, 300)}));
+  EXPECT_TRUE(std::holds_alternative<Reservation>(n->limits.reserve(request(ann, 1, 1), &third)));
+  EXPECT_FALSE(third.is_limited());
+  EXPECT_EQ(n->limits.stats().open, 0);
+  ASSERT_TRUE(n->limits.sync());
+  EXPECT_EQ(settled("requests_per_minute"), 2);
+}
+
 TEST_P(LimitsTest, DaysFollowTheTenantsTimeZone) {
   LimitRules rules = rules_of({of_tenant(LimitKind::tokens_per_day, 100)});
   rules.tenants["north"] = {.time_zone = "Asia/Shanghai"};

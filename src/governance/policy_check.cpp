@@ -177,6 +177,31 @@ Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by, 
   return surely ? Changeable::yes : Changeable::depends;
 }
 
+std::optional<std::vector<int64_t>> named_times_ms(const PolicySet& set, size_t most) {
+  std::set<int64_t> dates, spans;
+  const auto note = [&](const cedar::Value& value) {
+    if (value.kind == cedar::Kind::datetime) dates.insert(value.integer);
+    if (value.kind == cedar::Kind::duration) spans.insert(value.integer);
+  };
+  for (const cedar::Node& node : set.program().nodes) {
+    if (node.op != cedar::Op::constant) continue;
+    note(node.value);
+    if (node.value.kind == cedar::Kind::set)
+      std::for_each(node.value.set->items.begin(), node.value.set->items.end(), note);
+  }
+  if (dates.size() > most) return std::nullopt;
+  std::set<int64_t> times = dates;
+  for (const int64_t date : dates) {
+    for (const int64_t span : spans) {
+      int64_t later = 0, earlier = 0;
+      if (!__builtin_add_overflow(date, span, &later)) times.insert(later);
+      if (!__builtin_sub_overflow(date, span, &earlier)) times.insert(earlier);
+      if (times.size() > most) return std::nullopt;
+    }
+  }
+  return std::vector<int64_t>(times.begin(), times.end());
+}
+
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known) {
   struct Found {
     cedar::Place place;

@@ -46,6 +46,9 @@ enum class Changeable : uint8_t {
   no,
 };
 Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by, const Administrators& administrators);
+// Moments at which what the policies say of context.now may change, in order: their datetimes, and each so much earlier
+// and later as a duration of theirs says. nullopt: more than `most`.
+std::optional<std::vector<int64_t>> named_times_ms(const PolicySet& set, size_t most);
 inline constexpr std::string_view kLocksOut =
     "after this no security administrator could change policies; only the owner of the data folder could";
 inline constexpr std::string_view kLocksAuthorOut =
@@ -54,6 +57,10 @@ inline constexpr std::string_view kLocksAuthorOut =
 inline constexpr std::string_view kLocksAuthorOutLater =
     "after this you could not change policies any more once a time that they name has come, and whether any other "
     "security administrator could is not sure";
+
+inline constexpr std::string_view kAuthorEnds =
+    "the key that you come by ends within 30 days and you have no other, and whether any other security administrator "
+    "could change policies after this is not sure";
 
 // Sentences with line and column, in the order of the text; at most a thousand.
 std::vector<std::string> policy_warnings(const PolicySet& set, const KnownNames& known = {});

@@ -23,9 +23,10 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kHourMs = 3'600'000, kDayMs = 24 * kHourMs;
-// Whatever a policy says of a date has begun or passed at some of these.
+// Beside the times that the policies name.
 constexpr std::array kLaterMs{int64_t{0}, kDayMs, 30 * kDayMs, 365 * kDayMs, 3'653 * kDayMs, 36'525 * kDayMs};
 constexpr int64_t kKeyLastsS = 30 * 86'400;  // of a key that is relied on
+constexpr size_t kMaxTimes = 512;            // that the policies name; of more nothing is sure
 constexpr int kHistory = 100;                // versions listed
 constexpr size_t kMaxShownCells = 20'000;    // of a matrix or a difference in one answer
 
@@ -99,21 +100,53 @@ Status check_described(const Json& entities) {
   return ok();
 }
 
-Administrators security_administrators(const Directory& directory, int64_t now_s) {
-  const auto snapshot = directory.snapshot();
-  std::set<std::string> with_key;
-  for (const auto& [id, key] : snapshot->keys) {
+// Who comes in for thirty days more: by a key that opens administration, or by a way that is there.
+std::set<std::string> able_to_come(const DirectorySnapshot& snapshot, const WaysIn& ways, int64_t now_s) {
+  std::set<std::string> able;
+  for (const auto& [id, key] : snapshot.keys) {
     if (key->valid_at(now_s) && key->goes_on_at(now_s + kKeyLastsS) && opens_policies(key->scopes))
-      with_key.insert(key->principal);
+      able.insert(key->principal);
   }
+  for (const auto& [identity, id] : snapshot.identities) {
+    if (identity.method == "mtls" ? ways.certificates : ways.issuers.contains(identity.issuer)) able.insert(id);
+  }
+  return able;
+}
+
+Administrators security_administrators(const DirectorySnapshot& snapshot, const std::set<std::string>& able) {
   Administrators found;
-  for (const auto& [id, record] : snapshot->principals) {
-    const auto who = snapshot->principal(id, "");
+  for (const auto& [id, record] : snapshot.principals) {
+    const auto who = snapshot.principal(id, "");
     if (who == nullptr || !who->has_role(kSecurityAdmin)) continue;
     found.all.push_back(*who);
-    if (with_key.contains(id) || !record.identities.empty()) found.able.push_back(*who);
+    if (able.contains(id)) found.able.push_back(*who);
   }
   return found;
+}
+
+// Of the change of policies that `request` is, judged by others.
+bool permit_change(const std::shared_ptr<const PolicySnapshot>& by, const HttpRequest& request, int64_t now_ms) {
+  const AccessQuestion question = route_question(request, admin_rule(kManagePolicies), kChangeRoute);
+  return explain(by, AuthorizationRequest(request.permit->principal(), question.action, question.resource_kind,
+                                          question.resource_id, policy_context(question, now_ms))
+                         .request())
+      .allowed;
+}
+
+// Of a change over the admin listener.
+PolicyAuthor author_of(const HttpRequest& request, const Directory& directory, const WaysIn& ways, int64_t now_ms) {
+  const auto snapshot = directory.snapshot();
+  const std::set<std::string> able = able_to_come(*snapshot, ways, now_ms / 1000);
+  PolicyAuthor author{.administrators = security_administrators(*snapshot, able), .now_ms = now_ms};
+  if (request.permit == nullptr) return author;
+  const Principal& asks = request.permit->principal();
+  author.name = asks.id;
+  const bool is_listed = snapshot->principals.contains(asks.id);  // others come by a provider, or nobody asks for keys
+  author.goes_on = is_listed ? able.contains(asks.id) : asks.auth_method != "api_key";
+  author.is_still_permitted = [&request, now_ms](const std::shared_ptr<const PolicySnapshot>& by, int64_t later_ms) {
+    return permit_change(by, request, now_ms + later_ms);
+  };
+  return author;
 }
 
 // A principal of whom nothing but the id is said is as the directory has it.
@@ -171,18 +204,16 @@ std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, 
   const bool no = changeable == Changeable::no;
   if (author.is_still_permitted == nullptr) return no ? kLocksOut : std::string_view();
   if (!author.is_still_permitted(after, 0)) return no ? kLocksOut : kLocksAuthorOut;
+  if (!author.goes_on) return kAuthorEnds;
+  const auto named = named_times_ms(*after->policies, kMaxTimes);
+  const auto is_permitted = [&](int64_t later) { return is_permitted_after(after, author, later); };
+  const auto is_permitted_about = [&](int64_t time_ms) {
+    const int64_t later = std::clamp(time_ms, author.now_ms, author.now_ms + 2 * kLaterMs.back()) - author.now_ms;
+    return is_permitted(std::max<int64_t>(0, later - 1000)) && is_permitted(later) && is_permitted(later + 1000);
+  };
   const bool stays =
-      std::ranges::all_of(kLaterMs, [&](int64_t later) { return is_permitted_after(after, author, later); });
+      named && std::ranges::all_of(kLaterMs, is_permitted) && std::ranges::all_of(*named, is_permitted_about);
   return stays ? std::string_view() : kLocksAuthorOutLater;
-}
-
-// Of the change of policies that `request` is, judged by others.
-bool permit_change(const std::shared_ptr<const PolicySnapshot>& by, const HttpRequest& request, int64_t now_ms) {
-  const AccessQuestion question = route_question(request, admin_rule(kManagePolicies), kChangeRoute);
-  return explain(by, AuthorizationRequest(request.permit->principal(), question.action, question.resource_kind,
-                                          question.resource_id, policy_context(question, now_ms))
-                         .request())
-      .allowed;
 }
 
 }  // namespace
@@ -225,7 +256,7 @@ Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, con
   return out;
 }
 
-void add_policy_routes(PolicyStore& store, const Directory& directory, std::vector<Route>& routes) {
+void add_policy_routes(PolicyStore& store, const Directory& directory, WaysIn ways, std::vector<Route>& routes) {
   const auto get = [&](std::string path, std::string summary, Json schema, AdminAnswer answer,
                        std::vector<Json> parameters = {}) {
     routes.push_back({.method = "GET",
@@ -262,16 +293,8 @@ void add_policy_routes(PolicyStore& store, const Directory& directory, std::vect
       object_schema({"cells", "policy_version"}), [&store](const HttpRequest&) { return matrix_of(store); });
   send("PUT", "/admin/v1/policies", kManagePolicies, "Change the policies, or see what a change would do",
        object_schema({"text"}), object_schema({"version", "warnings"}),
-       with_body([&store, &directory](const HttpRequest& request, const Json& body) {
-         const int64_t now_ms = store.wall().now_ms();
-         PolicyAuthor author{.administrators = security_administrators(directory, now_ms / 1000)};
-         if (request.permit != nullptr) {
-           author.name = request.permit->principal().id;
-           author.is_still_permitted = [&](const std::shared_ptr<const PolicySnapshot>& by, int64_t later_ms) {
-             return permit_change(by, request, now_ms + later_ms);
-           };
-         }
-         return change_policies(store, author, body);
+       with_body([&store, &directory, ways = std::move(ways)](const HttpRequest& request, const Json& body) {
+         return change_policies(store, author_of(request, directory, ways, store.wall().now_ms()), body);
        }));
   send("POST", "/admin/v1/policies/explain", "read_policies", "What the policies say to a request, and why",
        object_schema({"principal", "action", "resource"}), object_schema({"decision", "why", "policies"}),

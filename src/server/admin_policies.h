@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,10 +26,18 @@
 
 namespace redoubt {
 
+// By what somebody comes in beside keys, as the server is configured.
+struct WaysIn {
+  std::set<std::string> issuers;  // of providers' tokens
+  bool certificates = false;      // of clients
+};
+
 struct PolicyAuthor {
   std::string name;
   bool is_owner = false;          // of the data folder, who can always change them again
   Administrators administrators;  // of security
+  bool goes_on = true;            // comes in for thirty days more
+  int64_t now_ms = 0;
   // Would these policies permit the very request that changes them, so much later? Null: it needs no permission.
   std::function<bool(const std::shared_ptr<const PolicySnapshot>&, int64_t later_ms)> is_still_permitted = nullptr;
 };
@@ -39,6 +48,6 @@ struct PolicyAuthor {
 Result<Json> change_policies(PolicyStore& store, const PolicyAuthor& author, const Json& body);
 
 // `store` and `directory` outlive the server.
-void add_policy_routes(PolicyStore& store, const Directory& directory, std::vector<Route>& routes);
+void add_policy_routes(PolicyStore& store, const Directory& directory, WaysIn ways, std::vector<Route>& routes);
 
 }  // namespace redoubt

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "governance/cedar_extensions.h"
 #include "governance/default_policies.h"
 #include "governance/directory_fixture.h"
 #include "governance/permit.h"
@@ -28,7 +29,11 @@ class AdminPolicies : public test::DirectoryFixture {
     store_ = std::move(*store);
     permits_ = std::make_unique<PermitRegister>(
         std::make_shared<PolicyAuthority>(store_->engine(), PrincipalCheck{}, wall_), PermitRegister::Options());
-    add_policy_routes(*store_, *directory_, routes_);
+    serve({});
+  }
+  void serve(WaysIn ways) {
+    routes_.clear();
+    add_policy_routes(*store_, *directory_, std::move(ways), routes_);
     EXPECT_TRUE(check_rules(routes_));
   }
   // Status and body.
@@ -184,6 +189,7 @@ TEST_F(AdminPolicies, WhoDecidesLocksHerselfOutOnlyWithAWordOfHerOwn) {
 
 TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
+  ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "sue", .name = "k"}));
   asks_ = directory_->snapshot()->principal("sue", "");
   ASSERT_NE(asks_, nullptr);
   const auto put = [&](const std::string& condition, bool dry_run = false) {
@@ -207,6 +213,20 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   const auto [refused_for_long, unused] = put(R"(context.now < datetime("2026-01-01").offset(duration("1d")) ||
                                                context.now > datetime("2110-01-01"))");
   EXPECT_EQ(refused_for_long, 400);
+  // A time that begins and ends between those that are looked at whatever the policies say.
+  constexpr int64_t kDayMs = 86'400'000;
+  const auto but_from_day_to_day = [&](int64_t from, int64_t to) {
+    const auto moment = [&](int64_t day) { return cedar::datetime_text(wall_.now_ms() + day * kDayMs); };
+    return "context.now < datetime(\"" + moment(from) + "\") || context.now > datetime(\"" + moment(to) + "\")";
+  };
+  for (const auto& [from, to] : {std::pair(8, 29), std::pair(38, 364), std::pair(373, 3652), std::pair(3661, 36524)})
+    EXPECT_EQ(put(but_from_day_to_day(from, to)).first, 400) << from << " to " << to;
+  const std::string since = "context.now.durationSince(datetime(\"" + cedar::datetime_text(wall_.now_ms()) + "\"))";
+  EXPECT_EQ(put(since + " < duration(\"38d\") || " + since + " > duration(\"364d\")").first, 400);
+  EXPECT_EQ(put(but_from_day_to_day(8, 10)).first, 200) << "some days are no lock-out";
+  std::string many = "context.now > datetime(\"2020-01-01\")";
+  for (int64_t day = 0; day < 600; ++day) many += " || " + but_from_day_to_day(day, day);
+  EXPECT_EQ(put(many).first, 400) << "too many to be sure";
   const std::string now_of_day = "context.now.toTime()";
   EXPECT_EQ(put(now_of_day + R"( >= duration("0h") && context.now > datetime("2020-01-01"))").first, 200);
   EXPECT_EQ(put(R"(principal.tenant == Redoubt::Tenant::"default")").first, 200);
@@ -237,6 +257,49 @@ TEST_F(AdminPolicies, AnotherWhoCannotComeInIsNobodyToRelyOn) {
   EXPECT_EQ(put(), 400) << "it ends in a minute";
   ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "eve", .name = "k", .scopes = {"admin"}}));
   EXPECT_EQ(put(), 200);
+}
+
+TEST_F(AdminPolicies, WhoseOwnKeyEndsSoonIsNobodyToRelyOnEither) {
+  ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
+  const auto before = directory_->snapshot();
+  for (const auto& [id, key] : before->keys) {
+    if (key->principal != "sue") continue;
+    EXPECT_TRUE(directory_->revoke_key(nullptr, id));
+  }
+  ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "sue", .name = "k", .expires_in_s = 60}));
+  asks_ = directory_->snapshot()->principal("sue", "api_key");
+  const auto put = [&] {
+    return call("PUT", "/admin/v1/policies",
+                {{"text", "permit (principal == Redoubt::User::\"sue\", action, resource);"}});
+  };
+  const auto [refused, error] = put();
+  ASSERT_EQ(refused, 400);
+  EXPECT_THAT(error["error"]["message"].get<std::string>(), HasSubstr("ends within 30 days"));
+  ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "sue", .name = "k"}));
+  EXPECT_EQ(put().first, 200) << "she has another";
+}
+
+TEST_F(AdminPolicies, AWayThatIsNotConfiguredBringsNobodyIn) {
+  ASSERT_TRUE(directory_->appoint(nullptr, {.system = "sam", .security = "sue", .audit = "ann"}));
+  const std::vector<std::string> roles{std::string(kSecurityAdmin)};
+  const std::pair<ExternalIdentity, WaysIn> ways[] = {
+      {{"mtls", "", "CN=eve"}, {.certificates = true}},
+      {{"oidc", "https://idp.example", "eve"}, {.issuers = {"https://idp.example"}}}};
+  asks_ = directory_->snapshot()->principal("sue", "");
+  for (const auto& [identity, way] : ways) {
+    const std::string eve = "eve-" + identity.method;
+    ASSERT_TRUE(
+        directory_->create_principal(nullptr, {.id = eve, .fields = {.roles = roles, .identities = {{identity}}}}));
+    const Json change = {{"text", "permit (principal == Redoubt::User::\"" + eve + "\", action, resource);"},
+                         {"dry_run", true}};
+    const auto warned = [&](WaysIn configured) {
+      serve(std::move(configured));
+      return !call("PUT", "/admin/v1/policies", change).second["warnings"].empty();
+    };
+    EXPECT_TRUE(warned({}));
+    EXPECT_TRUE(warned({.issuers = {"https://other.example"}}));
+    EXPECT_FALSE(warned(way));
+  }
 }
 
 // A security administrator's change, through the API, and the auditor's request at the real gate after it.

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "core/json.h"
+#include "server/known_callers.h"
 
 namespace redoubt {
 namespace {
@@ -40,12 +41,33 @@ BodyBudget::~BodyBudget() {
   if (returner_.joinable()) returner_.join();
 }
 
-void BodyBudget::give_back(int64_t bytes) {
+Room BodyBudget::take(const std::string& who, int64_t own, int64_t bytes, bool may_be_alone) {
+  const std::lock_guard lock(mutex_);
+  const auto found = theirs_.find(who);
+  const int64_t theirs = found == theirs_.end() ? 0 : found->second;
+  if (!(may_be_alone && used_ == own)) {
+    if (used_ + bytes > bytes_) return Room::none;
+    const bool has_others = theirs > own;
+    if (!who.empty() && has_others && has_share(theirs + bytes, bytes_ - used_ - bytes, bytes_)) return Room::too_much;
+  }
+  used_ += bytes;
+  (found == theirs_.end() ? theirs_[who] : found->second) += bytes;
+  return Room::taken;
+}
+
+int64_t BodyBudget::used_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return used_;
+}
+
+void BodyBudget::give_back(const std::string& who, int64_t bytes) {
   if (bytes == 0) return;
-  used_.fetch_sub(bytes);
-  if (given_back_.fetch_add(bytes) + bytes < kWorthReturning) return;
   {
     const std::lock_guard lock(mutex_);
+    used_ -= bytes;
+    const auto found = theirs_.find(who);
+    if ((found->second -= bytes) == 0) theirs_.erase(found);
+    if ((given_back_ += bytes) < kWorthReturning) return;
     is_wanted_ = true;
     if (!returner_.joinable()) returner_ = std::thread([this] { return_memory(); });
   }

@@ -103,8 +103,8 @@ TEST_F(Bodies, OfClientsThatLeaveAreGivenBack) {
 TEST(BodyWork, IsBoundedByTheSameBudgetAndEndsWithTheWork) {
   const auto budget = std::make_shared<BodyBudget>(int64_t{100} << 20);
   BodyRoom room(budget), other(budget);
-  ASSERT_TRUE(room.grow_to(20 << 20));
-  ASSERT_TRUE(other.grow_to(20 << 20));
+  ASSERT_EQ(room.grow_to(20 << 20), Room::taken);
+  ASSERT_EQ(other.grow_to(20 << 20), Room::taken);
   {
     const auto work = room.begin_work(int64_t{50} << 20);
     ASSERT_TRUE(work.has_value());
@@ -114,8 +114,58 @@ TEST(BodyWork, IsBoundedByTheSameBudgetAndEndsWithTheWork) {
   EXPECT_TRUE(other.begin_work(int64_t{50} << 20).has_value());
   EXPECT_FALSE(other.begin_work(int64_t{200} << 20).has_value());
   BodyRoom alone(std::make_shared<BodyBudget>(int64_t{100} << 20));
-  ASSERT_TRUE(alone.grow_to(20 << 20));
+  ASSERT_EQ(alone.grow_to(20 << 20), Room::taken);
   EXPECT_TRUE(alone.begin_work(int64_t{200} << 20).has_value()) << "who is alone is served, or would never be";
+}
+
+// Whatever came at once: a byte now and then holds neither the place nor the memory.
+TEST(BodyRate, AnUploadThatStopsIsCutAndASlowOneIsNot) {
+  const auto echo = [](auto, auto writer) { writer->send(200, "text/plain", "whole"); };
+  HttpOptions options;
+  options.limits.body_timeout_s = 1;
+  RunningServer server({{.method = "POST", .path = "/echo", .rule = read_server_rule(), .handler = echo}}, options);
+  RawClient stopped(server.port()), slow(server.port());
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ";
+  stopped.send(head + "100000\r\n\r\n" + std::string(90'000, 'x'));
+  slow.send(head + "16000\r\n\r\n");
+  std::string refusal;
+  for (int i = 0; i < 16; ++i) {
+    if (refusal.empty()) stopped.send("x");
+    slow.send(std::string(1000, 'x'));
+    stopped.read_some(refusal, 300);
+  }
+  EXPECT_EQ(status_of(refusal), 408) << refusal;
+  EXPECT_EQ(status_of(slow.read_all()), 200);
+}
+
+constexpr int64_t kMiB = 1 << 20;
+
+TEST(BodyShares, LeaveRoomToOthersWhateverOneCallerSends) {
+  const auto budget = std::make_shared<BodyBudget>(100 * kMiB);
+  std::vector<std::unique_ptr<BodyRoom>> rooms;
+  const auto upload = [&](const std::string& who, int64_t bytes) {
+    rooms.push_back(std::make_unique<BodyRoom>(budget, who));
+    return rooms.back()->grow_to(bytes + kFreeBodyBytes);
+  };
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(upload("ann", 10 * kMiB), Room::taken) << i;
+  EXPECT_EQ(upload("ann", 10 * kMiB), Room::too_much) << "it would be four times what is left";
+  EXPECT_EQ(upload("ann", 9 * kMiB), Room::taken);
+  EXPECT_EQ(rooms.back()->begin_work(5 * kMiB).has_value(), false);
+  EXPECT_EQ(upload("ann", 0), Room::taken) << "small ones are not counted";
+  BodyRoom ben(budget, "ben");
+  EXPECT_EQ(ben.may_grow_to(20 * kMiB + kFreeBodyBytes), Room::taken) << "who has no other finds all that is left";
+  EXPECT_EQ(ben.grow_to(4 * kMiB), Room::taken);
+  EXPECT_TRUE(ben.begin_work(15 * kMiB).has_value());
+  EXPECT_EQ(ben.grow_to(10 * kMiB), Room::taken) << "it goes on";
+  EXPECT_EQ(upload("ben", 5 * kMiB), Room::too_much) << "the last eighth is for whoever has none";
+  EXPECT_EQ(upload("eve", 5 * kMiB), Room::taken);
+  EXPECT_EQ(upload("eva", 10 * kMiB), Room::none);
+  rooms.clear();
+  EXPECT_EQ(upload("ann", 90 * kMiB), Room::taken);
+  rooms.clear();
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(upload("", 10 * kMiB), Room::taken) << "of whom there may be many";
+  rooms.clear();
+  EXPECT_EQ(budget->used_bytes(), 10 * kMiB - kFreeBodyBytes) << "ben's";
 }
 
 TEST(BodyWork, CountsValuesWhereverTheyStand) {

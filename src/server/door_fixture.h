@@ -105,7 +105,7 @@ class Door : public Routes {
     for (Route& route : health_routes(std::make_shared<Health>([] { return HealthState(); }, people.clock_)))
       all.push_back(std::move(route));
     add_admin_identity_routes(*people.directory_, people.wall_, all);
-    add_policy_routes(*policy_store, *people.directory_, all);
+    add_policy_routes(*policy_store, *people.directory_, {}, all);
     add_limit_routes({*limits.store, *limits.ledger, people.wall_}, all);
     for (Route& route : openapi_routes(all, "0")) all.push_back(std::move(route));
     count_requests(context, all);

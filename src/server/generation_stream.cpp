@@ -133,13 +133,13 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
     const MayThink may_think = !model->output_format.thinks ? MayThink::never
                                : state.options.parser       ? MayThink::unless_told
                                                             : MayThink::where_opened;
-    auto taken =
-        RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, may_think, requests);
-    if (const auto* refused = std::get_if<ApiError>(&taken)) {
+    auto reserved = RequestLimits::reserve(*state.options.limits, http.permit->principal(), model->name, may_think,
+                                           requests, http.taken.get());
+    if (const auto* refused = std::get_if<ApiError>(&reserved)) {
       state.over = true;
       return send_styled_error(*writer, *refused, state.sink->error_style());
     }
-    state.limits = std::get<std::shared_ptr<RequestLimits>>(std::move(taken));
+    state.limits = std::get<std::shared_ptr<RequestLimits>>(std::move(reserved));
     state.limits->on_lost([weak](const std::string& limit) {
       if (const auto self = weak.lock()) self->lose_quota(limit);
     });

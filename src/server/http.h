@@ -28,6 +28,7 @@ namespace redoubt {
 class BodyRoom;
 class Gate;
 class Permit;
+class Reservation;
 
 struct HttpRequest {
   std::string method;  // "GET", upper case
@@ -42,6 +43,9 @@ struct HttpRequest {
   std::shared_ptr<Permit> permit;       // the gate's; null on a route that answers strangers
   std::string action;                   // of the route's rule
   RateClass rate = RateClass::none;     // of the route's rule
+  // A generate route's: the request, taken from its caller's limits (count_requests) until the answer's reservation
+  // takes it over or it is settled.
+  mutable std::shared_ptr<Reservation> taken;
   std::string request_id;  // from x-request-id if it was given and is sane, else made; sent back in every response
 
   std::string_view header(std::string_view lower_case_name) const {
@@ -97,7 +101,7 @@ struct HttpLimits {
   size_t max_header_bytes = 32 << 10;
   size_t max_headers = 200;
   int header_timeout_s = 10;  // to send the request line and headers
-  int body_timeout_s = 60;    // without a byte of progress, and a floor rate of 1 KB/s
+  int body_timeout_s = 60;    // without a byte of progress, or with less than 1 KB/s in so long
   int idle_timeout_s = 120;   // keep-alive connection without a request
   int max_connections = 4096;
   // Of one address, on which nobody showed a key; 0: an eighth of max_connections. Counts once half of those are taken.

@@ -28,6 +28,13 @@ using Outcome = Transport::Outcome;
 Socket::wait_type wanted(Outcome outcome) {
   return outcome == Outcome::want_write ? Socket::wait_write : Socket::wait_read;
 }
+// Who has all that one caller may.
+void refuse_share(Incoming& incoming, std::string message) {
+  incoming.refuse(429, std::move(message));
+  incoming.refusal->type = "rate_limit_error";
+  incoming.refusal->code = "rate_limit_exceeded";
+  incoming.refusal->headers.emplace_back("Retry-After", "1");
+}
 bool wants(Outcome outcome) { return outcome == Outcome::want_read || outcome == Outcome::want_write; }
 
 }  // namespace
@@ -210,10 +217,7 @@ Awaitable<Incoming> HttpConnection::read_request() {
     if (use == KnownCallers::Use::full)
       incoming.refuse(503, "connections: the server has as many requests under way as it may; try again later");
     if (use == KnownCallers::Use::too_many) {
-      incoming.refuse(429, "connections: you have as many requests under way as one caller may; wait for some");
-      incoming.refusal->type = "rate_limit_error";
-      incoming.refusal->code = "rate_limit_exceeded";
-      incoming.refusal->headers.emplace_back("Retry-After", "1");
+      refuse_share(incoming, "connections: you have as many requests under way as one caller may; wait for some");
     }
     if (use != KnownCallers::Use::taken) incoming.setup.keep_alive = false;
   }
@@ -256,27 +260,34 @@ Awaitable<bool> HttpConnection::read_body(HttpReader& reader, Incoming& incoming
   const auto too_large = [&] {
     incoming.refuse(413, fmt::format("request body: expected at most {} bytes", max_body));
   };
-  const auto no_room = [&] {
+  const auto fits = [&](Room room) {
+    if (room == Room::taken) return true;
     incoming.setup.keep_alive = false;
-    incoming.refuse(503, "request body: the server has no room for a large one (max_bodies_bytes); try again later");
+    if (room == Room::too_much)
+      refuse_share(incoming,
+                   "request body: your other requests hold as much of max_bodies_bytes as one caller's may; wait for "
+                   "some");
+    else
+      incoming.refuse(503, "request body: the server has no room for a large one (max_bodies_bytes); try again later");
+    return false;
   };
   const uint64_t announced = reader.content_length().value_or(0);
   if (announced > max_body) {
     too_large();
     co_return false;
   }
-  const auto room = std::make_shared<BodyRoom>(host_.bodies());
+  const Permit* permit = incoming.request->permit.get();
+  const auto room =
+      std::make_shared<BodyRoom>(host_.bodies(), permit == nullptr ? std::string() : caller_name(permit->principal()));
   incoming.request->body_room = room;
-  if (!room->may_grow_to(static_cast<int64_t>(announced))) {
-    no_room();
-    co_return false;
-  }
+  if (!fits(room->may_grow_to(static_cast<int64_t>(announced)))) co_return false;
   if (!reader.done() && !incoming.request->header("expect").empty()) {
     const bool written = co_await write_all(kContinue);
     if (!written) co_return refuse_slow(incoming);
   }
   enter(Phase::body, host_.options().limits.body_timeout_s);
-  body_bytes_ = 0;
+  stretch_began_ns_ = phase_began_ns_;
+  body_bytes_ = stretch_body_bytes_ = 0;
   while (!reader.done()) {
     if (!in_.empty()) {
       const HttpReader::Step step = reader.put(in_);
@@ -286,10 +297,7 @@ Awaitable<bool> HttpConnection::read_body(HttpReader& reader, Incoming& incoming
         too_large();
         co_return false;
       }
-      if (!room->grow_to(static_cast<int64_t>(body_bytes_))) {
-        no_room();
-        co_return false;
-      }
+      if (!fits(room->grow_to(static_cast<int64_t>(body_bytes_)))) co_return false;
       if (step.outcome != HttpReader::Outcome::ok && step.outcome != HttpReader::Outcome::need_more) {
         incoming.refuse(400, "request body: not as its headers say (" + step.message + ")");
         co_return false;
@@ -430,9 +438,22 @@ void HttpConnection::look_at_certificate() {
   lost();
 }
 
+// Without progress for body_timeout_s, or below the least rate over one such stretch after another: what came at once
+// earlier keeps none that has stopped.
+bool HttpConnection::is_slow_body(int64_t now) {
+  const int64_t stretch_ns = host_.options().limits.body_timeout_s * kNsPerSecond;
+  if (now - progress_ns_ > stretch_ns) return true;
+  const int64_t elapsed_ns = now - stretch_began_ns_;
+  if (elapsed_ns < stretch_ns) return false;
+  const auto came = static_cast<double>(body_bytes_ - stretch_body_bytes_);
+  if (came < static_cast<double>(elapsed_ns) / 1e9 * kMinBodyBytesPerSecond) return true;
+  stretch_began_ns_ = now;
+  stretch_body_bytes_ = body_bytes_;
+  return false;
+}
+
 void HttpConnection::tick(int64_t now) {
   if (lost_ || timed_out_) return;
-  const HttpLimits& limits = host_.options().limits;
   bool expired = false;
   switch (phase_) {
     case Phase::idle:
@@ -440,13 +461,9 @@ void HttpConnection::tick(int64_t now) {
     case Phase::lingering:
       expired = now > deadline_ns_;
       break;
-    case Phase::body: {
-      const double elapsed_s = static_cast<double>(now - phase_began_ns_) / 1e9;
-      expired =
-          now - progress_ns_ > limits.body_timeout_s * kNsPerSecond ||
-          (elapsed_s > limits.body_timeout_s && static_cast<double>(body_bytes_) < elapsed_s * kMinBodyBytesPerSecond);
+    case Phase::body:
+      expired = is_slow_body(now);
       break;
-    }
     case Phase::responding:
       if (exchange_ != nullptr && exchange_->tick(now)) lost();
       return;

@@ -76,6 +76,7 @@ class HttpConnection final : public HttpOutlet, public std::enable_shared_from_t
   Awaitable<Incoming> read_request();
   Awaitable<bool> read_header(HttpReader& reader, Incoming& incoming);
   Awaitable<bool> read_body(HttpReader& reader, Incoming& incoming);
+  bool is_slow_body(int64_t now);
   Awaitable<void> watch();
   Awaitable<void> linger();
   bool refuse_slow(Incoming& incoming);
@@ -96,6 +97,8 @@ class HttpConnection final : public HttpOutlet, public std::enable_shared_from_t
   size_t out_sent_ = 0;
   int64_t deadline_ns_ = 0, phase_began_ns_ = 0, progress_ns_ = 0;
   uint64_t body_bytes_ = 0;
+  int64_t stretch_began_ns_ = 0;     // of the body, in which it is to come at the least rate
+  uint64_t stretch_body_bytes_ = 0;  // when it began
   Phase phase_ = Phase::idle;
   bool writing_ = false, done_ = false, lost_ = false, timed_out_ = false, close_after_ = false;
   bool unread_ = false;  // bytes of the request may still be on their way

@@ -20,6 +20,10 @@ std::string caller_name(const Principal& principal) {
   return principal.kind == PrincipalKind::open || is_key_file ? std::string() : principal.id;
 }
 
+bool has_share(int64_t theirs, int64_t left, int64_t most) {
+  return theirs > 0 && (theirs >= kShare * left || kForNewOnes * left <= most);
+}
+
 KnownCallers::Use KnownCallers::use(HttpConnection* connection, const std::string& who) {
   const auto place = places_.find(connection);
   const bool was_busy = place != places_.end() && place->second.is_busy;
@@ -29,7 +33,7 @@ KnownCallers::Use KnownCallers::use(HttpConnection* connection, const std::strin
   const auto caller = callers_.find(who);
   const int64_t theirs = caller == callers_.end() ? 0 : std::ssize(caller->second.busy);
   const int64_t left = most_ - others;
-  if (!who.empty() && theirs > 0 && (theirs >= kShare * left || kForNewOnes * left <= most_)) return Use::too_many;
+  if (!who.empty() && has_share(theirs, left, most_)) return Use::too_many;
   forget(connection);
   std::list<HttpConnection*>& busy = callers_[who].busy;
   places_[connection] = {.who = who, .is_busy = true, .at = busy.insert(busy.end(), connection)};

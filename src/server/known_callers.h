@@ -17,6 +17,10 @@ struct Principal;
 // share has no bound.
 std::string caller_name(const Principal& principal);
 
+// Who holds so much of `most` has all that one caller may, when so much is left: four times what is left, or anything
+// while no more than an eighth is.
+bool has_share(int64_t theirs, int64_t left, int64_t most);
+
 class KnownCallers {
  public:
   // `most`: connections of all of them together.

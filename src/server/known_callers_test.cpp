@@ -139,6 +139,31 @@ std::vector<RawClient> held(uint16_t port, int count, const std::string& request
   return clients;
 }
 
+TEST(HttpKnownCallers, WhoseBodiesHoldAllThatOneCallersMayIsTold) {
+  HttpOptions options = options_of(64);
+  options.limits.max_bodies_bytes = 1'000'000;
+  const auto echo = [](auto, auto writer) { writer->send(200, "text/plain", "whole"); };
+  const RunningServer server({{.method = "POST", .path = "/echo", .rule = read_server_rule(), .handler = echo}},
+                             options);
+  const auto head = [](const std::string& key, size_t bytes) {
+    return "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: " + key +
+           "\r\nContent-Length: " + std::to_string(bytes) + "\r\n\r\n";
+  };
+  std::vector<RawClient> uploads;
+  for (int i = 0; i < 3; ++i) {
+    uploads.emplace_back(server.port());
+    uploads.back().send(head("ann", 300'000) + std::string(299'999, 'x'));
+    ASSERT_TRUE(eventually([&] { return server.server->bodies_bytes() > (i + 1) * 230'000; }));
+  }
+  const std::string refused = server.ask(head("ann", 250'000));
+  EXPECT_EQ(status_of(refused), 429);
+  for (const char* part : {"Retry-After: 1\r\n", "rate_limit_exceeded", "max_bodies_bytes"})
+    EXPECT_NE(refused.find(part), std::string::npos) << refused;
+  EXPECT_EQ(status_of(server.ask(head("ben", 250'000) + std::string(250'000, 'x'))), 200);
+  for (RawClient& upload : uploads) upload.send("x");
+  for (RawClient& upload : uploads) EXPECT_EQ(status_of(upload.read_all()), 200) << "each goes on";
+}
+
 TEST(HttpKnownCallers, WhoHoldsConnectionsThatWaitKeepsNobodyOut) {
   const test::LogLines lines;
   Site site;

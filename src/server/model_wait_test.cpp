@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "governance/limits_fixture.h"
 #include "server/health.h"
 #include "server/http_test_client.h"
 #include "server/metrics.h"
@@ -95,6 +96,38 @@ TEST_F(ModelWaits, LargeOnesAreNotRefusedAfterTheWait) {
     const std::string answer = client.read_all(10'000);
     EXPECT_EQ(status_of(answer), 200) << answer;
   }
+}
+
+// However many wait: of those that are worked on when it ends, a minute has no more than its limit.
+TEST_F(ModelWaits, DoNotPassTheirCallersLimit) {
+  const test::TestDatabase files{DatabaseKind::sqlite, 10'000};
+  const SystemWallClock wall;
+  const auto reader = files.open();
+  ASSERT_TRUE(prepare_quota_tables(*reader, wall));
+  test::Node node{files.open(), "local", wall};
+  node.limits.set_rules({.rules = {{.scope = LimitScope::tenant,
+                                    .subject = "*",
+                                    .kind = LimitKind::requests_per_minute,
+                                    .model = {},
+                                    .amount = 3}}});
+  context.limits = &node.limits;
+  const Json refused = {
+      {"response_format",
+       {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", {{"not", Json::object()}}}}}}}};
+  const RunningServer server(served());
+  std::vector<RawClient> clients;
+  for (int i = 0; i < kWaiting; ++i) {
+    clients.emplace_back(server.port());
+    clients.back().send(request_for("other", "/v1/chat/completions", refused));
+  }
+  EXPECT_TRUE(eventually([&] { return host.waiting() == 3; }));
+  EXPECT_TRUE(eventually([&] { return node.limits.stats().refused[0] == kWaiting - 3; }));
+  host.end_load(host.model);
+  std::map<int, int> statuses;
+  for (RawClient& client : clients) ++statuses[status_of(client.read_all())];
+  EXPECT_EQ(statuses, (std::map<int, int>{{400, 3}, {429, kWaiting - 3}}));
+  ASSERT_TRUE(node.limits.sync());
+  EXPECT_EQ(test::settled_of(*reader, "requests_per_minute", wall.now_ms()), 3);
 }
 
 TEST_F(ModelWaits, WhoLeavesWaitsNoMore) {

@@ -46,20 +46,24 @@ ApiError limit_error(const LimitRefusal& refusal) {
 
 std::variant<std::shared_ptr<RequestLimits>, ApiError> RequestLimits::reserve(
     Limits& limits, const Principal& principal, const std::string& model, MayThink may_think,
-    std::vector<GenerationRequest>& requests) {
-  auto taken = std::make_shared<RequestLimits>();
+    std::vector<GenerationRequest>& requests, Reservation* taken) {
+  auto limited = std::make_shared<RequestLimits>();
   for (GenerationRequest& request : requests) {
     auto answer = limits.reserve({.principal = &principal,
                                   .model = model,
                                   .prompt_tokens = static_cast<int64_t>(request.prompt.size()),
                                   .max_tokens = request.stop.max_tokens,
                                   .choices = request.n,
-                                  .may_think = thinks(request.thinking, may_think)});
-    if (const auto* refusal = std::get_if<LimitRefusal>(&answer)) return limit_error(*refusal);
-    taken->prompts_.emplace_back().reservation = std::get<Reservation>(std::move(answer));
-    taken->bind(taken->prompts_.size() - 1, may_think, request);
+                                  .may_think = thinks(request.thinking, may_think)},
+                                 &request == &requests.back() ? taken : nullptr);
+    if (const auto* refusal = std::get_if<LimitRefusal>(&answer)) {
+      if (refusal->why == LimitRefusal::Why::unavailable && taken != nullptr) *taken = {};
+      return limit_error(*refusal);
+    }
+    limited->prompts_.emplace_back().reservation = std::get<Reservation>(std::move(answer));
+    limited->bind(limited->prompts_.size() - 1, may_think, request);
   }
-  return taken;
+  return limited;
 }
 
 void RequestLimits::bind(size_t prompt, MayThink may_think, GenerationRequest& request) {
@@ -75,7 +79,7 @@ void RequestLimits::bind(size_t prompt, MayThink may_think, GenerationRequest& r
   }
   if (const int64_t most = bounds.most_thinking; most < Reservation::kUnlimited && may_think != MayThink::never)
     request.thinking.budget_tokens = std::min(request.thinking.budget_tokens.value_or(most), most);
-  if (prompt == 0) headers_ = rate_headers(bounds.rates);
+  headers_ = rate_headers(bounds.rates);  // of the last: all are taken then
   if (!reservation.is_limited()) return;
 
   const Reservation::Granted granted = reservation.granted();

@@ -31,10 +31,12 @@ class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
  public:
   // Takes for all prompts or for none, and bounds the requests by what was given: allowance, max_tokens, thinking
   // budget, share of the machine. An answer that reserved no thinking and opens the block all the same has it closed at
-  // once, if a day's thinking is limited.
+  // once, if a day's thinking is limited. `taken` (may be null): the request that was taken before the body was worked
+  // on, which is the last prompt's; where it is refused the request stays taken, unless the ledger could not be asked.
   static std::variant<std::shared_ptr<RequestLimits>, ApiError> reserve(Limits& limits, const Principal& principal,
                                                                         const std::string& model, MayThink may_think,
-                                                                        std::vector<GenerationRequest>& requests);
+                                                                        std::vector<GenerationRequest>& requests,
+                                                                        Reservation* taken = nullptr);
 
   // The leases ended while the database was away: the answer has to end with an error.
   void on_lost(const std::function<void(const std::string& limit)>& callback);

@@ -172,6 +172,51 @@ TEST_F(LimitedRoutes, ARequestThatIsRefusedForWhatItSaysCounts) {
   EXPECT_EQ(post("/v1/chat/completions", kRefusedSchema)->status(), 429);
 }
 
+// While one is worked on, what it took is nobody else's: else each worker could take up one more than the limit.
+TEST_F(LimitedRoutes, WhatIsWorkedOnIsTakenAlready) {
+  set(LimitKind::requests_per_minute, 2);
+  int worked_on = 0;
+  std::vector<int> inside;
+  Body work = [&](const HttpRequest&, const Json&, const auto&) -> Status {
+    if (++worked_on < 5) inside.push_back(post("/work", Json::object())->status());
+    return Error{ErrorCode::invalid_argument, "a fault that was found last", {}};
+  };
+  routes.push_back({.method = "POST",
+                    .path = "/work",
+                    .rule = generate_rule(),
+                    .handler = json_handler(context, ErrorStyle::openai, work)});
+  count_requests(context, routes);
+  EXPECT_EQ(post("/work", Json::object())->status(), 400);
+  EXPECT_EQ(worked_on, 2);
+  EXPECT_EQ(inside, (std::vector<int>{429, 400}));
+  EXPECT_EQ(settled("requests_per_minute"), 2);
+  EXPECT_EQ(node.limits.stats().open, 0);
+}
+
+// It is one request, not two; each prompt of a batch is one, and a batch that is refused was worked on once.
+TEST_F(LimitedRoutes, WhatWasTakenBeforeIsTheAnswersOwn) {
+  set(LimitKind::requests_per_minute, 4);
+  const Json three = {{"prompt", Json::array({"one", "two", "three"})}};
+  const auto batch = post("/v1/completions", three);
+  EXPECT_EQ(batch->status(), 200) << batch->body();
+  EXPECT_THAT(batch->headers(), testing::Contains(testing::Pair("x-ratelimit-remaining-requests", "1")));
+  EXPECT_EQ(settled("requests_per_minute"), 3);
+  EXPECT_EQ(post("/v1/completions", three)->status(), 429);
+  EXPECT_EQ(settled("requests_per_minute"), 4);
+  EXPECT_EQ(post("/v1/completions", kRefusedSchema)->status(), 429);
+  EXPECT_EQ(node.limits.stats().open, 0);
+}
+
+TEST_F(LimitedRoutes, WhatTheServerIsAtFaultForIsNoRequest) {
+  set(LimitKind::requests_per_minute, 1);
+  EXPECT_EQ(post("/v1/chat/completions", ask({{"model", "other"}}))->status(), 500) << "nowhere to load from";
+  engine->refuse = Error{ErrorCode::overloaded, "the queue is full", {}};
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 503);
+  engine->refuse.reset();
+  EXPECT_EQ(settled("requests_per_minute"), 0);
+  EXPECT_EQ(post("/v1/chat/completions", kHi)->status(), 200);
+}
+
 TEST_F(LimitedRoutes, ARouteOfAnotherTableCountsToo) {
   set(LimitKind::requests_per_minute, 2);
   int answered = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string_view>
+#include <utility>
 
 #include "core/log.h"
 #include "governance/limits.h"
@@ -45,30 +46,33 @@ bool is_clients_fault(ErrorCode code) {
   }
 }
 
-// A request alone, taken from the caller's limits. Errors: why there is none.
-std::optional<LimitRefusal> take_request(const ServerContext& context, const HttpRequest& request,
+// Why the caller's limits admit no such request; otherwise it is taken from them. One for an answer is foreseen to have
+// the least of tokens, and stays reserved (HttpRequest::taken): as long as it is worked on nobody else has it.
+std::optional<LimitRefusal> take_request(const ServerContext& context, const HttpRequest& request, RateClass rate,
                                          const std::string& model) {
-  auto taken =
-      context.limits->reserve({.principal = &request.permit->principal(), .model = model, .is_request_alone = true});
+  Limits& limits = *context.limits;
+  const Principal* caller = &request.permit->principal();
+  const bool is_answered = rate == RateClass::generate;
+  if (is_answered) {
+    const LimitRequest least{
+        .principal = caller, .model = model, .prompt_tokens = 1, .max_tokens = 1, .may_think = false};
+    if (auto refusal = limits.foresee(least)) return refusal;
+  }
+  auto taken = limits.reserve({.principal = caller, .model = model, .is_request_alone = true});
   if (auto* refusal = std::get_if<LimitRefusal>(&taken)) return std::move(*refusal);
-  std::get<Reservation>(taken).settle({});
+  request.taken = std::make_shared<Reservation>(std::get<Reservation>(std::move(taken)));
+  if (!is_answered) std::exchange(request.taken, nullptr)->settle({});
   return std::nullopt;
 }
 
-// A handler that is called once the caller's limits were asked (count_requests).
+// A handler that is called once the caller's limits gave the request (count_requests).
 Handler counted(ServerContext& context, ErrorStyle style, RateClass rate, Handler handler) {
   return [&context, style, rate, handler = std::move(handler)](std::shared_ptr<const HttpRequest> request,
                                                                std::shared_ptr<ResponseWriter> writer) {
     if (context.limits != nullptr && request->permit != nullptr) {
       const std::string model = model_in_body(context, style, request->body);
-      const auto refusal = rate == RateClass::request
-                               ? take_request(context, *request, model)
-                               : context.limits->foresee({.principal = &request->permit->principal(),
-                                                          .model = model,
-                                                          .prompt_tokens = 1,
-                                                          .max_tokens = 1,
-                                                          .may_think = false});
-      if (refusal) return send_styled_error(*writer, limit_error(*refusal), style);
+      if (const auto refusal = take_request(context, *request, rate, model))
+        return send_styled_error(*writer, limit_error(*refusal), style);
     }
     handler(std::move(request), std::move(writer));
   };
@@ -110,14 +114,14 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
     const auto body = parse_json_body(request_->body);
     if (!body) return refuse(body.error());
     const Status status = handle_(*request_, *body, writer_);
-    if (status) return;
+    if (status) return settle();
     if (status.error().code == kHasToWait) return wait_for_model(status.error().param);
     refuse(status.error());
   }
 
  private:
   std::optional<BodyRoom::Work> room_to_work() {
-    if (request_->body_room == nullptr) return BodyRoom::Work(nullptr, 0);
+    if (request_->body_room == nullptr) return BodyRoom::Work();
     if (!work_bytes_) work_bytes_ = work_bytes(request_->body);
     return request_->body_room->begin_work(*work_bytes_);
   }
@@ -137,14 +141,19 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
     writer_->on_close([wait](bool) { wait->leave(); });  // before it can be told: what runs then sets its own
     context_.models.when_loaded(name, wait);
   }
-  // For what was worked on all the same: a schema is compiled, and a prompt rendered, before its fault is found.
+  // It was worked on all the same: a schema is compiled, and a prompt rendered, before its fault is found.
   void refuse(const Error& error) {
-    const bool is_counted = request_->rate == RateClass::generate && context_.limits != nullptr &&
-                            request_->permit != nullptr && is_clients_fault(error.code);
-    if (is_counted) take_request(context_, *request_, model_in_body(context_, style_, request_->body));
+    if (is_clients_fault(error.code)) settle();
     fail(error);
   }
-  void fail(const Error& error) { send_styled_error(*writer_, error, style_); }
+  void fail(const Error& error) {
+    request_->taken = nullptr;  // given back, if it is still there
+    send_styled_error(*writer_, error, style_);
+  }
+  // The request counts, if no answer took it over.
+  void settle() {
+    if (const auto taken = std::exchange(request_->taken, nullptr)) taken->settle({});
+  }
 
   ServerContext& context_;
   const ErrorStyle style_;

@@ -35,8 +35,8 @@ struct ServerContext {
 
 std::vector<Route> make_routes(ServerContext& context);
 // Last, over the whole table, wherever a route came from: before they do anything those of RateClass::request take one
-// from the caller's limits, and those of RateClass::generate ask whether the least of answers would be refused. A
-// server refuses a table in which one does not.
+// from the caller's limits, and so do those of RateClass::generate, of which the least of answers must not be refused
+// either; theirs becomes a part of the answer's reservation. A server refuses a table in which one does not.
 void count_requests(ServerContext& context, std::vector<Route>& routes);
 
 // Each protocol's part of the table.
@@ -71,8 +71,8 @@ Result<std::shared_ptr<LoadedModel>> acquire_model(ServerContext& context, const
 using Body = std::function<Status(const HttpRequest&, const Json& body, const std::shared_ptr<ResponseWriter>&)>;
 // A handler that parses the body as a JSON object, runs `handle`, and sends its error in the protocol's envelope. Where
 // that is acquire_model's kHasToWait, before which `handle` does nothing but read, the request waits for the model and
-// is handled again from its body; nothing was sent yet, so that a failed load is an error like any other. What the
-// client is at fault for counts as a request on a route of RateClass::generate too, where else only answers do.
+// is handled again from its body; nothing was sent yet, so that a failed load is an error like any other. The request
+// that was taken before (count_requests) counts, unless the server is at fault.
 Handler json_handler(ServerContext& context, ErrorStyle style, Body handle);
 
 }  // namespace redoubt
