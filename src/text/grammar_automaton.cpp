@@ -41,6 +41,11 @@ Status AutomatonBudget::spend_edges(size_t count) {
   return ok();
 }
 
+double AutomatonBudget::part() const {
+  const auto of = [](size_t used, size_t limit) { return static_cast<double>(used) / static_cast<double>(limit); };
+  return std::max({of(states, limits.max_states), of(edges, limits.max_edges), of(subsets, limits.max_subsets)});
+}
+
 uint32_t Nfa::add_state() {
   head_.push_back(kNone);
   accepting_.push_back(false);

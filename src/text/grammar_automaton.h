@@ -44,6 +44,7 @@ struct AutomatonBudget {
   size_t subsets = 0;
   Status spend_states(size_t count);
   Status spend_edges(size_t count);
+  double part() const;  // the largest of what is used of each limit, as a part of it
 };
 
 // With empty steps, as expressions are translated to. States are numbered from 0, the start.

@@ -452,6 +452,7 @@ Result<ExprId> SchemaCompiler::typed(const Json& flat, const std::string& at) {
 Result<GrammarPtr> SchemaCompiler::link(uint32_t root) {
   auto program = link_program(pool_, rules_, root, limits_, budget_);
   if (!program.has_value()) return std::move(program.error()).within("schema");
+  (*program)->compile_cost += joined_ + copied_ / (kMaxCopied / kMaxJoined);
   return GrammarPtr(std::move(program).value());
 }
 
