@@ -11,7 +11,7 @@ namespace redoubt {
 namespace {
 
 constexpr int kMaxParallelCalls = 16;
-constexpr size_t kMaxToolsCost = 4 * kMaxGrammarCost;  // of all schemas that bind one request's calls
+constexpr size_t kMaxToolsCost = 3 * kMaxGrammarCost;  // of all schemas that bind one request's calls
 
 bool one_tool(const ChatRequest& request) {
   return !request.tool_name.empty() || (request.tools.size() == 1 && !request.parallel_tool_calls);
