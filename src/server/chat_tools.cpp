@@ -11,6 +11,7 @@ namespace redoubt {
 namespace {
 
 constexpr int kMaxParallelCalls = 16;
+constexpr size_t kMaxToolsCost = 3 * kMaxGrammarCost;  // of all schemas that bind one request's calls
 
 bool one_tool(const ChatRequest& request) {
   return !request.tool_name.empty() || (request.tools.size() == 1 && !request.parallel_tool_calls);
@@ -128,6 +129,7 @@ Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax synt
   ToolCallOptions options{.syntax = syntax, .parallel = request.parallel_tool_calls};
   REDOUBT_TRY(options.content, grammars.of(content));
   std::vector<ToolSignature> tools;
+  size_t cost = options.content != nullptr ? options.content->cost() : 0;
   Json source = Json::array({static_cast<int>(syntax), options.parallel, source_of(content)});
   for (size_t i = 0; i < request.tools.size(); ++i) {
     const Json& function = request.tools[i]["function"];
@@ -138,6 +140,9 @@ Result<GrammarPtr> free_call_grammar(const ChatRequest& request, ToolSyntax synt
     source.back() = arguments_schema(function);
     auto compiled = grammars.json_schema(source.back());
     if (!compiled) return schema_error(compiled.error(), request, i);
+    cost += (*compiled)->cost();
+    if (cost > kMaxToolsCost)
+      return schema_error(invalid("tools: too large together with the schemas before it"), request, i);
     tools.back().arguments = std::move(*compiled);
   }
   auto grammar = grammars.other("tools", source,

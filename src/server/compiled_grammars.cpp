@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "core/clock.h"
 #include "governance/permit.h"
 #include "text/written_numbers.h"
 
@@ -74,9 +77,20 @@ Result<GrammarPtr> CompiledGrammars::other(std::string kind, const Json& source,
   if (model_.grammars == nullptr) return compile();
   return model_.grammars->find({.space = tenant_, .kind = std::move(kind), .source = dump_json(source)}, [&] {
     Result<GrammarPtr> compiled = compile();
-    if (compiled && model_.vocabulary != nullptr) prepare_masks(**compiled, *model_.vocabulary);
+    if (compiled && model_.vocabulary != nullptr) prepare(**compiled);
     return compiled;
   });
+}
+
+// Each has its time, and all together have some times as much: a request may bring hundreds of tools.
+void CompiledGrammars::prepare(const Grammar& grammar) const {
+  if (prepare_us_ <= 0) return;
+  PrepareLimits limits;
+  limits.max_us = std::min(limits.max_us, prepare_us_);
+  const SteadyClock clock;
+  const int64_t start_ns = clock.now_ns();
+  prepare_masks(grammar, *model_.vocabulary, limits);
+  prepare_us_ -= (clock.now_ns() - start_ns) / 1000;
 }
 
 Result<GrammarPtr> CompiledGrammars::json_object() const {

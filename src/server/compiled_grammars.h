@@ -45,12 +45,14 @@ class CompiledGrammars {
   Result<GrammarPtr> other(std::string kind, const Json& source, const GrammarCache::Compile& compile) const;
 
  private:
+  void prepare(const Grammar& grammar) const;
   Result<GrammarPtr> json_schema(const Json& schema, SchemaNumbers numbers) const;
   SchemaNumbers numbers_of_body() const;
 
   const LoadedModel& model_;
   std::string tenant_;
   std::string_view body_;                         // of the request, which outlives this
+  mutable int64_t prepare_us_ = 150'000;          // left to find masks in, of all the request's grammars
   mutable std::optional<SchemaNumbers> numbers_;  // of the body, once they were asked for: it is gone through for that
 };
 

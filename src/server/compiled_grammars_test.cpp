@@ -103,6 +103,47 @@ TEST_F(Grammars, NumbersAreTakenFromTheTextOfTheRequest) {
   }
 }
 
+// Each schema is within the limits of one; all of a request's tools are bounded together, kept ones too.
+TEST_F(Grammars, ToolsShareWhatTheyMayCost) {
+  const auto large = [](int i) {
+    Json made = tool(("t" + std::to_string(i)).c_str(), /*strict=*/true);
+    made["function"]["parameters"]["properties"] = {{"a", {{"type", "string"}, {"maxLength", 9000 + i}}},
+                                                    {"b", {{"type", "string"}, {"maxLength", 9500}}}};
+    return made;
+  };
+  Json tools = Json::array();
+  for (int i = 0; i < 3; ++i) tools.push_back(large(i));
+  EXPECT_EQ(post(kChat, ask({{"tools", tools}}))->status(), 200);
+  for (int i = 3; i < 10; ++i) tools.push_back(large(i));
+  const auto refused = post(kChat, ask({{"tools", tools}}));
+  EXPECT_EQ(refused->status(), 400) << refused->body();
+  EXPECT_EQ(refused->json()["error"]["param"], "tools[3].function.parameters");
+  EXPECT_NE(refused->body().find("(tool 't3'): too large together"), std::string::npos) << refused->body();
+  EXPECT_EQ(post(kChat, ask({{"tools", tools}}))->body(), refused->body());  // those before it are kept by now
+}
+
+TEST_F(Grammars, ManyOrdinaryToolsAreCompiled) {
+  Json tools = Json::array();
+  for (int i = 0; i < 3; ++i) {
+    tools.push_back(tool(("t" + std::to_string(i)).c_str(), /*strict=*/true));
+    Json& parameters = tools.back()["function"]["parameters"];
+    for (int k = 0; k < 10; ++k) {
+      Json& property = parameters["properties"]["property_" + std::to_string(i) + "_" + std::to_string(k)];
+      property = {{"type", k % 3 == 0 ? "integer" : "string"}, {"description", "what it is for"}};
+      if (k % 5 == 1) property["maxLength"] = 100;
+      if (k % 5 == 2) property = {{"type", "array"}, {"items", {{"enum", {"one", "two", "three"}}}}};
+    }
+    parameters["additionalProperties"] = false;
+  }
+  const auto reply = post(kChat, ask({{"tools", tools}}));
+  EXPECT_EQ(reply->status(), 200) << reply->body();
+  ASSERT_NE(engine->last.grammar, nullptr);
+  // What the model's context has room for is far from all that tools may cost: dozens such are compiled.
+  const auto one = grammar_from_json_schema(tools[0]["function"]["parameters"]);
+  ASSERT_TRUE(one.has_value());
+  EXPECT_LT((*one)->cost(), kMaxGrammarCost / 30);
+}
+
 TEST_F(Grammars, AModelWithoutACacheCompilesEach) {
   host.model->grammars = nullptr;
   EXPECT_NE(grammar_of(format(kSchema)), grammar_of(format(kSchema)));

@@ -23,8 +23,11 @@ class Grammar {  // compiled, immutable, shared between sequences
  public:
   virtual ~Grammar() = default;
   virtual size_t size_bytes() const = 0;  // with the masks found for it so far
+  // What compiling it took, also where it was kept since. To have used up one of its limits costs kMaxGrammarCost.
+  virtual size_t cost() const = 0;
 };
 using GrammarPtr = std::shared_ptr<const Grammar>;
+constexpr size_t kMaxGrammarCost = 1'000'000;
 
 // Whether a schema's numbers are those of the text that it was read from (text/written_numbers.h). Where that is not
 // known, numbers of enum and const that may be others are refused.

@@ -41,6 +41,11 @@ Status AutomatonBudget::spend_edges(size_t count) {
   return ok();
 }
 
+double AutomatonBudget::part() const {
+  const auto of = [](size_t used, size_t limit) { return static_cast<double>(used) / static_cast<double>(limit); };
+  return std::max({of(states, limits.max_states), of(edges, limits.max_edges), of(subsets, limits.max_subsets)});
+}
+
 uint32_t Nfa::add_state() {
   head_.push_back(kNone);
   accepting_.push_back(false);
@@ -81,7 +86,7 @@ class Determiniser {
     intern({0});
     small = true;
     for (uint32_t i = 0; i < sets_.size(); ++i) {
-      if (sets_.size() > limit_ || spent_ > 100 * limit_) {
+      if (sets_.size() > limit_ || spent_ > 100 * limit_ || budget_.subsets > budget_.limits.max_subsets) {
         small = false;
         return std::move(out_);
       }
@@ -91,9 +96,14 @@ class Determiniser {
   }
 
  private:
+  void spend(size_t size) {
+    spent_ += size;
+    budget_.subsets += size;
+  }
+
   uint32_t intern(std::vector<uint32_t> set) {
     nfa_.close(set, stamp_, ++mark_);
-    spent_ += set.size();
+    spend(set.size());
     // What only leads on without a byte says nothing of its own: sets that differ in it are one state.
     std::erase_if(set, [&](uint32_t s) { return !telling_[s]; });
     const auto [it, inserted] = ids_.try_emplace(std::move(set), static_cast<uint32_t>(sets_.size()));
@@ -133,7 +143,7 @@ class Determiniser {
       targets.clear();
       for (const Step& step : steps)
         if (step.first <= cuts[c] && cuts[c] <= step.last) targets.push_back(step.target);
-      spent_ += steps.size();
+      spend(steps.size());
       if (targets.empty()) continue;
       std::sort(targets.begin(), targets.end());
       targets.erase(std::unique(targets.begin(), targets.end()), targets.end());

@@ -31,8 +31,9 @@ struct Automaton {
 };
 
 struct AutomatonLimits {
-  size_t max_states = 400'000;   // of all rules together, before determinisation
-  size_t max_edges = 4'000'000;  // of all rules together, after
+  size_t max_states = 400'000;      // of all rules together, before determinisation
+  size_t max_edges = 4'000'000;     // of all rules together, after
+  size_t max_subsets = 10'000'000;  // the sizes of the sets of states met on the way; what is beyond stays as it is
 };
 
 // What one grammar has used of its limits: bounds compile time, since each step of construction spends from it.
@@ -40,8 +41,10 @@ struct AutomatonBudget {
   AutomatonLimits limits;
   size_t states = 0;
   size_t edges = 0;
+  size_t subsets = 0;
   Status spend_states(size_t count);
   Status spend_edges(size_t count);
+  double part() const;  // the largest of what is used of each limit, as a part of it
 };
 
 // With empty steps, as expressions are translated to. States are numbered from 0, the start.

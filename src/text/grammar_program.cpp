@@ -322,8 +322,10 @@ Result<std::shared_ptr<Program>> link_program(const ExprPool& pool, const std::v
     automata.push_back(std::move(automaton));
   }
   unfold_wide_choices(automata, root, budget);
-  return link_automata(
-      std::move(automata), [&](uint32_t r) { return rules[r].name; }, root, static_cast<uint32_t>(limits.max_depth));
+  const auto name = [&](uint32_t r) { return rules[r].name; };
+  REDOUBT_TRY(auto program, link_automata(std::move(automata), name, root, static_cast<uint32_t>(limits.max_depth)));
+  program->compile_cost = static_cast<size_t>(budget.part() * static_cast<double>(kMaxGrammarCost));
+  return program;
 }
 
 Result<GrammarPtr> link_around(std::vector<Automaton> own, std::span<const GrammarPtr> parts) {

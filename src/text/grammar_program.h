@@ -37,6 +37,7 @@ class Program : public Grammar {
   Program();
   ~Program() override;
   size_t size_bytes() const override;
+  size_t cost() const override { return compile_cost; }
 
   std::vector<State> states;
   std::vector<ByteEdge> bytes;  // targets are global state numbers
@@ -48,6 +49,7 @@ class Program : public Grammar {
   uint32_t root = 0;                                     // rule
   uint32_t max_depth = 256;
   size_t own_bytes = 0;  // of all above, once it is linked
+  size_t compile_cost = 0;
   std::unique_ptr<MaskCache> masks;
 };
 

@@ -14,17 +14,11 @@ namespace {
 constexpr size_t kMaxSchemaBytes = size_t{4} << 20;  // of all schemas met, each spelled out once
 constexpr size_t kMaxFlattened = 20'000;             // references and allOf parts followed
 constexpr int kMaxFlattenDepth = 40;
-constexpr size_t kMaxJoined = 1'000'000;  // values gone through while schemas are joined or compared, two at a time
+// Weights (weight_of) gone through while schemas are joined or compared, two at a time; and while they are copied to be
+// worked on, as often as references lead to them.
+constexpr size_t kMaxJoined = 1'000'000;
+constexpr size_t kMaxCopied = 4'000'000;
 constexpr size_t kMaxAlternatives = 500;
-
-// Of a document, itself among them.
-size_t values_in(const Json& value) {
-  size_t count = 1;
-  if (value.is_structured()) {
-    for (const Json& inner : value) count += values_in(inner);
-  }
-  return count;
-}
 
 Json without(const Json& schema, const std::string& keyword) {
   Json out = schema;
@@ -69,6 +63,17 @@ Status read_tuple(Json& schema) {
   return ok();
 }
 
+// A list of types names each once, so that whatever goes through it meets seven at most.
+void name_types_once(Json& schema) {
+  const auto type = schema.find("type");
+  if (type == schema.end() || !type->is_array()) return;
+  std::set<std::string_view> known;
+  Json once = Json::array();
+  for (const Json& name : *type)
+    if (known.insert(name.get_ref<const std::string&>()).second) once.push_back(name);
+  if (once.size() < type->size()) *type = std::move(once);
+}
+
 Error too_many_alternatives(const std::string& keyword) {
   return unsupported("schema: " + keyword + ": more than 500 alternatives", keyword);
 }
@@ -102,6 +107,19 @@ Error placed(Error error, std::string_view at) {
   return error;
 }
 
+// Many references may point into one large object, which is indexed once.
+const Json* SchemaCompiler::member_of(const Json& object, const std::string& key) const {
+  constexpr size_t kSmall = 16;
+  if (object.size() <= kSmall) {
+    const auto it = object.find(key);
+    return it == object.end() ? nullptr : &*it;
+  }
+  auto index = indexed_.find(&object);
+  if (index == indexed_.end()) index = indexed_.emplace(&object, members_of(object)).first;
+  const auto it = index->second.find(key);
+  return it == index->second.end() ? nullptr : it->second;
+}
+
 // Local JSON pointers only: nothing is fetched.
 Result<const Json*> SchemaCompiler::resolve(const std::string& reference) const {
   if (reference.empty() || reference[0] != '#')
@@ -127,8 +145,8 @@ Result<const Json*> SchemaCompiler::resolve(const std::string& reference) const 
       }
     }
     i = end;
-    if (at->is_object() && at->contains(key)) {
-      at = &(*at)[key];
+    if (const Json* member = at->is_object() ? member_of(*at, key) : nullptr; member != nullptr) {
+      at = member;
     } else if (at->is_array() && !key.empty() && key.size() < 7 &&
                key.find_first_not_of("0123456789") == std::string::npos && std::stoul(key) < at->size()) {
       at = &(*at)[std::stoul(key)];
@@ -147,16 +165,25 @@ Result<Json> SchemaCompiler::flatten(const Json& schema, const std::string& at, 
 
 // What joining two schemas goes through: all of both, once more each time, so that many parts cost the square of their
 // number.
-Status SchemaCompiler::spend_joining(size_t values, const std::string& keyword) {
-  joined_ += values;
+Status SchemaCompiler::spend_joining(size_t weight, const std::string& keyword) {
+  joined_ += weight;
   if (joined_ > kMaxJoined) return invalid("schema: too much to join or compare in " + keyword, keyword);
   return ok();
 }
 
+Status SchemaCompiler::spend_copying(size_t weight) {
+  copied_ += weight;
+  if (copied_ > kMaxCopied) return invalid("schema: too large with all that its references bring in");
+  return ok();
+}
+
 Result<Json> SchemaCompiler::joined(const Json& a, const Json& b, const std::string& keyword) {
-  if (a.empty()) return b;
-  if (b.empty()) return a;
-  REDOUBT_CHECK(spend_joining(values_in(a) + values_in(b), keyword));
+  if (a.empty() || b.empty()) {
+    const Json& one = a.empty() ? b : a;
+    REDOUBT_CHECK(spend_copying(weight_of(one)));
+    return one;
+  }
+  REDOUBT_CHECK(spend_joining(weight_of(a) + weight_of(b), keyword));
   return merge_schemas(a, b);
 }
 
@@ -168,9 +195,12 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
   if (!schema.is_object()) return invalid("schema: expected an object, true or false");
   REDOUBT_CHECK(check_keywords(schema, at));
   Json out = Json::object();
+  size_t weight = schema.size();
   for (const auto& [keyword, value] : schema.items())
     if (!is_annotation(keyword) && keyword != "$ref" && keyword != "allOf" && keyword != "nullable")
-      out[keyword] = value;
+      out[keyword] = bare_value(keyword, value, weight);
+  REDOUBT_CHECK(spend_copying(weight));
+  name_types_once(out);
   if (schema.value("nullable", Json()) == true) REDOUBT_CHECK(allow_null(out));
   REDOUBT_CHECK(read_tuple(out));
   if (const auto it = schema.find("$ref"); it != schema.end()) {
@@ -211,6 +241,7 @@ uint32_t SchemaCompiler::new_rule(std::string name) {
 Result<ExprId> SchemaCompiler::schema(const Json& schema, std::string at) {
   if (schema == Json(true)) return any_value();
   std::string text = dump_json(schema);
+  REDOUBT_CHECK(spend_copying(weight_of_text(text.size())));
   const auto it = known_.find(text);
   if (it != known_.end()) return pool_.call(it->second);
   schema_bytes_ += text.size();
@@ -222,15 +253,24 @@ Result<ExprId> SchemaCompiler::schema(const Json& schema, std::string at) {
   return pool_.call(rule);
 }
 
+// The rule of what a reference points to: many point to the same.
+Result<ExprId> SchemaCompiler::referenced(const Json& target, std::string at) {
+  if (const auto it = targets_.find(&target); it != targets_.end()) return it->second;
+  size_t weight = 0;
+  const Json bare = bare_schema(target, weight);
+  REDOUBT_CHECK(spend_copying(weight));
+  REDOUBT_TRY(const ExprId rule, schema(bare, std::move(at)));
+  targets_.emplace(&target, rule);
+  return rule;
+}
+
+// `source` is bare (bare_schema).
 Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
-  if (source.is_object() && source.contains("$ref")) {
-    bool alone = true;
-    for (const auto& [keyword, value] : source.items()) alone = alone && (keyword == "$ref" || is_annotation(keyword));
-    if (alone) {
-      if (!source["$ref"].is_string()) return invalid("schema: $ref: expected a string", "$ref");
-      REDOUBT_TRY(const Json* target, resolve(source["$ref"].get<std::string>()));
-      return schema(*target, cut_place(source["$ref"].get<std::string>().substr(1)));
-    }
+  if (source.is_object() && source.size() == 1 && source.contains("$ref")) {
+    if (!source["$ref"].is_string()) return invalid("schema: $ref: expected a string", "$ref");
+    const auto& reference = source["$ref"].get_ref<const std::string&>();
+    REDOUBT_TRY(const Json* target, resolve(reference));
+    return referenced(*target, cut_place(reference.substr(1)));
   }
   REDOUBT_TRY(const Json flat, flatten(source, at));
   if (flat.contains("anyOf")) return alternatives(flat, at);
@@ -266,7 +306,9 @@ Status SchemaCompiler::expand(const Json& flat, const ListedAt& list, std::vecto
     std::string at = place_of(list.at, list.keyword, std::to_string(i));
     REDOUBT_TRY(const Json alone, flatten(branches[i], at));
     REDOUBT_TRY(Json whole, joined(rest, alone, list.keyword));
-    REDOUBT_CHECK(spend_joining(values_in(whole), list.keyword));  // all are kept until they were told apart
+    // All are kept until they were told apart.
+    const size_t kept = weight_of(whole) + (rest.empty() ? weight_of(branches[i]) : 0);
+    REDOUBT_CHECK(spend_joining(kept, list.keyword));
     const bool has_any = whole.contains("anyOf"), has_one = whole.contains("oneOf");
     if (has_one != has_any && (has_any || list.group == 0)) {
       const std::string keyword = has_any ? "anyOf" : "oneOf";
@@ -285,7 +327,7 @@ Result<ExprId> SchemaCompiler::exclusive_alternatives(const Json& flat, const st
   if (flat["oneOf"].size() > kMaxAlternatives) return too_many_alternatives("oneOf");
   std::vector<Alternative> list;
   REDOUBT_CHECK(expand(flat, {"oneOf", at}, list, 0));
-  REDOUBT_CHECK(tell_apart(list, [this](size_t values) { return spend_joining(values, "oneOf"); }));
+  REDOUBT_CHECK(tell_apart(list, [this](size_t weight) { return spend_joining(weight, "oneOf"); }));
   std::vector<ExprId> parts;
   for (const Alternative& one : list) {
     REDOUBT_TRY(const ExprId part, schema(one.written.is_null() ? one.whole : one.written, one.at));
@@ -410,11 +452,12 @@ Result<ExprId> SchemaCompiler::typed(const Json& flat, const std::string& at) {
 Result<GrammarPtr> SchemaCompiler::link(uint32_t root) {
   auto program = link_program(pool_, rules_, root, limits_, budget_);
   if (!program.has_value()) return std::move(program.error()).within("schema");
+  (*program)->compile_cost += joined_ + copied_ / (kMaxCopied / kMaxJoined);
   return GrammarPtr(std::move(program).value());
 }
 
 Result<GrammarPtr> SchemaCompiler::run() {
-  REDOUBT_TRY(const ExprId root, schema(root_, ""));
+  REDOUBT_TRY(const ExprId root, referenced(root_, ""));
   while (!open_.empty()) {
     const OpenRule open = std::move(open_.front());
     open_.pop_front();

@@ -50,6 +50,13 @@ Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, Automat
 // Two schemas at once, as allOf asks; both flat (see SchemaCompiler::flatten). Unsupported where they cannot be joined.
 Result<Json> merge_schemas(const Json& a, const Json& b);
 bool is_annotation(const std::string& keyword);  // one that binds no value
+// What going through a document costs: one for each value, and more for each 16 bytes of its texts.
+size_t weight_of(const Json& value);
+size_t weight_of_text(size_t bytes);
+// Without the annotations in it, definitions among them; and the same of what stands at a keyword of a schema.
+// `weight` grows by what is gone through.
+Json bare_schema(const Json& schema, size_t& weight);
+Json bare_value(std::string_view keyword, const Json& value, size_t& weight);
 inline const std::set<std::string> kJsonTypes = {"null", "boolean", "number", "integer", "string", "array", "object"};
 std::set<std::string> types_of(const Json& flat);  // with those its keywords imply
 // What `schema` asks of a key that its `properties` do not name; null if nothing.
@@ -87,7 +94,9 @@ class SchemaCompiler {
 
  private:
   uint32_t new_rule(std::string name);
-  Result<ExprId> schema(const Json& schema, std::string at);  // a call of the schema's rule, which is made once
+  // A call of the schema's rule, which is made once. The schema is bare.
+  Result<ExprId> schema(const Json& schema, std::string at);
+  Result<ExprId> referenced(const Json& target, std::string at);  // the same of one in the client's document
   Result<GrammarPtr> link(uint32_t root);
 
   Result<ExprId> body(const Json& schema, const std::string& at);
@@ -106,10 +115,12 @@ class SchemaCompiler {
   ExprId written(const Json& value);
 
   Result<Json> flatten(const Json& schema, const std::string& at, int depth = 0);  // without $ref and allOf
-  Status spend_joining(size_t values, const std::string& keyword);
+  Status spend_joining(size_t weight, const std::string& keyword);
+  Status spend_copying(size_t weight);
   Result<Json> joined(const Json& a, const Json& b, const std::string& keyword);
   Result<Json> flatten_here(const Json& schema, const std::string& at, int depth);
   Result<const Json*> resolve(const std::string& reference) const;
+  const Json* member_of(const Json& object, const std::string& key) const;
   Status check_keywords(const Json& schema, const std::string& at) const;
   Error written_place(Error error) const;
 
@@ -141,9 +152,11 @@ class SchemaCompiler {
     Json source;
     std::string at;  // where it stands; of equal schemas, the first
   };
-  std::deque<OpenRule> open_;             // rules without a body yet
-  std::map<std::string, ExprId> shared_;  // the calls of fixed rules by name
-  size_t schema_bytes_ = 0, flattened_ = 0, joined_ = 0;
+  std::deque<OpenRule> open_;                                 // rules without a body yet
+  std::map<std::string, ExprId> shared_;                      // the calls of fixed rules by name
+  std::unordered_map<const Json*, ExprId> targets_;           // of references
+  mutable std::unordered_map<const Json*, Members> indexed_;  // large objects that references point into
+  size_t schema_bytes_ = 0, flattened_ = 0, joined_ = 0, copied_ = 0;
 };
 
 }  // namespace redoubt::grammar

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "text/grammar_fixture.h"
+#include "text/json_schema.h"
 
 namespace redoubt {
 namespace {
@@ -187,6 +188,26 @@ TEST(JsonSchema, IllFormedKeywordsAreToldOfWhereTheyBindNothing) {
     EXPECT_EQ(error.code, ErrorCode::invalid_argument) << keyword;
     EXPECT_EQ(error.param, "/properties/a/" + std::string(keyword)) << error.message;
   }
+}
+
+TEST(JsonSchema, WhatIsWorkedOnHasNoAnnotations) {
+  const Json schema = *parse_json(R"({
+      "title": "A", "$defs": {"B": {}}, "type": "object",
+      "properties": {"title": {"description": "d", "type": "string"}, "b": {"default": 1, "$ref": "#/$defs/B"}},
+      "anyOf": [{"x-a": 1, "enum": [{"title": "value"}]}, true],
+      "items": {"examples": [1], "const": {"description": "value"}}, "prefixItems": [{"$comment": "c"}]})");
+  size_t weight = 0;
+  EXPECT_EQ(
+      dump_json(grammar::bare_schema(schema, weight)),
+      R"({"type":"object","properties":{"title":{"type":"string"},"b":{"$ref":"#/$defs/B"}},)"
+      R"("anyOf":[{"enum":[{"title":"value"}]},true],"items":{"const":{"description":"value"}},"prefixItems":[{}]})");
+  EXPECT_GE(weight, 25U);  // what is left out is met too
+}
+
+TEST(JsonSchema, ValuesWeighByTheirTexts) {
+  EXPECT_EQ(grammar::weight_of(*parse_json("[1, null, {\"a\": true}]")), 5U);
+  EXPECT_EQ(grammar::weight_of(Json(std::string(1600, 'y'))), 101U);
+  EXPECT_EQ(grammar::weight_of(Json{{std::string(1600, 'y'), 1}}), 102U);
 }
 
 }  // namespace

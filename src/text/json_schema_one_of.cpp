@@ -4,6 +4,7 @@
 // only what that leaves together is compared two by two.
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "text/json_schema.h"
@@ -15,104 +16,113 @@ bool has_enum(const Json& schema) {
   return schema.contains("const") || (schema.contains("enum") && schema["enum"].is_array());
 }
 
-// Of enum or const, as texts.
-std::vector<std::string> listed_values(const Json& schema) {
-  std::vector<std::string> texts;
-  if (schema.contains("const")) {
-    texts.push_back(value_text(schema["const"]));
-  } else {
-    for (const Json& value : schema["enum"]) texts.push_back(value_text(value));
-  }
-  return texts;
-}
-
 // Of `properties`; of anything else there are none.
-Members properties_of(const Json& schema) {
+const Json::object_t& properties_of(const Json& schema) {
+  static const Json::object_t none;
   const auto it = schema.find("properties");
-  return it != schema.end() && it->is_object() ? members_of(*it) : Members();
+  return it != schema.end() && it->is_object() ? it->get_ref<const Json::object_t&>() : none;
 }
 
-std::set<std::string> required_of(const Json& schema) {
-  std::set<std::string> out;
-  if (schema.contains("required") && schema["required"].is_array())
-    for (const Json& name : schema["required"])
-      if (name.is_string()) out.insert(name.get<std::string>());
-  return out;
-}
-
-// The values a key of an object may have, if the schema says so by enum or const.
-bool fixed_values(const Members& properties, const std::string& key, std::vector<std::string>& values) {
-  const auto found = properties.find(key);
-  if (found == properties.end()) return false;
-  const Json& property = *found->second;
-  if (!property.is_object() || !has_enum(property)) return false;
-  values = listed_values(property);
-  return true;
-}
-
-bool share_a_value(const std::vector<std::string>& a, std::vector<std::string> b) {
-  std::ranges::sort(b);
-  return std::ranges::any_of(a, [&](const std::string& value) { return std::ranges::binary_search(b, value); });
-}
-
-// Whether no value can be an instance of both; flat schemas. False where it is not evident.
-bool evidently_disjoint(const Json& a, const Json& b) {
-  std::set<std::string> left = types_of(a), right = types_of(b);
-  // Only a written type excludes others: keywords alone say nothing of values of another type.
-  if (a.contains("type") && b.contains("type")) {
-    const auto has_type = [](const std::set<std::string>& set, const std::string& type) {
-      return set.contains(type) || (type == "integer" && set.contains("number"));
-    };
-    std::set<std::string> common;
-    for (const std::string& type : kJsonTypes)
-      if (type != "number" && has_type(left, type) && has_type(right, type)) common.insert(type);
-    if (left.contains("number") && right.contains("number")) common.insert("number");
-    if (common.empty()) return true;
-    const bool numbers =
-        std::all_of(common.begin(), common.end(), [](const std::string& t) { return t == "number" || t == "integer"; });
-    const auto below = [](const Json& x, const Json& y) {  // x's highest is under y's lowest
-      for (const char* high : {"maximum", "exclusiveMaximum"})
-        for (const char* low : {"minimum", "exclusiveMinimum"})
-          if (x.contains(high) && y.contains(low) &&
-              (x[high] < y[low] || (x[high] == y[low] && (high[0] == 'e' || low[0] == 'e'))))
-            return true;
-      return false;
-    };
-    if (numbers && (below(a, b) || below(b, a))) return true;
-    if (common == std::set<std::string>{"object"}) {
-      const std::set<std::string> need_a = required_of(a), need_b = required_of(b);
-      const Members of_a = properties_of(a), of_b = properties_of(b);
-      for (const std::string& key : need_a) {
-        std::vector<std::string> in_a, in_b;
-        if (need_b.contains(key) && fixed_values(of_a, key, in_a) && fixed_values(of_b, key, in_b) &&
-            !share_a_value(in_a, std::move(in_b)))
-          return true;
-      }
-      const auto lacks = [](const Json& schema, const Members& properties, const std::set<std::string>& needed) {
-        if (of_further_keys(schema) == nullptr || *of_further_keys(schema) != Json(false) ||
-            schema.contains("patternProperties"))
-          return false;
-        return std::any_of(needed.begin(), needed.end(),
-                           [&](const std::string& key) { return !properties.contains(key); });
-      };
-      if (lacks(a, of_a, need_b) || lacks(b, of_b, need_a)) return true;
-    }
+// Of equal texts equal numbers: what is compared is numbers, however long the texts are.
+class Numbering {
+ public:
+  uint32_t of(std::string text) {
+    const auto [it, is_new] = numbers_.emplace(std::move(text), static_cast<uint32_t>(texts_.size()));
+    if (is_new) texts_.push_back(&it->first);
+    return it->second;
   }
-  if (has_enum(a) && has_enum(b)) return !share_a_value(listed_values(a), listed_values(b));
+  const std::string& text(uint32_t number) const { return *texts_[number]; }
+
+ private:
+  std::unordered_map<std::string, uint32_t> numbers_;
+  std::vector<const std::string*> texts_;
+};
+
+using Numbers = std::vector<uint32_t>;  // sorted, each once
+
+void sort_once(Numbers& numbers) {
+  std::ranges::sort(numbers);
+  numbers.erase(std::ranges::unique(numbers).begin(), numbers.end());
+}
+
+// Calls `visit` with what both have until it returns true.
+template <class Visit>
+bool any_shared(const Numbers& a, const Numbers& b, Visit visit) {
+  for (size_t i = 0, k = 0; i < a.size() && k < b.size();) {
+    if (a[i] == b[k] && visit(a[i])) return true;
+    const bool is_left = a[i] <= b[k], is_right = b[k] <= a[i];
+    i += is_left ? 1 : 0;
+    k += is_right ? 1 : 0;
+  }
   return false;
 }
-
-// What evidently_disjoint goes through of one side.
-size_t compared_size(const Json& flat) {
-  size_t size = 1;
-  for (const char* keyword : {"required", "properties", "enum"})
-    if (flat.contains(keyword)) size += flat[keyword].size();
-  for (const auto& [key, property] : properties_of(flat))
-    if (property->is_object() && property->contains("enum")) size += (*property)["enum"].size();
-  return size;
+bool share_one(const Numbers& a, const Numbers& b) {
+  return any_shared(a, b, [](uint32_t) { return true; });
 }
 
-using Texts = std::vector<std::string>;
+// Sets of types as bits.
+constexpr std::array<std::string_view, 7> kTypeNames = {"null",   "boolean", "number", "integer",
+                                                        "string", "array",   "object"};
+constexpr uint8_t kNumber = 1 << 2, kInteger = 1 << 3, kObject = 1 << 6;
+
+uint8_t type_bits(const Json& flat) {
+  uint8_t bits = 0;
+  for (const std::string& type : types_of(flat))
+    for (size_t i = 0; i < kTypeNames.size(); ++i)
+      if (type == kTypeNames[i]) bits |= static_cast<uint8_t>(1 << i);
+  return bits;
+}
+
+// What an alternative says that may exclude others, made once: pairs are compared by it alone.
+struct Side {
+  bool is_listed = false;  // enum or const
+  Numbers values;          // then those
+  bool has_type = false;   // a written one: keywords alone say nothing of values of another type
+  uint8_t types = 0;
+  Json maximum, exclusive_maximum, minimum, exclusive_minimum;  // null where there is none
+  std::map<uint32_t, Numbers> fixed;                            // the values of its keys that have listed ones
+  size_t num_fixed_values = 0;
+  Numbers required;
+  bool is_closed = false;  // it has no keys but `keys`
+  Numbers keys;
+
+  // What a comparison goes through.
+  size_t size() const { return 1 + values.size() + required.size() + (is_closed ? keys.size() : 0) + num_fixed_values; }
+};
+
+// x's highest is under y's lowest.
+bool is_below(const Side& x, const Side& y) {
+  const auto before = [](const Json& high, const Json& low, bool is_exclusive) {
+    return !high.is_null() && !low.is_null() && (high < low || (is_exclusive && high == low));
+  };
+  return before(x.maximum, y.minimum, false) || before(x.maximum, y.exclusive_minimum, true) ||
+         before(x.exclusive_maximum, y.minimum, true) || before(x.exclusive_maximum, y.exclusive_minimum, true);
+}
+
+bool exclude_by_keys(const Side& a, const Side& b) {
+  const auto have_different_values = [&](uint32_t key) {
+    const auto in_a = a.fixed.find(key), in_b = b.fixed.find(key);
+    return in_a != a.fixed.end() && in_b != b.fixed.end() && !share_one(in_a->second, in_b->second);
+  };
+  const auto lacks = [](const Side& side, const Numbers& needed) {
+    return side.is_closed && !std::ranges::includes(side.keys, needed);
+  };
+  return any_shared(a.required, b.required, have_different_values) || lacks(a, b.required) || lacks(b, a.required);
+}
+
+// Whether no value can be an instance of both. False where it is not evident.
+bool evidently_disjoint(const Side& a, const Side& b) {
+  if (a.has_type && b.has_type) {
+    const auto with_integers = [](uint8_t types) {
+      return static_cast<uint8_t>((types & kNumber) != 0 ? types | kInteger : types);
+    };
+    const int common = with_integers(a.types) & with_integers(b.types);
+    if (common == 0) return true;
+    if ((common & ~(kNumber | kInteger)) == 0 && (is_below(a, b) || is_below(b, a))) return true;
+    if (common == kObject && exclude_by_keys(a, b)) return true;
+  }
+  return a.is_listed && b.is_listed && !share_one(a.values, b.values);
+}
 
 class Separator {
  public:
@@ -122,18 +132,9 @@ class Separator {
   Status run() {
     std::vector<size_t> objects, listed, others;
     for (size_t i = 0; i < sides_.size(); ++i) {
-      const Json& flat = alternatives_[i].whole;
-      sides_[i].compared = compared_size(flat);
-      REDOUBT_CHECK(spend_(sides_[i].compared));
-      if (has_enum(flat)) {
-        sides_[i].values = listed_values(flat);
-        listed.push_back(i);
-      } else if (types_of(flat) == std::set<std::string>{"object"}) {
-        add_fixed_keys(i);
-        objects.push_back(i);
-      } else {
-        others.push_back(i);
-      }
+      REDOUBT_CHECK(spend_(weight_of(alternatives_[i].whole)));
+      sides_[i] = side_of(alternatives_[i].whole);
+      (sides_[i].is_listed ? listed : sides_[i].types == kObject ? objects : others).push_back(i);
     }
     REDOUBT_CHECK(separate_objects(objects));
     const auto values = [&](size_t i) { return &sides_[i].values; };
@@ -145,18 +146,44 @@ class Separator {
   }
 
  private:
-  struct Side {
-    size_t compared = 0;
-    Texts values;                                  // of the alternative itself, listed
-    std::unordered_map<std::string, Texts> fixed;  // of its keys that have listed values
-    std::set<std::string> required;
-  };
+  Numbers listed_values(const Json& schema) {
+    Numbers values;
+    if (schema.contains("const")) {
+      values.push_back(values_.of(value_text(schema["const"])));
+    } else {
+      for (const Json& value : schema["enum"]) values.push_back(values_.of(value_text(value)));
+      sort_once(values);
+    }
+    return values;
+  }
 
-  void add_fixed_keys(size_t i) {
-    for (const auto& [key, property] : properties_of(alternatives_[i].whole))
-      if (property->is_object() && has_enum(*property))
-        sides_[i].fixed.emplace(std::string(key), listed_values(*property));
-    sides_[i].required = required_of(alternatives_[i].whole);
+  Side side_of(const Json& flat) {
+    Side side;
+    side.is_listed = has_enum(flat);
+    if (side.is_listed) side.values = listed_values(flat);
+    side.has_type = flat.contains("type");
+    side.types = type_bits(flat);
+    side.maximum = flat.value("maximum", Json());
+    side.exclusive_maximum = flat.value("exclusiveMaximum", Json());
+    side.minimum = flat.value("minimum", Json());
+    side.exclusive_minimum = flat.value("exclusiveMinimum", Json());
+    const Json* further = of_further_keys(flat);
+    side.is_closed = further != nullptr && *further == Json(false) && !flat.contains("patternProperties");
+    for (const auto& [name, property] : properties_of(flat)) {
+      const bool is_fixed = property.is_object() && has_enum(property);
+      if (!is_fixed && !side.is_closed) continue;
+      const uint32_t key = keys_.of(name);
+      side.keys.push_back(key);
+      if (!is_fixed) continue;
+      const Numbers& values = side.fixed.emplace(key, listed_values(property)).first->second;
+      side.num_fixed_values += values.size();
+    }
+    sort_once(side.keys);
+    if (const auto it = flat.find("required"); it != flat.end() && it->is_array())
+      for (const Json& name : *it)
+        if (name.is_string()) side.required.push_back(keys_.of(name.get<std::string>()));
+    sort_once(side.required);
+    return side;
   }
 
   bool is_one_group(const std::vector<size_t>& members) const {
@@ -173,9 +200,9 @@ class Separator {
       while (leader[m] != m) m = leader[m] = leader[leader[m]];
       return m;
     };
-    std::unordered_map<std::string_view, size_t> first;
+    std::unordered_map<uint32_t, size_t> first;
     for (size_t m = 0; m < members.size(); ++m)
-      for (const std::string& value : *values_of(members[m]))
+      for (const uint32_t value : *values_of(members[m]))
         if (const auto [it, is_new] = first.emplace(value, m); !is_new) leader[find(m)] = find(it->second);
     std::unordered_map<size_t, std::vector<size_t>> parts;
     for (size_t m = 0; m < members.size(); ++m) parts[find(m)].push_back(members[m]);
@@ -195,7 +222,7 @@ class Separator {
   Status separate_objects(const std::vector<size_t>& members) {
     if (members.empty() || is_one_group(members)) return ok();
     std::pair<size_t, bool> most{1, true};
-    std::string best;
+    uint32_t best = 0;
     std::vector<std::vector<size_t>> parts;
     for (const auto& [key, unused] : sides_[members.front()].fixed) {
       size_t num_values = 0;
@@ -204,13 +231,13 @@ class Separator {
         const auto found = sides_[i].fixed.find(key);
         num_values += found == sides_[i].fixed.end() ? 1 : found->second.size();
         is_in_all = is_in_all && found != sides_[i].fixed.end();
-        is_required = is_required && sides_[i].required.contains(key);
+        is_required = is_required && std::ranges::binary_search(sides_[i].required, key);
       }
       REDOUBT_CHECK(spend_(num_values));
       if (!is_in_all) continue;
-      auto made = parts_by(members, [&, &name = key](size_t i) { return &sides_[i].fixed.at(name); });
+      auto made = parts_by(members, [&, number = key](size_t i) { return &sides_[i].fixed.at(number); });
       const std::pair<size_t, bool> rank{made.size(), is_required};
-      if (rank > most || (rank == most && !best.empty() && key < best)) {
+      if (rank > most || (rank == most && !parts.empty() && keys_.text(key) < keys_.text(best))) {
         most = rank;
         best = key;
         parts = std::move(made);
@@ -222,18 +249,21 @@ class Separator {
     return ok();
   }
 
-  void require(size_t i, const std::string& key) {
-    if (!sides_[i].required.insert(key).second) return;
+  void require(size_t i, uint32_t key) {
+    Numbers& numbers = sides_[i].required;
+    const auto at = std::ranges::lower_bound(numbers, key);
+    if (at != numbers.end() && *at == key) return;
+    numbers.insert(at, key);
     Json& required = alternatives_[i].whole["required"];
     if (!required.is_array()) required = Json::array();
-    required.push_back(key);
+    required.push_back(keys_.text(key));
     alternatives_[i].written = nullptr;
   }
 
   Status compare(size_t i, size_t k) {
     if (alternatives_[i].group == alternatives_[k].group) return ok();
-    REDOUBT_CHECK(spend_(sides_[i].compared + sides_[k].compared));
-    if (evidently_disjoint(alternatives_[i].whole, alternatives_[k].whole)) return ok();
+    REDOUBT_CHECK(spend_(sides_[i].size() + sides_[k].size()));
+    if (evidently_disjoint(sides_[i], sides_[k])) return ok();
     return unsupported(
         "schema: oneOf: it is not evident that its alternatives exclude each other (anyOf says what is enforced)",
         "oneOf");
@@ -252,6 +282,7 @@ class Separator {
   std::vector<Alternative>& alternatives_;
   const std::function<Status(size_t)>& spend_;
   std::vector<Side> sides_;
+  Numbering keys_, values_;
 };
 
 }  // namespace

@@ -171,6 +171,79 @@ TEST(JsonSchemaUnion, ManyReferencesToALargeOneAreRefusedSoon) {
   EXPECT_LT(watch.seconds(), 3);
 }
 
+// A base that every alternative joins; no key has constants that tell them apart, so that each pair is compared.
+std::string joined_with_base(const std::string& base, int num_alternatives) {
+  std::string list;
+  for (int i = 0; i < num_alternatives; ++i) {
+    const std::string own = "\"k" + std::to_string(i) + "\"";
+    list += (i > 0 ? "," : "") +
+            std::string(R"({"allOf":[{"$ref":"#/$defs/B"},{"type":"object","properties":{"c":true,)") + own +
+            R"(:{"type":"null"}},"required":["c",)" + own + R"(],"additionalProperties":false}]})";
+  }
+  return R"({"$defs":{"B":{"properties":{"c":)" + base + R"(}}},"oneOf":[)" + list + "]}";
+}
+
+// A value may be a text of any length, which was gone through again for each pair.
+TEST(JsonSchemaUnion, LongTextsCountByTheirLength) {
+  const auto base_of = [](size_t length) { return R"({"const":")" + std::string(length, 'y') + "\"}"; };
+  const Stopwatch watch;
+  const GrammarPtr grammar = from_schema(joined_with_base(base_of(100), 100));
+  ASSERT_TRUE(grammar);
+  EXPECT_TRUE(bytes_match(grammar, R"({"c":")" + std::string(100, 'y') + R"(","k7":null})"));
+  const auto long_ones = grammar_from_json_schema(*parse_json(joined_with_base(base_of(100'000), 100)));
+  ASSERT_FALSE(long_ones.has_value());
+  EXPECT_EQ(long_ones.error().message, "schema: too much to join or compare in oneOf");
+  EXPECT_EQ(long_ones.error().param, "/oneOf");
+  EXPECT_LT(watch.seconds(), 2);
+}
+
+// An annotation is not copied with what it stands beside: of as many alternatives any length is well.
+TEST(JsonSchemaUnion, LongAnnotationsWeighNothing) {
+  const std::string base = R"({"type":"null","description":")" + std::string(3'000'000, 'y') + "\"}";
+  const Stopwatch watch;
+  EXPECT_TRUE(grammar_from_json_schema(*parse_json(joined_with_base(base, 100))).has_value());
+  EXPECT_LT(watch.seconds(), 1);
+}
+
+TEST(JsonSchemaUnion, TypesThatAreListedOftenAreReadOnce) {
+  std::string types = R"("string")", names = R"("v")";
+  for (int i = 0; i < 20'000; ++i) types += R"(,"string")";
+  for (int i = 0; i < 10'000; ++i) names += ",\"" + std::to_string(i) + "\"";
+  const Stopwatch watch;
+  const GrammarPtr grammar = from_schema(R"({"type":[)" + types + R"(],"enum":[)" + names + "]}");
+  ASSERT_TRUE(grammar);
+  EXPECT_TRUE(bytes_match(grammar, R"("777")"));
+  EXPECT_LT(watch.seconds(), 1);
+}
+
+// Of a large schema with as many definitions.
+TEST(JsonSchemaUnion, ManyReferencesIntoManyDefinitionsAreFollowedSoon) {
+  std::string defs, properties;
+  for (int i = 0; i < 120'000; ++i) {
+    const std::string name = "d" + std::to_string(i), comma = i > 0 ? "," : "";
+    defs += comma + "\"" + name + "\":{}";
+    if (i < 110'000) continue;
+    properties += (i > 110'000 ? ",\"" : "\"") + name + R"(":{"$ref":"#/$defs/)" + name + "\"}";
+  }
+  const Json schema = *parse_json(R"({"$defs":{)" + defs + R"(},"properties":{)" + properties + "}}");
+  const Stopwatch watch;
+  (void)grammar_from_json_schema(schema);  // compiled or refused, either will do
+  EXPECT_LT(watch.seconds(), 1.5);
+}
+
+// Optional keys with one beginning are ways that go together: sets of all of them for each byte.
+TEST(JsonSchemaUnion, KeysWithALongCommonBeginningAreCompiledSoon) {
+  std::string properties, last;
+  for (int i = 0; i < 900; ++i) {
+    last = "\"" + std::string(200, 'x') + std::to_string(i) + "\"";
+    properties += (i > 0 ? "," : "") + last + R"(:{"type":"null"})";
+  }
+  const Stopwatch watch;
+  const GrammarPtr grammar = from_schema(R"({"type":"object","properties":{)" + properties + "}}");
+  ASSERT_TRUE(grammar);
+  EXPECT_LT(watch.seconds(), 0.9);
+}
+
 // References that come back to the union itself.
 TEST(JsonSchemaUnion, AUnionOfItselfIsRefusedSoon) {
   const Stopwatch watch;
