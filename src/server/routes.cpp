@@ -105,18 +105,23 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
         writer_(std::move(writer)) {}
 
   void run() {
-    const auto work = room_to_work();  // outlives the body
+    auto work = room_to_work();  // outlives the body
     if (!work && std::chrono::steady_clock::now() < patient_until_) return try_again();
     if (!work)
       return fail({ErrorCode::overloaded,
                    "request body: the server has no room to work on a large one (max_bodies_bytes); try again later",
                    {}});
-    const auto body = parse_json_body(request_->body);
-    if (!body) return refuse(body.error());
-    const Status status = handle_(*request_, *body, writer_);
-    if (status) return settle();
-    if (status.error().code == kHasToWait) return wait_for_model(status.error().param);
-    refuse(status.error());
+    Error error;
+    {
+      const auto body = parse_json_body(request_->body);
+      if (!body) return refuse(body.error());
+      const Status status = handle_(*request_, *body, writer_);
+      if (status) return settle();
+      error = status.error();
+    }
+    if (error.code != kHasToWait) return refuse(error);
+    work.reset();  // whoever waits is not worked on
+    wait_for_model(error.param);
   }
 
  private:
