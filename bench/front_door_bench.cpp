@@ -105,12 +105,16 @@ void run(double rate, double seconds) {
       const auto in = Steady::now();
       expect(permit->check({.action = "generate", .resource_kind = "Model", .resource_id = "r1", .context = {}}));
       const auto checked = Steady::now();
-      // As the routes ask before the body is worked on.
+      // As the routes do before the body is worked on: the least is foreseen, and the request taken.
       const auto foreseen = limits.limits->foresee(
           {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 1, .max_tokens = 1, .may_think = false});
       if (foreseen) expect(Status(unavailable(foreseen->message)));
+      auto alone =
+          limits.limits->reserve({.principal = &permit->principal(), .model = "r1", .is_request_alone = true});
+      if (auto* refusal = std::get_if<LimitRefusal>(&alone)) expect(Status(unavailable(refusal->message)));
       auto taken = limits.limits->reserve(
-          {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 100, .max_tokens = 256});
+          {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 100, .max_tokens = 256},
+          &std::get<Reservation>(alone));
       if (auto* refusal = std::get_if<LimitRefusal>(&taken)) expect(Status(unavailable(refusal->message)));
       std::get<Reservation>(taken).settle({.prompt = 100, .answer = 200});
       const auto end = Steady::now();

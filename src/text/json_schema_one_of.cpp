@@ -42,7 +42,7 @@ using Numbers = std::vector<uint32_t>;  // sorted, each once
 
 void sort_once(Numbers& numbers) {
   std::ranges::sort(numbers);
-  numbers.erase(std::ranges::unique(numbers).begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
 }
 
 // Calls `visit` with what both have until it returns true.
