@@ -109,8 +109,7 @@ void run(double rate, double seconds) {
       const auto foreseen = limits.limits->foresee(
           {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 1, .max_tokens = 1, .may_think = false});
       if (foreseen) expect(Status(unavailable(foreseen->message)));
-      auto alone =
-          limits.limits->reserve({.principal = &permit->principal(), .model = "r1", .is_request_alone = true});
+      auto alone = limits.limits->reserve({.principal = &permit->principal(), .model = "r1", .is_request_alone = true});
       if (auto* refusal = std::get_if<LimitRefusal>(&alone)) expect(Status(unavailable(refusal->message)));
       auto taken = limits.limits->reserve(
           {.principal = &permit->principal(), .model = "r1", .prompt_tokens = 100, .max_tokens = 256},
