@@ -108,6 +108,9 @@ TEST(Utf8, IncompleteCharactersAreHeldBack) {
   EXPECT_EQ(complete_utf8_prefix("ab\xe4\xbd"), 2u);
   EXPECT_EQ(complete_utf8_prefix("ab\xe4\xbd\xa0"), 5u);
   EXPECT_EQ(complete_utf8_prefix("ab\xff"), 3u);
+  EXPECT_EQ(utf8_head("ab\xe4\xbd\xa0", 4), "ab");
+  EXPECT_EQ(utf8_head("ab\xe4\xbd\xa0", 5), "ab\xe4\xbd\xa0");
+  EXPECT_EQ(utf8_head("ab", 5), "ab");
   EXPECT_EQ(complete_utf8_prefix("\xf0\x9f\x98"), 0u);
   EXPECT_FALSE(is_valid_utf8("\xc0\x80"));
   EXPECT_FALSE(is_valid_utf8("\xed\xa0\x80"));

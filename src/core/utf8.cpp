@@ -91,6 +91,11 @@ size_t complete_utf8_prefix(std::string_view text) {
   return text.size();
 }
 
+std::string_view utf8_head(std::string_view text, size_t max_bytes) {
+  const std::string_view head = text.substr(0, max_bytes);
+  return head.substr(0, complete_utf8_prefix(head));
+}
+
 std::string repair_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());

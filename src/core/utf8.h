@@ -20,6 +20,8 @@ bool is_valid_utf8(std::string_view text);
 
 // Length of the longest prefix of `text` that does not end inside a character that more bytes could complete.
 size_t complete_utf8_prefix(std::string_view text);
+// At most so many bytes of its beginning, and no part of a character at the end.
+std::string_view utf8_head(std::string_view text, size_t max_bytes);
 
 // Replaces each maximal invalid part by U+FFFD, as Python's errors="replace" does.
 std::string repair_utf8(std::string_view text);

@@ -127,10 +127,9 @@ Administrators security_administrators(const DirectorySnapshot& snapshot, const 
 // Of the change of policies that `request` is, judged by others.
 bool permit_change(const std::shared_ptr<const PolicySnapshot>& by, const HttpRequest& request, int64_t now_ms) {
   const AccessQuestion question = route_question(request, admin_rule(kManagePolicies), kChangeRoute);
-  return explain(by, AuthorizationRequest(request.permit->principal(), question.action, question.resource_kind,
-                                          question.resource_id, policy_context(question, now_ms))
-                         .request())
-      .allowed;
+  const AuthorizationRequest asked(request.permit->principal(), question.action, question.resource_kind,
+                                   question.resource_id, policy_context(question, now_ms));
+  return decide_as_served(by, asked.request()).allowed;
 }
 
 // Of a change over the admin listener.

@@ -151,9 +151,7 @@ Status parse_tools(ChatRequest& out, const JsonFields& fields) {
     functions.push_back({{"type", "function"}, {"function", std::move(function)}});
     out.schema_fields.push_back(tool.param("input_schema"));
   }
-  auto parsed = parse_chat_tools(functions, "tools");
-  if (!parsed) return flat_tool_error(std::move(parsed.error()), out.schema_fields);
-  out.tools = std::move(*parsed);
+  REDOUBT_CHECK(take_functions(out, functions));
   REDOUBT_TRY(const Json* choice, fields.object("tool_choice"));
   if (choice == nullptr) return ok();
   const JsonFields inner(*choice, "tool_choice");

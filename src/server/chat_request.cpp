@@ -208,6 +208,31 @@ Result<Json> parse_chat_tools(const Json& tools, const std::string& param) {
 
 namespace {
 
+// An error of parse_chat_tools(…, "tools") where the request has those fields in other places.
+Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields) {
+  for (size_t i = 0; i < schema_fields.size(); ++i) {
+    const std::string head = fmt::format("tools[{}].function.", i);
+    if (!error.param.starts_with(head)) continue;
+    const std::string key = error.param.substr(head.size()), &schema = schema_fields[i];
+    const std::string field = key == "parameters" ? schema : schema.substr(0, schema.rfind('.') + 1) + key;
+    if (error.message.starts_with(error.param)) error.message.replace(0, error.param.size(), field);
+    error.param = field;
+    break;
+  }
+  return error;
+}
+
+}  // namespace
+
+Status take_functions(ChatRequest& out, const Json& functions) {
+  auto parsed = parse_chat_tools(functions, "tools");
+  if (!parsed) return flat_tool_error(std::move(parsed.error()), out.schema_fields);
+  out.tools = std::move(*parsed);
+  return ok();
+}
+
+namespace {
+
 bool is_custom(const Json& tool) { return tool.is_object() && tool.value("type", Json()) == "custom"; }
 
 // Of /v1/chat/completions: functions, and custom tools, each as the function that stands for it.
@@ -226,32 +251,16 @@ Status parse_tools(ChatRequest& out, const Json& tools) {
     if (given == nullptr) return tool.refuse("custom", "expected an object, found nothing");
     const JsonFields inner(*given, tool.param("custom"));
     REDOUBT_TRY(CustomTool custom, read_custom_tool(inner));
-    REDOUBT_TRY(const auto name, inner.string("name"));
-    out.custom_tools.insert(name.value_or(""));
+    out.custom_tools.insert(std::move(custom.name));
     functions[i] = std::move(custom.function);
     if (!custom.format_field.empty()) formats.emplace_back(i, std::move(custom.format_field));
   }
-  auto parsed = parse_chat_tools(functions, "tools");
-  if (!parsed) return flat_tool_error(std::move(parsed.error()), out.schema_fields);
-  out.tools = std::move(*parsed);
+  REDOUBT_CHECK(take_functions(out, functions));
   for (auto& [tool, field] : formats) out.schema_fields[tool] = std::move(field);
   return ok();
 }
 
 }  // namespace
-
-Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields) {
-  for (size_t i = 0; i < schema_fields.size(); ++i) {
-    const std::string head = fmt::format("tools[{}].function.", i);
-    if (!error.param.starts_with(head)) continue;
-    const std::string key = error.param.substr(head.size()), &schema = schema_fields[i];
-    const std::string field = key == "parameters" ? schema : schema.substr(0, schema.rfind('.') + 1) + key;
-    if (error.message.starts_with(error.param)) error.message.replace(0, error.param.size(), field);
-    error.param = field;
-    break;
-  }
-  return error;
-}
 
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields) {
   const Json* choice = fields.find("tool_choice");

@@ -55,9 +55,9 @@ Result<ChatRequest> parse_chat_request(const Json& body);
 // The messages alone (render and tokenize take them too), normalised: parts joined, roles and calls checked.
 Result<Json> parse_chat_messages(const Json& messages, const std::string& param);
 Result<Json> parse_chat_tools(const Json& tools, const std::string& param);
-// An error of parse_chat_tools(…, "tools") in the terms of a protocol whose tools have no `function` inside:
-// `schema_fields` as ChatRequest has them.
-Error flat_tool_error(Error error, const std::vector<std::string>& schema_fields);
+// The functions that stand for a request's tools, which have other fields: out.schema_fields tells where their schemas
+// stand, and errors name those.
+Status take_functions(ChatRequest& out, const Json& functions);
 Status parse_tool_choice(ChatRequest& out, const JsonFields& fields);  // after the tools
 // A string, or an array of text parts. Images, audio and files are refused by name.
 Result<std::string> join_text_parts(const Json& content, const std::string& param);

@@ -63,6 +63,7 @@ Result<CustomTool> read_custom_tool(const JsonFields& tool) {
                      {"required", Json::array({"input"})},
                      {"additionalProperties", false}}}};
   if (name) function["name"] = *name;
+  out.name = name.value_or("");
   if (!out.format_field.empty()) function["strict"] = true;
   out.function = {{"type", "function"}, {"function", std::move(function)}};
   return out;

@@ -10,6 +10,7 @@
 namespace redoubt {
 
 struct CustomTool {
+  std::string name;          // "" if there is none, which parse_chat_tools refuses
   Json function;             // {"type":"function","function":{…}}, for parse_chat_tools
   std::string format_field;  // where the expression stands that binds its text; "" if none does
 };

@@ -30,10 +30,7 @@ std::string_view run_elsewhere(std::string_view type) {
   return found;
 }
 
-std::string shown(const std::string& type) {
-  std::string cut = type.substr(0, complete_utf8_prefix(type.substr(0, 64)));
-  return dump_json(Json(cut));
-}
+std::string shown(const std::string& type) { return dump_json(Json(utf8_head(type, 64))); }
 
 Json function_of(const JsonFields& tool) {
   Json function = Json::object();
@@ -104,8 +101,7 @@ Result<ResponsesTools> parse_responses_tools(ChatRequest& chat, const JsonFields
       REDOUBT_TRY(CustomTool custom, read_custom_tool(tool));
       if (!custom.format_field.empty()) formats.emplace_back(functions.size(), std::move(custom.format_field));
       functions.push_back(std::move(custom.function));
-      REDOUBT_TRY(const auto name, tool.string("name"));
-      chat.custom_tools.insert(name.value_or(""));
+      chat.custom_tools.insert(std::move(custom.name));
     } else if (type == "function") {
       functions.push_back(function_of(tool));
     } else {
@@ -118,9 +114,7 @@ Result<ResponsesTools> parse_responses_tools(ChatRequest& chat, const JsonFields
     chat.schema_fields.push_back(tool.param("parameters"));
     out.echo.push_back(written);
   }
-  auto parsed = parse_chat_tools(functions, "tools");
-  if (!parsed) return flat_tool_error(std::move(parsed.error()), chat.schema_fields);
-  chat.tools = std::move(*parsed);
+  REDOUBT_CHECK(take_functions(chat, functions));
   for (auto& [tool, field] : formats) chat.schema_fields[tool] = std::move(field);
   REDOUBT_CHECK(parse_choice(chat, fields, out.left_out));
   return out;

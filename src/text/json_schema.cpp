@@ -31,10 +31,7 @@ constexpr size_t kMaxShownPlace = 512;  // bytes of a place in an error; of a lo
 // Each rule that waits keeps its place, and a name may be as long as the schema: a place says so much and no more.
 std::string cut_place(std::string place) {
   constexpr size_t kMaxPlaceBytes = 4096;
-  if (place.size() > kMaxPlaceBytes) {
-    place.resize(kMaxPlaceBytes);
-    place.resize(complete_utf8_prefix(place));
-  }
+  if (place.size() > kMaxPlaceBytes) place.resize(utf8_head(place, kMaxPlaceBytes).size());
   return place;
 }
 

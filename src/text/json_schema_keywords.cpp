@@ -68,7 +68,7 @@ const std::unordered_set<std::string> kEnforced = {"type",
                                                    "uniqueItems"};
 
 // A keyword's name for a message: the client wrote it, so it is cut short.
-std::string shown(const std::string& keyword) { return keyword.substr(0, complete_utf8_prefix(keyword.substr(0, 64))); }
+std::string shown(const std::string& keyword) { return std::string(utf8_head(keyword, 64)); }
 
 // A number that was not read as it is written: beyond 64 bits, or of more digits than a double surely keeps, another
 // one may stand in the client's text.

@@ -4,7 +4,6 @@
 // only what that leaves together is compared two by two.
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 
 #include "text/json_schema.h"
@@ -61,15 +60,14 @@ bool share_one(const Numbers& a, const Numbers& b) {
 }
 
 // Sets of types as bits.
-constexpr std::array<std::string_view, 7> kTypeNames = {"null",   "boolean", "number", "integer",
-                                                        "string", "array",   "object"};
-constexpr uint8_t kNumber = 1 << 2, kInteger = 1 << 3, kObject = 1 << 6;
+uint8_t type_bit(const std::string& type) {
+  return static_cast<uint8_t>(1 << std::distance(kJsonTypes.begin(), kJsonTypes.find(type)));
+}
+const uint8_t kNumber = type_bit("number"), kInteger = type_bit("integer"), kObject = type_bit("object");
 
 uint8_t type_bits(const Json& flat) {
   uint8_t bits = 0;
-  for (const std::string& type : types_of(flat))
-    for (size_t i = 0; i < kTypeNames.size(); ++i)
-      if (type == kTypeNames[i]) bits |= static_cast<uint8_t>(1 << i);
+  for (const std::string& type : types_of(flat)) bits |= type_bit(type);
   return bits;
 }
 
