@@ -58,17 +58,20 @@ void Nfa::add(Edge edge, uint32_t from) {
   head_[from] = static_cast<uint32_t>(edges_.size() - 1);
 }
 
-// Adds to `set` all that empty steps reach, and sorts it.
-void Nfa::close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32_t mark) const {
+// Adds to `set` all that empty steps reach, and sorts it. What it cost: a state, or some steps that led nowhere new.
+size_t Nfa::close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32_t mark) const {
+  constexpr size_t kStepsOfAState = 8;
+  size_t steps = 0;
   for (const uint32_t s : set) stamp[s] = mark;
   for (size_t i = 0; i < set.size(); ++i) {
-    for (uint32_t e = head_[set[i]]; e != kNone; e = edges_[e].next) {
+    for (uint32_t e = head_[set[i]]; e != kNone; e = edges_[e].next, ++steps) {
       if (edges_[e].kind != Kind::empty || stamp[edges_[e].target] == mark) continue;
       stamp[edges_[e].target] = mark;
       set.push_back(edges_[e].target);
     }
   }
   std::sort(set.begin(), set.end());
+  return set.size() + steps / kStepsOfAState;
 }
 
 // The subset construction. A call is a letter like any other: two ways that call the same rule go on as one.
@@ -102,8 +105,7 @@ class Determiniser {
   }
 
   uint32_t intern(std::vector<uint32_t> set) {
-    nfa_.close(set, stamp_, ++mark_);
-    spend(set.size());
+    spend(nfa_.close(set, stamp_, ++mark_));
     // What only leads on without a byte says nothing of its own: sets that differ in it are one state.
     std::erase_if(set, [&](uint32_t s) { return !telling_[s]; });
     const auto [it, inserted] = ids_.try_emplace(std::move(set), static_cast<uint32_t>(sets_.size()));
@@ -194,8 +196,7 @@ Result<Automaton> Nfa::without_empty_steps(AutomatonBudget& budget) const {
   std::vector<uint32_t> stamp(size(), 0), set;
   for (uint32_t s = 0; s < size(); ++s) {
     set.assign(1, s);
-    close(set, stamp, s + 1);
-    REDOUBT_CHECK(budget.spend_edges(set.size()));
+    REDOUBT_CHECK(budget.spend_edges(close(set, stamp, s + 1)));
     Automaton::State& state = out.states[s];
     for (const uint32_t member : set) {
       state.accepting = state.accepting || accepting_[member];

@@ -70,7 +70,7 @@ class Nfa {
   };
   static constexpr uint32_t kNone = 0xffffffff;
   void add(Edge edge, uint32_t from);
-  void close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32_t mark) const;
+  size_t close(std::vector<uint32_t>& set, std::vector<uint32_t>& stamp, uint32_t mark) const;
   Result<Automaton> without_empty_steps(AutomatonBudget& budget) const;
 
   std::vector<uint32_t> head_;  // per state its first edge

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <queue>
+#include <utility>
 
 #include "text/grammar_mask_cache.h"
 #include "text/grammar_stack.h"
@@ -18,42 +19,53 @@ constexpr size_t kSharedRuleStates = 20'000;  // larger rules are rarely the sam
 
 bool is_final(const Automaton::State& state) { return state.accepting && state.bytes.empty() && state.calls.empty(); }
 
+// Rules from whose first state an accepting one is reached over calls of such rules and, if asked, over bytes. A call
+// waits until its rule is one of them: each edge is followed once.
+std::vector<bool> rules_that_end(const std::vector<Automaton>& rules, bool over_bytes) {
+  struct At {
+    uint32_t rule, state;
+  };
+  std::vector<bool> ends(rules.size(), false);
+  std::vector<std::vector<bool>> seen(rules.size());
+  std::vector<std::vector<At>> waiting(rules.size());  // for the end of a rule
+  std::vector<At> open;
+  const auto visit = [&](At at) {
+    if (ends[at.rule] || seen[at.rule][at.state]) return;
+    seen[at.rule][at.state] = true;
+    open.push_back(at);
+  };
+  for (uint32_t r = 0; r < rules.size(); ++r) {
+    seen[r].resize(rules[r].states.size(), false);
+    if (!rules[r].states.empty()) visit({r, 0});
+  }
+  while (!open.empty()) {
+    const At at = open.back();
+    open.pop_back();
+    if (ends[at.rule]) continue;
+    const Automaton::State& state = rules[at.rule].states[at.state];
+    if (state.accepting) {
+      ends[at.rule] = true;
+      for (const At& next : std::exchange(waiting[at.rule], {})) visit(next);
+      continue;
+    }
+    for (const ByteEdge& e : state.bytes) {
+      if (over_bytes) visit({at.rule, e.target});
+    }
+    for (const CallEdge& e : state.calls) {
+      if (ends[e.rule]) {
+        visit({at.rule, e.target});
+      } else {
+        waiting[e.rule].push_back({at.rule, e.target});
+      }
+    }
+  }
+  return ends;
+}
+
 // Rules from which some text can be made; calls of the others are cut, then states without an end.
 std::vector<bool> remove_unproductive(std::vector<Automaton>& rules) {
-  const size_t n = rules.size();
-  std::vector<bool> productive(n, false);
-  std::vector<std::vector<uint32_t>> callers(n);
-  for (uint32_t r = 0; r < n; ++r)
-    for (const auto& state : rules[r].states)
-      for (const CallEdge& call : state.calls) callers[call.rule].push_back(r);
-  for (auto& list : callers) {
-    std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
-  }
-  std::vector<uint32_t> work(n);
-  for (uint32_t r = 0; r < n; ++r) work[r] = r;
-  while (!work.empty()) {
-    const uint32_t r = work.back();
-    work.pop_back();
-    if (productive[r] || rules[r].states.empty()) continue;
-    std::vector<bool> seen(rules[r].states.size(), false);
-    std::vector<uint32_t> open{0};
-    seen[0] = true;
-    while (!open.empty() && !productive[r]) {
-      const Automaton::State& state = rules[r].states[open.back()];
-      open.pop_back();
-      if (state.accepting) productive[r] = true;
-      const auto visit = [&](uint32_t t) {
-        if (!seen[t]) open.push_back(t);
-        seen[t] = true;
-      };
-      for (const ByteEdge& e : state.bytes) visit(e.target);
-      for (const CallEdge& e : state.calls)
-        if (productive[e.rule]) visit(e.target);
-    }
-    if (productive[r]) work.insert(work.end(), callers[r].begin(), callers[r].end());
-  }
-  for (uint32_t r = 0; r < n; ++r) {
+  const std::vector<bool> productive = rules_that_end(rules, true);
+  for (size_t r = 0; r < rules.size(); ++r) {
     if (!productive[r]) {
       rules[r].states.clear();
       continue;
@@ -65,31 +77,9 @@ std::vector<bool> remove_unproductive(std::vector<Automaton>& rules) {
   return productive;
 }
 
-std::vector<bool> nullable_rules(const std::vector<Automaton>& rules) {
-  std::vector<bool> nullable(rules.size(), false);
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (size_t r = 0; r < rules.size(); ++r) {
-      if (nullable[r] || rules[r].states.empty()) continue;
-      std::vector<bool> seen(rules[r].states.size(), false);
-      std::vector<uint32_t> open{0};
-      while (!open.empty() && !nullable[r]) {
-        const uint32_t s = open.back();
-        open.pop_back();
-        if (seen[s]) continue;
-        seen[s] = true;
-        if (rules[r].states[s].accepting) nullable[r] = changed = true;
-        for (const CallEdge& e : rules[r].states[s].calls)
-          if (nullable[e.rule]) open.push_back(e.target);
-      }
-    }
-  }
-  return nullable;
-}
-
 // A rule that can call itself before a byte is read would push for ever.
 Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::function<std::string(uint32_t)>& name) {
-  const std::vector<bool> nullable = nullable_rules(rules);
+  const std::vector<bool> nullable = rules_that_end(rules, false);
   std::vector<std::vector<uint32_t>> left(rules.size());
   for (size_t r = 0; r < rules.size(); ++r) {
     if (rules[r].states.empty()) continue;
@@ -132,13 +122,18 @@ Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::fun
 
 // The least height of each state: a fixed point, since rules call one another.
 void measure_heights(Program& program) {
-  std::vector<std::vector<uint32_t>> before(program.states.size());
+  constexpr uint32_t kByte = UINT32_MAX;
+  struct Before {
+    uint32_t state, call;  // the edge, kByte: of bytes
+  };
+  std::vector<std::vector<Before>> before(program.states.size());
   for (uint32_t s = 0; s < program.states.size(); ++s) {
     const Program::State& state = program.states[s];
-    for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e) before[program.bytes[e].target].push_back(s);
+    for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e)
+      before[program.bytes[e].target].push_back({s, kByte});
     for (uint32_t e = state.calls_begin; e < state.calls_end; ++e) {
-      before[program.calls[e].target].push_back(s);
-      before[program.rule_start[program.calls[e].rule]].push_back(s);
+      before[program.calls[e].target].push_back({s, e});
+      before[program.rule_start[program.calls[e].rule]].push_back({s, e});
     }
   }
   std::vector<uint32_t> level;
@@ -146,6 +141,12 @@ void measure_heights(Program& program) {
     program.states[s].height = program.states[s].accepting ? 0 : kNever;
     if (program.states[s].accepting) level.push_back(s);
   }
+  const auto over_call = [&](uint32_t call) {
+    const Program::State& after = program.states[program.calls[call].target];
+    const uint16_t callee = program.states[program.rule_start[program.calls[call].rule]].height;
+    if (callee == kNever || after.height == kNever) return kNever;
+    return std::max<uint16_t>(callee + (after.final ? 0 : 1), after.height);
+  };
   // Heights are found in rising order, as in Dijkstra's algorithm: settle all of one height, then go on.
   std::vector<uint32_t> next_level;
   for (uint16_t height = 0; !level.empty() && height < kNever - 1; ++height) {
@@ -154,20 +155,12 @@ void measure_heights(Program& program) {
       const uint32_t t = level.back();
       level.pop_back();
       if (program.states[t].height != height) continue;
-      for (const uint32_t s : before[t]) {
-        Program::State& state = program.states[s];
-        uint16_t best = state.height;
-        for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e)
-          best = std::min(best, program.states[program.bytes[e].target].height);
-        for (uint32_t e = state.calls_begin; e < state.calls_end; ++e) {
-          const Program::State& after = program.states[program.calls[e].target];
-          const uint16_t callee = program.states[program.rule_start[program.calls[e].rule]].height;
-          if (callee == kNever || after.height == kNever) continue;
-          best = std::min<uint16_t>(best, std::max<uint16_t>(callee + (after.final ? 0 : 1), after.height));
-        }
-        if (best >= state.height) continue;
-        state.height = best;
-        (best == height ? level : next_level).push_back(s);
+      for (const Before& edge : before[t]) {
+        Program::State& state = program.states[edge.state];
+        const uint16_t found = edge.call == kByte ? height : over_call(edge.call);
+        if (found >= state.height) continue;
+        state.height = found;
+        (found == height ? level : next_level).push_back(edge.state);
       }
     }
     level.swap(next_level);
