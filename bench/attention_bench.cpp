@@ -182,7 +182,7 @@ class Measurement {
       layer = (layer + 1) % layers;
       cache.data = bytes.data() + layer * layer_bytes;
       const CacheKeys source(ctx, cache, columns);
-      run_attention(ctx, work, attention_kernels(table_, row.format), source, chunks);
+      run_attention(ctx, work, attention_kernels(table_, row.format, columns), source, chunks);
     };
     attend();
     double seconds = INFINITY, peak = 0, bandwidth = 0;

@@ -20,6 +20,7 @@ inline std::vector<const KernelTable*> tested_tables() {
   static const KernelTable emulated = [] {
     KernelTable table = **std::ranges::find(kernel_tables(), "avx512_bf16", &KernelTable::name);
     table.name = "amx_emulated";
+    table.attention_codes = {};
     table.attention_bf16.tile = amx_emulated::attention_tile;
     table.attention_bf16.values = amx_emulated::attention_values;
     table.attention_bf16.few_rows_tile = amx_emulated::attention_few_rows_tile;

@@ -119,6 +119,7 @@ Status perplexity(const PerplexityFlags& flags) {
   if (!flags.against.empty()) {
     ModelFlags against = flags.model;
     against.kernels = flags.against;
+    against.cache_type = ModelFlags{}.cache_type;  // what --cache-type costs is a part of how far they are apart
     REDOUBT_TRY(other, open_model(against, limits));
     REDOUBT_TRY(SoloSequence sequence, SoloSequence::create(*other.model, flags.window));
     other_sequence = std::make_unique<SoloSequence>(std::move(sequence));
@@ -157,6 +158,7 @@ void add_perplexity(CLI::App& app, Pending& pending) {
       app.add_subcommand("perplexity", "How well a model predicts a text; how far two kernel tables differ");
   auto flags = std::make_shared<PerplexityFlags>();
   add_model_flags(*command, flags->model, true);
+  command->add_option("--cache-type", flags->model.cache_type, "f32, bf16 or q8")->capture_default_str();
   command->add_option("--window", flags->window, "Tokens in a window")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

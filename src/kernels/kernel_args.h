@@ -168,8 +168,9 @@ struct SiluMulArgs {
 };
 
 // Attention runs over *words* of 32 bits: one float, or two neighbouring bfloat16 (the even one in the low half, a
-// missing odd one 0). A table has a set of kernels for either; layouts in words are the same. Query rows go in groups
-// of kAttentionRows, lane by lane beside one another, so that nothing is ever summed across lanes.
+// missing odd one 0). A table has a set of kernels for either; layouts in words are the same. A third set takes keys
+// and values as codes of 8 bits, and queries too; weights and the values' words are then bfloat16. Query rows go in
+// groups of kAttentionRows, lane by lane beside one another, so that nothing is ever summed across lanes.
 
 // One tile of FlashAttention-2 (arXiv:2307.08691, algorithm 1, inner loop): folds the keys of one tile into the running
 // softmax of each row. A score is one sum over the head's words in order; a weighted sum runs through the words of the
@@ -180,6 +181,7 @@ struct AttentionTileArgs {
   float scale;                                        // a weight is exp(scale * (score - maximum)); above 0
   const unsigned char* k[kKeyTile / kAttentionRows];  // key i: words at k[i / 16] + i % 16 * k_stride; readable to a
   int64_t k_stride;                                   // multiple of 16 keys beyond the visible ones; bytes
+  int64_t k_scales;                                   // where keys are codes: their floats, bytes from the codes on
   const uint32_t* v;     // [panels, kKeyTile / elements per word, 16]: 16 columns of the values, word by word of keys
   int64_t panels;        // 16 columns each
   const int32_t* valid;  // [groups * kAttentionRows] keys of this tile that the row may see: 0 .. kKeyTile
@@ -188,7 +190,8 @@ struct AttentionTileArgs {
   float* out;            // [groups, panels * 16, kAttentionRows] running weighted sums, not yet divided; 0 at the start
   // For few_rows_tile, instead of v and panels: one group, `rows` of it, values in place.
   int64_t rows, columns;               // columns: a multiple of 32, of values and of out [rows, columns]
-  const unsigned char* const* v_rows;  // [kKeyTile], elements of each key; readable as k is
+  const unsigned char* const* v_rows;  // [kKeyTile], elements (or codes) of each key; readable as k is
+  int64_t v_scales;                    // as k_scales
   // What the next tile will read, to be fetched while this one is computed: rows i of both at next[i / 16] + i % 16 *
   // k_stride, so many cache lines each; 0 lines: nothing.
   const unsigned char* next_k[kKeyTile / kAttentionRows];
@@ -206,9 +209,10 @@ struct AttentionMergeArgs {
 
 // Values of a tile's keys as AttentionTileArgs::v wants them.
 struct AttentionValuesArgs {
-  const unsigned char* const* rows;  // [kKeyTile] n elements each (float or bfloat16); null: zeros
+  const unsigned char* const* rows;  // [kKeyTile] n elements each (float or bfloat16), or codes; null: zeros
   int64_t n;
-  uint32_t* out;  // [ceil(n / 16), kKeyTile / elements per word, 16]; columns past n are 0
+  int64_t scales;  // as AttentionTileArgs::v_scales
+  uint32_t* out;   // [ceil(n / 16), kKeyTile / elements per word, 16]; columns past n are 0
 };
 
 // 8-bit values of a cache row (ops/cache.h): codes times the scale of their group of 32, as elements.
@@ -220,6 +224,15 @@ struct AttentionDecodeArgs {
 };
 constexpr int64_t kCacheGroup = 32;
 
+// A query row as codes: for each group of kCacheGroup values eight words of four codes, then the float scale =
+// max|q| / 127, then -128 * (sum of the codes).
+constexpr int64_t kQueryWords = kCacheGroup / 4 + 2;
+struct AttentionQueryArgs {
+  const float* q;  // [n], n a multiple of kCacheGroup
+  int64_t n;
+  uint32_t* out;  // [n / kCacheGroup * kQueryWords] words, kAttentionRows apart
+};
+
 struct AttentionKernels {
   int64_t word_elements;                   // 1: float, 2: bfloat16
   void (*tile)(const AttentionTileArgs&);  // null: this table has none of the kind
@@ -229,6 +242,8 @@ struct AttentionKernels {
   void (*few_rows_tile)(const AttentionTileArgs&);
   void (*few_rows_merge)(const AttentionMergeArgs&);  // groups: rows; out [rows, columns]
   void (*decode_q8)(const AttentionDecodeArgs&);
+  // Not null: queries are codes, and so are keys and values, as an 8-bit cache has them, in whole groups.
+  void (*encode_query)(const AttentionQueryArgs&);
 };
 
 // y[i] += a * x[i]

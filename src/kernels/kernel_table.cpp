@@ -25,7 +25,8 @@ constexpr KernelTable kReference{"reference",
                                  reference::rms_norm,
                                  reference::silu_mul,
                                  {1, reference::attention_tile, reference::attention_merge, reference::attention_values,
-                                  nullptr, nullptr, reference::attention_decode_q8},
+                                  nullptr, nullptr, reference::attention_decode_q8, nullptr},
+                                 kNoAttention,
                                  kNoAttention,
                                  reference::axpy,
                                  reference::bf16_encode,
@@ -35,7 +36,7 @@ constexpr KernelTable kReference{"reference",
 #define REDOUBT_ATTENTION(word_elements, isa)                                                                      \
   AttentionKernels {                                                                                               \
     word_elements, isa::attention_tile, isa::attention_merge, isa::attention_values, isa::attention_few_rows_tile, \
-        isa::attention_few_rows_merge, isa::attention_decode_q8                                                    \
+        isa::attention_few_rows_merge, isa::attention_decode_q8, nullptr                                           \
   }
 
 #define REDOUBT_VECTOR_TABLE(isa, constant)                 \
@@ -73,6 +74,7 @@ constexpr KernelTable kReference{"reference",
                                  isa::silu_mul,             \
                                  REDOUBT_ATTENTION(1, isa), \
                                  kNoAttention,              \
+                                 kNoAttention,              \
                                  isa::axpy,                 \
                                  isa::bf16_encode,          \
                                  isa##_decoder,             \
@@ -81,7 +83,9 @@ constexpr KernelTable kReference{"reference",
 #if defined(__x86_64__)
 constexpr auto avx2_supported = cpu::has_avx2;
 constexpr auto avx512_supported = cpu::has_avx512;
-bool avx512_bf16_supported() { return avx512_supported() && __builtin_cpu_supports("avx512bf16"); }
+bool avx512_bf16_supported() {
+  return avx512_supported() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+}
 bool amx_supported() { return avx512_bf16_supported() && cpu::has_amx(); }
 REDOUBT_VECTOR_TABLE(avx2, kAvx2)
 REDOUBT_VECTOR_TABLE(avx512, kAvx512)
@@ -91,6 +95,11 @@ constexpr KernelTable kAvx512Bf16 = [] {
   table.name = "avx512_bf16";
   table.supported = avx512_bf16_supported;
   table.attention_bf16 = REDOUBT_ATTENTION(2, avx512_bf16);
+  table.attention_codes = table.attention_bf16;
+  table.attention_codes.tile = avx512_codes::attention_tile;
+  table.attention_codes.values = avx512_codes::attention_values;
+  table.attention_codes.few_rows_tile = avx512_codes::attention_few_rows_tile;
+  table.attention_codes.encode_query = avx512_codes::attention_encode_query;
   return table;
 }();
 // With attention and packed weights by tile products.
@@ -98,6 +107,7 @@ constexpr KernelTable kAmx = [] {
   KernelTable table = kAvx512Bf16;
   table.name = "amx";
   table.supported = amx_supported;
+  table.attention_codes = kNoAttention;  // slower than tiles of bfloat16
   table.attention_bf16.tile = amx::attention_tile;
   table.attention_bf16.values = amx::attention_values;
   table.attention_bf16.few_rows_tile = amx::attention_few_rows_tile;

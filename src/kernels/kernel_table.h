@@ -20,7 +20,8 @@ struct KernelTable {
   void (*rms_norm)(const RmsNormArgs&);
   void (*silu_mul)(const SiluMulArgs&);
   AttentionKernels attention_f32;
-  AttentionKernels attention_bf16;  // tile is null where the CPU has no dot product of bfloat16 pairs
+  AttentionKernels attention_bf16;   // tile is null where the CPU has no dot product of bfloat16 pairs
+  AttentionKernels attention_codes;  // over 8-bit caches of whole groups; tile is null: attention_bf16 or _f32 is
   void (*axpy)(const AxpyArgs&);
   void (*bf16_encode)(const float* in, uint16_t* out, int64_t n);  // round to nearest even
   DecodeFn (*decoder)(DType);  // null: the type has no vector form here, use the reference's

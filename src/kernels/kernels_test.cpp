@@ -294,7 +294,7 @@ AttentionResult run_attention(const AttentionKernels& kernels, const AttentionIn
     }
     for (int64_t i = 0; i < n; ++i) v_pointers[static_cast<size_t>(i)] = v_rows[static_cast<size_t>(i)].data();
     std::vector<uint32_t> v(static_cast<size_t>(panels * kKeyTile / kernels.word_elements * 16), 0xffffffffu);
-    kernels.values({v_pointers.data(), in.value, v.data()});
+    kernels.values({v_pointers.data(), in.value, 0, v.data()});
     std::vector<int32_t> valid(static_cast<size_t>(padded));
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t position = 60 + (first + r) * 5;
@@ -352,6 +352,106 @@ TEST_P(EveryTable, AttentionMatchesReferenceAndIgnoresItsNeighbours) {
               const auto own = mine.out.begin() + i * value;
               EXPECT_TRUE(same_bits({alone.out.begin(), alone.out.begin() + value}, {own, own + value})) << i;
             }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Rows of an 8-bit cache: for each group of kCacheGroup values a scale, then the codes.
+struct CodedRows {
+  int64_t n, stride, scales;  // scales: from a row's codes on
+  std::vector<unsigned char> bytes;
+
+  CodedRows(int64_t rows, int64_t values, uint32_t seed) : n(values), stride(values / kCacheGroup * 4 + values) {
+    scales = -values / kCacheGroup * 4;
+    std::mt19937 generator(seed);
+    std::uniform_real_distribution<float> scale(0.01f, 0.1f);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t g = 0; g < n / kCacheGroup; ++g) {
+        const float value = scale(generator);
+        bytes.resize(bytes.size() + 4);
+        std::memcpy(bytes.data() + bytes.size() - 4, &value, 4);
+      }
+      for (int64_t i = 0; i < n; ++i) bytes.push_back(static_cast<unsigned char>(generator() % 255 - 127));
+    }
+  }
+  const unsigned char* row(int64_t r) const { return bytes.data() + r * stride - scales; }
+  int8_t code(int64_t r, int64_t i) const { return static_cast<int8_t>(row(r)[i]); }
+  float scale(int64_t r, int64_t group) const {
+    float value;
+    std::memcpy(&value, row(r) + scales + 4 * group, 4);
+    return value;
+  }
+};
+
+// As a table with codes defines it: exact integer dots of groups, in order.
+float plain_score(const float* q, const CodedRows& keys, int64_t key) {
+  float sum = 0;
+  for (int64_t g = 0; g < keys.n / kCacheGroup; ++g, q += kCacheGroup) {
+    float largest = 0;
+    for (int64_t i = 0; i < kCacheGroup; ++i) largest = std::max(largest, std::fabs(q[i]));
+    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+    int32_t dot = 0;
+    for (int64_t i = 0; i < kCacheGroup; ++i) {
+      dot += static_cast<int32_t>(std::nearbyint(q[i] * inverse)) * keys.code(key, g * kCacheGroup + i);
+    }
+    sum = std::fma(static_cast<float>(dot) * (largest / 127.0f), keys.scale(key, g), sum);
+  }
+  return sum;
+}
+
+// A row that sees one key alone: its maximum is the score, to the bit, and its sums are the key's values.
+TEST_P(EveryTable, CodesOfACacheAreScoredExactly) {
+  const AttentionKernels& kernels = table().attention_codes;
+  if (kernels.tile == nullptr) GTEST_SKIP() << "no attention over codes";
+  constexpr int64_t kHead = 96, kValue = 64, kWords = kHead / kCacheGroup * kQueryWords;
+  const CodedRows keys(kKeyTile, kHead, 3), values(kKeyTile, kValue, 4);
+  for (const int64_t rows : {1, 5, 16, 17, 32, 48}) {
+    const int64_t groups = (rows + kAttentionRows - 1) / kAttentionRows, padded = groups * kAttentionRows;
+    std::mt19937 generator(7);
+    std::normal_distribution<float> normal;
+    std::vector<float> q(static_cast<size_t>(rows * kHead));
+    for (float& v : q) v = normal(generator);
+    std::fill_n(q.begin(), kCacheGroup, 0.0f);  // a group without a scale
+    std::vector<uint32_t> packed(static_cast<size_t>(padded * kWords));
+    for (int64_t r = 0; r < rows; ++r) {
+      kernels.encode_query({q.data() + r * kHead, kHead, packed.data() + r / 16 * kWords * 16 + r % 16});
+    }
+    for (const int64_t key : {0, 1, 7, 8, 15}) {
+      for (const bool few : {false, true}) {
+        if (few && groups > 1) continue;
+        std::vector<const unsigned char*> v_rows(kKeyTile, values.row(key));
+        std::vector<uint32_t> v(static_cast<size_t>(kValue / 16 * kKeyTile / 2 * 16));
+        kernels.values({v_rows.data(), kValue, values.scales, v.data()});
+        std::vector<int32_t> valid(static_cast<size_t>(padded), 1);
+        std::vector<float> max(static_cast<size_t>(padded), kNoScore), sum(max.size()), out(max.size() * kValue);
+        AttentionTileArgs args{};
+        args.q = packed.data();
+        args.groups = groups;
+        args.words = kWords;
+        args.scale = 0.3f;
+        args.k[0] = keys.row(key);
+        args.k_stride = keys.stride;
+        args.k_scales = keys.scales;
+        args.v = v.data();
+        args.panels = kValue / 16;
+        args.rows = rows;
+        args.columns = kValue;
+        args.v_rows = v_rows.data();
+        args.v_scales = values.scales;
+        args.valid = valid.data();
+        args.max = max.data();
+        args.sum = sum.data();
+        args.out = out.data();
+        (few ? kernels.few_rows_tile : kernels.tile)(args);
+        for (int64_t r = 0; r < rows; ++r) {
+          EXPECT_EQ(max[static_cast<size_t>(r)], plain_score(q.data() + r * kHead, keys, key)) << rows << " " << key;
+          for (int64_t c = 0; c < kValue; ++c) {
+            const float value = static_cast<float>(values.code(key, c)) * values.scale(key, c / kCacheGroup);
+            const int64_t at = few ? r * kValue + c : (r / 16 * kValue + c) * 16 + r % 16;
+            EXPECT_EQ(out[static_cast<size_t>(at)], float_from_bf16(bf16_from_float(value))) << rows << " " << c;
           }
         }
       }

@@ -43,6 +43,13 @@ void attention_few_rows_merge(const AttentionMergeArgs& args);
 void attention_decode_q8(const AttentionDecodeArgs& args);
 }  // namespace redoubt::avx512_bf16
 
+namespace redoubt::avx512_codes {  // over an 8-bit cache; the rest is avx512_bf16's
+void attention_tile(const AttentionTileArgs& args);
+void attention_values(const AttentionValuesArgs& args);
+void attention_few_rows_tile(const AttentionTileArgs& args);
+void attention_encode_query(const AttentionQueryArgs& args);
+}  // namespace redoubt::avx512_codes
+
 // What the amx table does not share with avx512_bf16.
 #define REDOUBT_DECLARE_TILE_ATTENTION(isa)                    \
   namespace redoubt::isa {                                     \

@@ -10,7 +10,12 @@ bool attends_in_bf16(const KernelTable& table, CacheFormat format) {
   return table.attention_bf16.tile != nullptr && format != CacheFormat::f32;
 }
 
-const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format) {
+const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format, const CacheColumns& columns) {
+  const auto whole_groups = [](auto... values) { return ((values % kCacheGroup == 0) && ...); };
+  if (format == CacheFormat::q8 && table.attention_codes.tile != nullptr &&
+      whole_groups(columns.head, columns.value, columns.k_offset, columns.k_step, columns.v_offset, columns.v_step)) {
+    return table.attention_codes;
+  }
   return attends_in_bf16(table, format) ? table.attention_bf16 : table.attention_f32;
 }
 
@@ -61,7 +66,7 @@ CacheKeys::CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns
     : table_(ctx.kernels),
       cache_(cache),
       columns_(columns),
-      kernels_(attention_kernels(ctx.kernels, cache.format)),
+      kernels_(attention_kernels(ctx.kernels, cache.format, columns)),
       direct_(kernels_.word_elements == 2 && cache.format == CacheFormat::bf16 && columns.head % 2 == 0),
       inside_(columns.k_step == columns.v_step && columns.v_offset >= columns.k_offset &&
               columns.v_offset + columns.value <= columns.k_offset + columns.head) {
@@ -75,6 +80,7 @@ CacheKeys::CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns
 KeyTile CacheKeys::load(const ChunkView& chunk, int64_t part, int64_t begin, int64_t n, int64_t end, int thread) const {
   const TileMemory& memory = memory_[static_cast<size_t>(thread)];
   const int64_t k_at = columns_.k_offset + part * columns_.k_step, v_at = columns_.v_offset + part * columns_.v_step;
+  if (kernels_.encode_query != nullptr) return codes_in_place(memory, chunk, k_at, v_at, begin, n, end);
   return direct_ ? in_place(memory, chunk, k_at, v_at, begin, n, end)
                  : decoded(memory, chunk, k_at, v_at, begin, n, end);
 }
@@ -112,6 +118,37 @@ KeyTile CacheKeys::decoded(const TileMemory& memory, const ChunkView& chunk, int
     }
   }
   return memory.tile_of_elements(n);
+}
+
+KeyTile CacheKeys::codes_in_place(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at,
+                                  int64_t begin, int64_t n, int64_t end) const {
+  // Of a row's bytes from `first` on; rows may begin anywhere in a line.
+  const auto lines = [&](const unsigned char* first, int64_t bytes) {
+    const bool aligned = cache_.row_bytes % 64 == 0 && reinterpret_cast<uintptr_t>(first) % 64 == 0;
+    return aligned ? (bytes + 63) / 64 : (bytes + 62) / 64 + 1;
+  };
+  KeyTile tile{};
+  tile.k_stride = cache_.row_bytes;
+  tile.v_rows = memory.row_pointers();
+  for (int64_t i = 0; i < n; i += kCacheRows) {
+    const AttentionDecodeArgs row = q8_args(cache_, row_of(chunk, begin + i), 0, 0, nullptr);
+    tile.k[i / kCacheRows] = row.codes + k_at;
+    tile.k_scales = row.scales + k_at / kCacheGroup * 4 - (row.codes + k_at);
+    tile.v_scales = row.scales + v_at / kCacheGroup * 4 - (row.codes + v_at);
+    for (int64_t j = 0; j < std::min(kCacheRows, n - i); ++j)
+      tile.v_rows[i + j] = row.codes + v_at + j * cache_.row_bytes;
+    if (begin + i + kKeyTile + kCacheRows > end) continue;
+    const AttentionDecodeArgs next = q8_args(cache_, row_of(chunk, begin + i + kKeyTile), 0, 0, nullptr);
+    tile.next_k[i / kCacheRows] = inside_ ? next.scales : next.codes + k_at;
+    tile.next_v[i / kCacheRows] = next.codes + v_at;
+    for (int64_t j = 0; j < kCacheRows && !inside_; ++j) __builtin_prefetch(next.scales + j * cache_.row_bytes, 0, 2);
+  }
+  if (begin + 2 * kKeyTile <= end) {
+    tile.next_k_lines = lines(tile.next_k[0], inside_ ? cache_.row_bytes : columns_.head);
+    tile.next_v_lines = inside_ ? 0 : lines(tile.next_v[0], columns_.value);
+  }
+  std::fill(tile.v_rows + n, tile.v_rows + kKeyTile, nullptr);
+  return tile;
 }
 
 KeyTile CacheKeys::in_place(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,

@@ -9,8 +9,9 @@ namespace redoubt {
 // loads the next one.
 struct KeyTile {
   const unsigned char* k[kKeyTile / kAttentionRows];
-  int64_t k_stride;              // bytes
-  const unsigned char** v_rows;  // [kKeyTile] elements of each key's values; null behind the last
+  int64_t k_stride;                    // bytes
+  const unsigned char** v_rows;        // [kKeyTile] elements (or codes) of each key's values; null behind the last
+  int64_t k_scales = 0, v_scales = 0;  // where they are codes: as in AttentionTileArgs
   // The rows of the tile that follows, to be fetched meanwhile (AttentionTileArgs).
   const unsigned char *next_k[kKeyTile / kAttentionRows], *next_v[kKeyTile / kAttentionRows];
   int64_t next_k_lines = 0, next_v_lines = 0;
@@ -25,8 +26,14 @@ class KeySource {
                        int thread) const = 0;
 };
 
-// The kernels for a cache format.
-const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format);
+// Keys at k_offset + part * k_step of a cache row, values at v_offset + part * v_step.
+struct CacheColumns {
+  int64_t head, value;
+  int64_t k_offset = 0, k_step = 0, v_offset = 0, v_step = 0;
+};
+
+// The kernels for these columns of a cache.
+const AttentionKernels& attention_kernels(const KernelTable& table, CacheFormat format, const CacheColumns& columns);
 
 // One thread's memory for tiles: rows of floats, and keys and values as elements (kernel_args.h) made of them.
 class TileMemory {
@@ -52,11 +59,6 @@ class TileMemory {
   const unsigned char** row_pointers_;
 };
 
-// Keys at k_offset + part * k_step of a cache row, values at v_offset + part * v_step.
-struct CacheColumns {
-  int64_t head, value;
-  int64_t k_offset = 0, k_step = 0, v_offset = 0, v_step = 0;
-};
 class CacheKeys final : public KeySource {
  public:
   CacheKeys(OpContext& ctx, const CacheLayer& cache, const CacheColumns& columns);
@@ -68,6 +70,8 @@ class CacheKeys final : public KeySource {
                    int64_t n, int64_t end) const;
   KeyTile decoded(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
                   int64_t n, int64_t end) const;
+  KeyTile codes_in_place(const TileMemory& memory, const ChunkView& chunk, int64_t k_at, int64_t v_at, int64_t begin,
+                         int64_t n, int64_t end) const;
   const KernelTable& table_;
   const CacheLayer& cache_;
   CacheColumns columns_;

@@ -54,10 +54,15 @@ float* slice(const Tensor& tensor, const AttentionWork& work, const AttentionUni
 
 }  // namespace
 
+int64_t query_words(const AttentionKernels& kernels, int64_t head) {
+  if (kernels.encode_query != nullptr) return head / kCacheGroup * kQueryWords;
+  return (head + kernels.word_elements - 1) / kernels.word_elements;
+}
+
 void pack_queries(const KernelTable& table, const AttentionKernels& kernels, const AttentionWork& work,
                   const AttentionUnit& unit, float* row, uint32_t* out) {
   const bool pairs = kernels.word_elements == 2;
-  const int64_t words = (work.head + kernels.word_elements - 1) / kernels.word_elements;
+  const int64_t words = query_words(kernels, work.head);
   const int64_t padded = unit.groups() * kAttentionRows;
   auto* halves = reinterpret_cast<uint16_t*>(row);
   for (int64_t r = 0; r < unit.parts * padded; ++r) {
@@ -67,6 +72,10 @@ void pack_queries(const KernelTable& table, const AttentionKernels& kernels, con
       continue;
     }
     const float* from = slice(work.q, work, unit, r / padded, r % padded, work.head);
+    if (kernels.encode_query != nullptr) {
+      kernels.encode_query({from, work.head, to});
+      continue;
+    }
     if (pairs) {
       if (work.head % 2 != 0) halves[work.head] = 0;
       table.bf16_encode(from, halves, work.head);

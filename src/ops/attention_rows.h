@@ -57,6 +57,7 @@ struct SoftmaxState {
   }
 };
 
+int64_t query_words(const AttentionKernels& kernels, int64_t head);  // of one row
 // row: scratch of head + 1 floats. out: [parts, groups, words, kAttentionRows].
 void pack_queries(const KernelTable& table, const AttentionKernels& kernels, const AttentionWork& work,
                   const AttentionUnit& unit, float* row, uint32_t* out);

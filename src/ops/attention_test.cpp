@@ -57,6 +57,15 @@ struct Bench {
   }
 };
 
+// What is left of a query where scores are of codes: in groups, rounded to max|q| / 127.
+void round_to_codes(std::vector<float>& q) {
+  for (size_t at = 0; at < q.size(); at += kCacheGroup) {
+    float largest = 0;
+    for (size_t i = at; i < at + kCacheGroup; ++i) largest = std::max(largest, std::fabs(q[i]));
+    for (size_t i = at; i < at + kCacheGroup; ++i) q[i] = std::nearbyint(q[i] / largest * 127) * (largest / 127);
+  }
+}
+
 // softmax(scale q k^T) v over keys 0 .. position, in double.
 std::vector<double> plain_attention(const Bench& bench, const float* q, int64_t k_at, int64_t head, int64_t v_at,
                                     int64_t value, int64_t position, double scale) {
@@ -100,26 +109,33 @@ std::vector<float> run_gqa(Bench& bench, const Shape& s, std::vector<float>& q, 
   return out;
 }
 
-TEST_P(EveryTable, GroupedQueryAttentionFollowsItsDefinition) {
-  const Shape s{6, 2, 48};
+void follows_its_definition(const KernelTable& table, const Shape& s, CacheFormat format) {
   const int64_t width = s.heads * s.head_dim, first = kKeys - 3;
-  for (const CacheFormat format : {CacheFormat::f32, CacheFormat::bf16, CacheFormat::q8}) {
-    Bench bench(*GetParam(), 2, format, 2 * s.kv_heads * s.head_dim, kKeys);
-    std::vector<float> q = random_floats(9, 3 * width);
-    const ChunkView chunk{0, 3, first, bench.blocks};
-    const std::vector<float> out = run_gqa(bench, s, q, {&chunk, 1});
-    const bool pairs = attention_kernels(*GetParam(), format).word_elements == 2;
-    for (int64_t t = 0; t < 3; ++t) {
-      for (int64_t h = 0; h < s.heads; ++h) {
-        const int64_t kv = h / 3, at = t * width + h * s.head_dim;
-        const auto expected = plain_attention(bench, q.data() + at, kv * s.head_dim, s.head_dim,
-                                              (s.kv_heads + kv) * s.head_dim, s.head_dim, first + t, 0.2f);
-        for (int64_t i = 0; i < s.head_dim; ++i) {
-          // Pairs: queries and weights have 8 bits, 8-bit keys and values are rounded once more.
-          EXPECT_NEAR(out[static_cast<size_t>(at + i)], expected[static_cast<size_t>(i)], pairs ? 1e-2 : 1e-5);
-        }
+  Bench bench(table, 2, format, 2 * s.kv_heads * s.head_dim, kKeys);
+  std::vector<float> q = random_floats(9, 3 * width);
+  const ChunkView chunk{0, 3, first, bench.blocks};
+  const std::vector<float> out = run_gqa(bench, s, q, {&chunk, 1});
+  const bool pairs = attends_in_bf16(table, format);
+  if (attention_kernels(table, format, {.head = s.head_dim, .value = s.head_dim}).encode_query != nullptr) {
+    round_to_codes(q);
+  }
+  for (int64_t t = 0; t < 3; ++t) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      const int64_t kv = h / 3, at = t * width + h * s.head_dim;
+      const auto expected = plain_attention(bench, q.data() + at, kv * s.head_dim, s.head_dim,
+                                            (s.kv_heads + kv) * s.head_dim, s.head_dim, first + t, 0.2f);
+      for (int64_t i = 0; i < s.head_dim; ++i) {
+        // Pairs: queries and weights have 8 bits, 8-bit keys and values are rounded once more.
+        EXPECT_NEAR(out[static_cast<size_t>(at + i)], expected[static_cast<size_t>(i)], pairs ? 1e-2 : 1e-5);
       }
     }
+  }
+}
+
+TEST_P(EveryTable, GroupedQueryAttentionFollowsItsDefinition) {
+  for (const CacheFormat format : {CacheFormat::f32, CacheFormat::bf16, CacheFormat::q8}) {
+    follows_its_definition(*GetParam(), {6, 2, 48}, format);  // no whole groups of an 8-bit cache
+    follows_its_definition(*GetParam(), {6, 2, 64}, format);
   }
 }
 
@@ -158,11 +174,11 @@ TEST_P(EveryTable, GroupedQueryAttentionIsTheSameBitsInAnyChunksAndThreads) {
 
 // W_UK and W_UV as float rows of kv_b.
 struct Latent {
-  int64_t rope = 16;
+  int64_t rope;
   std::vector<float> weights;
   LatentUpProjection up;
 
-  explicit Latent(const KernelTable& table) {
+  Latent(const KernelTable& table, int64_t rope_values) : rope(rope_values) {
     up.heads = 5, up.nope = 32, up.value = 24, up.latent = 64;
     const int64_t rows = up.heads * (up.nope + up.value);
     weights = random_floats(11, rows * up.latent);
@@ -195,22 +211,22 @@ std::vector<float> run_mla(MlaForm form, Bench& bench, const Latent& latent, std
 }
 
 TEST_P(EveryTable, BothFormsOfLatentAttentionAgree) {
-  const Latent latent(*GetParam());
   for (const CacheFormat format : {CacheFormat::f32, CacheFormat::bf16, CacheFormat::q8}) {
+    const Latent latent(*GetParam(), 16);
     Bench bench(*GetParam(), 2, format, latent.up.latent + latent.rope, kKeys);
     std::vector<float> q = random_floats(9, 4 * latent.q_width());
     const ChunkView chunk{0, 4, kKeys - 4, bench.blocks};
     const std::vector<float> expanded = run_mla(mla_expanded, bench, latent, q, {&chunk, 1}),
                              absorbed = run_mla(mla_absorbed, bench, latent, q, {&chunk, 1});
-    const bool pairs = attention_kernels(*GetParam(), format).word_elements == 2;
+    const bool pairs = attends_in_bf16(*GetParam(), format);
     for (size_t i = 0; i < expanded.size(); ++i) EXPECT_NEAR(expanded[i], absorbed[i], pairs ? 2e-2 : 1e-5) << i;
   }
 }
 
-TEST_P(EveryTable, LatentAttentionIsTheSameBitsInAnyChunksAndThreads) {
-  const Latent latent(*GetParam());
-  Bench one(*GetParam(), 1, CacheFormat::bf16, latent.up.latent + latent.rope, kKeys),
-      three(*GetParam(), 3, CacheFormat::bf16, latent.up.latent + latent.rope, kKeys);
+void latent_bits_are_the_same(const KernelTable& table, CacheFormat format, int64_t rope) {
+  const Latent latent(table, rope);
+  Bench one(table, 1, format, latent.up.latent + latent.rope, kKeys),
+      three(table, 3, format, latent.up.latent + latent.rope, kKeys);
   std::vector<float> q = random_floats(9, kKeys * latent.q_width());
   const int64_t width = latent.out_width();
   for (const MlaForm form : {mla_expanded, mla_absorbed}) {
@@ -230,6 +246,12 @@ TEST_P(EveryTable, LatentAttentionIsTheSameBitsInAnyChunksAndThreads) {
       }
     }
   }
+}
+
+TEST_P(EveryTable, LatentAttentionIsTheSameBitsInAnyChunksAndThreads) {
+  latent_bits_are_the_same(*GetParam(), CacheFormat::bf16, 16);
+  latent_bits_are_the_same(*GetParam(), CacheFormat::q8, 16);
+  latent_bits_are_the_same(*GetParam(), CacheFormat::q8, 32);  // whole groups
 }
 
 INSTANTIATE_TEST_SUITE_P(Attention, EveryTable, testing::ValuesIn(test::tested_tables()),

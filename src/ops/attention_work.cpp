@@ -69,6 +69,8 @@ void Run::fold_tile(const AttentionUnit& unit, int64_t part, int64_t begin, int6
   args.scale = work.scale;
   std::copy_n(tile.k, kKeyTile / kAttentionRows, args.k);
   args.k_stride = tile.k_stride;
+  args.k_scales = tile.k_scales;
+  args.v_scales = tile.v_scales;
   args.valid = reinterpret_cast<const int32_t*>(valid.row(thread));
   args.max = state.max + row;
   args.sum = state.sum + row;
@@ -86,7 +88,7 @@ void Run::fold_tile(const AttentionUnit& unit, int64_t part, int64_t begin, int6
     kernels.few_rows_tile(args);
   } else {
     auto* packed_values = reinterpret_cast<uint32_t*>(panels.row(thread));
-    kernels.values({tile.v_rows, work.value, packed_values});
+    kernels.values({tile.v_rows, work.value, tile.v_scales, packed_values});
     args.v = packed_values;
     args.panels = state.columns / 16;
     kernels.tile(args);
@@ -194,7 +196,7 @@ void run_attention(OpContext& ctx, const AttentionWork& work, const AttentionKer
   const ArenaScope scope(ctx.arena);
   const AttentionUnits units(ctx.arena, work, chunks, ctx.pool.num_threads());
   const int threads = ctx.pool.num_threads();
-  const int64_t words = (work.head + kernels.word_elements - 1) / kernels.word_elements;
+  const int64_t words = query_words(kernels, work.head);
   const Run run{ctx,
                 work,
                 kernels,

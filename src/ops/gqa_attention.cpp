@@ -6,8 +6,8 @@ void gqa_attention(OpContext& ctx, const GqaArgs& a, const CacheLayer& cache, st
   if (chunks.empty()) return;
   const ArenaScope scope(ctx.arena);
   const int64_t d = a.head_dim;
-  const CacheKeys keys(ctx, cache,
-                       {.head = d, .value = d, .k_offset = 0, .k_step = d, .v_offset = a.kv_heads * d, .v_step = d});
+  const CacheColumns columns{.head = d, .value = d, .k_step = d, .v_offset = a.kv_heads * d, .v_step = d};
+  const CacheKeys keys(ctx, cache, columns);
   const AttentionWork work{.q = a.q,
                            .out = a.out,
                            .parts = a.kv_heads,
@@ -17,7 +17,7 @@ void gqa_attention(OpContext& ctx, const GqaArgs& a, const CacheLayer& cache, st
                            .scale = a.scale,
                            .split_keys = kSplitKeys,
                            .unit_rows = rows_of_unit(d)};
-  run_attention(ctx, work, attention_kernels(ctx.kernels, cache.format), keys, chunks);
+  run_attention(ctx, work, attention_kernels(ctx.kernels, cache.format, columns), keys, chunks);
 }
 
 int64_t gqa_attention_floats(int64_t head_dim, int64_t chunks, int threads) {

@@ -99,7 +99,8 @@ void mla_absorbed(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
   });
 
   // All heads of some queries against one latent stream: heads are the rows of a matrix product.
-  const CacheKeys keys(ctx, cache, {.head = row, .value = up.latent});
+  const CacheColumns columns{.head = row, .value = up.latent};
+  const CacheKeys keys(ctx, cache, columns);
   const AttentionWork work{.q = q_latent,
                            .out = o_latent,
                            .parts = 1,
@@ -109,7 +110,7 @@ void mla_absorbed(OpContext& ctx, const MlaArgs& a, const CacheLayer& cache, std
                            .scale = a.scale,
                            .split_keys = kSplitKeys,
                            .unit_rows = rows_of_unit(up.latent)};
-  run_attention(ctx, work, attention_kernels(ctx.kernels, cache.format), keys, chunks);
+  run_attention(ctx, work, attention_kernels(ctx.kernels, cache.format, columns), keys, chunks);
 
   ctx.pool.parallel_for(up.heads, [&](int64_t h, int thread) {
     for (const ChunkView& chunk : chunks) {

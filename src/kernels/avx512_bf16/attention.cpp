@@ -5,7 +5,7 @@
 #include "kernels/vector_tables.h"
 
 namespace redoubt::avx512_bf16 {
-#include "kernels/simd/attention.inc"
+#include "kernels/simd/attention_words.inc"
 
 // Thirty-two columns of two rows a step: a cache line of each.
 void attention_values(const AttentionValuesArgs& args) {

@@ -28,11 +28,15 @@ inline Vec v_weight(Vec x) {
   p = v_fma(p, r, v_set1(1.0f));
   return _mm512_scalef_ps(p, x);
 }
-inline Vec v_store_weights(const Vec* weights, uint32_t* p, Vec sum) {
+// Lane by lane a word of two bfloat16, the even one low.
+inline __m512i interleaved(Vec even, Vec odd) {
   alignas(64) static const uint16_t kInterleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(weights[1], weights[0]));
-  const __m512i pairs = _mm512_permutexvar_epi16(_mm512_load_si512(kInterleave), both);
+  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even));
+  return _mm512_permutexvar_epi16(_mm512_load_si512(kInterleave), both);
+}
+inline Vec v_store_weights(const Vec* weights, uint32_t* p, Vec sum) {
+  const __m512i pairs = interleaved(weights[0], weights[1]);
   _mm512_storeu_si512(p, pairs);
   return v_dot(sum, _mm512_castsi512_ps(pairs), _mm512_castsi512_ps(_mm512_set1_epi32(0x3f803f80)));
 }
