@@ -426,7 +426,7 @@ Status parse_template_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(const bool is_prefix, last_is_prefix(out, fields));
   if (is_prefix && !go_on.value_or(true))
     return fields.refuse("continue_final_message", "the last message says that it is a prefix");
-  out.continue_final_message = is_prefix || go_on.value_or(false);
+  out.continue_final_message = is_prefix || go_on.value_or(out.continue_final_message && !add.value_or(false));
   out.add_generation_prompt = add.value_or(!out.continue_final_message);
   if (out.continue_final_message && out.add_generation_prompt) {
     return fields.refuse("add_generation_prompt", "cannot be true together with continue_final_message");
