@@ -53,7 +53,7 @@ Status add_user_blocks(Json& messages, const Json& blocks, const std::string& pa
       if (!text.empty()) text += "\n\n";
       text += *piece;
     } else {
-      return block.refuse("type", "only text and tool_result blocks are supported");
+      return block.refuse_word("type", "text or tool_result", type);
     }
   }
   if (!text.empty()) messages.push_back({{"role", "user"}, {"content", std::move(text)}});
@@ -83,7 +83,7 @@ Result<Json> assistant_message(const Json& blocks, const std::string& param) {
                        {"type", "function"},
                        {"function", {{"name", *name}, {"arguments", input != nullptr ? *input : Json::object()}}}});
     } else if (type != "redacted_thinking") {
-      return block.refuse("type", "only text, thinking and tool_use blocks are supported");
+      return block.refuse_word("type", "text, thinking or tool_use", type);
     }
   }
   Json message = {{"role", "assistant"}};

@@ -212,7 +212,10 @@ TEST_F(Routes, WhatACustomToolMayNotBeIsRefusedByName) {
   refused(kResponses, responses({kPatch, kPatch}), "tools[1].name");
   refused(kChat, chat({chat_tool(kPatch), chat_tool(kPatch)}), "tools[1].custom.name");
   refused(kChat, chat({{{"type", "custom"}}}), "tools[0].custom");
-  refused(kChat, chat({{{"type", "web_search"}}}), "tools[0].type");
+  EXPECT_EQ(refused(kChat, chat({{{"type", "web_search"}}}), "tools[0].type")["message"],
+            "tools[0].type: expected function or custom, found \"web_search\"");
+  EXPECT_EQ(refused(kChat, chat({chat_tool(kPatch), {{"type", "mcp"}}}), "tools[1].type")["message"],
+            "tools[1].type: expected function or custom, found \"mcp\"");
   const Json as_function = {{"tool_choice", {{"type", "function"}, {"name", "patch"}}}};
   refused(kResponses, responses({kPatch}, as_function), "tool_choice");
   const Json in_chat = {{"tool_choice", {{"type", "function"}, {"function", {{"name", "patch"}}}}}};
