@@ -898,6 +898,29 @@ class Commands(unittest.TestCase):
         self.assertTrue({"processor", "cores", "memory", "memory bandwidth", "GPU", "database", "clock"} <= set(by_name))
         self.assertTrue(by_name["database"]["good"])
 
+    def ports(self, *flags):
+        findings = json.loads(self.good("doctor", "--json", *flags))["findings"]
+        return {finding["what"]: finding for finding in findings if "port" in finding["what"]}
+
+    def test_doctor_looks_at_the_ports_of_the_configuration(self):
+        config, data = self.folder / "ports.yaml", self.folder / "nobody"
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            config.write_text(f"port: 0\nadmin_port: {port}\n")
+            ports = self.ports("--config", config, "--data", data)
+            self.assertTrue(ports["port"]["good"])
+            self.assertFalse(ports["admin port"]["good"])
+            self.assertIn(f"127.0.0.1:{port} is taken", ports["admin port"]["found"])
+            self.assertIn("admin_port", ports["admin port"]["remedy"])
+            config.write_text(f"port: {port}\nauth: off\n")
+            ports = self.ports("--config", config, "--data", data)
+            self.assertEqual(list(ports), ["port"])
+            self.assertFalse(ports["port"]["good"])
+            config.write_text(f"host: 192.0.2.1\nport: {port}\nbehind_tls_proxy: true\n")
+            self.assertIn("address of this machine", self.ports("--config", config, "--data", data)["port"]["remedy"])
+
     def test_doctor_makes_no_folder(self):
         there = json.loads(self.good("doctor", "--json", "--data", self.folder / "typo" / "data"))["findings"]
         data = next(finding for finding in there if finding["what"] == "data folder")
@@ -945,6 +968,13 @@ class Commands(unittest.TestCase):
             keys = next(finding for finding in json.loads(self.good("doctor", "--data", data, "--json"))["findings"] if finding["what"] == "keys")
             self.assertFalse(keys["good"])
             self.assertIn(str(data), keys["found"])
+            # Its port is no other program's, whichever way it is asked about.
+            port = url.removesuffix("/v1").rsplit(":", 1)[1]
+            (self.folder / "own.yaml").write_text(f"port: {port}\nauth: off\n")
+            for flags in ((), ("--port", port), ("--config", self.folder / "own.yaml")):
+                held = self.ports("--data", data, *flags)["port"]
+                self.assertTrue(held["good"], held)
+                self.assertEqual(held["found"], f"127.0.0.1:{port} is held by the server that runs on {data}")
             # A file that is asked about is another server than the one that runs.
             (self.folder / "other.yaml").write_text("host: 127.0.0.1\nport: 9321\ndatabase: postgresql://db/r\nmodels: [{name: m, path: m}]\n")
             asked = ("doctor", "--config", self.folder / "other.yaml", "--data", data, "--json")

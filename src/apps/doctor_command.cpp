@@ -1,6 +1,6 @@
 // redoubt doctor: what this machine has, and for each thing that will hurt, the remedy.
-#include <arpa/inet.h>
 #include <fmt/ranges.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/timex.h>
@@ -27,7 +27,7 @@ namespace {
 
 struct DoctorFlags {
   std::string data;
-  int port = 8000;
+  std::optional<int> port;
   std::string config;
   bool json = false, isolation = false;
 };
@@ -85,18 +85,49 @@ Finding check_gpu() {
           nvidia ? "this version computes on the CPU; the GPU stays idle" : ""};
 }
 
-Finding check_port(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int reuse = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
-  const bool is_free = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-  close(fd);
-  return {"port", fmt::format("127.0.0.1:{} is {}", port, is_free ? "free" : "taken"), is_free,
-          is_free ? "" : "another program listens there (ss -ltnp tells which); choose another with --port"};
+// Whether a listener could be opened there: 0, or the reason why not.
+int bind_error(const std::string& host, int64_t port) {
+  const addrinfo wanted{.ai_flags = AI_PASSIVE | AI_NUMERICHOST,
+                        .ai_family = AF_UNSPEC,
+                        .ai_socktype = SOCK_STREAM,
+                        .ai_protocol = 0,
+                        .ai_addrlen = 0,
+                        .ai_addr = nullptr,
+                        .ai_canonname = nullptr,
+                        .ai_next = nullptr};
+  addrinfo* found = nullptr;
+  const std::string numeric = host == "localhost" ? "127.0.0.1" : host;
+  if (getaddrinfo(numeric.c_str(), std::to_string(port).c_str(), &wanted, &found) != 0) return EADDRNOTAVAIL;
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (found->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
+  const int error = bind(fd, found->ai_addr, found->ai_addrlen) == 0 ? 0 : errno;
+  if (fd >= 0) close(fd);
+  freeaddrinfo(found);
+  return error;
+}
+
+struct ListenerAt {
+  std::string what;  // the finding's name
+  std::string host;
+  int64_t port = 0;
+  bool may_move = false;  // to any free port
+};
+
+Finding check_listener(const ListenerAt& listener, const std::string& other_port) {
+  const std::string where = listener.host + ":" + std::to_string(listener.port);
+  if (listener.port == 0) return {listener.what, listener.host + ": any free one", true, ""};
+  const int error = bind_error(listener.host, listener.port);
+  if (error == 0) return {listener.what, where + " is free", true, ""};
+  if (error == EADDRINUSE) {
+    if (listener.may_move) return {listener.what, where + " is taken: any free one is used instead", true, ""};
+    return {listener.what, where + " is taken", false,
+            "another program listens there (ss -ltnp tells which); choose another with " + other_port};
+  }
+  return {listener.what, fmt::format("{} cannot be listened at ({})", where, std::strerror(error)), false,
+          error == EACCES ? "ports under 1024 are the system administrator's; choose another with " + other_port
+                          : "name an address of this machine"};
 }
 
 Finding check_clock() {
@@ -203,6 +234,36 @@ Status tell_isolation(const DoctorFlags& flags) {
   return write_stdout(flags.json ? dump_json(Json{{"source", source}, {"isolation", list}}) + "\n" : text);
 }
 
+std::string port_in(const std::string& url) { return url.substr(url.rfind(':') + 1); }
+std::string address_in(const std::string& url) { return url.substr(url.find("://") + 3); }
+
+// Where clients and administrators are, or would be, served. What the server that runs on this data folder holds is no
+// other program's.
+std::vector<Finding> check_ports(const DoctorFlags& flags, ServeConfig config, const std::filesystem::path& data) {
+  const std::optional<Listeners> running = read_listeners(data);
+  const auto held = [&](const std::string& what, const std::string& address) {
+    return Finding{what, fmt::format("{} is held by the server that runs on {}", address, data.string()), true, ""};
+  };
+  constexpr const char *kPort = "port", *kAdminPort = "admin port";
+  if (running && flags.config.empty() && !flags.port) {
+    std::vector<Finding> findings{held(kPort, address_in(running->clients))};
+    if (!running->administration.empty()) findings.push_back(held(kAdminPort, address_in(running->administration)));
+    return findings;
+  }
+  if (flags.port) config.port = *flags.port;
+  std::vector<ListenerAt> listeners{{kPort, config.host, config.port}};
+  if (config.auth != "off" && config.api_key_file.empty())
+    listeners.push_back({kAdminPort, config.admin_host, config.first_admin_port(), !config.admin_port});
+  std::vector<Finding> findings;
+  for (const ListenerAt& listener : listeners) {
+    const std::string port = std::to_string(listener.port);
+    const bool is_own = running && (port_in(running->clients) == port || port_in(running->administration) == port);
+    const std::string other_port = listener.what == kAdminPort ? "`admin_port`" : "--port, or `port`";
+    findings.push_back(is_own ? held(listener.what, listener.host + ":" + port) : check_listener(listener, other_port));
+  }
+  return findings;
+}
+
 Finding check_auth(const std::string& auth, const std::string& source) {
   const bool off = auth == "off";
   return {"keys", (off ? "auth: off: nobody is asked for a key" : "asked for") + (", as told by " + source), !off,
@@ -218,9 +279,10 @@ Status doctor(const DoctorFlags& flags) {
   const std::filesystem::path data = data_of(flags, config);
   const std::optional<Listeners> running = running_listeners(flags, config);
   const std::string& auth = running ? running->auth : config.auth;
-  findings.insert(findings.end(),
-                  {check_gpu(), check_port(flags.port), check_auth(auth, source_of(flags, config, running.has_value())),
-                   check_database(config, data, auth), check_clock(), check_data(data)});
+  findings.push_back(check_gpu());
+  for (Finding& finding : check_ports(flags, config, data)) findings.push_back(std::move(finding));
+  findings.insert(findings.end(), {check_auth(auth, source_of(flags, config, running.has_value())),
+                                   check_database(config, data, auth), check_clock(), check_data(data)});
   if (flags.json) {
     Json list = Json::array();
     for (const Finding& f : findings) {
@@ -245,7 +307,8 @@ void add_doctor(CLI::App& app, Pending& pending) {
   auto* command = app.add_subcommand("doctor", "What this machine has, and the remedy for what it lacks");
   auto flags = std::make_shared<DoctorFlags>();
   command->add_option("--data", flags->data, "Data folder to look at");
-  command->add_option("--port", flags->port, "Port to look at")->check(CLI::Range(1, 65535))->capture_default_str();
+  command->add_option("--port", flags->port, "Port to look at; else the configuration's, the running server's, or 8000")
+      ->check(CLI::Range(1, 65535));
   command->add_option("--config", flags->config, "The server's configuration to look at");
   command->add_flag("--isolation", flags->isolation, "Only: the listeners, and the peers that the server may speak to");
   command->add_flag("--json", flags->json, "One JSON object");

@@ -9,8 +9,10 @@
 #include "formats/chunk_hash.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
+#include "formats/gguf_names.h"
 #include "formats/packed_file.h"
 #include "formats/quantized_matrix.h"
+#include "formats/shown.h"
 #include "formats/tensor_table.h"
 
 namespace redoubt {
@@ -49,6 +51,16 @@ template <class T>
 Result<T> within(const std::string& where, Result<T> result) {
   if (!result) return std::move(result).error().within(where);
   return result;
+}
+
+// Null where a packed file has yet to be read for it.
+const std::byte* first_byte(const TensorView& tensor) {
+  if (!tensor.data.empty()) return tensor.data.data();
+  return tensor.source == nullptr || tensor.source->parts.empty() ? nullptr : tensor.source->parts.front().data();
+}
+
+bool holds(std::span<const std::byte> bytes, const std::byte* data) {
+  return !bytes.empty() && data >= bytes.data() && data < bytes.data() + bytes.size();
 }
 
 // Of a directory, or of a packed file without its ending.
@@ -161,6 +173,25 @@ std::shared_ptr<const PackedFile> Checkpoint::packed_file() const { return state
 std::string Checkpoint::chat_template() const { return state_->chat_template; }
 const TensorView* Checkpoint::find(std::string_view name) const { return state_->table.find(name); }
 std::span<const TensorView> Checkpoint::tensors() const { return state_->table.tensors; }
+std::string Checkpoint::place_of(std::string_view name) const {
+  const TensorView* tensor = find(name);
+  const GgufFile* file = state_->gguf.get();
+  std::string path = state_->path.string(), own(name);
+  if (tensor == nullptr && file != nullptr) own = stored_gguf_name(name);
+  if (tensor != nullptr && tensor->packed != nullptr) own = tensor->packed->name;
+  const std::byte* data = tensor == nullptr ? nullptr : first_byte(*tensor);
+  if (data == nullptr) return fmt::format("{}: tensor {}", path, shown(own));
+  for (const MappedFile& mapped : file != nullptr ? file->mapped_files() : std::span<const MappedFile>(state_->mapped))
+    if (holds(mapped.bytes(), data)) path = mapped.path().string();
+  if (file != nullptr) {
+    for (const GgufTensor& stored : file->tensors()) {
+      if (!holds(stored.data, data)) continue;
+      const bool is_part = stored.data.size() > tensor->data.size();
+      return fmt::format("{}: tensor {}{}", path, shown(stored.name), is_part ? fmt::format(" ({})", shown(name)) : "");
+    }
+  }
+  return fmt::format("{}: tensor {}", path, shown(own));
+}
 int64_t Checkpoint::weights_bytes() const { return state_->table.weights_bytes; }
 
 Status Checkpoint::verify(const TensorView& tensor, ThreadPool* pool) const {

@@ -78,6 +78,9 @@ class Checkpoint {
 
   // By Hugging Face name; nullptr if absent. A DeepSeek FP8 weight's scales are `name + "_scale_inv"`.
   const TensorView* find(std::string_view name) const;
+  // "FILE: tensor 'NAME'" for messages: the file that holds the tensor and its own name there (of a stack's part the
+  // part's name too); of an absent one the model's path and the name that is looked for.
+  std::string place_of(std::string_view name) const;
   std::span<const TensorView> tensors() const;  // in file order, for inspect and convert; stored names and slices
   int64_t weights_bytes() const;
   SourceKey source_key() const;

@@ -7,6 +7,7 @@
 #include "formats/packed_file.h"
 #include "formats/packed_model.h"
 #include "formats/safetensors.h"
+#include "formats/tensor_shapes.h"
 
 namespace redoubt {
 
@@ -50,6 +51,7 @@ Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesy
   REDOUBT_CHECK(check_output_is_new(out, target));
   if (target == Container::packed) REDOUBT_CHECK(check_is_no_kept_name(out));
   REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
+  REDOUBT_CHECK(check_shapes(model));
   if (target == Container::packed) {
     return write_packed_model(model, out, {.pool = options.pool, .progress = options.progress, .stop = options.stop});
   }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "altered_model.h"
 #include "core/mapped_file.h"
 #include "formats/blocks.h"
 #include "formats/checkpoint.h"
@@ -308,6 +309,42 @@ TEST(Quantize, RefusesWhatTheContainerCannotHold) {
   EXPECT_FALSE(quantize(models.front(), folder / "a.gguf", {.type = DType::f8_e4m3}));
   EXPECT_FALSE(convert(models.front(), models.front()));
   EXPECT_FALSE(fs::exists(folder / "a"));
+}
+
+// What no command could load is not written, not even in part.
+TEST(Convert, AShapeThatTheConfigurationDoesNotAskForIsRefused) {
+  const auto models = golden_models();
+  SKIP_WITHOUT_MODELS(models);
+  struct Wrong {
+    std::string model, tensor;
+    std::vector<int64_t> shape;
+    std::string says;
+  };
+  for (const Wrong& wrong : std::vector<Wrong>{
+           {"llama3", "model.layers.0.self_attn.q_proj.weight", {64, 256}, "expected [128, 128], found [64, 256]"},
+           {"llama3", "model.embed_tokens.weight", {128, 512}, "expected [512, 128], found [128, 512]"},
+           {"deepseek_v3",
+            "model.layers.1.mlp.experts.11.up_proj.weight",
+            {128, 96},
+            "expected [96, 128], found [128, 96]"}}) {
+    SCOPED_TRACE(wrong.tensor);
+    test::TemporaryFolder folder;
+    fs::copy(test::test_data() / "golden/models" / wrong.model, folder / "model");
+    for (const auto& entry : fs::directory_iterator(folder / "model"))
+      fs::permissions(entry.path(), fs::perms::owner_write, fs::perm_options::add);
+    const fs::path file = test::say_shape(folder / "model", wrong.tensor, wrong.shape);
+    const std::string sentence = file.string() + ": tensor '" + wrong.tensor + "': " + wrong.says;
+    for (const char* out : {"new.gguf", "new", "new.redoubt-packed"}) {
+      const auto converted = convert(folder / "model", folder / out);
+      ASSERT_FALSE(converted) << out;
+      EXPECT_EQ(converted.error().message, sentence);
+      EXPECT_FALSE(fs::exists(folder / out));
+    }
+    const auto quantized = quantize(folder / "model", folder / "new.gguf", {.type = DType::q8_0});
+    ASSERT_FALSE(quantized);
+    EXPECT_EQ(quantized.error().message, sentence);
+    EXPECT_FALSE(fs::exists(folder / "new.gguf"));
+  }
 }
 
 }  // namespace

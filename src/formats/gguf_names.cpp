@@ -103,6 +103,16 @@ std::optional<std::string_view> expert_projection(std::string_view rest) {
   return std::nullopt;
 }
 
+std::string stored_gguf_name(std::string_view hf) {
+  if (auto name = gguf_name(hf)) return std::move(*name);
+  const auto layer = hf_layer(hf);
+  if (!layer || !layer->rest.starts_with("mlp.experts.")) return std::string(hf);
+  for (const std::string_view part : {"gate", "up", "down"})
+    if (layer->rest.ends_with(fmt::format(".{}_proj.weight", part)))
+      return fmt::format("blk.{}.ffn_{}_exps.weight", layer->layer, part);
+  return std::string(hf);
+}
+
 std::string expert_name(int64_t layer, int64_t expert, std::string_view projection) {
   return fmt::format("model.layers.{}.mlp.experts.{}.{}.weight", layer, expert, projection);
 }

@@ -46,7 +46,7 @@ class PackedModel : public testing::Test {
   fs::path model_of_every_type() {
     GgufMetadata metadata{{"general.architecture", std::string("llama")},
                           {"llama.embedding_length", uint32_t{512}},
-                          {"llama.feed_forward_length", uint32_t{1024}},
+                          {"llama.feed_forward_length", uint32_t{37}},
                           {"llama.block_count", uint32_t{1}},
                           {"llama.attention.head_count", uint32_t{8}},
                           {"llama.context_length", uint32_t{128}},
@@ -135,14 +135,11 @@ TEST_F(PackedModel, HoldsEveryTypeToTheBit) {
 
 // Rows of 594 bytes: windows and chunks end inside each other's rows.
 TEST_F(PackedModel, TheWindowItIsWrittenByIsNotSeen) {
-  const GgufMetadata metadata{{"general.architecture", std::string("llama")},
-                              {"llama.embedding_length", uint32_t{1056}},
-                              {"llama.feed_forward_length", uint32_t{5001}},
-                              {"llama.block_count", uint32_t{1}},
-                              {"llama.attention.head_count", uint32_t{8}},
-                              {"llama.context_length", uint32_t{128}},
-                              {"llama.vocab_size", uint32_t{40}},
-                              {"llama.attention.layer_norm_rms_epsilon", 1e-5f}};
+  const GgufMetadata metadata{
+      {"general.architecture", std::string("llama")}, {"llama.embedding_length", uint32_t{1056}},
+      {"llama.feed_forward_length", uint32_t{5001}},  {"llama.block_count", uint32_t{1}},
+      {"llama.attention.head_count", uint32_t{8}},    {"llama.context_length", uint32_t{128}},
+      {"llama.vocab_size", uint32_t{5001}},           {"llama.attention.layer_norm_rms_epsilon", 1e-5f}};
   OutputTensor matrix{.name = "blk.0.ffn_up.weight", .dtype = DType::q4_0, .shape = {5001, 1056}};
   matrix.fill = [](int64_t begin, int64_t end, std::byte* out) {
     for (int64_t row = begin; row < end; ++row) {

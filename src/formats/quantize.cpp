@@ -6,6 +6,7 @@
 
 #include "formats/blocks.h"
 #include "formats/model_plan.h"
+#include "formats/tensor_shapes.h"
 
 namespace redoubt {
 namespace {
@@ -46,6 +47,7 @@ Result<ConvertReport> quantize(const std::filesystem::path& in, const std::files
   }
   REDOUBT_CHECK(check_output_is_new(out, target));
   REDOUBT_TRY(const Checkpoint model, Checkpoint::open(in));
+  REDOUBT_CHECK(check_shapes(model));
   const bool tied = model.config().tie_word_embeddings;
   std::map<std::pair<int64_t, DType>, int> fallbacks;  // row length and the type taken instead: matrices
   const TypePolicy policy = [&](TensorRole role, DType stored, int64_t cols) {

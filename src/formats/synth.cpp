@@ -11,6 +11,7 @@
 #include "formats/gguf_names.h"
 #include "formats/model_plan.h"
 #include "formats/output_directory.h"
+#include "formats/tensor_shapes.h"
 #include "formats/tokenizer_keys.h"
 
 namespace redoubt {
@@ -33,96 +34,6 @@ float draw(uint64_t seed, uint64_t i) {
   constexpr float kScale = 1.0f / (65536.0f * 0.57735f);  // four uniforms of variance 1/12 each
   return static_cast<float>(sum - 2 * 65535) * kScale * kDeviation;
 }
-
-class ShapeList {
- public:
-  struct Entry {
-    std::string name;
-    std::vector<int64_t> shape;
-  };
-
-  explicit ShapeList(const ModelConfig& config) : c_(config) {
-    add("model.embed_tokens.weight", {c_.vocab_size, c_.hidden_size});
-    for (int64_t layer = 0; layer < c_.num_hidden_layers; ++layer) add_layer(layer);
-    for (int64_t i = 0; i < c_.num_nextn_predict_layers; ++i) add_mtp(c_.num_hidden_layers + i);
-    add("model.norm.weight", {c_.hidden_size});
-    if (!c_.tie_word_embeddings) add("lm_head.weight", {c_.vocab_size, c_.hidden_size});
-  }
-  const std::vector<Entry>& entries() const { return entries_; }
-
- private:
-  void add(std::string name, std::vector<int64_t> shape) { entries_.push_back({std::move(name), std::move(shape)}); }
-
-  void add_mlp(const std::string& prefix, int64_t width) {
-    add(prefix + "gate_proj.weight", {width, c_.hidden_size});
-    add(prefix + "up_proj.weight", {width, c_.hidden_size});
-    add(prefix + "down_proj.weight", {c_.hidden_size, width});
-  }
-
-  void add_mla(const std::string& prefix) {
-    const int64_t heads = c_.num_attention_heads;
-    if (c_.q_lora_rank > 0) {
-      add(prefix + "q_a_proj.weight", {c_.q_lora_rank, c_.hidden_size});
-      add(prefix + "q_a_layernorm.weight", {c_.q_lora_rank});
-      add(prefix + "q_b_proj.weight", {heads * c_.qk_head_dim(), c_.q_lora_rank});
-    } else {
-      add(prefix + "q_proj.weight", {heads * c_.qk_head_dim(), c_.hidden_size});
-    }
-    add(prefix + "kv_a_proj_with_mqa.weight", {c_.kv_lora_rank + c_.qk_rope_head_dim, c_.hidden_size});
-    add(prefix + "kv_a_layernorm.weight", {c_.kv_lora_rank});
-    add(prefix + "kv_b_proj.weight", {heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank});
-    add(prefix + "o_proj.weight", {c_.hidden_size, heads * c_.v_head_dim});
-  }
-
-  void add_gqa(const std::string& prefix) {
-    const int64_t q = c_.num_attention_heads * c_.head_dim, kv = c_.num_key_value_heads * c_.head_dim;
-    add(prefix + "q_proj.weight", {q, c_.hidden_size});
-    add(prefix + "k_proj.weight", {kv, c_.hidden_size});
-    add(prefix + "v_proj.weight", {kv, c_.hidden_size});
-    if (c_.attention_bias) {
-      add(prefix + "q_proj.bias", {q});
-      add(prefix + "k_proj.bias", {kv});
-      add(prefix + "v_proj.bias", {kv});
-    }
-    add(prefix + "o_proj.weight", {c_.hidden_size, q});
-  }
-
-  void add_layer(int64_t layer, bool always_moe = false) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer);
-    add(prefix + "input_layernorm.weight", {c_.hidden_size});
-    if (c_.architecture == Architecture::deepseek) {
-      add_mla(prefix + "self_attn.");
-    } else {
-      add_gqa(prefix + "self_attn.");
-    }
-    add(prefix + "post_attention_layernorm.weight", {c_.hidden_size});
-    if (c_.n_routed_experts == 0 || !(always_moe || c_.is_moe_layer(layer))) {
-      add_mlp(prefix + "mlp.", c_.intermediate_size);
-      return;
-    }
-    add(prefix + "mlp.gate.weight", {c_.n_routed_experts, c_.hidden_size});
-    if (c_.topk_method == TopkMethod::noaux_tc) add(prefix + "mlp.gate.e_score_correction_bias", {c_.n_routed_experts});
-    for (int64_t expert = 0; expert < c_.n_routed_experts; ++expert) {
-      add_mlp(fmt::format("{}mlp.experts.{}.", prefix, expert), c_.moe_intermediate_size);
-    }
-    if (c_.n_shared_experts > 0)
-      add_mlp(prefix + "mlp.shared_experts.", c_.n_shared_experts * c_.moe_intermediate_size);
-  }
-
-  void add_mtp(int64_t layer) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer);
-    add(prefix + "embed_tokens.weight", {c_.vocab_size, c_.hidden_size});
-    add(prefix + "enorm.weight", {c_.hidden_size});
-    add(prefix + "hnorm.weight", {c_.hidden_size});
-    add(prefix + "eh_proj.weight", {c_.hidden_size, 2 * c_.hidden_size});
-    add_layer(layer, /*always_moe=*/true);
-    add(prefix + "shared_head.norm.weight", {c_.hidden_size});
-    add(prefix + "shared_head.head.weight", {c_.vocab_size, c_.hidden_size});
-  }
-
-  const ModelConfig& c_;
-  std::vector<Entry> entries_;
-};
 
 TensorRows random_rows(const std::string& name, const std::vector<int64_t>& shape, uint64_t model_seed) {
   uint64_t seed = mixed(model_seed);
@@ -147,7 +58,7 @@ DType type_for(DType wanted, TensorRole role, int64_t cols, Container target) {
 }
 
 // GGUF's arrangement of the same tensors: experts stacked, k_b and v_b apart. Random needs no permutation.
-void add_gguf(const ShapeList::Entry& entry, const ModelConfig& c, DType wanted, uint64_t seed, ModelPlan& plan) {
+void add_gguf(const NamedShape& entry, const ModelConfig& c, DType wanted, uint64_t seed, ModelPlan& plan) {
   const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
     const DType type = type_for(wanted, role_of(entry.name, entry.shape), shape.back(), Container::gguf);
     TensorRows rows = random_rows(name, shape, seed);
@@ -187,8 +98,7 @@ Result<ConvertReport> synthesize(const std::filesystem::path& config_path, const
   if (config.name.empty()) config.name = out.stem().string();
 
   ModelPlan plan;
-  const ShapeList shapes(config);
-  for (const ShapeList::Entry& entry : shapes.entries()) {
+  for (const NamedShape& entry : tensor_shapes(config)) {
     if (target == Container::gguf) {
       add_gguf(entry, config, wanted, options.seed, plan);
       continue;

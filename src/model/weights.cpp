@@ -39,16 +39,17 @@ Status WeightLoader::verify(const TensorView& tensor) { return checkpoint_.verif
 Result<const TensorView*> WeightLoader::find_matrix(const std::string& name, int64_t rows, int64_t cols) {
   const TensorView* tensor = checkpoint_.find(name + ".weight");
   if (tensor == nullptr)
-    return corrupt(fmt::format("{}.weight: expected [{}, {}], found no such tensor", name, rows, cols));
+    return corrupt(
+        fmt::format("{}: expected [{}, {}], found no such tensor", checkpoint_.place_of(name + ".weight"), rows, cols));
   const bool shape_fits = !tensor->shape.empty() && tensor->shape.back() == cols && tensor->elements() == rows * cols;
   if (!shape_fits) {
-    return corrupt(
-        fmt::format("{}.weight: expected [{}, {}], found [{}]", name, rows, cols, fmt::join(tensor->shape, ", ")));
+    return corrupt(fmt::format("{}: expected [{}, {}], found [{}]", checkpoint_.place_of(tensor->name), rows, cols,
+                               fmt::join(tensor->shape, ", ")));
   }
   const DTypeInfo& type = info(tensor->dtype);
   if (decoder_for(kernels_, tensor->dtype) == nullptr || cols % type.block_elems != 0) {
-    return unsupported(
-        fmt::format("{}.weight: rows of {} values of type {} cannot be computed with", name, cols, type.name));
+    return unsupported(fmt::format("{}: rows of {} values of type {} cannot be computed with",
+                                   checkpoint_.place_of(tensor->name), cols, type.name));
   }
   return tensor;
 }
@@ -152,12 +153,16 @@ Result<Weight> WeightLoader::projection(const std::string& name, int64_t rows, i
 
 Result<const float*> WeightLoader::vector(const std::string& name, int64_t elements) {
   const TensorView* tensor = checkpoint_.find(name);
-  if (tensor == nullptr) return corrupt(fmt::format("{}: expected {} values, found no such tensor", name, elements));
+  if (tensor == nullptr) {
+    return corrupt(fmt::format("{}: expected {} values, found no such tensor", checkpoint_.place_of(name), elements));
+  }
   if (tensor->elements() != elements) {
-    return corrupt(fmt::format("{}: expected {} values, found [{}]", name, elements, fmt::join(tensor->shape, ", ")));
+    return corrupt(fmt::format("{}: expected {} values, found [{}]", checkpoint_.place_of(name), elements,
+                               fmt::join(tensor->shape, ", ")));
   }
   if (tensor->source != nullptr || !can_decode(tensor->dtype) || elements % info(tensor->dtype).block_elems != 0) {
-    return unsupported(fmt::format("{}: type {} cannot be read here", name, info(tensor->dtype).name));
+    return unsupported(
+        fmt::format("{}: type {} cannot be read here", checkpoint_.place_of(name), info(tensor->dtype).name));
   }
   REDOUBT_CHECK(verify(*tensor));
   std::vector<float>& values = storage_.emplace_back(static_cast<size_t>(elements));

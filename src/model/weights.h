@@ -1,6 +1,6 @@
 // Finds a checkpoint's tensors by name, checks their shapes, and gives them the form that ops take. Matrices stay where
 // the file is mapped, or are packed for the kernels, at their stored size; vectors (norms, biases) and FP8 scales
-// become float32 of our own. Errors name the tensor, what was expected and what was found.
+// become float32 of our own. Errors name the file and the tensor in it, what was expected and what was found.
 #pragma once
 
 #include <deque>

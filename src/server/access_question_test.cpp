@@ -26,9 +26,12 @@ class Context : public Door {
     ASSERT_TRUE(replaced) << replaced.error().message;
   }
   std::string chat(const std::string& headers = "", const Json& more = Json::object()) {
-    const std::string body = ask(more).dump();
-    return "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: " + key + "\r\n" +
-           headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    return request("/v1/chat/completions", ask(more), headers);
+  }
+  std::string request(const std::string& path, const Json& content, const std::string& headers = "") {
+    const std::string body = content.dump();
+    return "POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: " + key + "\r\n" + headers +
+           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   }
   void limit(LimitKind kind, int64_t amount, const std::string& model = "") {
     rules.rules.push_back({LimitScope::tenant, "*", kind, model, amount});
@@ -100,6 +103,26 @@ TEST_F(Context, ATemplateOfTheRequestIsForThoseWhomAPolicyPermits) {
   EXPECT_EQ(status_of(server.ask(chat("", brought))), 200);
   EXPECT_NE(engine->last.prompt, usual);
   EXPECT_EQ(host.model->tokenizer.decode(engine->last.prompt), "<|user|>HI");
+}
+
+TEST_F(Context, ATemplateOfTheRequestIsAskedForInEveryProtocol) {
+  const std::string brought = "<|user|>{{ messages[0].content | upper }}";
+  const Json message = ask({{"max_tokens", 5}, {"chat_template", brought}});
+  const std::vector<std::pair<std::string, Json>> requests = {
+      {"/v1/messages", message},
+      {"/v1/messages/count_tokens", message},
+      {"/v1/responses", {{"input", "hi"}, {"chat_template", brought}}},
+      {"/tokenize", message},
+      {"/apply-template", message}};
+  RunningServer server(all_routes(), options());
+  for (const auto& [path, body] : requests) {
+    policies_with("");
+    const std::string refused = server.ask(request(path, body));
+    EXPECT_EQ(status_of(refused), 403) << path;
+    EXPECT_NE(refused.find("chat_template"), std::string::npos) << refused;
+    policies_with("permit (principal, action == Redoubt::Action::\"set_chat_template\", resource);");
+    EXPECT_EQ(status_of(server.ask(request(path, body))), 200) << path;
+  }
 }
 
 constexpr const char* kKeepForOthers =

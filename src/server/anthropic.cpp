@@ -155,7 +155,7 @@ std::string message_body(const std::string& id, const std::string& model, const 
 Status messages(ServerContext& context, const HttpRequest& http, const Json& body,
                 const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_anthropic_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, http, model, chat));
   const std::string id = random_id("msg_");
   std::unique_ptr<AnswerSink> sink;
@@ -177,7 +177,7 @@ Status messages(ServerContext& context, const HttpRequest& http, const Json& bod
 Status count_tokens(ServerContext& context, const HttpRequest& http, const Json& body,
                     const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(const ChatRequest chat, parse_anthropic_request(body, MaxTokensField::optional));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, chat));
   REDOUBT_TRY(const std::vector<int32_t> ids, chat_prompt_ids(context, *model, chat));
   send_json(*writer, {{"input_tokens", ids.size()}});
   return ok();

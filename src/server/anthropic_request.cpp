@@ -53,7 +53,7 @@ Status add_user_blocks(Json& messages, const Json& blocks, const std::string& pa
       if (!text.empty()) text += "\n\n";
       text += *piece;
     } else {
-      return block.refuse("type", "only text and tool_result blocks are supported");
+      return block.refuse_word("type", "text or tool_result", type);
     }
   }
   if (!text.empty()) messages.push_back({{"role", "user"}, {"content", std::move(text)}});
@@ -83,7 +83,7 @@ Result<Json> assistant_message(const Json& blocks, const std::string& param) {
                        {"type", "function"},
                        {"function", {{"name", *name}, {"arguments", input != nullptr ? *input : Json::object()}}}});
     } else if (type != "redacted_thinking") {
-      return block.refuse("type", "only text, thinking and tool_use blocks are supported");
+      return block.refuse_word("type", "text, thinking or tool_use", type);
     }
   }
   Json message = {{"role", "assistant"}};
@@ -124,11 +124,37 @@ Status parse_messages(ChatRequest& out, const JsonFields& fields) {
     }
   }
   if (out.messages.empty()) return fields.refuse("messages", "expected a message that is not empty");
+  return ok();
+}
+
+// A last message of the assistant is the beginning of the answer (a prefill), unless the request says otherwise. An
+// empty one begins nothing.
+void take_prefill(ChatRequest& out, const JsonFields& fields) {
   const Json& last = out.messages.back();
-  if (last["role"] == "assistant" && !last.contains("tool_calls")) {  // a prefill: the answer goes on from it
+  if (fields.find("messages")->back()["role"] != "assistant" || last.contains("tool_calls")) return;
+  const bool is_empty = last["content"] == "" && !last.contains("reasoning_content");
+  if (is_empty && out.messages.size() > 1 && fields.find("continue_final_message") == nullptr)
+    out.messages.erase(out.messages.size() - 1);
+  else
     out.continue_final_message = true;
-    out.add_generation_prompt = false;
-  }
+}
+
+// The answer goes on within a text: it no longer thinks before it, and what it adds is no whole structure.
+Status check_prefill(const ChatRequest& out, const JsonFields& fields) {
+  if (!out.continue_final_message) return ok();
+  const Json& last = out.messages.back();
+  const std::string where = fmt::format("messages[{}].content", fields.find("messages")->size() - 1);
+  const std::string text = last["content"].is_string() ? last["content"].get<std::string>() : "";
+  if (text.empty()) return invalid(where + ": expected a text to go on from, found none", where);
+  if (text.find_last_not_of(" \t\r\n") != text.size() - 1)
+    return invalid(where + ": a last message of the assistant cannot end with white space", where);
+  constexpr std::string_view kBeside = "is not possible where the last message is the assistant's, to go on from";
+  REDOUBT_TRY(const Json* thinking, fields.object("thinking"));
+  const bool wants_thinking = thinking != nullptr && thinking->value("type", Json()) == "enabled";
+  if (wants_thinking && !last.contains("reasoning_content")) return fields.refuse("thinking", kBeside);
+  const GrammarSpec& structure = out.generation.grammar;
+  if (structure.param.starts_with("output_"))
+    return invalid(fmt::format("{}: {}", structure.param, kBeside), structure.param);
   return ok();
 }
 
@@ -236,11 +262,13 @@ Result<ChatRequest> parse_anthropic_request(const Json& body, MaxTokensField max
   REDOUBT_TRY(std::string system, parse_system(fields));
   if (!system.empty()) out.messages.push_back({{"role", "system"}, {"content", std::move(system)}});
   REDOUBT_CHECK(parse_messages(out, fields));
+  take_prefill(out, fields);
   REDOUBT_CHECK(parse_tools(out, fields));
   REDOUBT_CHECK(parse_reasoning_fields(out, fields));
   REDOUBT_CHECK(parse_thinking(out, fields));
   REDOUBT_CHECK(parse_template_fields(out, fields));
   REDOUBT_CHECK(parse_format(out, fields, "output_format"));
+  REDOUBT_CHECK(check_prefill(out, fields));
   REDOUBT_CHECK(refuse_structures_of_others(fields, {"format", "text"}));
   REDOUBT_CHECK(fields.refuse_unless_empty("mcp_servers", "is not supported"));
   REDOUBT_TRY(const auto stream, fields.boolean("stream"));

@@ -144,12 +144,23 @@ size_t find_last_unmarked(const MarkedText& text, std::string_view content) {
   return std::string_view::npos;
 }
 
+// Without white space at its ends, which templates leave out.
+std::string_view trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
+}
+
 // The last message stays open: what the template wrote after its text goes.
 Status cut_after_final_message(MarkedText& text, const Json& message, const std::string& param) {
-  std::string content = message["content"].is_string() ? message["content"].get<std::string>() : "";
-  const size_t end = content.find_last_not_of(" \t\r\n");
-  content.resize(end == std::string::npos ? 0 : end + 1);
-  const size_t at = content.empty() ? std::string::npos : find_last_unmarked(text, content);
+  std::string_view content;
+  if (message["content"].is_string()) content = trimmed(message["content"].get_ref<const std::string&>());
+  size_t at = content.empty() ? std::string::npos : find_last_unmarked(text, content);
+  constexpr std::string_view kThinkClose = "</think>";
+  if (const size_t close = content.rfind(kThinkClose); at == std::string::npos && close != std::string_view::npos) {
+    content = trimmed(content.substr(close + kThinkClose.size()));  // templates leave past thinking out
+    if (!content.empty()) at = find_last_unmarked(text, content);
+  }
   if (at == std::string::npos) {
     return invalid(param + ": the template does not print the last message, so it cannot be continued", param);
   }

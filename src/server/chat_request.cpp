@@ -237,6 +237,12 @@ bool is_custom(const Json& tool) { return tool.is_object() && tool.value("type",
 
 // Of /v1/chat/completions: functions, and custom tools, each as the function that stands for it.
 Status parse_tools(ChatRequest& out, const Json& tools) {
+  for (size_t i = 0; i < tools.size(); ++i) {
+    if (!tools[i].is_object()) return wrong_type(fmt::format("tools[{}]", i), "an object", tools[i]);
+    const JsonFields tool(tools[i], fmt::format("tools[{}]", i));
+    REDOUBT_TRY(const auto type, tool.string("type"));
+    if (type && type != "function" && type != "custom") return tool.refuse_word("type", "function or custom", *type);
+  }
   if (std::none_of(tools.begin(), tools.end(), is_custom)) {
     REDOUBT_TRY(out.tools, parse_chat_tools(tools, "tools"));
     return ok();
@@ -426,7 +432,7 @@ Status parse_template_fields(ChatRequest& out, const JsonFields& fields) {
   REDOUBT_TRY(const bool is_prefix, last_is_prefix(out, fields));
   if (is_prefix && !go_on.value_or(true))
     return fields.refuse("continue_final_message", "the last message says that it is a prefix");
-  out.continue_final_message = is_prefix || go_on.value_or(false);
+  out.continue_final_message = is_prefix || go_on.value_or(out.continue_final_message && !add.value_or(false));
   out.add_generation_prompt = add.value_or(!out.continue_final_message);
   if (out.continue_final_message && out.add_generation_prompt) {
     return fields.refuse("add_generation_prompt", "cannot be true together with continue_final_message");
@@ -454,6 +460,7 @@ Result<ChatRequest> parse_chat_request(const Json& body) {
   REDOUBT_CHECK(fields.refuse_unless_empty("function_call", "is not supported; use tool_choice"));
   REDOUBT_CHECK(fields.refuse_unless_empty("audio", "only text is supported"));
   REDOUBT_CHECK(fields.refuse_unless_empty("prediction", "is not supported"));
+  REDOUBT_CHECK(fields.refuse_unless_empty("echo", "is not supported; use /v1/completions"));
   REDOUBT_CHECK(check_verbosity(fields));
   REDOUBT_CHECK(fields.refuse_unless_empty("web_search_options", "is not supported"));
   if (const Json* modalities = fields.find("modalities"); modalities && *modalities != Json::array({"text"})) {

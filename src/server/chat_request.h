@@ -64,6 +64,7 @@ Result<std::string> join_text_parts(const Json& content, const std::string& para
 // A wish for longer or shorter answers, which no model here was taught: it has no effect (docs/protocols.md).
 Status check_verbosity(const JsonFields& fields);
 Status parse_reasoning_fields(ChatRequest& out, const JsonFields& fields);
+// `out.continue_final_message` says what the protocol does where the request does not say it.
 Status parse_template_fields(ChatRequest& out, const JsonFields& fields);
 
 // Tokens of thinking that an effort allows: nullopt for no limit. Errors: unknown effort.

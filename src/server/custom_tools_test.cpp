@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "server/responses_tools.h"
 #include "server/routes_fixture.h"
 #include "text/grammar_fixture.h"
@@ -210,7 +212,10 @@ TEST_F(Routes, WhatACustomToolMayNotBeIsRefusedByName) {
   refused(kResponses, responses({kPatch, kPatch}), "tools[1].name");
   refused(kChat, chat({chat_tool(kPatch), chat_tool(kPatch)}), "tools[1].custom.name");
   refused(kChat, chat({{{"type", "custom"}}}), "tools[0].custom");
-  refused(kChat, chat({{{"type", "web_search"}}}), "tools[0].type");
+  EXPECT_EQ(refused(kChat, chat({{{"type", "web_search"}}}), "tools[0].type")["message"],
+            "tools[0].type: expected function or custom, found \"web_search\"");
+  EXPECT_EQ(refused(kChat, chat({chat_tool(kPatch), {{"type", "mcp"}}}), "tools[1].type")["message"],
+            "tools[1].type: expected function or custom, found \"mcp\"");
   const Json as_function = {{"tool_choice", {{"type", "function"}, {"name", "patch"}}}};
   refused(kResponses, responses({kPatch}, as_function), "tool_choice");
   const Json in_chat = {{"tool_choice", {{"type", "function"}, {"function", {{"name", "patch"}}}}}};
@@ -233,6 +238,27 @@ TEST_F(Routes, ToolsThatOthersRunAreLeftOutAndNamed) {
   }
 }
 
+// What OpenAI adds next is no reason to lock its clients out. A header shows plain names, and not without end.
+TEST_F(Routes, ToolsOfUnknownTypesAreLeftOutAndNamed) {
+  const auto left_out = [&](const Json& tools) {
+    const auto reply = post(kResponses, responses(tools));
+    EXPECT_EQ(reply->status(), 200) << reply->body();
+    EXPECT_EQ(reply->json()["tools"], Json::array());
+    for (const auto& [name, value] : reply->headers())
+      if (name == kToolsLeftOutHeader) return value;
+    return std::string();
+  };
+  EXPECT_EQ(left_out({{{"type", "banana"}}, {{"type", "banana_2027_01_02"}}, {{"type", "web_search"}}}),
+            "banana,web_search");
+  EXPECT_EQ(left_out({{{"type", "tele\r\nport"}}, {{"type", ""}}, {{"type", "a,b"}}, {{"type", std::string(65, 'a')}}}),
+            "other");
+  Json many = Json::array();
+  for (int i = 0; i < 40; ++i) many.push_back({{"type", "t" + std::to_string(i)}});
+  const std::string names = left_out(many);
+  EXPECT_EQ(std::ranges::count(names, ','), 32) << names;
+  EXPECT_TRUE(names.ends_with(",t31,other")) << names;
+}
+
 TEST_F(Routes, AToolThatIsLeftOutIsNotDemanded) {
   const auto says = [&](const Json& body) {
     const auto reply = post(kResponses, body);
@@ -248,8 +274,11 @@ TEST_F(Routes, AToolThatIsLeftOutIsNotDemanded) {
   EXPECT_EQ(says(responses(Json::array(), {{"tool_choice", "required"}})),
             "tool_choice: expected tools to choose from, found none");
   EXPECT_EQ(post(kResponses, responses(search, {{"tool_choice", "auto"}}))->status(), 200);
-  EXPECT_EQ(says(responses({{{"type", "function"}, {"name", "f"}}, {{"type", "teleport\r\n"}}})),
-            "tools[1].type: \"teleport\\r\\n\" is no type of tool that is known");
+  EXPECT_EQ(says(responses({{{"type", "banana"}}}, {{"tool_choice", {{"type", "banana"}}}})),
+            "tool_choice: banana is not run by this server");
+  EXPECT_EQ(says(responses({{{"type", "a\r\n"}}}, {{"tool_choice", {{"type", "a\r\n"}}}})),
+            "tool_choice: expected none, auto, required, a function or a custom tool");
+  EXPECT_EQ(says(responses({{{"type", 5}}})), "tools[0].type: expected a string, found a number");
   EXPECT_EQ(says(responses({{{"name", "g"}}})),
             "tools[0].type: expected function, custom or another type of tool, found nothing");
 }

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "core/utf8.h"
+
 namespace redoubt {
 namespace {
 
@@ -148,6 +150,10 @@ Result<const Json*> JsonFields::object(std::string_view key) const {
 
 Error JsonFields::refuse(std::string_view key, std::string_view why) const {
   return invalid(fmt::format("{}: {}", param(key), why), param(key));
+}
+
+Error JsonFields::refuse_word(std::string_view key, std::string_view expected, std::string_view found) const {
+  return refuse(key, fmt::format("expected {}, found {}", expected, dump_json(Json(utf8_head(found, 64)))));
 }
 
 Status JsonFields::refuse_unless_empty(std::string_view key, std::string_view why) const {

@@ -34,6 +34,8 @@ class JsonFields {
 
   // An error for a field that is understood, but not obeyed here.
   Error refuse(std::string_view key, std::string_view why) const;
+  // The same for a word that is none of those expected; it is shown, cut short.
+  Error refuse_word(std::string_view key, std::string_view expected, std::string_view found) const;
   // Refuses the field if it is present and is none of null, false, 0, "", [] and {}.
   Status refuse_unless_empty(std::string_view key, std::string_view why) const;
 

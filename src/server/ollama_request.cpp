@@ -96,6 +96,15 @@ Status refuse_images(const JsonFields& fields) {
   return fields.refuse_unless_empty("images", "only text is supported");
 }
 
+// Ollama's templates leave a last turn of the assistant open: the answer goes on from it.
+void go_on_from_last(ChatRequest& chat) {
+  const Json& last = chat.messages.back();
+  if (last["role"] != "assistant" || last.contains("tool_calls") || !last["content"].is_string()) return;
+  if (last["content"].get_ref<const std::string&>().find_first_not_of(" \t\r\n") == std::string::npos) return;
+  chat.continue_final_message = true;
+  chat.add_generation_prompt = false;
+}
+
 Status parse_messages(ChatRequest& chat, const Json& list) {
   Json messages = Json::array();
   for (size_t i = 0; i < list.size(); ++i) {
@@ -115,6 +124,7 @@ Status parse_messages(ChatRequest& chat, const Json& list) {
     messages.push_back(std::move(message));
   }
   REDOUBT_TRY(chat.messages, parse_chat_messages(messages, "messages"));
+  go_on_from_last(chat);
   return ok();
 }
 

@@ -43,6 +43,7 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
   const std::vector<Refusal> refusals = {
       {kChat, ask({{"verbosity", "tiny"}}), "verbosity"},
       {kChat, ask({{"verbosity", 1}}), "verbosity"},
+      {kChat, ask({{"echo", true}}), "echo"},
       {kChat, ask({{"truncate_prompt_tokens", 5}}), "truncate_prompt_tokens"},
       {kChat, ask({{"stop_regex", "a+"}}), "stop_regex"},
       {kChat, ask({{"no_repeat_ngram_size", 3}}), "no_repeat_ngram_size"},
@@ -111,7 +112,7 @@ TEST_F(Routes, FieldsThatAreNotObeyedAreRefusedByName) {
 TEST_F(Routes, NeutralValuesOfRefusedFieldsPass) {
   const Json neutral = Json::parse(R"({"verbosity":"medium","truncate_prompt_tokens":null,"stop_regex":"",
     "no_repeat_ngram_size":0,"do_sample":true,"n_probs":0,"samplers":[],"dynatemp_range":0,"adapter":null,
-    "lora_request":null,"metadata":{"a":"b"},"user":"u","store":false,"service_tier":"auto",
+    "lora_request":null,"echo":false,"metadata":{"a":"b"},"user":"u","store":false,"service_tier":"auto",
     "structured_outputs":{"regex":"a","disable_any_whitespace":false,"whitespace_pattern":null,"structural_tag":null}})");
   const auto reply = post(kChat, ask(neutral));
   EXPECT_EQ(reply->status(), 200) << reply->body();
@@ -233,6 +234,25 @@ TEST_F(Routes, VerbosityIsAHint) {
     ASSERT_EQ(reply->status(), 200) << reply->body();
     EXPECT_EQ(reply->json()["text"], text);
   }
+}
+
+TEST_F(Routes, HintsOfAnthropicAndResponsesAreTaken) {
+  const Json edits =
+      Json::parse(R"({"edits":[{"type":"clear_tool_uses_20250919","trigger":{"type":"input_tokens","value":1}}]})");
+  EXPECT_EQ(post("/v1/messages", anthropic({{"context_management", edits}, {"container", "c"}}))->status(), 200);
+  const Json include = {"web_search_call.action.sources", "reasoning.encrypted_content"};
+  EXPECT_EQ(post("/v1/responses", {{"input", "x"}, {"include", include}})->status(), 200);
+}
+
+TEST_F(Routes, ABlockThatIsNotReadIsNamed) {
+  const auto refusal = [&](const char* role, const char* type) {
+    const Json block = {{"type", type}};
+    return post("/v1/messages", anthropic({{"messages", {{{"role", role}, {"content", {block}}}}}}))
+        ->json()["error"]["message"];
+  };
+  EXPECT_EQ(refusal("user", "image"), "messages[0].content[0].type: expected text or tool_result, found \"image\"");
+  EXPECT_EQ(refusal("assistant", "server_tool_use"),
+            "messages[0].content[0].type: expected text, thinking or tool_use, found \"server_tool_use\"");
 }
 
 // What a client of another protocol asks for by that one's name is not written freely in silence.

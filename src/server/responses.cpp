@@ -264,7 +264,7 @@ std::string response_body(const ResponseOptions& options, const AnswerChoice& ch
 Status responses(ServerContext& context, const HttpRequest& http, const Json& body,
                  const std::shared_ptr<ResponseWriter>& writer) {
   REDOUBT_TRY(ResponsesRequest request, parse_responses_request(body));
-  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_model(context, http, request.chat.model));
+  REDOUBT_TRY(const std::shared_ptr<LoadedModel> model, acquire_chat_model(context, http, request.chat));
   REDOUBT_TRY(ChatGeneration generation, prepare_chat(context, http, model, request.chat));
   if (!request.tools_left_out.empty())
     generation.options.headers.emplace_back(kToolsLeftOutHeader, std::move(request.tools_left_out));

@@ -3,34 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <cctype>
 
-#include "core/utf8.h"
 #include "server/custom_tools.h"
 
 namespace redoubt {
 namespace {
 
-// Run by OpenAI, or by a client whose model was trained for them. A header shows no other names than these.
-constexpr std::array<std::string_view, 13> kRunElsewhere = {"web_search",           "web_search_preview",
-                                                            "file_search",          "code_interpreter",
-                                                            "image_generation",     "computer",
-                                                            "computer_use_preview", "mcp",
-                                                            "local_shell",          "shell",
-                                                            "apply_patch",          "namespace",
-                                                            "tool_search"};
+constexpr size_t kMostShown = 32;             // names in the header
+constexpr std::string_view kOther = "other";  // stands for those that are no plain names, and for all beyond
 
-// The name of a tool that is run elsewhere; "" if `type` is none. Its releases (web_search_2025_08_26) count as it.
-std::string_view run_elsewhere(std::string_view type) {
-  std::string_view found;
-  for (const std::string_view known : kRunElsewhere) {
-    const bool is_release = type.starts_with(known) && type.substr(known.size()).starts_with("_20");
-    if (type == known || is_release) found = known;
-  }
-  return found;
+// What a header shows of a type that is left out: its name, to which its releases (web_search_2025_08_26) count.
+std::string_view shown(std::string_view type) {
+  constexpr size_t kLongest = 64;
+  const auto is_plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-'; };
+  if (type.empty() || type.size() > kLongest || !std::all_of(type.begin(), type.end(), is_plain)) return kOther;
+  return type.substr(0, type.find("_20"));
 }
-
-std::string shown(const std::string& type) { return dump_json(Json(utf8_head(type, 64))); }
 
 Json function_of(const JsonFields& tool) {
   Json function = Json::object();
@@ -41,20 +30,26 @@ Json function_of(const JsonFields& tool) {
 }
 
 void leave_out(std::string& list, std::string_view type) {
-  if (("," + list + ",").find("," + std::string(type) + ",") != std::string::npos) return;
+  const auto is_there = [&](std::string_view name) {
+    return ("," + list + ",").find("," + std::string(name) + ",") != std::string::npos;
+  };
+  if (is_there(type)) return;
+  if (std::ranges::count(list, ',') + 1 >= static_cast<int64_t>(kMostShown)) type = kOther;
+  if (is_there(type)) return;
   if (!list.empty()) list += ',';
   list += type;
 }
 
-// By name, or one that is run elsewhere, which nobody can be made to call here.
+// By name; or one that is left out, which nobody can be made to call here.
 Status choose_one(ChatRequest& chat, const JsonFields& fields, const Json& choice) {
   const JsonFields object(choice, "tool_choice");
   REDOUBT_TRY(const auto type, object.string("type"));
   if (type == "allowed_tools") return object.refuse("type", "allowed_tools is not supported; send those tools alone");
-  if (const std::string_view elsewhere = run_elsewhere(type.value_or("")); !elsewhere.empty())
-    return fields.refuse("tool_choice", fmt::format("{} is not run by this server", elsewhere));
   REDOUBT_TRY(const auto name, object.string("name"));
-  if ((type != "function" && type != "custom") || !name)
+  const bool is_callable = type == "function" || type == "custom";
+  if (const std::string_view other = type ? shown(*type) : kOther; !is_callable && other != kOther)
+    return fields.refuse("tool_choice", fmt::format("{} is not run by this server", other));
+  if (!is_callable || !name)
     return fields.refuse("tool_choice", "expected none, auto, required, a function or a custom tool");
   chat.tool_choice = ToolChoice::required;
   chat.tool_name = *name;
@@ -105,10 +100,7 @@ Result<ResponsesTools> parse_responses_tools(ChatRequest& chat, const JsonFields
     } else if (type == "function") {
       functions.push_back(function_of(tool));
     } else {
-      const std::string_view elsewhere = run_elsewhere(*type);
-      if (elsewhere.empty())
-        return tool.refuse("type", fmt::format("{} is no type of tool that is known", shown(*type)));
-      leave_out(out.left_out, elsewhere);
+      leave_out(out.left_out, shown(*type));
       continue;
     }
     chat.schema_fields.push_back(tool.param("parameters"));

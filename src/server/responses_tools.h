@@ -1,5 +1,5 @@
-// The tools of POST /v1/responses: functions and custom tools are the model's to call; those that a provider would run
-// itself are left out, and named in a header of the answer.
+// The tools of POST /v1/responses: functions and custom tools are the model's to call; all others, which a provider
+// would run itself, are left out, and named in a header of the answer.
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ struct ResponsesTools {
 
 constexpr const char* kToolsLeftOutHeader = "x-redoubt-tools-left-out";
 
-// Errors: invalid_argument; a type that nobody knows, a tool_choice that asks for what is left out.
+// Errors: invalid_argument; no type, a tool_choice that asks for what is left out.
 Result<ResponsesTools> parse_responses_tools(ChatRequest& chat, const JsonFields& fields);
 
 }  // namespace redoubt

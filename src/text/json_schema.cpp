@@ -188,7 +188,7 @@ Result<Json> SchemaCompiler::flatten_here(const Json& schema, const std::string&
   if (++flattened_ > kMaxFlattened || depth > kMaxFlattenDepth)
     return invalid("schema: references refer to themselves, or allOf nests too deep", "$ref");
   if (schema == Json(true)) return Json::object();
-  if (schema == Json(false)) return Json{{"enum", Json::array()}};
+  if (is_never(schema)) return Json(false);
   if (!schema.is_object()) return invalid("schema: expected an object, true or false");
   REDOUBT_CHECK(check_keywords(schema, at));
   Json out = Json::object();
@@ -270,6 +270,7 @@ Result<ExprId> SchemaCompiler::body(const Json& source, const std::string& at) {
     return referenced(*target, cut_place(reference.substr(1)));
   }
   REDOUBT_TRY(const Json flat, flatten(source, at));
+  if (is_never(flat)) return pool_.nothing();
   if (flat.contains("anyOf")) return alternatives(flat, at);
   if (flat.contains("oneOf")) return exclusive_alternatives(flat, at);
   if (flat.contains("enum") || flat.contains("const")) return enumeration(flat);
@@ -287,6 +288,7 @@ Result<ExprId> SchemaCompiler::alternatives(const Json& flat, const std::string&
     if (!rest.empty()) {
       REDOUBT_TRY(const Json alone, flatten(branch, branch_at));
       REDOUBT_TRY(branch, joined(rest, alone, "anyOf"));
+      if (is_never(branch)) continue;
     }
     REDOUBT_TRY(const ExprId part, schema(branch, branch_at));
     parts.push_back(part);
@@ -303,6 +305,7 @@ Status SchemaCompiler::expand(const Json& flat, const ListedAt& list, std::vecto
     std::string at = place_of(list.at, list.keyword, std::to_string(i));
     REDOUBT_TRY(const Json alone, flatten(branches[i], at));
     REDOUBT_TRY(Json whole, joined(rest, alone, list.keyword));
+    if (is_never(whole)) continue;
     // All are kept until they were told apart.
     const size_t kept = weight_of(whole) + (rest.empty() ? weight_of(branches[i]) : 0);
     REDOUBT_CHECK(spend_joining(kept, list.keyword));

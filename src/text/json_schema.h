@@ -47,7 +47,9 @@ struct NumberRange {
 // Unsupported where a bound has more digits than can be told apart, or a step too many.
 Result<ExprId> number_in_range(ExprPool& pool, const NumberRange& range, AutomatonBudget& budget);
 
-// Two schemas at once, as allOf asks; both flat (see SchemaCompiler::flatten). Unsupported where they cannot be joined.
+// A flat schema (see SchemaCompiler::flatten) is an object, or false where nothing can be an instance of it.
+inline bool is_never(const Json& flat) { return flat == Json(false); }
+// Two schemas at once, as allOf asks; both flat. Unsupported where they cannot be joined.
 Result<Json> merge_schemas(const Json& a, const Json& b);
 bool is_annotation(const std::string& keyword);  // one that binds no value
 // What going through a document costs: one for each value, and more for each 16 bytes of its texts.

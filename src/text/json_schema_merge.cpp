@@ -46,6 +46,33 @@ std::unordered_set<std::string> texts_of(const Json& values) {
   return texts;
 }
 
+// As JSON counts them: an integer is a number too.
+std::set<std::string> types_with_integers(const Json& schema) {
+  std::set<std::string> types = types_of(schema);
+  if (types.contains("number")) types.insert("integer");
+  return types;
+}
+
+std::set<std::string> common_types(const Json& a, const Json& b) {
+  const std::set<std::string> other = types_with_integers(b);
+  std::set<std::string> common = types_with_integers(a);
+  std::erase_if(common, [&](const std::string& type) { return !other.contains(type); });
+  return common;
+}
+
+std::unordered_set<std::string> listed_texts(const Json& schema) {
+  return has(schema, "const") ? std::unordered_set{value_text(schema["const"])} : texts_of(schema["enum"]);
+}
+
+// Whether their types or their listed values alone leave nothing. Then it does not matter what else cannot be joined.
+bool exclude_each_other(const Json& a, const Json& b) {
+  if (has(a, "type") && has(b, "type") && common_types(a, b).empty()) return true;
+  const auto is_listed = [](const Json& schema) { return has(schema, "const") || has(schema, "enum"); };
+  if (!is_listed(a) || !is_listed(b)) return false;
+  const std::unordered_set<std::string> in_a = listed_texts(a), in_b = listed_texts(b);
+  return std::none_of(in_b.begin(), in_b.end(), [&](const std::string& text) { return in_a.contains(text); });
+}
+
 }  // namespace
 
 Members members_of(const Json& object) {
@@ -100,6 +127,7 @@ std::set<std::string> types_of(const Json& flat) {
 }
 
 Result<Json> merge_schemas(const Json& a, const Json& b) {
+  if (is_never(a) || is_never(b) || exclude_each_other(a, b)) return Json(false);
   Json out = a;
   for (const auto& [keyword, value] : b.items()) {
     if (!out.contains(keyword) || out[keyword] == value) {
@@ -108,13 +136,8 @@ Result<Json> merge_schemas(const Json& a, const Json& b) {
     }
     Json& mine = out[keyword];
     if (keyword == "type") {
-      std::set<std::string> left = types_of(a), right = types_of(b);
-      if (left.contains("number")) left.insert("integer");
-      if (right.contains("number")) right.insert("integer");
-      Json types = Json::array();
-      for (const std::string& type : left)
-        if (right.contains(type)) types.push_back(type);
-      mine = std::move(types);
+      mine = Json::array();
+      for (const std::string& type : common_types(a, b)) mine.push_back(type);
     } else if (keyword == "minLength" || keyword == "minItems" || keyword == "minProperties" || keyword == "minimum" ||
                keyword == "exclusiveMinimum") {
       if (value > mine) mine = value;
@@ -133,9 +156,10 @@ Result<Json> merge_schemas(const Json& a, const Json& b) {
       Json common = Json::array();
       for (const Json& v : mine)
         if (others.contains(value_text(v))) common.push_back(v);
+      if (common.empty()) return Json(false);
       mine = std::move(common);
     } else if (keyword == "const") {
-      out["enum"] = Json::array();  // two values at once: none
+      continue;  // the same value, or they would exclude each other
     } else if (keyword == "additionalProperties" || keyword == "items") {
       mine = both(mine, value);
     } else if (keyword == "uniqueItems") {

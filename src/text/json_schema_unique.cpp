@@ -19,7 +19,8 @@ Error not_listed() {
 
 Result<ExprId> SchemaCompiler::array_of_different(const Json& flat, const std::string& at, int64_t min, int64_t max) {
   if (flat.contains("prefixItems") || !flat.contains("items")) return not_listed();
-  REDOUBT_TRY(const Json items, flatten(flat["items"], place_of(at, "items")));
+  REDOUBT_TRY(Json items, flatten(flat["items"], place_of(at, "items")));
+  if (is_never(items)) items = {{"enum", Json::array()}};
   const bool is_list = items.contains("enum") || items.contains("const");
   if (!is_list || items.contains("anyOf") || items.contains("oneOf")) return not_listed();
   REDOUBT_TRY(const Json values, listed(items));

@@ -40,6 +40,27 @@ def test_a_forced_tool(client, tools_model):
         assert any(block.type == "tool_use" for block in stream.get_final_message().content)
 
 
+def test_goes_on_from_a_last_message_of_the_assistant(client, any_model):
+    prefill = {"role": "assistant", "content": [{"type": "text", "text": "The capital of France, as everyone knows, is"}]}
+    def count(*more):
+        return client.messages.count_tokens(model=any_model, messages=[*HELLO, *more]).input_tokens
+    # No new turn is opened behind it: its end and the next turn's beginning would be tokens of their own.
+    closed = count(prefill, {"role": "user", "content": "x"})
+    assert count() < count(prefill) < closed
+    message = client.messages.create(model=any_model, max_tokens=8, messages=[*HELLO, prefill], extra_body={"temperature": 0})
+    opened = client.messages.create(model=any_model, max_tokens=8, messages=[*HELLO, prefill], extra_body={"temperature": 0, "continue_final_message": False})
+    prompt = lambda answer: answer.usage.input_tokens + answer.usage.cache_read_input_tokens
+    assert prompt(opened) > prompt(message) == count(prefill)
+    if any_model == "smollm2":
+        assert message.content[0].text.startswith(" Paris"), message.content
+    with client.messages.stream(model=any_model, max_tokens=8, messages=[*HELLO, prefill], extra_body={"temperature": 0}) as stream:
+        assert stream.get_final_text() == message.content[0].text
+    with pytest.raises(anthropic.BadRequestError, match="thinking: is not possible"):
+        client.messages.create(model=any_model, max_tokens=2000, messages=[*HELLO, prefill], thinking={"type": "enabled", "budget_tokens": 1024})
+    with pytest.raises(anthropic.BadRequestError, match="white space"):
+        client.messages.create(model=any_model, max_tokens=8, messages=[*HELLO, {"role": "assistant", "content": "It is "}])
+
+
 def test_counts_tokens(client, any_model):
     few = client.messages.count_tokens(model=any_model, messages=HELLO).input_tokens
     many = client.messages.count_tokens(model=any_model, messages=HELLO, system="A longer text in front of it. " * 20).input_tokens
