@@ -194,19 +194,40 @@ TEST(BodyShares, LeaveRoomToOthersWhateverOneCallerSends) {
   EXPECT_EQ(rooms.back()->begin_work(5 * kMiB).has_value(), false);
   EXPECT_EQ(upload("ann", 0), Room::taken) << "small ones are not counted";
   BodyRoom ben(budget, "ben");
-  EXPECT_EQ(ben.may_grow_to(20 * kMiB + kFreeBodyBytes), Room::taken) << "who has no other finds all that is left";
-  EXPECT_EQ(ben.grow_to(4 * kMiB), Room::taken);
+  EXPECT_EQ(ben.may_grow_to(10 * kMiB), Room::none) << "of the last eighth not so much";
+  EXPECT_EQ(ben.grow_to(4 * kMiB), Room::taken) << "it leaves an eighth";
   EXPECT_TRUE(ben.begin_work(15 * kMiB).has_value());
-  EXPECT_EQ(ben.grow_to(10 * kMiB), Room::taken) << "it goes on";
+  EXPECT_EQ(ben.grow_to(8 * kMiB), Room::taken) << "it goes on";
   EXPECT_EQ(upload("ben", 5 * kMiB), Room::too_much) << "the last eighth is for whoever has none";
-  EXPECT_EQ(upload("eve", 5 * kMiB), Room::taken);
-  EXPECT_EQ(upload("eva", 10 * kMiB), Room::none);
+  EXPECT_EQ(upload("eve", kMiB / 2), Room::taken);
+  EXPECT_EQ(upload("eva", kMiB), Room::none);
   rooms.clear();
-  EXPECT_EQ(upload("ann", 90 * kMiB), Room::taken);
+  EXPECT_EQ(upload("ann", 70 * kMiB), Room::taken);
   rooms.clear();
   for (int i = 0; i < 9; ++i) EXPECT_EQ(upload("", 10 * kMiB), Room::taken) << "of whom there may be many";
   rooms.clear();
-  EXPECT_EQ(budget->used_bytes(), 10 * kMiB - kFreeBodyBytes) << "ben's";
+  EXPECT_EQ(budget->used_bytes(), 8 * kMiB - kFreeBodyBytes) << "ben's";
+}
+
+// The last eighth is not filled by a few either, whatever each of them has: one body of two callers could.
+TEST(BodyShares, LeaveRoomForAnOrdinaryChatWhateverManyCallersSend) {
+  const auto budget = std::make_shared<BodyBudget>(512 * kMiB);
+  std::vector<std::unique_ptr<BodyRoom>> rooms;
+  for (int i = 0; i < 10; ++i) {
+    for (int64_t bytes = 32 * kMiB; bytes >= 2 * kFreeBodyBytes; bytes /= 2) {
+      Room room = Room::taken;
+      while (room == Room::taken) {
+        rooms.push_back(std::make_unique<BodyRoom>(budget, "caller " + std::to_string(i)));
+        room = rooms.back()->grow_to(bytes);
+      }
+    }
+    BodyRoom chat(budget, "eve");
+    EXPECT_EQ(chat.grow_to(2 * kMiB), Room::taken) << "beside " << i + 1;
+    EXPECT_TRUE(chat.begin_work(25 * kMiB).has_value()) << "beside " << i + 1;
+  }
+  rooms.clear();
+  BodyRoom large(budget, "eve");
+  EXPECT_EQ(large.grow_to(32 * kMiB), Room::taken);
 }
 
 TEST(BodyWork, CountsValuesWhereverTheyStand) {
