@@ -162,6 +162,54 @@ Changeable changeable_by(const std::shared_ptr<const PolicySnapshot>& by, const 
   return any(Access::allowed) ? Changeable::yes : any(Access::depends) ? Changeable::depends : Changeable::no;
 }
 
+struct NamedTimes {
+  std::set<int64_t> dates, spans;
+};
+
+// In milliseconds, of the numbers that toDays and its like make; 0 of another operation.
+int64_t unit_ms(cedar::Op op) {
+  switch (op) {
+    case cedar::Op::to_milliseconds:
+      return 1;
+    case cedar::Op::to_seconds:
+      return 1000;
+    case cedar::Op::to_minutes:
+      return 60'000;
+    case cedar::Op::to_hours:
+      return 3'600'000;
+    case cedar::Op::to_days:
+      return 86'400'000;
+    default:
+      return 0;
+  }
+}
+
+// Where a policy makes a number of a span, each number in it may be one of the same unit.
+NamedTimes times_in(const PolicySet& set, const cedar::Policy& policy) {
+  NamedTimes found;
+  std::set<int64_t> numbers, units;
+  const auto note = [&](const cedar::Value& value) {
+    if (value.kind == cedar::Kind::datetime) found.dates.insert(value.integer);
+    if (value.kind == cedar::Kind::duration) found.spans.insert(value.integer);
+    if (value.kind == cedar::Kind::integer) numbers.insert(value.integer);
+  };
+  set.for_each_node(policy, [&](uint32_t i) {
+    const cedar::Node& node = set.program().nodes[i];
+    if (const int64_t unit = unit_ms(node.op); unit > 0) units.insert(unit);
+    if (node.op != cedar::Op::constant) return;
+    note(node.value);
+    if (node.value.kind == cedar::Kind::set)
+      std::for_each(node.value.set->items.begin(), node.value.set->items.end(), note);
+  });
+  for (const int64_t unit : units) {
+    for (const int64_t number : numbers) {  // it stays the same until one more is full
+      int64_t span = 0;
+      if (!__builtin_mul_overflow(number, unit, &span)) found.spans.insert({span, span + unit});
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 bool opens_policies(std::span<const std::string> scopes) {
@@ -177,26 +225,22 @@ Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by, 
   return surely ? Changeable::yes : Changeable::depends;
 }
 
-std::optional<std::vector<int64_t>> named_times_ms(const PolicySet& set, size_t most) {
-  std::set<int64_t> dates, spans;
-  const auto note = [&](const cedar::Value& value) {
-    if (value.kind == cedar::Kind::datetime) dates.insert(value.integer);
-    if (value.kind == cedar::Kind::duration) spans.insert(value.integer);
-  };
-  for (const cedar::Node& node : set.program().nodes) {
-    if (node.op != cedar::Op::constant) continue;
-    note(node.value);
-    if (node.value.kind == cedar::Kind::set)
-      std::for_each(node.value.set->items.begin(), node.value.set->items.end(), note);
-  }
-  if (dates.size() > most) return std::nullopt;
-  std::set<int64_t> times = dates;
-  for (const int64_t date : dates) {
-    for (const int64_t span : spans) {
-      int64_t later = 0, earlier = 0;
-      if (!__builtin_add_overflow(date, span, &later)) times.insert(later);
-      if (!__builtin_sub_overflow(date, span, &earlier)) times.insert(earlier);
-      if (times.size() > most) return std::nullopt;
+std::optional<std::vector<int64_t>> named_times_ms(const PolicySnapshot& by, const cedar::Request& asks, size_t most) {
+  cedar::Request request = asks;
+  request.far = by.entities.get();
+  std::set<int64_t> times;
+  for (const PolicyTrace& trace : by.policies->trace(request, {.context = true})) {
+    if (trace.outcome != PolicyTrace::Outcome::open) continue;  // whenever it is, it says the same
+    const NamedTimes named = times_in(*by.policies, by.policies->policies()[trace.policy]);
+    times.insert(named.dates.begin(), named.dates.end());
+    if (times.size() > most) return std::nullopt;
+    for (const int64_t date : named.dates) {
+      for (const int64_t span : named.spans) {
+        int64_t later = 0, earlier = 0;
+        if (!__builtin_add_overflow(date, span, &later)) times.insert(later);
+        if (!__builtin_sub_overflow(date, span, &earlier)) times.insert(earlier);
+        if (times.size() > most) return std::nullopt;
+      }
     }
   }
   return std::vector<int64_t>(times.begin(), times.end());

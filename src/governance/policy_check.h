@@ -46,9 +46,10 @@ enum class Changeable : uint8_t {
   no,
 };
 Changeable policies_changeable(const std::shared_ptr<const PolicySnapshot>& by, const Administrators& administrators);
-// Moments at which what the policies say of context.now may change, in order: their datetimes, and each so much earlier
-// and later as a duration of theirs says. nullopt: more than `most`.
-std::optional<std::vector<int64_t>> named_times_ms(const PolicySet& set, size_t most);
+// Moments at which what the policies say of context.now may change for who asks that, in order: the datetimes of the
+// policies on which it depends, and each so much earlier and later as a duration of the same policy says, or a number
+// of its days, hours, ... (toDays). nullopt: more than `most`.
+std::optional<std::vector<int64_t>> named_times_ms(const PolicySnapshot& by, const cedar::Request& asks, size_t most);
 inline constexpr std::string_view kLocksOut =
     "after this no security administrator could change policies; only the owner of the data folder could";
 inline constexpr std::string_view kLocksAuthorOut =

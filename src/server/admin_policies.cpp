@@ -124,12 +124,11 @@ Administrators security_administrators(const DirectorySnapshot& snapshot, const 
   return found;
 }
 
-// Of the change of policies that `request` is, judged by others.
-bool permit_change(const std::shared_ptr<const PolicySnapshot>& by, const HttpRequest& request, int64_t now_ms) {
+// May the change of policies be done that `request` is?
+AuthorizationRequest change_question(const HttpRequest& request, int64_t now_ms) {
   const AccessQuestion question = route_question(request, admin_rule(kManagePolicies), kChangeRoute);
-  const AuthorizationRequest asked(request.permit->principal(), question.action, question.resource_kind,
-                                   question.resource_id, policy_context(question, now_ms));
-  return decide_as_served(by, asked.request()).allowed;
+  return {request.permit->principal(), question.action, question.resource_kind, question.resource_id,
+          policy_context(question, now_ms)};
 }
 
 // Of a change over the admin listener.
@@ -143,7 +142,10 @@ PolicyAuthor author_of(const HttpRequest& request, const Directory& directory, c
   const bool is_listed = snapshot->principals.contains(asks.id);  // others come by a provider, or nobody asks for keys
   author.goes_on = is_listed ? able.contains(asks.id) : asks.auth_method != "api_key";
   author.is_still_permitted = [&request, now_ms](const std::shared_ptr<const PolicySnapshot>& by, int64_t later_ms) {
-    return permit_change(by, request, now_ms + later_ms);
+    return decide_as_served(by, change_question(request, now_ms + later_ms).request()).allowed;
+  };
+  author.named_times_ms = [&request, now_ms](const PolicySnapshot& by) {
+    return named_times_ms(by, change_question(request, now_ms).request(), kMaxTimes);
   };
   return author;
 }
@@ -204,7 +206,7 @@ std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, 
   if (author.is_still_permitted == nullptr) return no ? kLocksOut : std::string_view();
   if (!author.is_still_permitted(after, 0)) return no ? kLocksOut : kLocksAuthorOut;
   if (!author.goes_on) return kAuthorEnds;
-  const auto named = named_times_ms(*after->policies, kMaxTimes);
+  const auto named = author.named_times_ms(*after);
   const auto is_permitted = [&](int64_t later) { return is_permitted_after(after, author, later); };
   const auto is_permitted_about = [&](int64_t time_ms) {
     const int64_t later = std::clamp(time_ms, author.now_ms, author.now_ms + 2 * kLaterMs.back()) - author.now_ms;

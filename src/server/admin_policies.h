@@ -40,6 +40,8 @@ struct PolicyAuthor {
   int64_t now_ms = 0;
   // Would these policies permit the very request that changes them, so much later? Null: it needs no permission.
   std::function<bool(const std::shared_ptr<const PolicySnapshot>&, int64_t later_ms)> is_still_permitted = nullptr;
+  // When that may change (named_times_ms); with is_still_permitted.
+  std::function<std::optional<std::vector<int64_t>>(const PolicySnapshot&)> named_times_ms = nullptr;
 };
 // What PUT /admin/v1/policies does, in the author's name: {"text", "entities"?, "note"?, "expected_version"?,
 // "dry_run"?, "allow_lockout"?}. Errors: as PolicyStore::change, and invalid_argument for a field that is unknown or of

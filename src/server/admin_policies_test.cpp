@@ -192,9 +192,11 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   ASSERT_TRUE(directory_->create_key(nullptr, {.principal = "sue", .name = "k"}));
   asks_ = directory_->snapshot()->principal("sue", "");
   ASSERT_NE(asks_, nullptr);
+  const auto put_text = [&](const std::string& text, bool dry_run = false) {
+    return call("PUT", "/admin/v1/policies", {{"text", text}, {"dry_run", dry_run}});
+  };
   const auto put = [&](const std::string& condition, bool dry_run = false) {
-    return call("PUT", "/admin/v1/policies",
-                {{"text", "permit (principal, action, resource) when { " + condition + " };"}, {"dry_run", dry_run}});
+    return put_text("permit (principal, action, resource) when { " + condition + " };", dry_run);
   };
   const std::string inside = R"(context.source_ip.isInRange(ip("10.0.0.0/8")))";
   for (const std::string& condition :
@@ -227,6 +229,19 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   std::string many = "context.now > datetime(\"2020-01-01\")";
   for (int64_t day = 0; day < 600; ++day) many += " || " + but_from_day_to_day(day, day);
   EXPECT_EQ(put(many).first, 400) << "too many to be sure";
+  const std::string days = since + ".toDays()";
+  EXPECT_EQ(put(days + " <= 40 || " + days + " >= 270").first, 400);
+  EXPECT_EQ(put(days + " < 40 || " + days + " > 43").first, 200) << "some days";
+  // Those of policies that are for others tell nothing of her, and those of one say nothing of another's spans.
+  std::string of_others;
+  for (int64_t day = 1; day <= 600; ++day)
+    of_others += "permit (principal == Redoubt::User::\"guest\", action, resource) when { " +
+                 but_from_day_to_day(day, day + 1) + " };\n";
+  for (int64_t day = 1; day <= 200; ++day)
+    of_others += "forbid (principal, action, resource) when { context.purpose == \"audit\" && !(" +
+                 but_from_day_to_day(day, day) + ") };\n";
+  const std::string hours = "context.now.toTime() >= duration(\"0h\") && context.now.toTime() < duration(\"25h\")";
+  EXPECT_EQ(put_text(of_others + "permit (principal, action, resource) when { " + hours + " };").first, 200);
   const std::string now_of_day = "context.now.toTime()";
   EXPECT_EQ(put(now_of_day + R"( >= duration("0h") && context.now > datetime("2020-01-01"))").first, 200);
   EXPECT_EQ(put(R"(principal.tenant == Redoubt::Tenant::"default")").first, 200);

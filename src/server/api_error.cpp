@@ -148,4 +148,17 @@ ApiError status_error(int status, std::string message) {
   return error;
 }
 
+bool is_clients_fault(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument:
+    case ErrorCode::denied:
+    case ErrorCode::not_found:
+    case ErrorCode::unsupported:
+    case ErrorCode::context_length:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace redoubt

@@ -20,4 +20,7 @@ std::string error_body_for_path(std::string_view path, const ApiError& error);
 // The error of a status that needs no more than a sentence: 400, 401, 404, 405, 408, 413, 417, 431, 500, 503.
 ApiError status_error(int status, std::string message);
 
+// What the request is at fault for, by what it says.
+bool is_clients_fault(ErrorCode code);
+
 }  // namespace redoubt

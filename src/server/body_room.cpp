@@ -19,6 +19,8 @@ constexpr std::chrono::seconds kBetweenReturns{2};
 constexpr int64_t kBytesOfAValue = 208;
 constexpr int64_t kBytesOfAByte = 10;
 
+constexpr int64_t kShareOfABody = 16;  // of the last eighth
+
 // Strings that are parsed as JSON themselves: a call's arguments, and schemas by the names they have in requests.
 constexpr std::string_view kKeysOfJson[] = {"arguments", "guided_json", "json_schema", "schema", "json"};
 
@@ -41,14 +43,19 @@ BodyBudget::~BodyBudget() {
   if (returner_.joinable()) returner_.join();
 }
 
-Room BodyBudget::take(const std::string& who, int64_t own, int64_t bytes, bool may_be_alone) {
+Room BodyBudget::take(const std::string& who, int64_t own, int64_t bytes, For what) {
   const std::lock_guard lock(mutex_);
   const auto found = theirs_.find(who);
   const int64_t theirs = found == theirs_.end() ? 0 : found->second;
-  if (!(may_be_alone && used_ == own)) {
-    if (used_ + bytes > bytes_) return Room::none;
+  const bool is_alone = used_ == own;
+  const int64_t left = bytes_ - used_ - bytes;
+  if (left < 0 && !(is_alone && what == For::work)) return Room::none;
+  if (!who.empty() && !is_alone) {
     const bool has_others = theirs > own;
-    if (!who.empty() && has_others && has_share(theirs + bytes, bytes_ - used_ - bytes, bytes_)) return Room::too_much;
+    if (has_others && has_share(theirs + bytes, left, bytes_)) return Room::too_much;
+    const int64_t body = own + bytes;
+    const bool is_in_last_eighth = 8 * left < bytes_;
+    if (what == For::body && is_in_last_eighth && kShareOfABody * body > left + body) return Room::none;
   }
   used_ += bytes;
   (found == theirs_.end() ? theirs_[who] : found->second) += bytes;

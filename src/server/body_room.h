@@ -2,7 +2,9 @@
 // are handled; and what working on them takes beside them, which may be a hundred times as much. Of each body the first
 // kFreeBodyBytes are not counted, nor work of less than kFreeWorkBytes, so that small ones always find room; what they
 // can take is bounded by the number of connections and of workers. One caller has a share of it as of connections
-// (known_callers.h), and who has one body or work alone finds whatever room is left. Where much was given back, the
+// (known_callers.h). A body that is its caller's only one finds room while an eighth is left after it; of the last
+// eighth it may have a sixteenth of what is left, so that no few callers fill it, and that work on it, which takes ten
+// times as much, finds room beside it. Work alone finds whatever is left. Where much was given back, the
 // allocator is made to give it back to the system: on its own it keeps most of it. Thread safety: BodyBudget any; a
 // BodyRoom one thread at a time.
 #pragma once
@@ -37,9 +39,10 @@ class BodyBudget {
   BodyBudget(const BodyBudget&) = delete;
   BodyBudget& operator=(const BodyBudget&) = delete;
 
-  // For a body of which `own` is counted already, of this caller (caller_name). With `may_be_alone`, what is alone
-  // finds room for anything.
-  Room take(const std::string& who, int64_t own, int64_t bytes, bool may_be_alone = false);
+  enum class For : uint8_t { body, work };
+  // For a body of which `own` is counted already, of this caller (caller_name). Work on the only body that there is
+  // finds room whatever it takes.
+  Room take(const std::string& who, int64_t own, int64_t bytes, For what);
   void give_back(const std::string& who, int64_t bytes);
   int64_t used_bytes() const;
 
@@ -73,7 +76,7 @@ class BodyRoom {
   Room grow_to(int64_t body_bytes) {
     const int64_t more = std::max<int64_t>(0, body_bytes - kFreeBodyBytes) - counted_;
     if (more <= 0) return Room::taken;
-    const Room room = budget_->take(who_, counted_, more);
+    const Room room = budget_->take(who_, counted_, more, BodyBudget::For::body);
     if (room == Room::taken) counted_ += more;
     return room;
   }
@@ -106,7 +109,7 @@ class BodyRoom {
   // nullopt: there is none now.
   std::optional<Work> begin_work(int64_t bytes) {
     if (bytes < kFreeWorkBytes) return Work();
-    if (budget_->take(who_, counted_, bytes, /*may_be_alone=*/true) != Room::taken) return std::nullopt;
+    if (budget_->take(who_, counted_, bytes, BodyBudget::For::work) != Room::taken) return std::nullopt;
     return Work(budget_, who_, bytes);
   }
 

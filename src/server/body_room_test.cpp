@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -19,13 +20,16 @@ class Bodies : public testing::Test {
 
   static HttpOptions options() {
     HttpOptions result;
+    result.worker_threads = 1;
     result.limits.max_bodies_bytes = 1'000'000;
     return result;
   }
-  // POST /count answers at once; POST /keep keeps the request, and answers in release().
+  // POST /count answers at once; POST /keep keeps the request, and answers in release(); POST /work takes the worker
+  // until `go`.
   std::vector<Route> routes() {
     Route count{.method = "POST", .path = "/count", .rule = read_server_rule()};
-    count.handler = [](auto request, auto writer) {
+    count.handler = [this](auto request, auto writer) {
+      ++counts_;
       writer->send(200, "text/plain", std::to_string(request->body.size()));
     };
     Route keep{.method = "POST", .path = "/keep", .rule = read_server_rule()};
@@ -33,7 +37,13 @@ class Bodies : public testing::Test {
       const std::lock_guard lock(mutex_);
       kept_.emplace_back(request, writer);
     };
-    return {count, keep};
+    Route work{.method = "POST", .path = "/work", .rule = read_server_rule()};
+    work.handler = [this](auto, auto writer) {
+      is_working_ = true;
+      eventually([&] { return go_.load(); }, 10'000);
+      writer->send(200, "text/plain", "worked");
+    };
+    return {count, keep, work};
   }
   void release() {
     const std::lock_guard lock(mutex_);
@@ -55,6 +65,9 @@ class Bodies : public testing::Test {
     EXPECT_NE(answer.find("max_bodies_bytes"), std::string::npos) << answer;
   }
 
+  std::atomic<bool> is_working_ = false, go_ = false;  // of /work
+  std::atomic<int> counts_ = 0;                        // of /count
+
  private:
   std::mutex mutex_;
   std::vector<std::pair<std::shared_ptr<const HttpRequest>, std::shared_ptr<ResponseWriter>>> kept_;
@@ -62,6 +75,34 @@ class Bodies : public testing::Test {
  protected:
   RunningServer server_;
 };
+
+// What waits for a worker waits no longer than its client, and so has a connection's place: else bodies without end
+// would wait while workers are busy, and all be worked on for nobody.
+TEST_F(Bodies, OfClientsThatLeaveBeforeAWorkerIsFreeAreNotWorkedOn) {
+  RawClient working(server_.port());
+  working.send(head("/work", 0));
+  ASSERT_TRUE(eventually([&] { return is_working_.load(); }));
+  {
+    RawClient leaving(server_.port());
+    leaving.send(whole("/count", kLarge));
+    ASSERT_TRUE(eventually([&] { return counted() == kLarge - kFreeBodyBytes; }));
+  }
+  EXPECT_TRUE(eventually([&] { return counted() == 0; })) << "it is let go while the worker is busy";
+  RawClient staying(server_.port());
+  staying.send(whole("/count", kLarge));
+  {
+    std::vector<RawClient> leaving;
+    for (int i = 0; i < 20; ++i) leaving.emplace_back(server_.port()).send(whole("/count", kSmall));
+    EXPECT_TRUE(eventually([&] { return server_.server->open_connections() == 22; }));
+  }
+  EXPECT_TRUE(eventually([&] { return server_.server->open_connections() == 2; }));
+  EXPECT_EQ(counted(), kLarge - kFreeBodyBytes);
+  go_ = true;
+  EXPECT_EQ(status_of(working.read_all()), 200);
+  EXPECT_EQ(status_of(staying.read_all()), 200);
+  EXPECT_EQ(status_of(server_.ask(whole("/count", kSmall))), 200);
+  EXPECT_EQ(counts_, 2) << "of those who stayed";
+}
 
 TEST_F(Bodies, HaveTheirRoomTogetherWhileTheyAreRead) {
   RawClient slow(server_.port());
@@ -153,19 +194,40 @@ TEST(BodyShares, LeaveRoomToOthersWhateverOneCallerSends) {
   EXPECT_EQ(rooms.back()->begin_work(5 * kMiB).has_value(), false);
   EXPECT_EQ(upload("ann", 0), Room::taken) << "small ones are not counted";
   BodyRoom ben(budget, "ben");
-  EXPECT_EQ(ben.may_grow_to(20 * kMiB + kFreeBodyBytes), Room::taken) << "who has no other finds all that is left";
-  EXPECT_EQ(ben.grow_to(4 * kMiB), Room::taken);
+  EXPECT_EQ(ben.may_grow_to(10 * kMiB), Room::none) << "of the last eighth not so much";
+  EXPECT_EQ(ben.grow_to(4 * kMiB), Room::taken) << "it leaves an eighth";
   EXPECT_TRUE(ben.begin_work(15 * kMiB).has_value());
-  EXPECT_EQ(ben.grow_to(10 * kMiB), Room::taken) << "it goes on";
+  EXPECT_EQ(ben.grow_to(8 * kMiB), Room::taken) << "it goes on";
   EXPECT_EQ(upload("ben", 5 * kMiB), Room::too_much) << "the last eighth is for whoever has none";
-  EXPECT_EQ(upload("eve", 5 * kMiB), Room::taken);
-  EXPECT_EQ(upload("eva", 10 * kMiB), Room::none);
+  EXPECT_EQ(upload("eve", kMiB / 2), Room::taken);
+  EXPECT_EQ(upload("eva", kMiB), Room::none);
   rooms.clear();
-  EXPECT_EQ(upload("ann", 90 * kMiB), Room::taken);
+  EXPECT_EQ(upload("ann", 70 * kMiB), Room::taken);
   rooms.clear();
   for (int i = 0; i < 9; ++i) EXPECT_EQ(upload("", 10 * kMiB), Room::taken) << "of whom there may be many";
   rooms.clear();
-  EXPECT_EQ(budget->used_bytes(), 10 * kMiB - kFreeBodyBytes) << "ben's";
+  EXPECT_EQ(budget->used_bytes(), 8 * kMiB - kFreeBodyBytes) << "ben's";
+}
+
+// The last eighth is not filled by a few either, whatever each of them has: one body of two callers could.
+TEST(BodyShares, LeaveRoomForAnOrdinaryChatWhateverManyCallersSend) {
+  const auto budget = std::make_shared<BodyBudget>(512 * kMiB);
+  std::vector<std::unique_ptr<BodyRoom>> rooms;
+  for (int i = 0; i < 10; ++i) {
+    for (int64_t bytes = 32 * kMiB; bytes >= 2 * kFreeBodyBytes; bytes /= 2) {
+      Room room = Room::taken;
+      while (room == Room::taken) {
+        rooms.push_back(std::make_unique<BodyRoom>(budget, "caller " + std::to_string(i)));
+        room = rooms.back()->grow_to(bytes);
+      }
+    }
+    BodyRoom chat(budget, "eve");
+    EXPECT_EQ(chat.grow_to(2 * kMiB), Room::taken) << "beside " << i + 1;
+    EXPECT_TRUE(chat.begin_work(25 * kMiB).has_value()) << "beside " << i + 1;
+  }
+  rooms.clear();
+  BodyRoom large(budget, "eve");
+  EXPECT_EQ(large.grow_to(32 * kMiB), Room::taken);
 }
 
 TEST(BodyWork, CountsValuesWhereverTheyStand) {

@@ -55,7 +55,8 @@ struct GenerationStream::State {
   std::vector<std::pair<int, TokenEvent>> early;  // came before the response was begun
   bool structured = false;
   bool opening = true, over = false, client_left = false, behind = false, want_cancel = false;
-  std::vector<bool> engine_failed;  // [requests]
+  enum class Fault : uint8_t { none, engines, requests };
+  std::vector<Fault> faults;  // [requests]
   size_t requests = 0, requests_done = 0;
   AnswerUsage usage;
   FinishReason finish = FinishReason::stop;  // of the first choice
@@ -104,7 +105,7 @@ void GenerationStream::start(const HttpRequest& http, std::vector<GenerationRequ
   State& state = *stream->state_;
   state.started_ns = SteadyClock().now_ns();
   state.requests = requests.size();
-  state.engine_failed.resize(requests.size());
+  state.faults.resize(requests.size());
   state.think_open = model->tokenizer.find("<think>");
   state.think_close = model->tokenizer.find("</think>");
   for (const GenerationRequest& request : requests) {
@@ -171,7 +172,6 @@ bool GenerationStream::submit_all(std::vector<GenerationRequest> requests) {
     const ErrorStyle style = state.sink->error_style();
     auto generation = state.options.model->engine->submit(std::move(request),
                                                           std::make_shared<Listener>(shared_from_this(), first_choice));
-    first_choice += state.per_request;
     if (!generation) {
       {
         const std::lock_guard lock(state.mutex);
@@ -179,12 +179,15 @@ bool GenerationStream::submit_all(std::vector<GenerationRequest> requests) {
         state.opening = false;
       }
       cancel_all();
+      if (state.limits != nullptr && is_clients_fault(generation.error().code))
+        state.limits->settle(prompt_of(first_choice), {});
       if (state.options.metrics != nullptr && generation.error().code == ErrorCode::overloaded) {
         state.options.metrics->observe_refused(state.options.model->name);
       }
       send_styled_error(*state.writer, generation.error(), style);
       return false;
     }
+    first_choice += state.per_request;
     const std::lock_guard lock(state.mutex);
     state.generations.push_back(std::move(*generation));
   }
@@ -227,9 +230,10 @@ void GenerationStream::on_token(int first_choice, const TokenEvent& event) {
   {
     const std::lock_guard lock(state.mutex);
     if (event.token >= 0) count_token();
-    // What the request brought about itself is used, not given back.
-    const bool is_own_fault = event.error && event.error->code == ErrorCode::invalid_argument;
-    if (event.finish == FinishReason::error && !is_own_fault) state.engine_failed[prompt_of(first_choice)] = true;
+    if (event.finish == FinishReason::error) {
+      const bool is_own_fault = event.error && event.error->code == ErrorCode::invalid_argument;
+      state.faults[prompt_of(first_choice)] = is_own_fault ? State::Fault::requests : State::Fault::engines;
+    }
     if (state.opening) {
       state.early.emplace_back(first_choice, event);
       return;
@@ -243,6 +247,14 @@ void GenerationStream::on_token(int first_choice, const TokenEvent& event) {
   if (cancel) cancel_all();
 }
 
+// What the engine failed at, and what the server ended before anything was computed. Not what its client left, nor what
+// the request brought about itself: its schema was compiled and its prompt rendered for it.
+bool GenerationStream::is_given_back(size_t prompt, const GenerationUsage& usage) const {
+  const State::Fault fault = state_->faults[prompt];
+  if (fault != State::Fault::none || state_->client_left) return fault == State::Fault::engines;
+  return usage.completion_tokens == 0 && usage.prefilled_tokens == 0;
+}
+
 void GenerationStream::on_done(int first_choice, const GenerationUsage& usage) {
   State& state = *state_;
   std::vector<std::shared_ptr<Generation>> finished;  // let go without the lock
@@ -250,7 +262,7 @@ void GenerationStream::on_done(int first_choice, const GenerationUsage& usage) {
     const std::lock_guard lock(state.mutex);
     if (state.limits != nullptr) {
       const size_t prompt = prompt_of(first_choice);
-      state.engine_failed[prompt] ? state.limits->refund(prompt) : state.limits->settle(prompt, usage);
+      is_given_back(prompt, usage) ? state.limits->refund(prompt) : state.limits->settle(prompt, usage);
     }
     AnswerUsage& sum = state.usage;
     sum.prompt_tokens += usage.prompt_tokens;

@@ -90,6 +90,7 @@ class GenerationStream : public std::enable_shared_from_this<GenerationStream> {
   GenerationStream(GenerationOptions options, std::unique_ptr<AnswerSink> sink, std::shared_ptr<ResponseWriter> writer,
                    int per_request);
   size_t prompt_of(int choice) const;
+  bool is_given_back(size_t prompt, const GenerationUsage& usage) const;
   HttpHeaders headers() const;
   bool submit_all(std::vector<GenerationRequest> requests);
   void open();

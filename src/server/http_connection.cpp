@@ -334,8 +334,9 @@ void HttpConnection::answer(Incoming& incoming) {
     exchange_->send(204, "", {}, {});
   } else {
     const Route& route = *incoming.route;
-    host_.dispatch(route, exchange_->guarded([&route, request = std::shared_ptr<const HttpRequest>(incoming.request),
-                                              writer = exchange_->writer()] { route.handler(request, writer); }));
+    exchange_->work(route.quick ? HttpLoop::Workers::quick : HttpLoop::Workers::usual,
+                    [&route, request = std::shared_ptr<const HttpRequest>(incoming.request),
+                     writer = exchange_->writer()] { route.handler(request, writer); });
   }
 }
 

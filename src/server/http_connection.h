@@ -30,7 +30,6 @@ class HttpConnectionHost {
   virtual std::shared_ptr<BodyBudget> bodies() const = 0;
   virtual bool draining() const = 0;
   virtual int64_t now_ns() const = 0;
-  virtual void dispatch(const Route& route, std::function<void()> handler) = 0;
   // A request was let in on it; worked on until rests().
   virtual KnownCallers::Use recognised(HttpConnection* connection, const Principal& caller) = 0;
   virtual void rests(HttpConnection* connection) = 0;

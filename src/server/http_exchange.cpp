@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "governance/permit.h"
 #include "server/api_error.h"
+#include "server/http_workers.h"
 
 namespace redoubt {
 namespace {
@@ -228,25 +229,38 @@ void HttpExchange::note_backpressure(std::unique_lock<std::mutex>&) {
 }
 
 void HttpExchange::resume(std::function<void()> rest, std::chrono::milliseconds after) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (over_) return;
-  }
-  loop_->post_to_worker(guarded(std::move(rest)), after);
+  if (is_over()) return;
+  if (after.count() == 0) return work(HttpLoop::Workers::usual, std::move(rest));
+  loop_->post_after(after, [self = shared_from_this(), rest = std::move(rest)] { self->resume(rest, {}); });
 }
 
-std::function<void()> HttpExchange::guarded(std::function<void()> part) {
-  return [self = shared_from_this(), part = std::move(part)] {
-    try {  // our own code throws nothing
-      part();
-    } catch (const std::exception& e) {
-      const Route* route = self->setup_.route;
-      log::error("request {}: {} {}: the handler failed: {}", self->setup_.request_id, route->method, route->path,
-                 e.what());
-      const ApiError error = status_error(500, "the request failed inside the server");
-      self->send(error.status, "application/json", error_body(error), error.headers);
-    }
-  };
+bool HttpExchange::is_over() {
+  const std::lock_guard lock(mutex_);
+  return over_;
+}
+
+// No lock is held over calls of the loop: a part that goes lets go of its writer.
+void HttpExchange::work(HttpLoop::Workers workers, std::function<void()> part) {
+  const uint64_t number = HttpWorkers::next_number();
+  {
+    const std::lock_guard lock(mutex_);
+    part_number_ = number;
+  }
+  loop_->post_to_worker(workers, number, [self = shared_from_this(), part = std::move(part)] { self->run(part); });
+  if (is_over()) loop_->take_back_from_workers(number);  // since before it was posted
+}
+
+// What a library throws through it costs this request alone.
+void HttpExchange::run(const std::function<void()>& part) {
+  if (is_over()) return;
+  try {  // our own code throws nothing
+    part();
+  } catch (const std::exception& e) {
+    const Route* route = setup_.route;
+    log::error("request {}: {} {}: the handler failed: {}", setup_.request_id, route->method, route->path, e.what());
+    const ApiError error = status_error(500, "the request failed inside the server");
+    send(error.status, "application/json", error_body(error), error.headers);
+  }
 }
 
 void HttpExchange::abandoned() {
@@ -288,9 +302,11 @@ bool HttpExchange::keeps_alive() {
 
 void HttpExchange::close(bool client_left) {
   std::function<void(bool)> callback, dropped;
+  uint64_t part = 0;
   {
     const std::lock_guard lock(mutex_);
     if (outlet_ == nullptr) return;
+    part = part_number_;
     outlet_ = nullptr;
     over_ = true;
     client_left_ = client_left;
@@ -300,6 +316,7 @@ void HttpExchange::close(bool client_left) {
     dropped = std::move(on_backpressure_);  // destroyed outside the lock: it may hold a writer
     on_backpressure_ = nullptr;
   }
+  loop_->take_back_from_workers(part);
   if (callback) callback(client_left);
 }
 

@@ -19,9 +19,12 @@ namespace redoubt {
 // Runs tasks on the loop's thread or a worker's, from any thread, until the server is gone.
 class HttpLoop {
  public:
+  enum class Workers : uint8_t { usual, quick };  // as Route::quick says
   virtual ~HttpLoop() = default;
   virtual void post(std::function<void()> task) = 0;
-  virtual void post_to_worker(std::function<void()> task, std::chrono::milliseconds after = {}) = 0;
+  virtual void post_after(std::chrono::milliseconds after, std::function<void()> task) = 0;
+  virtual void post_to_worker(Workers workers, uint64_t number, std::function<void()> task) = 0;
+  virtual void take_back_from_workers(uint64_t number) = 0;  // what has not begun goes without being run
 };
 
 // The side of a connection that an exchange sees.
@@ -62,8 +65,9 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
   void on_close(std::function<void(bool)> callback);
   void on_backpressure(std::function<void(bool)> callback);
   void resume(std::function<void()> rest, std::chrono::milliseconds after);
-  // A part of the handler, as a worker is given it: what a library throws through it costs this request alone.
-  std::function<void()> guarded(std::function<void()> part);
+  // A part of the handler, by a worker. It waits for one no longer than its client does: when the answer is over it
+  // goes at once, with the request that it holds, so that all who wait have a connection each.
+  void work(HttpLoop::Workers workers, std::function<void()> part);
   void abandoned();
   void close_connection_after() { keep_alive_ = false; }  // as far as the header is not yet made
 
@@ -79,6 +83,8 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
  private:
   void make_head(int status, std::string_view content_type, const HttpHeaders& headers, int64_t content_length);
   const ApiError* withheld(int status) const;
+  bool is_over();
+  void run(const std::function<void()>& part);
   void wake(std::unique_lock<std::mutex>& lock);
   void note_backpressure(std::unique_lock<std::mutex>& lock);
 
@@ -96,6 +102,7 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
   bool wake_posted_ = false;
   bool behind_ = false, told_behind_ = false;
   int64_t behind_since_ns_ = 0, progress_ns_ = 0, revoked_since_ns_ = 0;
+  uint64_t part_number_ = 0;  // of the newest part
   std::string idle_comment_;
   std::function<void(bool)> on_close_, on_backpressure_;
 };

@@ -40,16 +40,24 @@ class Loop final : public HttpLoop, public std::enable_shared_from_this<Loop> {
     const std::lock_guard lock(mutex_);
     if (context_ != nullptr) asio::post(*context_, std::move(task));
   }
-  void post_to_worker(std::function<void()> task, std::chrono::milliseconds after) override {
-    if (after.count() > 0)
-      return post(
-          [self = shared_from_this(), task = std::move(task), after] { self->post_to_worker_later(task, after); });
-    const std::lock_guard lock(mutex_);
-    if (workers_ != nullptr) workers_->post(std::move(task));
+  void post_after(std::chrono::milliseconds after, std::function<void()> task) override {
+    post([self = shared_from_this(), task = std::move(task), after] { self->wait(task, after); });
   }
-  void set_workers(HttpWorkers* workers) {
+  void post_to_worker(Workers workers, uint64_t number, std::function<void()> task) override {
     const std::lock_guard lock(mutex_);
-    workers_ = workers;
+    HttpWorkers* const chosen = workers == Workers::quick ? quick_workers_ : workers_;
+    if (chosen != nullptr) chosen->post(number, std::move(task));
+  }
+  void take_back_from_workers(uint64_t number) override {
+    std::function<void()> usual, quick;  // they go without the lock: they may hold a writer
+    const std::lock_guard lock(mutex_);
+    if (workers_ != nullptr) usual = workers_->take_back(number);
+    if (quick_workers_ != nullptr) quick = quick_workers_->take_back(number);
+  }
+  void set_workers(HttpWorkers* usual, HttpWorkers* quick) {
+    const std::lock_guard lock(mutex_);
+    workers_ = usual;
+    quick_workers_ = quick;
   }
   void close() {
     const std::lock_guard lock(mutex_);
@@ -57,18 +65,18 @@ class Loop final : public HttpLoop, public std::enable_shared_from_this<Loop> {
   }
 
  private:
-  void post_to_worker_later(const std::function<void()>& task, std::chrono::milliseconds after) {
+  void wait(const std::function<void()>& task, std::chrono::milliseconds after) {
     const std::lock_guard lock(mutex_);
     if (context_ == nullptr) return;
     const auto timer = std::make_shared<Timer>(*context_, after);
-    timer->async_wait([self = shared_from_this(), timer, task](error_code ec) {
-      if (!ec) self->post_to_worker(task, {});
+    timer->async_wait([timer, task](error_code ec) {
+      if (!ec) task();
     });
   }
 
   std::mutex mutex_;
   asio::io_context* context_;
-  HttpWorkers* workers_ = nullptr;
+  HttpWorkers *workers_ = nullptr, *quick_workers_ = nullptr;
 };
 
 std::vector<Route> routes_of(const std::vector<Route>& all, RouteListener listener) {
@@ -134,9 +142,6 @@ class Server final : public HttpServer, private HttpConnectionHost {
   std::shared_ptr<BodyBudget> bodies() const override { return bodies_; }
   bool draining() const override { return draining_; }
   int64_t now_ns() const override { return clock_.now_ns(); }
-  void dispatch(const Route& route, std::function<void()> handler) override {
-    (route.quick ? *quick_workers_ : *workers_).post(std::move(handler));
-  }
   KnownCallers::Use recognised(HttpConnection* connection, const Principal& caller) override;
   void rests(HttpConnection* connection) override;
   void unknown(HttpConnection* connection) override;
@@ -212,8 +217,8 @@ Status Server::open() {
   REDOUBT_CHECK(client_.open(options_.host, options_.port));
   if (options_.admin) REDOUBT_CHECK(open_admin());
   workers_ = std::make_unique<HttpWorkers>(std::max(1, options_.worker_threads));
-  loop_->set_workers(workers_.get());
   quick_workers_ = std::make_unique<HttpWorkers>(1);
+  loop_->set_workers(workers_.get(), quick_workers_.get());
   if (tls_ != nullptr) file_worker_ = std::make_unique<HttpWorkers>(1);
   return ok();
 }
@@ -227,7 +232,7 @@ Status Server::open_admin() {
 
 Server::~Server() {
   file_worker_.reset();
-  loop_->set_workers(nullptr);
+  loop_->set_workers(nullptr, nullptr);
   workers_.reset();
   quick_workers_.reset();
   loop_->close();

@@ -1,6 +1,6 @@
 #include "server/http_workers.h"
 
-#include <utility>
+#include <atomic>
 
 namespace redoubt {
 
@@ -9,7 +9,7 @@ HttpWorkers::HttpWorkers(int threads) {
 }
 
 HttpWorkers::~HttpWorkers() {
-  std::deque<std::function<void()>> dropped;
+  std::map<uint64_t, std::function<void()>> dropped;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -19,11 +19,22 @@ HttpWorkers::~HttpWorkers() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void HttpWorkers::post(std::function<void()> task) {
+uint64_t HttpWorkers::next_number() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
+std::function<void()> HttpWorkers::take_back(uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  auto taken = tasks_.extract(number);
+  return taken.empty() ? nullptr : std::move(taken.mapped());
+}
+
+void HttpWorkers::post(uint64_t number, std::function<void()> task) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
-    tasks_.push_back(std::move(task));
+    tasks_.emplace(number, std::move(task));
   }
   wake_.notify_one();
 }
@@ -35,8 +46,7 @@ void HttpWorkers::work() {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
       if (stopping_) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      task = std::move(tasks_.extract(tasks_.begin()).mapped());
     }
     task();
   }

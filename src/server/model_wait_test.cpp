@@ -44,6 +44,27 @@ class ModelWaits : public Routes {
     return clients;
   }
 
+  // Each tenant has so many requests a minute.
+  struct Limited {
+    explicit Limited(ModelWaits& test, int64_t requests = 100) {
+      EXPECT_TRUE(prepare_quota_tables(*reader, wall));
+      node.limits.set_rules({.rules = {{.scope = LimitScope::tenant,
+                                        .subject = "*",
+                                        .kind = LimitKind::requests_per_minute,
+                                        .model = {},
+                                        .amount = requests}}});
+      test.context.limits = &node.limits;
+    }
+    int64_t settled_requests() {
+      EXPECT_TRUE(node.limits.sync());
+      return test::settled_of(*reader, "requests_per_minute", wall.now_ms());
+    }
+    test::TestDatabase files{DatabaseKind::sqlite, 10'000};
+    SystemWallClock wall;
+    std::unique_ptr<Database> reader = files.open();
+    test::Node node{files.open(), "local", wall};
+  };
+
   SteadyClock clock;
 };
 
@@ -100,17 +121,7 @@ TEST_F(ModelWaits, LargeOnesAreNotRefusedAfterTheWait) {
 
 // However many wait: of those that are worked on when it ends, a minute has no more than its limit.
 TEST_F(ModelWaits, DoNotPassTheirCallersLimit) {
-  const test::TestDatabase files{DatabaseKind::sqlite, 10'000};
-  const SystemWallClock wall;
-  const auto reader = files.open();
-  ASSERT_TRUE(prepare_quota_tables(*reader, wall));
-  test::Node node{files.open(), "local", wall};
-  node.limits.set_rules({.rules = {{.scope = LimitScope::tenant,
-                                    .subject = "*",
-                                    .kind = LimitKind::requests_per_minute,
-                                    .model = {},
-                                    .amount = 3}}});
-  context.limits = &node.limits;
+  Limited limited(*this, 3);
   const Json refused = {
       {"response_format",
        {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", {{"not", Json::object()}}}}}}}};
@@ -121,16 +132,16 @@ TEST_F(ModelWaits, DoNotPassTheirCallersLimit) {
     clients.back().send(request_for("other", "/v1/chat/completions", refused));
   }
   EXPECT_TRUE(eventually([&] { return host.waiting() == 3; }));
-  EXPECT_TRUE(eventually([&] { return node.limits.stats().refused[0] == kWaiting - 3; }));
+  EXPECT_TRUE(eventually([&] { return limited.node.limits.stats().refused[0] == kWaiting - 3; }));
   host.end_load(host.model);
   std::map<int, int> statuses;
   for (RawClient& client : clients) ++statuses[status_of(client.read_all())];
   EXPECT_EQ(statuses, (std::map<int, int>{{400, 3}, {429, kWaiting - 3}}));
-  ASSERT_TRUE(node.limits.sync());
-  EXPECT_EQ(test::settled_of(*reader, "requests_per_minute", wall.now_ms()), 3);
+  EXPECT_EQ(limited.settled_requests(), 3);
 }
 
 TEST_F(ModelWaits, WhoLeavesWaitsNoMore) {
+  Limited limited(*this);
   const RunningServer server(served());
   std::vector<RawClient> clients = wait_for_other(server);
   for (size_t i = 0; i < 3; ++i) clients[i].close();
@@ -138,6 +149,7 @@ TEST_F(ModelWaits, WhoLeavesWaitsNoMore) {
   host.end_load(host.model);
   for (size_t i = 3; i < clients.size(); ++i) EXPECT_EQ(status_of(clients[i].read_all()), 200);
   EXPECT_EQ(engine->generations.size(), kWaiting - 3u);
+  EXPECT_EQ(limited.settled_requests(), kWaiting) << "each body was worked on before it waited";
 }
 
 // The protocols read their bodies differently; all of them wait.

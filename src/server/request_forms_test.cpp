@@ -1,9 +1,10 @@
 // Forms of a request that clients and proxies send now and then: absolute targets, packed bodies, Anthropic's name of
-// an id.
+// an id; and the fields that are read before a body is.
 #include <gtest/gtest.h>
 
 #include "server/http_parse.h"
 #include "server/http_test_client.h"
+#include "server/json_fields.h"
 
 namespace redoubt {
 namespace {
@@ -66,6 +67,17 @@ TEST(HttpRequestForms, AnthropicsClientsFindTheIdOfTheRequest) {
   EXPECT_NE(answer.find("\r\nrequest-id: mine-1\r\n"), std::string::npos) << answer;
   EXPECT_NE(answer.find("\r\nx-request-id: mine-1\r\n"), std::string::npos) << answer;
   EXPECT_EQ(ask_for(server, "/hello").find("\r\nrequest-id:"), std::string::npos);
+}
+
+TEST(JsonFields, AStringIsFoundBeforeTheBodyIsRead) {
+  EXPECT_EQ(string_in_body(R"({"a":{"model":"no"},"b":["model"],"model":"r1","rest)", "model"), "r1");
+  EXPECT_EQ(string_in_body(R"({"model":{"model":"no"}})", "model"), "");
+  EXPECT_EQ(string_in_body(R"({"model":7,"x":"no"})", "model"), "");
+  EXPECT_EQ(string_in_body(R"([{"model":"no"}])", "model"), "");
+  EXPECT_EQ(string_in_body(R"({"model":)", "model"), "");
+  EXPECT_EQ(string_in_body("", "model"), "");
+  EXPECT_EQ(find_string_in_body(R"({"model":""})", "model"), "");
+  EXPECT_EQ(find_string_in_body(R"({"model":null})", "model"), std::nullopt);
 }
 
 }  // namespace

@@ -111,7 +111,6 @@ void RequestLimits::on_lost(const std::function<void(const std::string&)>& callb
 void RequestLimits::settle(size_t prompt, const GenerationUsage& usage) {
   const bool has_begun = usage.completion_tokens > 0;
   const int64_t read = has_begun ? usage.prompt_tokens : usage.prefilled_tokens;
-  if (read == 0) return refund(prompt);  // it ended before anything was computed
   prompts_[prompt].reservation.settle({read, usage.completion_tokens, usage.reasoning_tokens});
 }
 

@@ -41,8 +41,9 @@ class RequestLimits : public std::enable_shared_from_this<RequestLimits> {
   // The leases ended while the database was away: the answer has to end with an error.
   void on_lost(const std::function<void(const std::string& limit)>& callback);
 
-  // To what was computed, also where the client left before the answer began.
+  // To what was computed; where that is nothing, the request counts alone.
   void settle(size_t prompt, const GenerationUsage& usage);
+  // The server is at fault: not even the request counts.
   void refund(size_t prompt) { prompts_[prompt].reservation = {}; }
   std::string limit_of(size_t prompt) const;  // that ended an answer; "" if none did
   // That bounded max_tokens, of an answer that ended there; "" if the request or the model's context did.

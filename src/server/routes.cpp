@@ -9,6 +9,7 @@
 #include "governance/limits.h"
 #include "governance/permit.h"
 #include "server/access_question.h"
+#include "server/api_error.h"
 #include "server/body_room.h"
 #include "server/json_fields.h"
 #include "server/request_limits.h"
@@ -31,19 +32,6 @@ std::string model_in_body(const ServerContext& context, ErrorStyle style, const 
                             : style == ErrorStyle::ollama ? ollama_entry_in_body(context, body)
                                                           : find_entry(context, string_in_body(body, "model"));
   return entry == nullptr ? std::string() : entry->name;
-}
-
-bool is_clients_fault(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::invalid_argument:
-    case ErrorCode::denied:
-    case ErrorCode::not_found:
-    case ErrorCode::unsupported:
-    case ErrorCode::context_length:
-      return true;
-    default:
-      return false;
-  }
 }
 
 // Why the caller's limits admit no such request; otherwise it is taken from them. One for an answer is foreseen to have
@@ -103,6 +91,12 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
         handle_(std::move(handle)),
         request_(std::move(request)),
         writer_(std::move(writer)) {}
+  // Its client left while it waited, and its body had been worked on.
+  ~JsonCall() {
+    if (has_waited_) settle();
+  }
+  JsonCall(const JsonCall&) = delete;
+  JsonCall& operator=(const JsonCall&) = delete;
 
   void run() {
     auto work = room_to_work();  // outlives the body
@@ -111,6 +105,7 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
       return fail({ErrorCode::overloaded,
                    "request body: the server has no room to work on a large one (max_bodies_bytes); try again later",
                    {}});
+    has_waited_ = false;
     Error error;
     {
       const auto body = parse_json_body(request_->body);
@@ -134,6 +129,7 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
     writer_->resume([self = shared_from_this()] { self->run(); }, kTryAgain);
   }
   void wait_for_model(const std::string& name) {
+    has_waited_ = true;
     const auto wait =
         std::make_shared<ModelWait>([self = shared_from_this(), entry = find_entry(context_, name)](auto loaded) {
           if (!loaded) return self->fail(load_error(*entry, loaded.error()));
@@ -166,6 +162,7 @@ class JsonCall : public std::enable_shared_from_this<JsonCall> {
   const std::shared_ptr<const HttpRequest> request_;
   const std::shared_ptr<ResponseWriter> writer_;
   std::optional<int64_t> work_bytes_;                    // found once: the body is gone through for it
+  bool has_waited_ = false;                              // for a model, and was not worked on again since
   std::shared_ptr<LoadedModel> loaded_;                  // what was waited for stays until it is used
   std::chrono::steady_clock::time_point patient_until_;  // until then it asks for room again
 };
