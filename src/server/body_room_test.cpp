@@ -46,6 +46,10 @@ class Bodies : public testing::Test {
     return {count, keep, work};
   }
   void release() {
+    EXPECT_TRUE(eventually([&] {  // its body is counted before a worker has it
+      const std::lock_guard lock(mutex_);
+      return !kept_.empty();
+    }));
     const std::lock_guard lock(mutex_);
     for (const auto& [request, writer] : kept_) writer->send(200, "text/plain", "kept");
     kept_.clear();
