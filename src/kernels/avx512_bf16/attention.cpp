@@ -27,30 +27,22 @@ void attention_values(const AttentionValuesArgs& args) {
 
 void attention_decode_q8(const AttentionDecodeArgs& args) {
   auto* out = static_cast<uint16_t*>(args.out);
-  const auto floats = [](__m128i codes, __m512 scale) {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)), scale);
-  };
-  const auto scale_of = [&](int64_t group) {
-    float scale;
-    memcpy(&scale, args.scales + 4 * group, 4);
-    return _mm512_set1_ps(scale);
-  };
   int64_t i = 0;
   if (args.first % kCacheGroup == 0) {  // whole groups
-    const unsigned char* codes = args.codes + args.first;
+    const unsigned char *codes = args.codes + args.first, *scale = args.scales + args.first / kCacheGroup * 4;
 #pragma GCC unroll 2
-    for (int64_t group = args.first / kCacheGroup; i + kCacheGroup <= args.n; i += kCacheGroup, ++group) {
-      const __m512 scale = scale_of(group);
-      const __m512 low = floats(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + i)), scale);
-      const __m512 high = floats(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + i + 16)), scale);
+    for (; i + kCacheGroup <= args.n; i += kCacheGroup, scale += 4) {
+      const Vec low = v_from_codes(codes + i, scale), high = v_from_codes(codes + i + kLanes, scale);
       _mm512_storeu_si512(out + i, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
     }
   }
   while (i < args.n) {
     const int64_t at = args.first + i, group = at / kCacheGroup, in_group = (group + 1) * kCacheGroup - at;
-    const int64_t left = args.n - i < in_group ? args.n - i : in_group, now = left < 16 ? left : 16;
+    const int64_t left = args.n - i < in_group ? args.n - i : in_group, now = left < kLanes ? left : kLanes;
+    unsigned char codes[kLanes] = {};
+    memcpy(codes, args.codes + at, static_cast<size_t>(now));
     const __mmask16 seen = static_cast<__mmask16>((1u << now) - 1);
-    const __m512 values = floats(_mm_maskz_loadu_epi8(seen, args.codes + at), scale_of(group));
+    const Vec values = v_from_codes(codes, args.scales + 4 * group);
     _mm256_mask_storeu_epi16(out + i, seen, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values)));
     i += now;
   }

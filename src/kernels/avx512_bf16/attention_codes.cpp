@@ -57,37 +57,37 @@ struct NextLines {
 template <int Vecs, bool Ahead>
 inline __attribute__((always_inline)) void scores_tile(const AttentionTileArgs& a, const uint32_t* q, int64_t k0,
                                                        float* s) {
-  constexpr int Keys = kKeysAtOnce<Vecs>;
+  constexpr int kKeys = kKeysAtOnce<Vecs>;
   const __m512i flip = _mm512_set1_epi32(static_cast<int32_t>(0x80808080u));
   const int64_t first = k0 % kAttentionRows * a.k_stride;
   const unsigned char* keys = a.k[k0 / kAttentionRows] + first;
   const unsigned char* scales = keys + a.k_scales;
-  Vec sums[Vecs][Keys];
+  Vec sums[Vecs][kKeys];
   for (int v = 0; v < Vecs; ++v) {
-    for (int k = 0; k < Keys; ++k) sums[v][k] = v_zero();
+    for (int k = 0; k < kKeys; ++k) sums[v][k] = v_zero();
   }
-  NextLines next(a, k0, Keys, a.words / kQueryWords);
+  NextLines next(a, k0, kKeys, a.words / kQueryWords);
   for (int64_t w = 0; w < a.words; w += kQueryWords, keys += kCacheGroup, scales += 4) {
     if constexpr (Ahead) next.ask();
-    __m512i dots[Vecs][Keys];
+    __m512i dots[Vecs][kKeys];
     Vec q_scale[Vecs];
     for (int v = 0; v < Vecs; ++v) {
       const uint32_t* last = q + row_offset(v, a.words) + kCodeWords * kAttentionRows;
       q_scale[v] = _mm512_loadu_ps(last);
-      for (int k = 0; k < Keys; ++k) dots[v][k] = _mm512_loadu_si512(last + kAttentionRows);
+      for (int k = 0; k < kKeys; ++k) dots[v][k] = _mm512_loadu_si512(last + kAttentionRows);
     }
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kCodeWords; ++i) {
       __m512i codes[Vecs];
       for (int v = 0; v < Vecs; ++v) codes[v] = _mm512_loadu_si512(q + row_offset(v, a.words) + i * kAttentionRows);
-      for (int k = 0; k < Keys; ++k) {
+      for (int k = 0; k < kKeys; ++k) {
         int32_t word;
         memcpy(&word, keys + k * a.k_stride + 4 * i, 4);
         const __m512i key = _mm512_xor_si512(_mm512_set1_epi32(word), flip);
         for (int v = 0; v < Vecs; ++v) dots[v][k] = _mm512_dpbusd_epi32(dots[v][k], key, codes[v]);
       }
     }
-    for (int k = 0; k < Keys; ++k) {
+    for (int k = 0; k < kKeys; ++k) {
       float scale;
       memcpy(&scale, scales + k * a.k_stride, 4);
       for (int v = 0; v < Vecs; ++v) {
@@ -96,23 +96,15 @@ inline __attribute__((always_inline)) void scores_tile(const AttentionTileArgs& 
     }
     q += kQueryWords * kAttentionRows;
   }
-  for (int k = 0; k < Keys; ++k) {
+  for (int k = 0; k < kKeys; ++k) {
     for (int v = 0; v < Vecs; ++v) v_store(s + (k * Vecs + v) * kLanes, sums[v][k]);
   }
-}
-
-// Sixteen values as floats, of codes and the scale of their group.
-inline __m512 floats(const unsigned char* codes, const unsigned char* scale) {
-  float factor;
-  memcpy(&factor, scale, 4);
-  const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-  return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sixteen)), _mm512_set1_ps(factor));
 }
 
 // Words of sixteen columns of two rows. A row that is null: zeros.
 inline __m512i value_words(const unsigned char* even, const unsigned char* odd, int64_t c, int64_t scales) {
   const auto row = [=](const unsigned char* codes) {
-    return codes != nullptr ? floats(codes + c, codes + scales + c / kCacheGroup * 4) : _mm512_setzero_ps();
+    return codes != nullptr ? v_from_codes(codes + c, codes + scales + c / kCacheGroup * 4) : v_zero();
   };
   return interleaved(row(even), row(odd));
 }

@@ -28,6 +28,12 @@ inline Vec v_weight(Vec x) {
   p = v_fma(p, r, v_set1(1.0f));
   return _mm512_scalef_ps(p, x);
 }
+// Sixteen values of an 8-bit row: codes times the scale of their group.
+inline Vec v_from_codes(const unsigned char* codes, const unsigned char* scale) {
+  float factor;
+  memcpy(&factor, scale, 4);
+  return v_mul(v_from_i8(codes), v_set1(factor));
+}
 // Lane by lane a word of two bfloat16, the even one low.
 inline __m512i interleaved(Vec even, Vec odd) {
   alignas(64) static const uint16_t kInterleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
