@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/trimmed.h"
+
 namespace redoubt {
 namespace {
 
@@ -146,7 +148,7 @@ Status check_prefill(const ChatRequest& out, const JsonFields& fields) {
   const std::string where = fmt::format("messages[{}].content", fields.find("messages")->size() - 1);
   const std::string text = last["content"].is_string() ? last["content"].get<std::string>() : "";
   if (text.empty()) return invalid(where + ": expected a text to go on from, found none", where);
-  if (text.find_last_not_of(" \t\r\n") != text.size() - 1)
+  if (kBlanks.find(text.back()) != std::string_view::npos)
     return invalid(where + ": a last message of the assistant cannot end with white space", where);
   constexpr std::string_view kBeside = "is not possible where the last message is the assistant's, to go on from";
   REDOUBT_TRY(const Json* thinking, fields.object("thinking"));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/trimmed.h"
 #include "server/prompt_ids.h"
 #include "server/routes_errors.h"
 
@@ -142,13 +143,6 @@ size_t find_last_unmarked(const MarkedText& text, std::string_view content) {
     if (i > 0) end = text.markup[i - 1].begin;
   }
   return std::string_view::npos;
-}
-
-// Without white space at its ends, which templates leave out.
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
 }
 
 // The last message stays open: what the template wrote after its text goes.

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/trimmed.h"
+
 namespace redoubt {
 namespace {
 
@@ -100,7 +102,7 @@ Status refuse_images(const JsonFields& fields) {
 void go_on_from_last(ChatRequest& chat) {
   const Json& last = chat.messages.back();
   if (last["role"] != "assistant" || last.contains("tool_calls") || !last["content"].is_string()) return;
-  if (last["content"].get_ref<const std::string&>().find_first_not_of(" \t\r\n") == std::string::npos) return;
+  if (trimmed(last["content"].get_ref<const std::string&>()).empty()) return;
   chat.continue_final_message = true;
   chat.add_generation_prompt = false;
 }

@@ -6,13 +6,13 @@
 #include <utility>
 
 #include "core/json.h"
+#include "core/trimmed.h"
 
 namespace redoubt {
 namespace {
 
 using Kind = OutputEvent::Kind;
 
-constexpr std::string_view kBlanks = " \n\r\t";
 constexpr size_t kMaxHeaderBytes = 1024;  // of a tag with its attributes
 
 // Of a string's inside. Byte by byte, so that it does not matter how a text is cut.

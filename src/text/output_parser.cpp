@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 
+#include "core/trimmed.h"
 #include "text/output_parser_state.h"
 #include "text/tokenizer.h"
 
@@ -55,7 +56,7 @@ bool prompt_opens_reasoning(const Tokenizer& tokenizer, const std::vector<int32_
   }
   const size_t tail = std::min<size_t>(prompt.size(), 16);
   std::string text = tokenizer.decode(std::span(prompt).last(tail));
-  text.erase(text.find_last_not_of(" \n\r\t") + 1);
+  text.erase(text.find_last_not_of(kBlanks) + 1);
   return text.ends_with(mark_text(Mark::think_begin));
 }
 

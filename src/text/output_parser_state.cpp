@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/trimmed.h"
+
 namespace redoubt {
 namespace {
 
@@ -19,16 +21,9 @@ constexpr std::array<std::string_view, kMarks> kMarkTexts{"<think>",
                                                           "</tool_call>",
                                                           "<|python_tag|>",
                                                           "｜DSML｜"};
-constexpr std::string_view kBlanks = " \n\r\t";
 constexpr size_t kMaxHeaderBytes = 1024;  // of a call's type, name and fence: longer is no call
 
 bool is_blank(char c) { return kBlanks.find(c) != std::string_view::npos; }
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
 
 // White space and the opening of a code fence: ```json
 bool is_fence(std::string_view text) {
