@@ -63,7 +63,7 @@ std::vector<bool> rules_that_end(const std::vector<Automaton>& rules, bool over_
 }
 
 // Rules from which some text can be made; calls of the others are cut, then states without an end.
-std::vector<bool> remove_unproductive(std::vector<Automaton>& rules) {
+void remove_unproductive(std::vector<Automaton>& rules) {
   const std::vector<bool> productive = rules_that_end(rules, true);
   for (size_t r = 0; r < rules.size(); ++r) {
     if (!productive[r]) {
@@ -74,7 +74,6 @@ std::vector<bool> remove_unproductive(std::vector<Automaton>& rules) {
       std::erase_if(state.calls, [&](const CallEdge& e) { return !productive[e.rule]; });
     trim(rules[r]);
   }
-  return productive;
 }
 
 // A rule that can call itself before a byte is read would push for ever.
