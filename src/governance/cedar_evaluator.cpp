@@ -388,20 +388,8 @@ bool Evaluator::time_method(const Node& node, uint32_t at, Value& out) {
     case Op::to_time:
       out = Value::number(Kind::duration, time_of(ms));
       return true;
-    case Op::to_milliseconds:
-      out = Value::of(ms);
-      return true;
-    case Op::to_seconds:
-      out = Value::of(ms / 1000);
-      return true;
-    case Op::to_minutes:
-      out = Value::of(ms / 60'000);
-      return true;
-    case Op::to_hours:
-      out = Value::of(ms / 3'600'000);
-      return true;
     default:
-      out = Value::of(ms / 86'400'000);
+      out = Value::of(ms / unit_ms(node.op));
       return true;
   }
 }

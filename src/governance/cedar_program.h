@@ -97,6 +97,24 @@ inline std::optional<Kind> kind_made_by(Op op) {
   }
 }
 
+// In milliseconds, of the numbers that a to_milliseconds .. to_days node makes; 0 of others.
+inline int64_t unit_ms(Op op) {
+  switch (op) {
+    case Op::to_milliseconds:
+      return 1;
+    case Op::to_seconds:
+      return 1000;
+    case Op::to_minutes:
+      return 60'000;
+    case Op::to_hours:
+      return 3'600'000;
+    case Op::to_days:
+      return 86'400'000;
+    default:
+      return 0;
+  }
+}
+
 // Of the keys that a has or has_path node asks for, one within the other, takes the first. `rest` begins as the node's
 // string; of has that is one key, of has_path several between points.
 inline std::string_view take_key(std::string_view& rest, Op op) {

@@ -166,24 +166,6 @@ struct NamedTimes {
   std::set<int64_t> dates, spans;
 };
 
-// In milliseconds, of the numbers that toDays and its like make; 0 of another operation.
-int64_t unit_ms(cedar::Op op) {
-  switch (op) {
-    case cedar::Op::to_milliseconds:
-      return 1;
-    case cedar::Op::to_seconds:
-      return 1000;
-    case cedar::Op::to_minutes:
-      return 60'000;
-    case cedar::Op::to_hours:
-      return 3'600'000;
-    case cedar::Op::to_days:
-      return 86'400'000;
-    default:
-      return 0;
-  }
-}
-
 // Where a policy makes a number of a span, each number in it may be one of the same unit.
 NamedTimes times_in(const PolicySet& set, const cedar::Policy& policy) {
   NamedTimes found;
@@ -195,7 +177,7 @@ NamedTimes times_in(const PolicySet& set, const cedar::Policy& policy) {
   };
   set.for_each_node(policy, [&](uint32_t i) {
     const cedar::Node& node = set.program().nodes[i];
-    if (const int64_t unit = unit_ms(node.op); unit > 0) units.insert(unit);
+    if (const int64_t unit = cedar::unit_ms(node.op); unit > 0) units.insert(unit);
     if (node.op != cedar::Op::constant) return;
     note(node.value);
     if (node.value.kind == cedar::Kind::set)
