@@ -235,7 +235,6 @@ Status tell_isolation(const DoctorFlags& flags) {
 }
 
 std::string port_in(const std::string& url) { return url.substr(url.rfind(':') + 1); }
-std::string address_in(const std::string& url) { return url.substr(url.find("://") + 3); }
 
 // Where clients and administrators are, or would be, served. What the server that runs on this data folder holds is no
 // other program's.
@@ -246,8 +245,8 @@ std::vector<Finding> check_ports(const DoctorFlags& flags, ServeConfig config, c
   };
   constexpr const char *kPort = "port", *kAdminPort = "admin port";
   if (running && flags.config.empty() && !flags.port) {
-    std::vector<Finding> findings{held(kPort, address_in(running->clients))};
-    if (!running->administration.empty()) findings.push_back(held(kAdminPort, address_in(running->administration)));
+    std::vector<Finding> findings{held(kPort, address_of(running->clients))};
+    if (!running->administration.empty()) findings.push_back(held(kAdminPort, address_of(running->administration)));
     return findings;
   }
   if (flags.port) config.port = *flags.port;

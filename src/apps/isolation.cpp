@@ -29,9 +29,6 @@ std::string without_secrets(const std::string& url) {
   return shown;
 }
 
-// "127.0.0.1:8000" of "http://127.0.0.1:8000".
-std::string address_of(const std::string& url) { return url.substr(url.find("://") + 3); }
-
 std::string transport_of(const ServeConfig& config, const std::string& host) {
   if (config.tls) {
     constexpr const char* kClients[] = {"", ", client certificates asked for", ", client certificates required"};

@@ -39,6 +39,9 @@ class ListenersFile {
   std::filesystem::path path_;
 };
 
+// "127.0.0.1:8000" of "http://127.0.0.1:8000".
+inline std::string address_of(const std::string& url) { return url.substr(url.find("://") + 3); }
+
 // Nothing, if no server runs in that data folder, or what the file says is no listeners.
 std::optional<Listeners> read_listeners(const std::filesystem::path& data);
 
