@@ -103,13 +103,17 @@ std::optional<std::string_view> expert_projection(std::string_view rest) {
   return std::nullopt;
 }
 
+std::string expert_stack_name(int64_t layer, std::string_view projection) {
+  return fmt::format("blk.{}.ffn_{}_exps.weight", layer, projection.substr(0, projection.find('_')));
+}
+
 std::string stored_gguf_name(std::string_view hf) {
   if (auto name = gguf_name(hf)) return std::move(*name);
   const auto layer = hf_layer(hf);
   if (!layer || !layer->rest.starts_with("mlp.experts.")) return std::string(hf);
-  for (const std::string_view part : {"gate", "up", "down"})
-    if (layer->rest.ends_with(fmt::format(".{}_proj.weight", part)))
-      return fmt::format("blk.{}.ffn_{}_exps.weight", layer->layer, part);
+  for (const std::string_view projection : {"gate_proj", "up_proj", "down_proj"})
+    if (layer->rest.ends_with(fmt::format(".{}.weight", projection)))
+      return expert_stack_name(layer->layer, projection);
   return std::string(hf);
 }
 

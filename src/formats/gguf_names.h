@@ -22,6 +22,8 @@ std::optional<LayerName> hf_layer(std::string_view name);
 
 // "ffn_gate_exps.weight" -> "gate_proj", and "ffn_up_exps", "ffn_down_exps".
 std::optional<std::string_view> expert_projection(std::string_view rest);
+// And back: "gate_proj" of layer 3 -> "blk.3.ffn_gate_exps.weight".
+std::string expert_stack_name(int64_t layer, std::string_view projection);
 // The name under which GGUF holds it, an expert's in its stack; as it is where GGUF has none.
 std::string stored_gguf_name(std::string_view hf);
 std::string expert_name(int64_t layer, int64_t expert, std::string_view projection);  // the Hugging Face name

@@ -121,8 +121,7 @@ class GgufPlanner {
       }
       experts.push_back(rows_of(model_, *tensor));
     }
-    const std::string_view part = name.projection.substr(0, name.projection.find('_'));  // gate, up, down
-    add(fmt::format("blk.{}.ffn_{}_exps.weight", name.layer, part), first.name,
+    add(expert_stack_name(name.layer, name.projection), first.name,
         {config_.n_routed_experts, first.shape[0], first.shape[1]}, stacked_rows(std::move(experts)));
     return ok();
   }

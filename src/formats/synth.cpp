@@ -71,8 +71,7 @@ void add_gguf(const NamedShape& entry, const ModelConfig& c, DType wanted, uint6
     add(fmt::format("blk.{}.attn_v_b.weight", layer->layer), {c.num_attention_heads, c.v_head_dim, c.kv_lora_rank});
   } else if (layer && layer->rest.starts_with("mlp.experts.")) {
     if (!layer->rest.starts_with("mlp.experts.0.")) return;
-    const std::string_view projection = layer->rest.substr(std::strlen("mlp.experts.0."));
-    add(fmt::format("blk.{}.ffn_{}_exps.weight", layer->layer, projection.substr(0, projection.find('_'))),
+    add(expert_stack_name(layer->layer, layer->rest.substr(std::strlen("mlp.experts.0."))),
         {c.n_routed_experts, entry.shape[0], entry.shape[1]});
   } else if (const auto name = gguf_name(entry.name)) {
     add(*name, entry.shape);

@@ -175,14 +175,14 @@ class ExpectedShapes {
   std::map<int64_t, ShapesByName> layers_;
 };
 
-bool fits(const TensorView& tensor, const std::vector<int64_t>& expected) {
+}  // namespace
+
+bool has_shape(const TensorView& tensor, std::span<const int64_t> expected) {
   int64_t elements = 1;
   for (const int64_t extent : expected) elements *= extent;
   if (tensor.elements() != elements) return false;
   return expected.size() == 1 || (!tensor.shape.empty() && tensor.shape.back() == expected.back());
 }
-
-}  // namespace
 
 std::vector<NamedShape> tensor_shapes(const ModelConfig& config) {
   ShapeList list(config, config.n_routed_experts);
@@ -194,7 +194,7 @@ Status check_shapes(const Checkpoint& model) {
   ExpectedShapes shapes(model.config());
   for (const TensorView& tensor : model.tensors()) {
     const auto expected = shapes.of(tensor.name);
-    if (!expected || fits(tensor, *expected)) continue;
+    if (!expected || has_shape(tensor, *expected)) continue;
     return corrupt(fmt::format("{}: expected [{}], found [{}]", model.place_of(tensor.name), fmt::join(*expected, ", "),
                                fmt::join(tensor.shape, ", ")));
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,11 @@ struct NamedShape {
 // All of them, as a directory of safetensors has them.
 std::vector<NamedShape> tensor_shapes(const ModelConfig& config);
 
-// What is there has those shapes; as where it is loaded, a matrix may have its rows in two dimensions, and a tensor
-// that the configuration does not ask for any. Errors: corrupt_data, naming file, tensor, what was expected and found.
+// A vector has its values; a matrix its rows and columns, of which the rows may be in two dimensions.
+bool has_shape(const TensorView& tensor, std::span<const int64_t> expected);
+
+// What is there has those shapes, and a tensor that the configuration does not ask for any. Errors: corrupt_data,
+// naming file, tensor, what was expected and found.
 Status check_shapes(const Checkpoint& model);
 
 }  // namespace redoubt

@@ -4,9 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "formats/blocks.h"
 #include "formats/quantized_matrix.h"
+#include "formats/tensor_shapes.h"
 
 namespace redoubt {
 namespace {
@@ -41,8 +43,7 @@ Result<const TensorView*> WeightLoader::find_matrix(const std::string& name, int
   if (tensor == nullptr)
     return corrupt(
         fmt::format("{}: expected [{}, {}], found no such tensor", checkpoint_.place_of(name + ".weight"), rows, cols));
-  const bool shape_fits = !tensor->shape.empty() && tensor->shape.back() == cols && tensor->elements() == rows * cols;
-  if (!shape_fits) {
+  if (!has_shape(*tensor, std::array{rows, cols})) {
     return corrupt(fmt::format("{}: expected [{}, {}], found [{}]", checkpoint_.place_of(tensor->name), rows, cols,
                                fmt::join(tensor->shape, ", ")));
   }
@@ -156,7 +157,7 @@ Result<const float*> WeightLoader::vector(const std::string& name, int64_t eleme
   if (tensor == nullptr) {
     return corrupt(fmt::format("{}: expected {} values, found no such tensor", checkpoint_.place_of(name), elements));
   }
-  if (tensor->elements() != elements) {
+  if (!has_shape(*tensor, std::array{elements})) {
     return corrupt(fmt::format("{}: expected {} values, found [{}]", checkpoint_.place_of(name), elements,
                                fmt::join(tensor->shape, ", ")));
   }
