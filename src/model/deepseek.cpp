@@ -90,9 +90,10 @@ int64_t DeepSeek::arena_floats(const StepLimits& limits, int threads) const {
   const bool sorted = std::ranges::any_of(layers_, [](const Layer& l) { return l.moe.sorted_columns; });
   const int64_t ffn =
       t * (4 * c.hidden_size + 4 * c.n_routed_experts + 2 * k + 32) +
-      mlp_floats(t, c.hidden_size, std::max(c.intermediate_size, shared)) +
-      (c.n_routed_experts > 0 ? moe_floats(t, c.hidden_size, c.moe_intermediate_size, k, c.n_routed_experts, sorted)
-                              : 0);
+      mlp_floats(t, c.hidden_size, c.intermediate_size, threads) +
+      (c.n_routed_experts > 0
+           ? moe_floats(t, {c.hidden_size, c.moe_intermediate_size, shared, k, c.n_routed_experts, sorted}, threads)
+           : 0);
   const LatentUpProjection up{
       .heads = heads, .nope = c.qk_nope_head_dim, .value = c.v_head_dim, .latent = c.kv_lora_rank};
   return t * attention + ffn + linear_input_floats(t, std::max(c.hidden_size, heads * c.v_head_dim)) +

@@ -29,7 +29,7 @@ int64_t Dense::arena_floats(const StepLimits& limits, int threads) const {
   const int64_t q_dim = cfg_.num_attention_heads * cfg_.head_dim, kv_dim = cfg_.num_key_value_heads * cfg_.head_dim;
   const int64_t t = limits.max_tokens;
   return t * (4 * cfg_.hidden_size + 2 * q_dim + 4 * kv_dim) + linear_input_floats(t, cfg_.hidden_size) +
-         linear_input_floats(t, q_dim) + mlp_floats(t, cfg_.hidden_size, cfg_.intermediate_size) +
+         linear_input_floats(t, q_dim) + mlp_floats(t, cfg_.hidden_size, cfg_.intermediate_size, threads) +
          gqa_attention_floats(cfg_.head_dim, limits.max_chunks, threads);
 }
 

@@ -10,6 +10,7 @@
 #include "formats/checkpoint.h"
 #include "kernels/kernel_table.h"
 #include "model/packed_store.h"
+#include "ops/mlp.h"
 
 namespace redoubt {
 

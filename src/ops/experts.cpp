@@ -87,93 +87,173 @@ void MoeWeights::add(const MlpWeights& expert) {
   experts.push_back(expert);
 }
 
-Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k) {
-  const Tensor y = w.shared.gate.empty() ? ctx.arena.tensor(x.rows, x.cols) : mlp(ctx, x, w.shared);
-  const ArenaScope scope(ctx.arena);
-  const int64_t tokens = x.rows, n = static_cast<int64_t>(w.experts.size()), inner = w.experts[0].gate.rows();
+namespace {
 
-  // Sort (token, slot) pairs by expert: `rows` lists the tokens, `begins` where each expert's run starts.
-  int32_t* begins = ctx.arena.ints(n + 1);
-  int32_t* rows = ctx.arena.ints(tokens * k);
-  int32_t* place = ctx.arena.ints(tokens * k);  // of (token, slot) in the sorted order
-  std::fill_n(begins, n + 1, 0);
-  for (int64_t i = 0; i < tokens * k; ++i) ++begins[experts[i] + 1];
-  for (int64_t e = 0; e < n; ++e) begins[e + 1] += begins[e];
+// (token, slot) pairs in the order of their experts.
+struct SortedPairs {
+  int32_t *begins, *tokens;  // where each expert's run of pairs starts; the token of each pair
+  int32_t* place;            // of (token, slot) in this order
+  int32_t* active;           // the experts that have a run
+  int64_t size, num_active = 0;
+};
+
+SortedPairs sort_by_expert(OpContext& ctx, const int32_t* experts, int64_t tokens, int64_t k, int64_t n) {
+  SortedPairs pairs{.begins = ctx.arena.ints(n + 1),
+                    .tokens = ctx.arena.ints(tokens * k),
+                    .place = ctx.arena.ints(tokens * k),
+                    .active = ctx.arena.ints(n),
+                    .size = tokens * k};
   int32_t* next = ctx.arena.ints(n);
-  std::copy_n(begins, n, next);
-  for (int64_t i = 0; i < tokens * k; ++i) {
-    place[i] = next[experts[i]]++;
-    rows[place[i]] = static_cast<int32_t>(i / k);
-  }
-  int32_t* active = ctx.arena.ints(n);
-  int64_t num_active = 0;
+  std::fill_n(pairs.begins, n + 1, 0);
+  for (int64_t i = 0; i < pairs.size; ++i) ++pairs.begins[experts[i] + 1];
   for (int64_t e = 0; e < n; ++e) {
-    if (begins[e + 1] > begins[e]) active[num_active++] = static_cast<int32_t>(e);
+    if (pairs.begins[e + 1] > 0) pairs.active[pairs.num_active++] = static_cast<int32_t>(e);
+    next[e] = pairs.begins[e];
+    pairs.begins[e + 1] += pairs.begins[e];
   }
-  for (int64_t i = 0; i < num_active; ++i) {
-    const MlpWeights& expert = w.experts[static_cast<size_t>(active[i])];
-    for (const Weight* weight : {&expert.gate, &expert.up, &expert.down}) make_ready(ctx, *weight);
+  for (int64_t i = 0; i < pairs.size; ++i) {
+    pairs.place[i] = next[experts[i]]++;
+    pairs.tokens[pairs.place[i]] = static_cast<int32_t>(i / k);
+  }
+  return pairs;
+}
+
+// The rows of a matrix in chunks of work.
+struct RowChunks {
+  int64_t rows = 0, step = 1;
+
+  int64_t size() const { return (rows + step - 1) / step; }
+  int64_t end(int64_t chunk) const { return std::min(rows, (chunk + 1) * step); }
+};
+
+// One step of the experts: two phases, to the inner values and from them, each a single job over the rows of all
+// matrices: the shared expert's, which all tokens meet, before those of each active expert.
+class MoeStep {
+ public:
+  MoeStep(OpContext& ctx, Tensor x, const MoeWeights& w, const SortedPairs& pairs)
+      : ctx_(ctx), x_(x), w_(w), pairs_(pairs) {
+    for (int64_t i = 0; i < pairs.num_active; ++i) make_ready(ctx, expert(i));
+    if (has_shared()) make_ready(ctx, w.shared);
   }
 
-  const Tensor gate = ctx.arena.tensor(tokens * k, inner);
-  const Tensor up = ctx.arena.tensor(tokens * k, inner);
-  const Tensor out = ctx.arena.tensor(tokens * k, x.cols);
-  // Each chunk is a range of rows of one expert's matrix, over all of that expert's tokens.
-  const auto over_experts = [&](int64_t out_rows, int64_t cols, const auto& body) {
-    const int64_t step = rows_per_chunk(out_rows * num_active, cols, tokens * k / num_active, ctx.pool.num_threads());
-    const int64_t parts = (out_rows + step - 1) / step;
-    ctx.pool.parallel_for(num_active * parts, [&](int64_t index, int thread) {
-      const int64_t e = active[index / parts], begin = index % parts * step;
-      body(w.experts[static_cast<size_t>(e)], begins[e], begins[e + 1], begin, std::min(out_rows, begin + step),
-           thread);
-    });
-  };
-  // Experts with columns of their own order: a row of input for each (token, slot), in the order of its expert's
-  // matrix.
-  const auto sorted_input = [&](Tensor from, const int32_t* from_rows, Weight MlpWeights::*which, InputForms forms) {
-    const Tensor in_order = ctx.arena.tensor(tokens * k, from.cols);
-    ctx.pool.parallel_for(num_active, [&](int64_t index, int) {
-      const int64_t e = active[index];
-      const int32_t* columns = (w.experts[static_cast<size_t>(e)].*which).columns;
-      for (int64_t i = begins[e]; i < begins[e + 1]; ++i) {
-        const float* values = from.row(from_rows != nullptr ? from_rows[i] : i);
-        float* to = in_order.row(i);
-        for (int64_t j = 0; j < from.cols; ++j) to[j] = values[columns != nullptr ? columns[j] : j];
-      }
-    });
-    return linear_input(ctx, in_order, forms);
-  };
-  {
-    const ArenaScope input_scope(ctx.arena);
-    const LinearInput in = w.sorted_columns ? sorted_input(x, rows, &MlpWeights::gate, w.input_forms)
-                                            : linear_input(ctx, x, w.input_forms);
-    const LinearInput in_up = w.sorted_columns ? sorted_input(x, rows, &MlpWeights::up, w.input_forms) : in;
-    over_experts(inner, 2 * x.cols,
-                 [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
-                   const LinearPart part{.x_rows = w.sorted_columns ? nullptr : rows + first,
-                                         .first = w.sorted_columns ? first : 0,
-                                         .tokens = last - first,
-                                         .begin = begin,
-                                         .end = end,
-                                         .y = gate.row(first),
-                                         .y_stride = inner};
-                   gated_part(ctx, in, in_up, expert, part, up.row(first), thread);
-                 });
+  // out [pairs, hidden]: of each pair; y [T, hidden]: of the shared expert, if there is one.
+  void run(Tensor out, Tensor y);
+
+ private:
+  bool has_shared() const { return !w_.shared.gate.empty(); }
+  const MlpWeights& expert(int64_t i) const { return w_.experts[static_cast<size_t>(pairs_.active[i])]; }
+  RowChunks shared_chunks(const Weight& w, int64_t cols) const {
+    return {w.rows(), rows_per_chunk(w.rows(), cols, x_.rows, ctx_.pool.num_threads())};
   }
-  const LinearInput in = w.sorted_columns ? sorted_input(gate, nullptr, &MlpWeights::down, w.inner_forms)
-                                          : linear_input(ctx, gate, w.inner_forms);
-  over_experts(x.cols, inner,
-               [&](const MlpWeights& expert, int64_t first, int64_t last, int64_t begin, int64_t end, int thread) {
-                 linear_part(ctx, in, expert.down,
-                             {.first = first,
-                              .tokens = last - first,
-                              .begin = begin,
-                              .end = end,
-                              .y = out.row(first),
-                              .y_stride = out.cols},
-                             thread);
-               });
-  ctx.pool.parallel_for(tokens, [&](int64_t t, int) {
+  RowChunks expert_chunks(int64_t rows, int64_t cols) const {
+    const int64_t n = pairs_.num_active;
+    return {rows, rows_per_chunk(rows * n, cols, pairs_.size / n, ctx_.pool.num_threads())};
+  }
+  template <class OfShared, class OfExpert>
+  void over_all(RowChunks shared, RowChunks experts, const OfShared& of_shared, const OfExpert& of_expert);
+  LinearInput sorted_input(Tensor from, const int32_t* rows, Weight MlpWeights::*which, InputForms forms);
+  GatedInput expert_input(InputForms forms);
+
+  OpContext& ctx_;
+  Tensor x_;
+  const MoeWeights& w_;
+  const SortedPairs& pairs_;
+};
+
+// Calls of_shared(begin, end, thread) and of_expert(expert, its part but for y, thread) on ranges of rows.
+template <class OfShared, class OfExpert>
+void MoeStep::over_all(RowChunks shared, RowChunks experts, const OfShared& of_shared, const OfExpert& of_expert) {
+  const int64_t first = shared.size(), each = experts.size();
+  ctx_.pool.parallel_for(first + pairs_.num_active * each, [&](int64_t index, int thread) {
+    if (index < first) return of_shared(index * shared.step, shared.end(index), thread);
+    const int64_t i = (index - first) / each, chunk = (index - first) % each, e = pairs_.active[i];
+    of_expert(expert(i),
+              LinearPart{.first = pairs_.begins[e],
+                         .tokens = pairs_.begins[e + 1] - pairs_.begins[e],
+                         .begin = chunk * experts.step,
+                         .end = experts.end(chunk)},
+              thread);
+  });
+}
+
+// For experts with columns of their own order: a row of input for each pair, in the order of its expert's matrix.
+LinearInput MoeStep::sorted_input(Tensor from, const int32_t* rows, Weight MlpWeights::*which, InputForms forms) {
+  const Tensor in_order = ctx_.arena.tensor(pairs_.size, from.cols);
+  ctx_.pool.parallel_for(pairs_.num_active, [&](int64_t i, int) {
+    const int32_t* columns = (expert(i).*which).columns;
+    const int64_t e = pairs_.active[i];
+    for (int64_t at = pairs_.begins[e]; at < pairs_.begins[e + 1]; ++at) {
+      const float* values = from.row(rows != nullptr ? rows[at] : at);
+      float* to = in_order.row(at);
+      for (int64_t j = 0; j < from.cols; ++j) to[j] = values[columns != nullptr ? columns[j] : j];
+    }
+  });
+  return linear_input(ctx_, in_order, forms);
+}
+
+GatedInput MoeStep::expert_input(InputForms forms) {
+  if (!w_.sorted_columns) {
+    const LinearInput in = linear_input(ctx_, x_, forms);
+    return {in, in};
+  }
+  return {sorted_input(x_, pairs_.tokens, &MlpWeights::gate, forms),
+          sorted_input(x_, pairs_.tokens, &MlpWeights::up, forms)};
+}
+
+void MoeStep::run(Tensor out, Tensor y) {
+  const MlpWeights& shared = w_.shared;
+  const int64_t tokens = x_.rows, inner = w_.experts[0].gate.rows();
+  const RowChunks experts = expert_chunks(inner, 2 * x_.cols);
+  const RowChunks of_shared = has_shared() ? shared_chunks(shared.gate, 2 * x_.cols) : RowChunks{};
+  InputForms shared_forms;
+  if (has_shared()) shared_forms |= shared.down;
+  const InnerValues values(ctx_, pairs_.size, inner, w_.inner_forms, tokens, experts.step, w_.sorted_columns);
+  const InnerValues shared_values(ctx_, has_shared() ? tokens : 0, shared.gate.rows(), shared_forms, tokens,
+                                  of_shared.step, shared.down.columns != nullptr);
+  {
+    const ArenaScope scope(ctx_.arena);
+    // One input for all, unless some matrix has an order of its own.
+    const bool is_one = !w_.sorted_columns && shared.gate.columns == nullptr && shared.up.columns == nullptr;
+    InputForms forms = w_.input_forms;
+    if (has_shared() && is_one) (forms |= shared.gate) |= shared.up;
+    const GatedInput in = expert_input(forms);
+    const GatedInput shared_in = is_one ? in : has_shared() ? gated_input(ctx_, x_, shared) : GatedInput{};
+    over_all(
+        of_shared, experts,
+        [&](int64_t begin, int64_t end, int thread) {
+          shared_values.compute(ctx_, shared_in, shared, {.tokens = tokens, .begin = begin, .end = end}, 0, thread);
+        },
+        [&](const MlpWeights& expert, LinearPart part, int thread) {
+          const int64_t to = part.first;
+          if (!w_.sorted_columns) part.x_rows = pairs_.tokens + part.first, part.first = 0;
+          values.compute(ctx_, in, expert, part, to, thread);
+        });
+  }
+  const LinearInput in = w_.sorted_columns ? sorted_input(values.values(), nullptr, &MlpWeights::down, w_.inner_forms)
+                                           : values.input(ctx_);
+  const LinearInput shared_in = has_shared() ? shared_values.input(ctx_, shared.down.columns) : LinearInput{};
+  over_all(
+      has_shared() ? shared_chunks(shared.down, shared.down.cols()) : RowChunks{}, expert_chunks(x_.cols, inner),
+      [&](int64_t begin, int64_t end, int thread) {
+        linear_part(ctx_, shared_in, shared.down,
+                    {.tokens = tokens, .begin = begin, .end = end, .y = y.data, .y_stride = y.cols}, thread);
+      },
+      [&](const MlpWeights& expert, LinearPart part, int thread) {
+        part.y = out.row(part.first);
+        part.y_stride = out.cols;
+        linear_part(ctx_, in, expert.down, part, thread);
+      });
+}
+
+}  // namespace
+
+Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k) {
+  const Tensor y = ctx.arena.tensor(x.rows, x.cols);
+  const ArenaScope scope(ctx.arena);
+  const SortedPairs pairs = sort_by_expert(ctx, experts, x.rows, k, static_cast<int64_t>(w.experts.size()));
+  const Tensor out = ctx.arena.tensor(pairs.size, x.cols);
+  MoeStep(ctx, x, w, pairs).run(out, y);
+  ctx.pool.parallel_for(x.rows, [&](int64_t t, int) {
     float* sum = y.row(t);
     if (w.shared.gate.empty()) std::fill_n(sum, x.cols, 0.0f);
     int32_t last = -1;  // slots in the order of their experts
@@ -185,18 +265,20 @@ Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts
       }
       if (slot < 0) break;  // an imposed choice may repeat an expert
       last = experts[t * k + slot];
-      ctx.kernels.axpy({gates[t * k + slot], out.row(place[t * k + slot]), sum, x.cols});
+      ctx.kernels.axpy({gates[t * k + slot], out.row(pairs.place[t * k + slot]), sum, x.cols});
     }
   });
   return y;
 }
 
-int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n, bool sorted_columns) {
-  const int64_t inputs = sorted_columns
-                             ? std::max(2 * (tokens * k * hidden + linear_input_floats(tokens * k, hidden)),
-                                        tokens * k * inner + linear_input_floats(tokens * k, inner))
-                             : std::max(linear_input_floats(tokens, hidden), linear_input_floats(tokens * k, inner));
-  return 4 * (n + 16) + 2 * (tokens * k + 16) + tokens * k * (2 * inner + hidden) + inputs + 128;
+int64_t moe_floats(int64_t tokens, const MoeSizes& s, int threads) {
+  const int64_t pairs = tokens * s.k, input = linear_input_floats(tokens, s.hidden);
+  const int64_t in_order = s.sorted_columns ? 2 * (pairs * s.hidden + linear_input_floats(pairs, s.hidden)) +
+                                                  pairs * s.inner + linear_input_floats(pairs, s.inner)
+                                            : input;
+  return 4 * (s.n + 16) + 2 * (pairs + 16) + pairs * s.hidden +
+         InnerValues::floats(pairs, s.inner, tokens, s.hidden, threads) +
+         InnerValues::floats(tokens, s.shared_inner, tokens, s.hidden, threads) + in_order + 2 * input + 128;
 }
 
 }  // namespace redoubt

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "formats/model_config.h"
-#include "ops/linear.h"
+#include "ops/mlp.h"
 
 namespace redoubt {
 
@@ -39,7 +39,12 @@ struct MoeWeights {
 // y = sum over chosen e of gate_e * expert_e(x) + shared(x), experts added in index order. experts [T, k], gates [T,
 // k].
 Tensor moe(OpContext& ctx, Tensor x, const MoeWeights& w, const int32_t* experts, const float* gates, int64_t k);
-// Floats of the arena that it takes beyond its result and the shared expert's, with n experts of width `inner`.
-int64_t moe_floats(int64_t tokens, int64_t hidden, int64_t inner, int64_t k, int64_t n, bool sorted_columns);
+// Floats of the arena that it takes beyond its result.
+struct MoeSizes {
+  int64_t hidden, inner, shared_inner;  // shared_inner 0: no shared expert
+  int64_t k, n;                         // of n experts, for a token
+  bool sorted_columns;                  // MoeWeights
+};
+int64_t moe_floats(int64_t tokens, const MoeSizes& sizes, int threads);
 
 }  // namespace redoubt

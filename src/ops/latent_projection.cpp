@@ -25,7 +25,7 @@ void packed_rows_of(const OpContext& ctx, const Weight& w, int64_t begin, int64_
                          .stride = stride};
   for (int64_t first = 0; first < tokens; first += kSlice) {
     const int64_t n = std::min(kSlice, tokens - first);
-    for (int64_t t = 0; t < n; ++t) quantize_row(ctx, x + (first + t) * x_stride, w.cols(), in, t);
+    for (int64_t t = 0; t < n; ++t) quantize_values(ctx, x + (first + t) * x_stride, 0, w.cols(), in, t);
     ctx.packed.linear({.w = w.packed,
                        .x = in,
                        .x_bf16 = nullptr,

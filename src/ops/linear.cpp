@@ -5,27 +5,10 @@
 namespace redoubt {
 namespace {
 
-// What the codes leave of x.
-void subtract_codes(OpContext& ctx, Tensor x, const QuantizedRows& codes, Tensor rest) {
-  over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int8_t* q = codes.q + t * codes.stride;
-      const float* scale = codes.scale + t * (codes.stride / 32);
-      for (int64_t k = 0; k < x.cols; ++k) rest.row(t)[k] = x.row(t)[k] - static_cast<float>(q[k]) * scale[k / 32];
-    }
-  });
-}
-
 QuantizedRows int8_rows(OpContext& ctx, Tensor x) {
-  const int64_t stride = quantized_stride(x.cols), units = stride / 32;
-  const QuantizedRows rows{.q = ctx.arena.values<int8_t>(x.rows * stride),
-                           .scale = ctx.arena.floats(x.rows * units),
-                           .sum = ctx.arena.floats(x.rows * units),
-                           .minus = ctx.arena.ints(x.rows * units * 2),
-                           .pairs = ctx.arena.ints(x.rows * units * 2),
-                           .stride = stride};
+  const QuantizedRows rows = quantized_rows(ctx, x.rows, x.cols);
   over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) quantize_row(ctx, x.row(t), x.cols, rows, t);
+    for (int64_t t = begin; t < end; ++t) quantize_values(ctx, x.row(t), 0, x.cols, rows, t);
   });
   return rows;
 }
@@ -67,16 +50,34 @@ QuantizedRows rows_from(QuantizedRows rows, int64_t t) {
           .stride = rows.stride};
 }
 
-void quantize_row(const OpContext& ctx, const float* x, int64_t cols, const QuantizedRows& to, int64_t t) {
+QuantizedRows quantized_rows(OpContext& ctx, int64_t rows, int64_t cols) {
+  const int64_t stride = quantized_stride(cols), units = stride / 32;
+  return {.q = ctx.arena.values<int8_t>(rows * stride),
+          .scale = ctx.arena.floats(rows * units),
+          .sum = ctx.arena.floats(rows * units),
+          .minus = ctx.arena.ints(rows * units * 2),
+          .pairs = ctx.arena.ints(rows * units * 2),
+          .stride = stride};
+}
+
+void quantize_values(const OpContext& ctx, const float* x, int64_t begin, int64_t n, const QuantizedRows& to,
+                     int64_t t) {
   const QuantizedRows row = rows_from(to, t);
+  const int64_t unit = begin / 32;
   ctx.packed.quantize_row({.x = x,
-                           .cols = cols,
-                           .stride = row.stride,
-                           .q = row.q,
-                           .scale = row.scale,
-                           .sum = row.sum,
-                           .minus = row.minus,
-                           .pairs = row.pairs});
+                           .cols = n,
+                           .stride = quantized_stride(n),
+                           .q = row.q + begin,
+                           .scale = row.scale + unit,
+                           .sum = row.sum + unit,
+                           .minus = row.minus + 2 * unit,
+                           .pairs = row.pairs + 2 * unit});
+}
+
+void rest_of_codes(const float* x, int64_t begin, int64_t n, const QuantizedRows& codes, int64_t t, float* rest) {
+  const int8_t* q = codes.q + t * codes.stride + begin;
+  const float* scale = codes.scale + t * (codes.stride / 32) + begin / 32;
+  for (int64_t k = 0; k < n; ++k) rest[k] = x[k] - static_cast<float>(q[k]) * scale[k / 32];
 }
 
 int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) {
@@ -88,6 +89,8 @@ int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads) 
   const int64_t least = by_share < rows_at_once ? 2 * kRowGroup : rows_at_once;
   return std::max(std::min(by_work, by_share) / least, int64_t{1}) * least;
 }
+
+int64_t most_rows_per_chunk(int64_t cols) { return std::max(4 * kRowGroup, (int64_t{1} << 18) / cols); }
 
 LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32_t* columns) {
   if (columns != nullptr) {
@@ -104,7 +107,9 @@ LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32
   if (forms.int8) in.int8 = int8_rows(ctx, x);
   if (forms.fine) {
     const Tensor rest = ctx.arena.tensor(x.rows, x.cols);
-    subtract_codes(ctx, x, in.int8, rest);
+    over_rows(ctx, x.rows, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) rest_of_codes(x.row(t), 0, x.cols, in.int8, t, rest.row(t));
+    });
     in.remainder = int8_rows(ctx, rest);
   }
   if (forms.bf16) {
@@ -172,6 +177,19 @@ void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> task
   });
 }
 
+void linear_over(OpContext& ctx, const LinearInput& in, const Weight& w, Tensor y) {
+  const int64_t rows = w.rows(), step = rows_per_chunk(rows, w.cols(), y.rows, ctx.pool.num_threads());
+  ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
+    linear_part(ctx, in, w,
+                {.tokens = y.rows,
+                 .begin = chunk * step,
+                 .end = std::min(rows, (chunk + 1) * step),
+                 .y = y.data,
+                 .y_stride = y.cols},
+                thread);
+  });
+}
+
 void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y) { linear_all(ctx, x, {{&w, y}}); }
 
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w) {
@@ -203,45 +221,6 @@ void embed(OpContext&, const Weight& table, std::span<const int32_t> tokens, flo
   for (size_t i = 0; i < tokens.size(); ++i) {
     m.decode(m.data + tokens[i] * m.row_bytes, y + static_cast<int64_t>(i) * m.cols, m.cols);
   }
-}
-
-void gated_part(const OpContext& ctx, const LinearInput& gate_in, const LinearInput& up_in, const MlpWeights& w,
-                LinearPart part, float* up, int thread) {
-  float* gate = part.y;
-  linear_part(ctx, gate_in, w.gate, part, thread);
-  part.y = up;
-  linear_part(ctx, up_in, w.up, part, thread);
-  for (int64_t t = 0; t < part.tokens; ++t) {
-    const int64_t at = t * part.y_stride + part.begin;
-    ctx.kernels.silu_mul({gate + at, up + at, gate + at, part.end - part.begin});
-  }
-}
-
-Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
-  const Tensor y = ctx.arena.tensor(x.rows, w.down.rows());
-  const ArenaScope scope(ctx.arena);
-  const Tensor gate = ctx.arena.tensor(x.rows, w.gate.rows()), up = ctx.arena.tensor(x.rows, w.up.rows());
-  {
-    const ArenaScope input_scope(ctx.arena);
-    make_ready(ctx, w.gate);
-    make_ready(ctx, w.up);
-    InputForms forms;
-    (forms |= w.gate) |= w.up;
-    const LinearInput in = linear_input(ctx, x, forms, w.gate.columns);
-    const LinearInput in_up = w.up.columns == w.gate.columns ? in : linear_input(ctx, x, forms, w.up.columns);
-    const int64_t rows = gate.cols, step = rows_per_chunk(rows, 2 * x.cols, x.rows, ctx.pool.num_threads());
-    ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
-      const int64_t begin = chunk * step, end = std::min(rows, begin + step);
-      const LinearPart part{.tokens = x.rows, .begin = begin, .end = end, .y = gate.data, .y_stride = rows};
-      gated_part(ctx, in, in_up, w, part, up.data, thread);
-    });
-  }
-  linear_into(ctx, gate, w.down, y);
-  return y;
-}
-
-int64_t mlp_floats(int64_t tokens, int64_t hidden, int64_t inner) {
-  return 2 * tokens * inner + std::max(2 * linear_input_floats(tokens, hidden), linear_input_floats(tokens, inner));
 }
 
 }  // namespace redoubt

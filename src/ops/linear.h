@@ -28,11 +28,12 @@ inline void make_ready(OpContext& ctx, const Weight& w) {
   if (w.first_use != nullptr && !w.first_use->is_ready()) w.first_use->make_ready(ctx.pool);
 }
 
-// The forms, beside float32, in which matrices take their input.
+// The forms in which matrices take their input.
 struct InputForms {
-  bool int8 = false, fine = false, bf16 = false;
+  bool int8 = false, fine = false, bf16 = false, float32 = false;
 
   InputForms& operator|=(const Weight& w) {
+    float32 = float32 || w.packed.data == nullptr;
     int8 = int8 || w.input == PackedInput::int8;
     fine = fine || (w.input == PackedInput::int8 && w.fine);
     bf16 = bf16 || w.input == PackedInput::bf16;
@@ -48,9 +49,13 @@ struct LinearInput {
 };
 // Of `rows`, those from row t on.
 QuantizedRows rows_from(QuantizedRows rows, int64_t t);
-// Row t of `to` from x [cols].
-void quantize_row(const OpContext& ctx, const float* x, int64_t cols, const QuantizedRows& to, int64_t t);
 inline int64_t quantized_stride(int64_t cols) { return (cols + 31) / 32 * 32; }
+QuantizedRows quantized_rows(OpContext& ctx, int64_t rows, int64_t cols);  // in the arena, not yet filled
+// Columns [begin, begin + n) of row t of `to` from x [n]: whole groups of 32, but for a row's last columns.
+void quantize_values(const OpContext& ctx, const float* x, int64_t begin, int64_t n, const QuantizedRows& to,
+                     int64_t t);
+// What those codes leave of x; may be x.
+void rest_of_codes(const float* x, int64_t begin, int64_t n, const QuantizedRows& codes, int64_t t, float* rest);
 
 // In the arena, at most linear_input_floats(x.rows, x.cols). columns: as in Weight, of all the matrices.
 LinearInput linear_input(OpContext& ctx, Tensor x, InputForms forms, const int32_t* columns = nullptr);
@@ -68,9 +73,11 @@ void linear_part(const OpContext& ctx, const LinearInput& in, const Weight& w, c
 // Rows of W [rows, cols] that make a chunk of work: long enough to be worth claiming, short enough that no thread waits
 // long for another's last one.
 int64_t rows_per_chunk(int64_t rows, int64_t cols, int64_t tokens, int threads);
+int64_t most_rows_per_chunk(int64_t cols);  // whatever the rest
 
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w);  // [T, cols] -> [T, rows]
 void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y);
+void linear_over(OpContext& ctx, const LinearInput& in, const Weight& w, Tensor y);  // w is ready
 // Several matrices that meet the same x, as one job.
 struct LinearTask {
   const Weight* weight;
@@ -82,16 +89,5 @@ Tensor rms_norm(OpContext& ctx, Tensor x, const float* weight, float eps);  // [
 void rms_norm_into(OpContext& ctx, Tensor x, const float* weight, float eps, Tensor y);
 void add_into(OpContext& ctx, Tensor x, Tensor y);                                           // y += x
 void embed(OpContext& ctx, const Weight& table, std::span<const int32_t> tokens, float* y);  // [T, cols]
-
-// down(silu(gate x) * (up x)): the MLP of every model here. Source: arXiv:2002.05202.
-struct MlpWeights {
-  Weight gate, up, down;
-};
-Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w);
-// part.y = silu(gate x) * (up x) for a part's rows and tokens; `up` is laid out as part.y, and overwritten.
-void gated_part(const OpContext& ctx, const LinearInput& gate_in, const LinearInput& up_in, const MlpWeights& w,
-                LinearPart part, float* up, int thread);
-// Floats of the arena that mlp takes for [tokens, hidden] beyond its result.
-int64_t mlp_floats(int64_t tokens, int64_t hidden, int64_t inner);
 
 }  // namespace redoubt
