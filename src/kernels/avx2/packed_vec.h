@@ -3,7 +3,6 @@
 #pragma once
 
 #include "kernels/avx2/vec.h"
-#include "kernels/simd/pairs_x86.inc"
 
 namespace {
 
@@ -69,6 +68,17 @@ inline void i_quantize32(const float* x, float inverse, int8_t* q, int32_t* minu
     sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
     minus[half] = -_mm_cvtsi128_si32(sum);
   }
+}
+
+// Minus the sum of (q[k] + 128) * q[k + 16].
+inline int32_t i_pairs(const int8_t* q) {
+  const __m256i low = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
+  const __m256i high = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q + 16)));
+  const __m256i sums = _mm256_madd_epi16(_mm256_add_epi16(low, _mm256_set1_epi16(128)), high);
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
+  return -_mm_cvtsi128_si32(sum);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include "kernels/avx512/packed_vec.h"
 #include "kernels/packed_entry.h"
 
+#define REDOUBT_QUANTIZE_ROW "kernels/avx512/quantize_row.inc"
+
 namespace redoubt::avx512 {
 #include "kernels/simd/packed_int8.inc"
 }  // namespace redoubt::avx512

@@ -3,7 +3,6 @@
 
 #include "kernels/avx512/vec.h"
 #include "kernels/kernel_args.h"
-#include "kernels/simd/pairs_x86.inc"
 
 namespace {
 
@@ -68,15 +67,6 @@ inline Vec v_half_e8m0(const unsigned char* p) {
   const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
   const __mmask16 small = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
   return _mm512_castsi512_ps(_mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x00200000), e));
-}
-
-// q = round(x * inverse) of 32 values, halves to even; minus the sums of each sixteen.
-inline void i_quantize32(const float* x, float inverse, int8_t* q, int32_t* minus) {
-  for (int half = 0; half < 2; ++half) {
-    const __m512i codes = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * half), _mm512_set1_ps(inverse)));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + 16 * half), _mm512_cvtsepi32_epi8(codes));
-    minus[half] = -_mm512_reduce_add_epi32(codes);
-  }
 }
 
 }  // namespace
