@@ -23,8 +23,9 @@ namespace redoubt {
 namespace {
 
 constexpr int64_t kHourMs = 3'600'000, kDayMs = 24 * kHourMs;
-// Beside the times that the policies name.
-constexpr std::array kLaterMs{int64_t{0}, kDayMs, 30 * kDayMs, 365 * kDayMs, 3'653 * kDayMs, 36'525 * kDayMs};
+// Looked at whatever times the policies name, since they may compute one: each week of ten years, then each month of a
+// hundred.
+constexpr int64_t kEachWeekMs = 3'653 * kDayMs, kEachMonthMs = 36'525 * kDayMs;
 constexpr int64_t kKeyLastsS = 30 * 86'400;  // of a key that is relied on
 constexpr size_t kMaxTimes = 512;            // that the policies name; of more nothing is sure
 constexpr int kHistory = 100;                // versions listed
@@ -209,12 +210,13 @@ std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, 
   const auto named = author.named_times_ms(*after);
   const auto is_permitted = [&](int64_t later) { return is_permitted_after(after, author, later); };
   const auto is_permitted_about = [&](int64_t time_ms) {
-    const int64_t later = std::clamp(time_ms, author.now_ms, author.now_ms + 2 * kLaterMs.back()) - author.now_ms;
+    const int64_t later = std::clamp(time_ms, author.now_ms, author.now_ms + 2 * kEachMonthMs) - author.now_ms;
     return is_permitted(std::max<int64_t>(0, later - 1000)) && is_permitted(later) && is_permitted(later + 1000);
   };
-  const bool stays =
-      named && std::ranges::all_of(kLaterMs, is_permitted) && std::ranges::all_of(*named, is_permitted_about);
-  return stays ? std::string_view() : kLocksAuthorOutLater;
+  if (!named || !std::ranges::all_of(*named, is_permitted_about)) return kLocksAuthorOutLater;
+  for (int64_t later = 0; later <= kEachMonthMs; later += later < kEachWeekMs ? 7 * kDayMs : 30 * kDayMs)
+    if (!is_permitted(later)) return kLocksAuthorOutLater;
+  return {};
 }
 
 }  // namespace

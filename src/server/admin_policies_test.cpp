@@ -232,6 +232,11 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   const std::string days = since + ".toDays()";
   EXPECT_EQ(put(days + " <= 40 || " + days + " >= 270").first, 400);
   EXPECT_EQ(put(days + " < 40 || " + days + " > 43").first, 200) << "some days";
+  EXPECT_EQ(put(days + " < 30 + 30 || " + days + " > 50 * 2").first, 400) << "times that are computed";
+  const auto date = [&](int64_t day) {
+    return "datetime(\"" + cedar::datetime_text(wall_.now_ms() + day * kDayMs) + "\")";
+  };
+  EXPECT_EQ(put("context.now.toDate() <= " + date(373) + " || context.now.toDate() >= " + date(3652)).first, 400);
   // Those of policies that are for others tell nothing of her, and those of one say nothing of another's spans.
   std::string of_others;
   for (int64_t day = 1; day <= 600; ++day)
