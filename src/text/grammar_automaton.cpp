@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 
@@ -41,9 +42,22 @@ Status AutomatonBudget::spend_edges(size_t count) {
   return ok();
 }
 
+Status AutomatonBudget::spend_steps(size_t count) {
+  steps += count;
+  if (steps > limits.max_steps) return too_large();
+  return ok();
+}
+
+Status AutomatonBudget::spend_looks(size_t count) {
+  looks += count;
+  if (looks > limits.max_looks) return too_large();
+  return ok();
+}
+
 double AutomatonBudget::part() const {
   const auto of = [](size_t used, size_t limit) { return static_cast<double>(used) / static_cast<double>(limit); };
-  return std::max({of(states, limits.max_states), of(edges, limits.max_edges), of(subsets, limits.max_subsets)});
+  return std::max({of(states, limits.max_states), of(edges, limits.max_edges), of(subsets, limits.max_subsets),
+                   of(steps, limits.max_steps), of(looks, limits.max_looks)});
 }
 
 uint32_t Nfa::add_state() {
@@ -88,17 +102,17 @@ class Determiniser {
   Result<Automaton> run(bool& small) {
     intern({0});
     small = true;
-    for (uint32_t i = 0; i < sets_.size(); ++i) {
-      if (sets_.size() > limit_ || spent_ > 100 * limit_ || budget_.subsets > budget_.limits.max_subsets) {
-        small = false;
-        return std::move(out_);
-      }
+    for (uint32_t i = 0; i < sets_.size() && small; ++i) {
       REDOUBT_CHECK(expand(i));
+      small = !is_over();
     }
     return std::move(out_);
   }
 
  private:
+  bool is_over() const {
+    return sets_.size() > limit_ || spent_ > 100 * limit_ || budget_.subsets > budget_.limits.max_subsets;
+  }
   void spend(size_t size) {
     spent_ += size;
     budget_.subsets += size;
@@ -117,6 +131,7 @@ class Determiniser {
     return it->second;
   }
 
+  // Ends early where the subsets become too many: one state may call thousands of rules, each with a large set behind.
   Status expand(uint32_t id) {
     struct Step {
       int first, last;
@@ -141,7 +156,7 @@ class Determiniser {
     std::vector<ByteEdge> bytes;
     std::vector<uint32_t> targets, last_targets;
     uint32_t last_id = 0;
-    for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+    for (size_t c = 0; c + 1 < cuts.size() && !is_over(); ++c) {
       targets.clear();
       for (const Step& step : steps)
         if (step.first <= cuts[c] && cuts[c] <= step.last) targets.push_back(step.target);
@@ -157,6 +172,7 @@ class Determiniser {
     }
     std::vector<CallEdge> call_edges;
     for (auto& [rule, after] : calls) {
+      if (is_over()) return ok();
       std::sort(after.begin(), after.end());
       after.erase(std::unique(after.begin(), after.end()), after.end());
       call_edges.push_back({rule, intern(std::move(after))});
@@ -272,14 +288,16 @@ void trim(Automaton& automaton) {
 
 namespace {
 
-bool deterministic(const Automaton& automaton) {
+// Each state's edges in rising order; nothing where two of them share a byte.
+std::optional<std::vector<std::vector<ByteEdge>>> rising_edges(const Automaton& automaton) {
+  std::vector<std::vector<ByteEdge>> all;
   for (const Automaton::State& state : automaton.states) {
-    std::vector<ByteEdge> edges = state.bytes;
+    std::vector<ByteEdge>& edges = all.emplace_back(state.bytes);
     std::sort(edges.begin(), edges.end(), [](const ByteEdge& a, const ByteEdge& b) { return a.first < b.first; });
     for (size_t i = 1; i < edges.size(); ++i)
-      if (edges[i].first <= edges[i - 1].last) return false;
+      if (edges[i].first <= edges[i - 1].last) return std::nullopt;
   }
-  return true;
+  return all;
 }
 
 // Pairs of states; kNoState in b where b has died (only subtract goes on then).
@@ -289,7 +307,11 @@ Result<Automaton> product(const Automaton& a, const Automaton& b, AutomatonBudge
   Automaton out;
   if (a.states.empty()) return out;
   if (b.states.empty() && !subtracting) return out;
-  if (!deterministic(a) || !deterministic(b)) return invalid("grammar: pattern too complex to combine with another");
+  for (const Automaton* automaton : {&a, &b}) {
+    for (const Automaton::State& state : automaton->states) REDOUBT_CHECK(budget.spend_looks(1 + state.bytes.size()));
+  }
+  const auto of_a = rising_edges(a), of_b = rising_edges(b);
+  if (!of_a || !of_b) return invalid("grammar: pattern too complex to combine with another");
   std::unordered_map<uint64_t, uint32_t> ids;
   std::vector<std::pair<uint32_t, uint32_t>> pairs;
   const auto intern = [&](uint32_t x, uint32_t y) {
@@ -306,20 +328,20 @@ Result<Automaton> product(const Automaton& a, const Automaton& b, AutomatonBudge
   for (uint32_t i = 0; i < pairs.size(); ++i) {
     const auto [x, y] = pairs[i];
     REDOUBT_CHECK(budget.spend_states(1));
+    static const std::vector<ByteEdge> none;
+    const std::vector<ByteEdge>&edges_a = (*of_a)[x], &edges_b = y != kNoState ? (*of_b)[y] : none;
+    REDOUBT_CHECK(budget.spend_looks(edges_a.size() + edges_b.size()));
     std::vector<ByteEdge> edges;
-    for (const ByteEdge& ea : a.states[x].bytes) {
+    auto from = edges_b.begin();  // what ends before ea's range ends before the next one too
+    for (const ByteEdge& ea : edges_a) {
       int next = ea.first;  // of ea's range, what b has not answered yet
-      if (y != kNoState) {
-        std::vector<ByteEdge> sorted = b.states[y].bytes;
-        std::sort(sorted.begin(), sorted.end(), [](const ByteEdge& p, const ByteEdge& q) { return p.first < q.first; });
-        for (const ByteEdge& eb : sorted) {
-          const int first = std::max<int>(next, eb.first), last = std::min(ea.last, eb.last);
-          if (first > last) continue;
-          if (subtracting && first > next)
-            edges.push_back({static_cast<uint8_t>(next), static_cast<uint8_t>(first - 1), intern(ea.target, kNoState)});
-          edges.push_back({static_cast<uint8_t>(first), static_cast<uint8_t>(last), intern(ea.target, eb.target)});
-          next = last + 1;
-        }
+      while (from != edges_b.end() && from->last < ea.first) ++from;
+      for (auto eb = from; eb != edges_b.end() && eb->first <= ea.last; ++eb) {
+        const int first = std::max<int>(next, eb->first), last = std::min(ea.last, eb->last);
+        if (subtracting && first > next)
+          edges.push_back({static_cast<uint8_t>(next), static_cast<uint8_t>(first - 1), intern(ea.target, kNoState)});
+        edges.push_back({static_cast<uint8_t>(first), static_cast<uint8_t>(last), intern(ea.target, eb->target)});
+        next = last + 1;
       }
       if (subtracting && next <= ea.last)
         edges.push_back({static_cast<uint8_t>(next), ea.last, intern(ea.target, kNoState)});
@@ -374,11 +396,14 @@ bool matches_nothing(const Automaton& automaton) {
   return copy.states.empty();
 }
 
-bool matches(const Automaton& automaton, std::string_view text) {
+Result<bool> matches(const Automaton& automaton, std::string_view text, AutomatonBudget& budget) {
   if (automaton.states.empty()) return false;
   std::vector<uint32_t> now{0}, next;
   for (const char c : text) {
     next.clear();
+    size_t looks = 1;
+    for (const uint32_t s : now) looks += automaton.states[s].bytes.size();
+    REDOUBT_CHECK(budget.spend_looks(looks));
     for (const uint32_t s : now)
       for (const ByteEdge& e : automaton.states[s].bytes)
         if (e.first <= static_cast<uint8_t>(c) && static_cast<uint8_t>(c) <= e.last) next.push_back(e.target);

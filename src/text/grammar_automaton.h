@@ -34,6 +34,8 @@ struct AutomatonLimits {
   size_t max_states = 400'000;      // of all rules together, before determinisation
   size_t max_edges = 4'000'000;     // of all rules together, after
   size_t max_subsets = 10'000'000;  // the sizes of the sets of states met on the way; what is beyond stays as it is
+  size_t max_steps = 4'000'000;     // edges of expressions before determinisation: of each copy of what is repeated
+  size_t max_looks = 30'000'000;    // edges looked at to compare automata, or to tell whether one matches a text
 };
 
 // What one grammar has used of its limits: bounds compile time, since each step of construction spends from it.
@@ -42,8 +44,12 @@ struct AutomatonBudget {
   size_t states = 0;
   size_t edges = 0;
   size_t subsets = 0;
+  size_t steps = 0;
+  size_t looks = 0;
   Status spend_states(size_t count);
   Status spend_edges(size_t count);
+  Status spend_steps(size_t count);
+  Status spend_looks(size_t count);
   double part() const;  // the largest of what is used of each limit, as a part of it
 };
 
@@ -82,8 +88,8 @@ class Nfa {
 // Of call-free automata. The operands are made deterministic first if they are not.
 Result<Automaton> intersect(const Automaton& a, const Automaton& b, AutomatonBudget& budget);
 Result<Automaton> subtract(const Automaton& a, const Automaton& b, AutomatonBudget& budget);
-bool matches_nothing(const Automaton& automaton);                 // call-free
-bool matches(const Automaton& automaton, std::string_view text);  // call-free
+bool matches_nothing(const Automaton& automaton);                                                  // call-free
+Result<bool> matches(const Automaton& automaton, std::string_view text, AutomatonBudget& budget);  // call-free
 void merge_equal_states(Automaton& automaton);  // not the least automaton, but no two states alike; for small ones
 void trim(Automaton& automaton);                // drops states that cannot be reached or reach no end
 

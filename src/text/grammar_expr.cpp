@@ -58,6 +58,7 @@ class Translator {
       case ExprKind::choice: {
         uint32_t join = 0;
         REDOUBT_CHECK(state(join));
+        REDOUBT_CHECK(budget_.spend_steps(expr.parts.size()));  // an empty part costs no state
         for (const ExprId part : expr.parts) {
           uint32_t part_end = 0;
           REDOUBT_CHECK(translate(part, from, part_end));
@@ -117,6 +118,9 @@ class Translator {
 
   Status embed(const Automaton& automaton, uint32_t from, uint32_t& end) {
     REDOUBT_CHECK(state(end));
+    for (const Automaton::State& source : automaton.states) {
+      REDOUBT_CHECK(budget_.spend_steps(source.bytes.size() + source.calls.size()));
+    }
     std::vector<uint32_t> map(automaton.states.size());
     for (uint32_t& made : map) REDOUBT_CHECK(state(made));
     if (!map.empty()) nfa_.add_empty(from, map[0]);

@@ -19,6 +19,8 @@ using grammar::Vocabulary;
 namespace {
 
 constexpr size_t kFramesBeforeCleaning = 256;
+constexpr size_t kMaxEntries =
+    64;  // of the cache for one mask: each may have to be made, and nobody gets a token meanwhile
 
 }  // namespace
 
@@ -47,13 +49,16 @@ struct GrammarMatcher::State {
   bool fill_from_cache(std::span<uint32_t> mask) const {
     std::shared_ptr<const MaskEntry> entry;
     size_t width = 0;  // of all that is looked at: no set within the next token is wider
+    size_t entries = 0;
     for (const Stack& stack : now.stacks) {
       uint32_t frame = stack.frame;
       entry = program->masks->find(*program, *vocabulary, nullptr, stack.state);
       if (frames[frame].depth + entry->peak > program->max_depth) return false;
       width += entry->width;
       entry->add_to(mask);
+      if (++entries > kMaxEntries) return false;
       while (!entry->residue.empty() && frame != 0) {
+        if (++entries > kMaxEntries) return false;
         const uint32_t state = frames[frame].state;
         frame = frames[frame].below;
         entry = program->masks->find(*program, *vocabulary, entry, state);

@@ -119,6 +119,17 @@ Status refuse_left_recursion(const std::vector<Automaton>& rules, const std::fun
   return ok();
 }
 
+// More ways on from one place than Arrival looks at. What could be unfolded (grammar_unfolding.h) calls few.
+Status refuse_wide_choices(const std::vector<Automaton>& rules, const std::function<std::string(uint32_t)>& name) {
+  for (uint32_t r = 0; r < rules.size(); ++r) {
+    for (const Automaton::State& state : rules[r].states) {
+      if (state.calls.size() > Arrival::kMaxCalls)
+        return invalid("grammar: rule '" + name(r) + "' has more alternatives at one place than are followed");
+    }
+  }
+  return ok();
+}
+
 // The least height of each state: a fixed point, since rules call one another.
 void measure_heights(Program& program) {
   constexpr uint32_t kByte = UINT32_MAX;
@@ -230,6 +241,7 @@ Result<std::shared_ptr<Program>> link_automata(std::vector<Automaton> automata,
   remove_unproductive(automata);
   if (automata[root].states.empty()) return invalid("grammar: nothing can match it");
   REDOUBT_CHECK(refuse_left_recursion(automata, name));
+  REDOUBT_CHECK(refuse_wide_choices(automata, name));
 
   auto program = std::make_shared<Program>();
   program->root = root;

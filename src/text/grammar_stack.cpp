@@ -73,7 +73,8 @@ bool Arrival::seen(Stack stack) {
 
 void Arrival::arrive(Stack stack, StackSet& set) {
   work_.push_back(stack);
-  while (!work_.empty() && seen_.size() <= kMaxSeen) {
+  while (!work_.empty() && seen_.size() <= kMaxSeen && looks_ <= kMaxLooks) {
+    ++looks_;
     const Stack top = work_.back();
     work_.pop_back();
     const Program::State& state = program_.states[top.state];
@@ -87,6 +88,7 @@ void Arrival::arrive(Stack stack, StackSet& set) {
       else
         work_.push_back({frames_[top.frame].state, frames_[top.frame].below});
     }
+    looks_ += state.calls_end - state.calls_begin;
     for (uint32_t e = state.calls_begin; e < state.calls_end; ++e) {
       const CallEdge& call = program_.calls[e];
       const uint32_t callee = program_.rule_start[call.rule];
@@ -101,6 +103,7 @@ void Arrival::arrive(Stack stack, StackSet& set) {
 void Arrival::finish(StackSet& set) {
   put_in_order(set.stacks, frames_);
   set.width = static_cast<uint32_t>(std::max(set.stacks.size(), (seen_.size() + 7) / 8));
+  set.looks = static_cast<uint32_t>(looks_);
   if (set.stacks.size() > kMaxStacks) set.stacks.resize(kMaxStacks);
 }
 
@@ -108,7 +111,7 @@ void step(const Program& program, Frames& frames, uint32_t max_depth, const Stac
           StackSet& to) {
   to.stacks.clear();
   to.ended = false;
-  to.peak = to.width = 0;
+  to.peak = to.width = to.looks = 0;
   Arrival arrival(program, frames, max_depth);
   for (const Stack& stack : from.stacks) {
     const Program::State& state = program.states[stack.state];

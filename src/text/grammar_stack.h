@@ -44,6 +44,7 @@ struct StackSet {
   bool ended = false;         // the bottom was reached: the text is whole
   uint32_t peak = 0;          // deepest frame that any of them needs to come to its end
   uint32_t width = 0;         // how near it came to kMaxStacks, so that too wide a set can be foreseen
+  uint32_t looks = 0;         // what finding it took: stacks and calls looked at
 };
 
 // Follows what reads no byte: calls, and ends of rules. One Arrival fills one StackSet.
@@ -59,6 +60,10 @@ class Arrival {
   // the first depends on the stacks alone, so that a mask and a token that come to the same set keep the same.
   static constexpr size_t kMaxStacks = 256;
   static constexpr size_t kMaxSeen = 8 * kMaxStacks;  // passed on the way to a set, those that read no byte too
+  // Of one state. Ways that nobody could follow are refused before: each is up to two, and kMaxStacks are.
+  static constexpr size_t kMaxCalls = 4 * kMaxStacks;
+  // Calls looked at on the way to a set: as many as all states on the deepest way may have, and more.
+  static constexpr size_t kMaxLooks = 128 * kMaxCalls;
 
  private:
   bool seen(Stack stack);
@@ -66,6 +71,7 @@ class Arrival {
   Frames& frames_;
   uint32_t max_depth_;
   std::vector<Stack> seen_, work_;
+  size_t looks_ = 0;
   std::vector<uint16_t> places_;  // of seen_, by hash, once there are many; 0 is free
 };
 

@@ -181,6 +181,13 @@ Result<Json> SchemaCompiler::joined(const Json& a, const Json& b, const std::str
     return one;
   }
   REDOUBT_CHECK(spend_joining(weight_of(a) + weight_of(b), keyword));
+  // What one says of further keys is copied to each key of the other.
+  const auto copies = [](const Json& further, const Json& named) {
+    const auto names = named.find("properties");
+    const Json* of_further = of_further_keys(further);
+    return of_further != nullptr && names != named.end() ? names->size() * weight_of(*of_further) : 0;
+  };
+  REDOUBT_CHECK(spend_copying(copies(a, b) + copies(b, a)));
   return merge_schemas(a, b);
 }
 
@@ -359,7 +366,7 @@ ExprId SchemaCompiler::written(const Json& value) {
 }
 
 // Whether a listed value also meets the keywords beside the list.
-Result<bool> SchemaCompiler::admits(const Json& flat, const Json& value) {
+Result<bool> SchemaCompiler::admits(const Json& flat, const Json& value, std::optional<Automaton>& body) {
   const std::set<std::string> types = types_of(flat);
   const bool whole =
       value.is_number_integer() ||
@@ -384,9 +391,11 @@ Result<bool> SchemaCompiler::admits(const Json& flat, const Json& value) {
       return unsupported("schema: `" + keyword + "` beside an enum of objects or arrays is not enforced", keyword);
   }
   if (value.is_string()) {
-    REDOUBT_TRY(const Automaton body, string_body(flat));
+    if (!body) {
+      REDOUBT_TRY(body, string_body(flat));
+    }
     const std::string text = dump_json(value);
-    return matches(body, std::string_view(text).substr(1, text.size() - 2));
+    return matches(*body, std::string_view(text).substr(1, text.size() - 2), budget_);
   }
   return true;
 }
@@ -405,13 +414,14 @@ Result<Json> SchemaCompiler::listed(const Json& flat) {
     return item.key() == "enum" || item.key() == "const" || item.key() == "type";
   });
   Json fitting = Json::array();
+  std::optional<Automaton> body;  // what the string keywords ask for, once a string is there
   for (const Json& value : values) {
     // Strings are only measured where something measures them.
     bool fits = true;
     if (bare && value.is_string()) {
       fits = !flat.contains("type") || types_of(flat).contains("string");
     } else {
-      REDOUBT_TRY(fits, admits(flat, value));
+      REDOUBT_TRY(fits, admits(flat, value, body));
     }
     if (fits) fitting.push_back(value);
   }

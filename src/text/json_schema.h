@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -113,7 +114,8 @@ class SchemaCompiler {
     size_t group = 0;  // 0: each is its own
   };
   Status expand(const Json& flat, const ListedAt& list, std::vector<Alternative>& out, int depth);
-  Result<bool> admits(const Json& flat, const Json& value);
+  // body: of the string keywords, made when the first string asks for it.
+  Result<bool> admits(const Json& flat, const Json& value, std::optional<Automaton>& body);
   ExprId written(const Json& value);
 
   Result<Json> flatten(const Json& schema, const std::string& at, int depth = 0);  // without $ref and allOf
@@ -138,7 +140,7 @@ class SchemaCompiler {
   ExprId any_value();
   ExprId any_object();
   ExprId white_space();
-  Automaton string_character();
+  const Automaton& string_character();
   Result<Automaton> characters_counted(int64_t min, int64_t max);  // max -1: without end
   ExprId colon();
 
@@ -154,6 +156,7 @@ class SchemaCompiler {
     Json source;
     std::string at;  // where it stands; of equal schemas, the first
   };
+  std::optional<Automaton> character_;                        // of a string
   std::deque<OpenRule> open_;                                 // rules without a body yet
   std::map<std::string, ExprId> shared_;                      // the calls of fixed rules by name
   std::unordered_map<const Json*, ExprId> targets_;           // of references

@@ -133,7 +133,8 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
       }
       for (const Property& property : properties) {
         const std::string name = dump_json(Json(property.key));
-        if (matches(keys, std::string_view(name).substr(1, name.size() - 2)))
+        REDOUBT_TRY(const bool is_shared, matches(keys, std::string_view(name).substr(1, name.size() - 2), budget_));
+        if (is_shared)
           return unsupported("schema: patternProperties: a pattern that matches a name of properties is not enforced",
                              "patternProperties");
       }
@@ -210,7 +211,7 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
   for (size_t i = 0; i <= n; ++i) {
     for (size_t after = 0; after < width; ++after) {  // `after`: the count once a key more is there
       std::vector<size_t> before;
-      for (size_t count = 0; count < width; ++count) {
+      for (size_t count = after > 0 ? after - 1 : 0; count <= after; ++count) {
         const bool full = max >= 0 && static_cast<int64_t>(count) >= max;
         if (!full && std::min(count + 1, width - 1) == after) before.push_back(count);
       }

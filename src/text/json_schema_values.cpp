@@ -107,7 +107,8 @@ ExprId SchemaCompiler::white_space() {
 ExprId SchemaCompiler::colon() { return pool_.sequence({pool_.literal(":"), pool_.optional(pool_.literal(" "))}); }
 
 // One code point as JSON writes it: itself, a short escape, \uXXXX, or two of them for a pair of surrogates.
-Automaton SchemaCompiler::string_character() {
+const Automaton& SchemaCompiler::string_character() {
+  if (character_) return *character_;
   const ExprId hex = pool_.choice({pool_.byte_range('0', '9'), pool_.byte_range('a', 'f'), pool_.byte_range('A', 'F')});
   const ExprId d = pool_.choice({pool_.literal("d"), pool_.literal("D")});
   const auto one_of = [&](std::string_view characters) {
@@ -125,14 +126,14 @@ Automaton SchemaCompiler::string_character() {
       pool_.choice({pool_.code_points({{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, 0x10ffff}}),
                     pool_.sequence({pool_.literal("\\"), one_of("\"\\/bfnrt")}), alone, pair});
   AutomatonBudget own;  // always the same few states
-  Automaton automaton = *build_automaton(pool_, character, own);
-  merge_equal_states(automaton);
-  return automaton;
+  character_ = *build_automaton(pool_, character, own);
+  merge_equal_states(*character_);
+  return *character_;
 }
 
 // Copies of the character's automaton in a row, the end of each the start of the next: deterministic as it is made.
 Result<Automaton> SchemaCompiler::characters_counted(int64_t min, int64_t max) {
-  const Automaton character = string_character();
+  const Automaton& character = string_character();
   const int64_t copies = max < 0 ? min + 1 : max;
   Automaton out;
   std::vector<uint32_t> place(character.states.size());

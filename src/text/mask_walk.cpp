@@ -41,7 +41,7 @@ uint32_t StackPlaces::advance(uint32_t from, uint8_t byte) {
   work_ += places_[from]->set.stacks.size() + 1;
   if (work_ > kMaxWork) return kDead;
   step(program_, frames_, max_depth_, places_[from]->set, byte, to);
-  work_ += 8 * to.width;
+  work_ += std::max(8 * to.width, to.looks);
   if (to.stacks.empty() && !to.ended) return slot = kDead;
   if (places_.size() >= kMaxPlaces && !ids_.contains(key(to))) return kDead;
   return slot = add(to);
