@@ -32,6 +32,12 @@ std::vector<bool> reached_from(const std::vector<Automaton>& rules, uint32_t roo
   return reached;
 }
 
+Status spend_steps_of(const Automaton& rule, AutomatonBudget& budget) {
+  for (const Automaton::State& state : rule.states)
+    REDOUBT_CHECK(budget.spend_steps(1 + state.bytes.size() + state.calls.size()));
+  return ok();
+}
+
 // Adds the states of `rule` and their byte steps; its first state's number.
 uint32_t add_states(Nfa& nfa, const Automaton& rule) {
   const auto base = static_cast<uint32_t>(nfa.size());
@@ -44,6 +50,7 @@ uint32_t add_states(Nfa& nfa, const Automaton& rule) {
 Result<Automaton> unfold_once(const std::vector<Automaton>& rules, uint32_t r, const Automaton& rule,
                               AutomatonBudget& budget) {
   Nfa nfa;
+  REDOUBT_CHECK(spend_steps_of(rule, budget));
   add_states(nfa, rule);
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> unfolded;  // a call's rule and target: where the rule begins
   for (uint32_t s = 0; s < rule.states.size(); ++s) {
@@ -59,6 +66,7 @@ Result<Automaton> unfold_once(const std::vector<Automaton>& rules, uint32_t r, c
       const auto [it, is_new] = unfolded.try_emplace({call.rule, call.target}, 0);
       if (is_new) {
         REDOUBT_CHECK(budget.spend_states(callee.states.size()));
+        REDOUBT_CHECK(spend_steps_of(callee, budget));
         const uint32_t base = it->second = add_states(nfa, callee);
         for (uint32_t c = 0; c < callee.states.size(); ++c) {
           for (const CallEdge& e : callee.states[c].calls) nfa.add_call(base + c, e.rule, base + e.target);

@@ -13,7 +13,7 @@
 namespace redoubt::grammar {
 namespace {
 
-constexpr size_t kMaxCounted = 20'000;  // properties times count
+constexpr size_t kMaxCounted = 20'000;  // properties and kinds of further keys times count
 
 struct Property {
   std::string key;
@@ -172,7 +172,7 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
   if (!further.empty() && min > 1)
     return unsupported("schema: minProperties over 1 is not enforced beside keys without a name", "minProperties");
   const int64_t cap = std::max<int64_t>(1, max >= 0 ? max : min);
-  if (static_cast<size_t>(cap) > kMaxCounted / (properties.size() + 1))
+  if (static_cast<size_t>(cap) > kMaxCounted / (properties.size() + further.size() + 1))
     return unsupported("schema: minProperties, maxProperties: too many to count",
                        max >= 0 ? "maxProperties" : "minProperties");
 
@@ -209,6 +209,7 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
       nfa.add_call(append_literal(nfa, from, ","), ws, to);
   };
   for (size_t i = 0; i <= n; ++i) {
+    REDOUBT_CHECK(budget_.spend_states(8 * width * (i == n ? further.size() : 1)));
     for (size_t after = 0; after < width; ++after) {  // `after`: the count once a key more is there
       std::vector<size_t> before;
       for (size_t count = after > 0 ? after - 1 : 0; count <= after; ++count) {
@@ -231,7 +232,6 @@ Result<ExprId> SchemaCompiler::object(const Json& flat, const std::string& at) {
       }
       if (i < n && !properties[i].required) nfa.add_empty(node_at(i, after), node_at(i + 1, after));
     }
-    REDOUBT_CHECK(budget_.spend_states(width * 8));
   }
   const uint32_t closing = nfa.add_state();
   nfa.add_bytes(closing, '}', '}', end);
