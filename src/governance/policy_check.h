@@ -59,6 +59,8 @@ inline constexpr std::string_view kLocksAuthorOutLater =
     "after this you could not change policies any more once a time that they name has come, and whether any other "
     "security administrator could is not sure";
 
+inline constexpr std::string_view kNotLookedAt =
+    "whether you could still change policies at all times after this takes too long to tell";
 inline constexpr std::string_view kAuthorEnds =
     "the key that you come by ends within 30 days and you have no other, and whether any other security administrator "
     "could change policies after this is not sure";

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <ctime>
 
 #include "governance/permit.h"
 #include "governance/policy_actions.h"
@@ -190,14 +191,35 @@ Result<Json> tested(PolicyStore& store, const Json& body) {
               {"results", to_json(results)}};
 }
 
-// At some hour of the week that begins then: permissions for office hours are no lock-out.
-bool is_permitted_after(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author,
-                        int64_t later_ms) {
-  for (int64_t hour = 0; hour < 24; ++hour) {  // each hour once, on all days
-    if (author.is_still_permitted(after, later_ms + hour * kHourMs + hour % 7 * kDayMs)) return true;
+// Whether the author may change policies again, at some hour of a week: permissions for office hours are no lock-out.
+class LaterWeeks {
+ public:
+  LaterWeeks(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author)
+      : after_(after), author_(author) {}
+  bool is_permitted_in(int64_t later_ms) {
+    for (int64_t i = 0; i < 24 && !is_over(); ++i) {  // each hour once, on all days
+      const int64_t hour = (hour_ + i) % 24;
+      if (!author_.is_still_permitted(after_, later_ms + hour * kHourMs + hour % 7 * kDayMs)) continue;
+      hour_ = hour;  // most likely an office hour in the next week too
+      return true;
+    }
+    return false;
   }
-  return false;
-}
+  // Of this thread's own time: policies of many thousand conditions take long, and what is not looked at is not sure.
+  bool is_over() const { return worked_s() - start_s_ > kMostSeconds; }
+
+ private:
+  static constexpr double kMostSeconds = 10;
+  static double worked_s() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+  }
+  const std::shared_ptr<const PolicySnapshot>& after_;
+  const PolicyAuthor& author_;
+  const double start_s_ = worked_s();
+  int64_t hour_ = 0;
+};
 
 // What is said of a change after which perhaps nobody can change policies; "" if one surely can.
 std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, const PolicyAuthor& author) {
@@ -208,14 +230,16 @@ std::string_view lockout_of(const std::shared_ptr<const PolicySnapshot>& after, 
   if (!author.is_still_permitted(after, 0)) return no ? kLocksOut : kLocksAuthorOut;
   if (!author.goes_on) return kAuthorEnds;
   const auto named = author.named_times_ms(*after);
-  const auto is_permitted = [&](int64_t later) { return is_permitted_after(after, author, later); };
+  LaterWeeks weeks(after, author);
+  const auto is_permitted = [&](int64_t later) { return weeks.is_permitted_in(later); };
   const auto is_permitted_about = [&](int64_t time_ms) {
     const int64_t later = std::clamp(time_ms, author.now_ms, author.now_ms + 2 * kEachMonthMs) - author.now_ms;
     return is_permitted(std::max<int64_t>(0, later - 1000)) && is_permitted(later) && is_permitted(later + 1000);
   };
-  if (!named || !std::ranges::all_of(*named, is_permitted_about)) return kLocksAuthorOutLater;
+  if (!named || !std::ranges::all_of(*named, is_permitted_about))
+    return weeks.is_over() ? kNotLookedAt : kLocksAuthorOutLater;
   for (int64_t later = 0; later <= kEachMonthMs; later += later < kEachWeekMs ? 7 * kDayMs : 30 * kDayMs)
-    if (!is_permitted(later)) return kLocksAuthorOutLater;
+    if (!is_permitted(later)) return weeks.is_over() ? kNotLookedAt : kLocksAuthorOutLater;
   return {};
 }
 
