@@ -47,6 +47,7 @@ struct GrammarMatcher::State {
 
   // False if a limit on depth or width could matter within the next token: then the cached entries do not apply.
   bool fill_from_cache(std::span<uint32_t> mask) const {
+    if (now.stacks.size() > kMaxEntries) return false;
     std::shared_ptr<const MaskEntry> entry;
     size_t width = 0;  // of all that is looked at: no set within the next token is wider
     size_t entries = 0;

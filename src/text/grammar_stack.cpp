@@ -113,14 +113,18 @@ void step(const Program& program, Frames& frames, uint32_t max_depth, const Stac
   to.ended = false;
   to.peak = to.width = to.looks = 0;
   Arrival arrival(program, frames, max_depth);
+  size_t edges = 0;
   for (const Stack& stack : from.stacks) {
     const Program::State& state = program.states[stack.state];
+    edges += state.bytes_end - state.bytes_begin;
     for (uint32_t e = state.bytes_begin; e < state.bytes_end; ++e) {
       const ByteEdge& edge = program.bytes[e];
       if (edge.first <= byte && byte <= edge.last) arrival.arrive({edge.target, stack.frame}, to);
     }
   }
   arrival.finish(to);
+  constexpr size_t kEdgesOfALook = 8;
+  to.looks += static_cast<uint32_t>(edges / kEdgesOfALook);
 }
 
 }  // namespace redoubt::grammar

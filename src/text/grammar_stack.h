@@ -44,7 +44,7 @@ struct StackSet {
   bool ended = false;         // the bottom was reached: the text is whole
   uint32_t peak = 0;          // deepest frame that any of them needs to come to its end
   uint32_t width = 0;         // how near it came to kMaxStacks, so that too wide a set can be foreseen
-  uint32_t looks = 0;         // what finding it took: stacks and calls looked at
+  uint32_t looks = 0;         // what finding it took: stacks, calls and bytes looked at
 };
 
 // Follows what reads no byte: calls, and ends of rules. One Arrival fills one StackSet.
