@@ -77,6 +77,39 @@ Automaton quoted(Automaton body) {
   return out;
 }
 
+struct Lengths {
+  int64_t shortest, longest;
+};
+
+// Of the texts of a trimmed automaton, in characters; nothing where some character is not one byte, or without end.
+std::optional<Lengths> lengths_of(const Automaton& automaton) {
+  const size_t n = automaton.states.size();
+  std::vector<size_t> before(n, 0);  // edges that lead here from states not yet in order
+  for (const Automaton::State& state : automaton.states) {
+    for (const ByteEdge& e : state.bytes) {
+      if (e.first < ' ' || e.last > '~' || (e.first <= '\\' && '\\' <= e.last)) return std::nullopt;
+      ++before[e.target];
+    }
+  }
+  if (n == 0 || before[0] > 0) return std::nullopt;
+  std::vector<Lengths> to(n, {INT64_MAX, 0});
+  to[0] = {0, 0};
+  Lengths all{INT64_MAX, 0};
+  std::vector<uint32_t> order{0};
+  for (size_t i = 0; i < order.size(); ++i) {
+    const Lengths here = to[order[i]];
+    const Automaton::State& state = automaton.states[order[i]];
+    if (state.accepting) all = {std::min(all.shortest, here.shortest), std::max(all.longest, here.longest)};
+    for (const ByteEdge& e : state.bytes) {
+      Lengths& next = to[e.target];
+      next = {std::min(next.shortest, here.shortest + 1), std::max(next.longest, here.longest + 1)};
+      if (--before[e.target] == 0) order.push_back(e.target);
+    }
+  }
+  if (order.size() < n) return std::nullopt;  // a circle
+  return all;
+}
+
 // A keyword that counts: absent, or a whole number from 0.
 Result<std::optional<int64_t>> counted(const Json& flat, const char* keyword) {
   const auto it = flat.find(keyword);
@@ -198,8 +231,8 @@ ExprId SchemaCompiler::any_object() {
 }
 
 Result<Automaton> SchemaCompiler::string_body(const Json& flat) {
-  REDOUBT_TRY(const std::optional<int64_t> min, counted(flat, "minLength"));
-  REDOUBT_TRY(const std::optional<int64_t> max, counted(flat, "maxLength"));
+  REDOUBT_TRY(std::optional<int64_t> min, counted(flat, "minLength"));
+  REDOUBT_TRY(std::optional<int64_t> max, counted(flat, "maxLength"));
   if (max && *max < min.value_or(0)) return Automaton{};
   std::optional<Automaton> body;
   const auto also = [&](Result<Automaton> next) -> Status {
@@ -233,6 +266,11 @@ Result<Automaton> SchemaCompiler::string_body(const Json& flat) {
           "email, byte are)",
           "format");
     if (!pattern.empty()) REDOUBT_CHECK(also(matching(pattern)));
+  }
+  // What a format keeps anyway need not be counted: a URL's states times 2,083 characters would be too many.
+  if (const auto lengths = body && (min || max) ? lengths_of(*body) : std::nullopt) {
+    if (min && *min <= lengths->shortest) min.reset();
+    if (max && *max >= lengths->longest) max.reset();
   }
   if (!body || min || max) {
     REDOUBT_CHECK(also(characters_counted(min.value_or(0), max.value_or(-1))));
