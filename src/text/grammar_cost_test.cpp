@@ -97,6 +97,20 @@ TEST(GrammarCost, FurtherKeysThatFallOnManyNamesAreCounted) {
   EXPECT_TRUE(from_schema(both(100, "false"))) << "which weighs nothing";
 }
 
+// Each pattern is a kind of key that is counted along, so that their number times the count is built.
+TEST(GrammarCost, PatternsTimesACountAreRefusedBeforeTheyAreBuilt) {
+  const auto counted = [](int patterns, int most) {
+    std::string keys;
+    for (int i = 0; i < patterns; ++i) keys += (i > 0 ? ",\"^k" : "\"^k") + std::to_string(i) + R"($":{"type":"null"})";
+    return R"({"type":"object","patternProperties":{)" + keys + R"(},"maxProperties":)" + std::to_string(most) +
+           R"(,"additionalProperties":false})";
+  };
+  const Stopwatch watch;
+  EXPECT_THAT(refusal(counted(50, 19'999)).message, HasSubstr("too many to count"));
+  EXPECT_LT(watch.seconds(), 1);
+  EXPECT_TRUE(from_schema(counted(50, 8)));
+}
+
 // A mask is made while nobody gets a token: more ways on from one place than are looked at are refused, and told so.
 TEST(GrammarCost, ManyWaysFromOnePlaceAreRefused) {
   const auto compiled = [](int ways) {
