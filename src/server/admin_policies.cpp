@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <ctime>
 
+#include "core/clock.h"
 #include "governance/permit.h"
 #include "governance/policy_actions.h"
 #include "governance/policy_authority.h"
@@ -205,19 +205,15 @@ class LaterWeeks {
     }
     return false;
   }
-  // Of this thread's own time: policies of many thousand conditions take long, and what is not looked at is not sure.
-  bool is_over() const { return worked_s() - start_s_ > kMostSeconds; }
+  // Policies of many thousand conditions take long, and what is not looked at is not sure.
+  bool is_over() const { return clock_.now_ns() - start_ns_ > kMostNs; }
 
  private:
-  static constexpr double kMostSeconds = 10;
-  static double worked_s() {
-    timespec time{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-  }
+  static constexpr int64_t kMostNs = 10'000'000'000;
   const std::shared_ptr<const PolicySnapshot>& after_;
   const PolicyAuthor& author_;
-  const double start_s_ = worked_s();
+  ThreadClock clock_;
+  const int64_t start_ns_ = clock_.now_ns();
   int64_t hour_ = 0;
 };
 

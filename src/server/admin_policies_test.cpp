@@ -217,13 +217,15 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   EXPECT_EQ(refused_for_long, 400);
   // A time that begins and ends between those that are looked at whatever the policies say.
   constexpr int64_t kDayMs = 86'400'000;
+  const auto date = [&](int64_t day) {
+    return "datetime(\"" + cedar::datetime_text(wall_.now_ms() + day * kDayMs) + "\")";
+  };
   const auto but_from_day_to_day = [&](int64_t from, int64_t to) {
-    const auto moment = [&](int64_t day) { return cedar::datetime_text(wall_.now_ms() + day * kDayMs); };
-    return "context.now < datetime(\"" + moment(from) + "\") || context.now > datetime(\"" + moment(to) + "\")";
+    return "context.now < " + date(from) + " || context.now > " + date(to);
   };
   for (const auto& [from, to] : {std::pair(8, 29), std::pair(38, 364), std::pair(373, 3652), std::pair(3661, 36524)})
     EXPECT_EQ(put(but_from_day_to_day(from, to)).first, 400) << from << " to " << to;
-  const std::string since = "context.now.durationSince(datetime(\"" + cedar::datetime_text(wall_.now_ms()) + "\"))";
+  const std::string since = "context.now.durationSince(" + date(0) + ")";
   EXPECT_EQ(put(since + " < duration(\"38d\") || " + since + " > duration(\"364d\")").first, 400);
   EXPECT_EQ(put(but_from_day_to_day(8, 10)).first, 200) << "some days are no lock-out";
   std::string many = "context.now > datetime(\"2020-01-01\")";
@@ -233,9 +235,6 @@ TEST_F(AdminPolicies, ConditionsThatWouldNotLetHerBackInAreALockOut) {
   EXPECT_EQ(put(days + " <= 40 || " + days + " >= 270").first, 400);
   EXPECT_EQ(put(days + " < 40 || " + days + " > 43").first, 200) << "some days";
   EXPECT_EQ(put(days + " < 30 + 30 || " + days + " > 50 * 2").first, 400) << "times that are computed";
-  const auto date = [&](int64_t day) {
-    return "datetime(\"" + cedar::datetime_text(wall_.now_ms() + day * kDayMs) + "\")";
-  };
   EXPECT_EQ(put("context.now.toDate() <= " + date(373) + " || context.now.toDate() >= " + date(3652)).first, 400);
   // Those of policies that are for others tell nothing of her, and those of one say nothing of another's spans.
   std::string of_others;
