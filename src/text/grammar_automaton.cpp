@@ -30,27 +30,9 @@ void append_edge(std::vector<ByteEdge>& edges, ByteEdge edge) {
 
 }  // namespace
 
-Status AutomatonBudget::spend_states(size_t count) {
-  states += count;
-  if (states > limits.max_states) return too_large();
-  return ok();
-}
-
-Status AutomatonBudget::spend_edges(size_t count) {
-  edges += count;
-  if (edges > limits.max_edges) return too_large();
-  return ok();
-}
-
-Status AutomatonBudget::spend_steps(size_t count) {
-  steps += count;
-  if (steps > limits.max_steps) return too_large();
-  return ok();
-}
-
-Status AutomatonBudget::spend_looks(size_t count) {
-  looks += count;
-  if (looks > limits.max_looks) return too_large();
+Status AutomatonBudget::spend(size_t& used, size_t limit, size_t count) {
+  used += count;
+  if (used > limit) return too_large();
   return ok();
 }
 
@@ -312,6 +294,7 @@ Result<Automaton> product(const Automaton& a, const Automaton& b, AutomatonBudge
   }
   const auto of_a = rising_edges(a), of_b = rising_edges(b);
   if (!of_a || !of_b) return invalid("grammar: pattern too complex to combine with another");
+  const std::vector<ByteEdge> none;
   std::unordered_map<uint64_t, uint32_t> ids;
   std::vector<std::pair<uint32_t, uint32_t>> pairs;
   const auto intern = [&](uint32_t x, uint32_t y) {
@@ -328,7 +311,6 @@ Result<Automaton> product(const Automaton& a, const Automaton& b, AutomatonBudge
   for (uint32_t i = 0; i < pairs.size(); ++i) {
     const auto [x, y] = pairs[i];
     REDOUBT_CHECK(budget.spend_states(1));
-    static const std::vector<ByteEdge> none;
     const std::vector<ByteEdge>&edges_a = (*of_a)[x], &edges_b = y != kNoState ? (*of_b)[y] : none;
     REDOUBT_CHECK(budget.spend_looks(edges_a.size() + edges_b.size()));
     std::vector<ByteEdge> edges;

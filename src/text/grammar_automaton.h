@@ -46,11 +46,14 @@ struct AutomatonBudget {
   size_t subsets = 0;
   size_t steps = 0;
   size_t looks = 0;
-  Status spend_states(size_t count);
-  Status spend_edges(size_t count);
-  Status spend_steps(size_t count);
-  Status spend_looks(size_t count);
+  Status spend_states(size_t count) { return spend(states, limits.max_states, count); }
+  Status spend_edges(size_t count) { return spend(edges, limits.max_edges, count); }
+  Status spend_steps(size_t count) { return spend(steps, limits.max_steps, count); }
+  Status spend_looks(size_t count) { return spend(looks, limits.max_looks, count); }
   double part() const;  // the largest of what is used of each limit, as a part of it
+
+ private:
+  static Status spend(size_t& used, size_t limit, size_t count);
 };
 
 // With empty steps, as expressions are translated to. States are numbered from 0, the start.

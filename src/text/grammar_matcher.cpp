@@ -19,8 +19,8 @@ using grammar::Vocabulary;
 namespace {
 
 constexpr size_t kFramesBeforeCleaning = 256;
-constexpr size_t kMaxEntries =
-    64;  // of the cache for one mask: each may have to be made, and nobody gets a token meanwhile
+// Of the cache for one mask: each may have to be made, and nobody gets a token meanwhile.
+constexpr size_t kMaxEntries = 64;
 
 }  // namespace
 
@@ -47,17 +47,16 @@ struct GrammarMatcher::State {
 
   // False if a limit on depth or width could matter within the next token: then the cached entries do not apply.
   bool fill_from_cache(std::span<uint32_t> mask) const {
-    if (now.stacks.size() > kMaxEntries) return false;
+    size_t entries = now.stacks.size();
+    if (entries > kMaxEntries) return false;
     std::shared_ptr<const MaskEntry> entry;
     size_t width = 0;  // of all that is looked at: no set within the next token is wider
-    size_t entries = 0;
     for (const Stack& stack : now.stacks) {
       uint32_t frame = stack.frame;
       entry = program->masks->find(*program, *vocabulary, nullptr, stack.state);
       if (frames[frame].depth + entry->peak > program->max_depth) return false;
       width += entry->width;
       entry->add_to(mask);
-      if (++entries > kMaxEntries) return false;
       while (!entry->residue.empty() && frame != 0) {
         if (++entries > kMaxEntries) return false;
         const uint32_t state = frames[frame].state;

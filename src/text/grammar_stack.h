@@ -60,7 +60,7 @@ class Arrival {
   // the first depends on the stacks alone, so that a mask and a token that come to the same set keep the same.
   static constexpr size_t kMaxStacks = 256;
   static constexpr size_t kMaxSeen = 8 * kMaxStacks;  // passed on the way to a set, those that read no byte too
-  // Of one state. Ways that nobody could follow are refused before: each is up to two, and kMaxStacks are.
+  // Of one state: a program has none with more (grammar_program.cpp), since only the first kMaxStacks are followed.
   static constexpr size_t kMaxCalls = 4 * kMaxStacks;
   // Calls looked at on the way to a set: as many as all states on the deepest way may have, and more.
   static constexpr size_t kMaxLooks = 128 * kMaxCalls;
