@@ -10,6 +10,7 @@
 #include <random>
 
 #include "emulated_tiles.h"
+#include "op_bench.h"
 #include "ops/attention_work.h"
 
 namespace redoubt {
@@ -23,25 +24,17 @@ std::vector<float> random_floats(uint32_t seed, int64_t n) {
   return values;
 }
 
-// Kernels, threads, an arena and a cache of one sequence whose blocks are in no order.
-struct Bench {
+// With a cache of one sequence whose blocks are in no order.
+struct Bench : test::OpBench {
   const KernelTable& table;
-  ThreadPool pool;
-  Arena arena{1 << 24};
-  std::vector<std::vector<float>> scratch_memory;
-  std::vector<float*> scratch;
-  OpContext ctx{table, pool, arena, {}};
   std::vector<std::byte> memory;
   CacheLayer cache;
   std::vector<int32_t> blocks;
 
   Bench(const KernelTable& kernels, int threads, CacheFormat format, int64_t width, int64_t keys)
-      : table(kernels), pool(threads), cache{nullptr, format, width, cache_row_bytes(format, width)} {
-    for (int i = 0; i < threads; ++i) {
-      scratch_memory.emplace_back(static_cast<size_t>(OpContext::kThreadScratch));
-      scratch.push_back(scratch_memory.back().data());
-    }
-    ctx.scratch = scratch;
+      : OpBench(kernels, threads, 1 << 24),
+        table(kernels),
+        cache{nullptr, format, width, cache_row_bytes(format, width)} {
     const int64_t count = (keys + kCacheRows - 1) / kCacheRows;
     memory.assign(static_cast<size_t>(count * kCacheRows * cache.row_bytes), std::byte{0xff});  // NaN where unwritten
     cache.data = memory.data();

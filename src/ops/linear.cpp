@@ -154,38 +154,27 @@ void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> task
   }
   const ArenaScope scope(ctx.arena);
   InputForms forms;
-  int64_t rows = 0;
   for (const LinearTask& task : tasks) {
     make_ready(ctx, *task.weight);
     forms |= *task.weight;
-    rows += task.weight->rows();
   }
-  const LinearInput in = linear_input(ctx, x, forms, columns);
-  const int64_t step = rows_per_chunk(rows, x.cols, x.rows, ctx.pool.num_threads());
-  int64_t chunks = 0;
+  linear_over(ctx, linear_input(ctx, x, forms, columns), tasks);
+}
+
+void linear_over(OpContext& ctx, const LinearInput& in, std::initializer_list<LinearTask> tasks) {
+  int64_t rows = 0, chunks = 0;
+  for (const LinearTask& task : tasks) rows += task.weight->rows();
+  const int64_t step = rows_per_chunk(rows, in.x.cols, in.x.rows, ctx.pool.num_threads());
   for (const LinearTask& task : tasks) chunks += (task.weight->rows() + step - 1) / step;
   ctx.pool.parallel_for(chunks, [&](int64_t chunk, int thread) {
     const LinearTask* task = tasks.begin();
     for (; chunk >= (task->weight->rows() + step - 1) / step; ++task) chunk -= (task->weight->rows() + step - 1) / step;
     linear_part(ctx, in, *task->weight,
-                {.tokens = x.rows,
+                {.tokens = in.x.rows,
                  .begin = chunk * step,
                  .end = std::min(task->weight->rows(), (chunk + 1) * step),
                  .y = task->y.data,
                  .y_stride = task->y.cols},
-                thread);
-  });
-}
-
-void linear_over(OpContext& ctx, const LinearInput& in, const Weight& w, Tensor y) {
-  const int64_t rows = w.rows(), step = rows_per_chunk(rows, w.cols(), y.rows, ctx.pool.num_threads());
-  ctx.pool.parallel_for((rows + step - 1) / step, [&](int64_t chunk, int thread) {
-    linear_part(ctx, in, w,
-                {.tokens = y.rows,
-                 .begin = chunk * step,
-                 .end = std::min(rows, (chunk + 1) * step),
-                 .y = y.data,
-                 .y_stride = y.cols},
                 thread);
   });
 }

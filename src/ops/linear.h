@@ -77,13 +77,13 @@ int64_t most_rows_per_chunk(int64_t cols);  // whatever the rest
 
 Tensor linear(OpContext& ctx, Tensor x, const Weight& w);  // [T, cols] -> [T, rows]
 void linear_into(OpContext& ctx, Tensor x, const Weight& w, Tensor y);
-void linear_over(OpContext& ctx, const LinearInput& in, const Weight& w, Tensor y);  // w is ready
 // Several matrices that meet the same x, as one job.
 struct LinearTask {
   const Weight* weight;
   Tensor y;
 };
 void linear_all(OpContext& ctx, Tensor x, std::initializer_list<LinearTask> tasks);
+void linear_over(OpContext& ctx, const LinearInput& in, std::initializer_list<LinearTask> tasks);  // they are ready
 
 Tensor rms_norm(OpContext& ctx, Tensor x, const float* weight, float eps);  // [T, dim]
 void rms_norm_into(OpContext& ctx, Tensor x, const float* weight, float eps, Tensor y);

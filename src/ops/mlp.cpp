@@ -116,7 +116,7 @@ Tensor mlp(OpContext& ctx, Tensor x, const MlpWeights& w) {
       values.compute(ctx, in, w, {.tokens = x.rows, .begin = begin, .end = end}, 0, thread);
     });
   }
-  linear_over(ctx, values.input(ctx, w.down.columns), w.down, y);
+  linear_over(ctx, values.input(ctx, w.down.columns), {{&w.down, y}});
   return y;
 }
 

@@ -8,10 +8,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "float_vectors.h"
-#include "formats/blocks.h"
-#include "formats/packing.h"
+#include "op_bench.h"
 #include "ops/experts.h"
+#include "packed_matrix.h"
 
 namespace redoubt {
 namespace {
@@ -20,44 +19,24 @@ using test::random_floats;
 
 // Owns what a Weight points to.
 struct Matrix {
-  std::vector<std::byte> stored, packed;
+  test::Packed packed;
   Weight weight;
 
-  Matrix(const OpContext& ctx, DType type, int64_t rows, int64_t cols, uint32_t seed, bool fine = false) {
-    const std::vector<float> values = random_floats(seed, rows * cols);
-    const int64_t stride = row_bytes(type, cols);
-    stored.resize(static_cast<size_t>(rows * stride));
-    for (int64_t r = 0; r < rows; ++r) {
-      encode_row(type, std::span(values).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)),
-                 stored.data() + r * stride);
-    }
-    const DTypeInfo& of = info(type);
-    weight.matrix = {.data = reinterpret_cast<const unsigned char*>(stored.data()),
+  Matrix(const OpContext& ctx, DType type, int64_t rows, int64_t cols, uint32_t seed, bool fine = false)
+      : packed(type, rows, cols, seed) {
+    weight.matrix = {.data = reinterpret_cast<const unsigned char*>(packed.stored.data()),
                      .rows = rows,
                      .cols = cols,
-                     .row_bytes = stride,
+                     .row_bytes = row_bytes(type, cols),
                      .dtype = static_cast<int32_t>(type),
-                     .block_elems = of.block_elems,
-                     .block_bytes = of.block_bytes,
+                     .block_elems = info(type).block_elems,
+                     .block_bytes = info(type).block_bytes,
                      .scales = nullptr,
                      .scale_cols = 0,
                      .decode = decoder_for(ctx.kernels, type)};
     weight.input = packed_input(ctx.packed, type);
     weight.fine = fine;
-    if (weight.input == PackedInput::none) return;
-    const int64_t group = packed_group_bytes(type, cols);
-    packed.resize(static_cast<size_t>(packed_groups(rows) * group));
-    for (int64_t g = 0; g < packed_groups(rows); ++g) {
-      pack_group(type, stored.data() + g * kPackedRows * stride, stride, std::min(kPackedRows, rows - g * kPackedRows),
-                 cols, packed.data() + g * group);
-    }
-    weight.packed = {.data = reinterpret_cast<const unsigned char*>(packed.data()),
-                     .rows = rows,
-                     .cols = cols,
-                     .group_bytes = group,
-                     .type = packed_type(type),
-                     .scales = nullptr,
-                     .scale_cols = 0};
+    if (weight.input != PackedInput::none) weight.packed = packed.matrix;
   }
 };
 
@@ -70,23 +49,6 @@ struct Expert {
         up(ctx, type, inner, hidden, seed + 1),
         down(ctx, down_type, hidden, inner, seed + 2, fine) {}
   MlpWeights weights() const { return {gate.weight, up.weight, down.weight}; }
-};
-
-struct Bench {
-  ThreadPool pool;
-  Arena arena;
-  std::vector<std::vector<float>> scratch_memory;
-  std::vector<float*> scratch;
-  OpContext ctx;
-
-  Bench(const KernelTable& table, int threads, int64_t floats)
-      : pool(threads), arena(floats), ctx{table, pool, arena, {}} {
-    for (int i = 0; i < threads; ++i) {
-      scratch_memory.emplace_back(static_cast<size_t>(OpContext::kThreadScratch));
-      scratch.push_back(scratch_memory.back().data());
-    }
-    ctx.scratch = scratch;
-  }
 };
 
 bool same_bits(const float* a, const float* b, int64_t n) {
@@ -111,8 +73,8 @@ class MlpOfEveryTable : public testing::TestWithParam<const KernelTable*> {
 
 void chunks_equal_whole_rows(const KernelTable& table, DType down, bool fine, int64_t inner, int64_t tokens) {
   // What is asked for is enough: the arena of mlp has no more.
-  Bench bench(table, 2, tokens * kHidden + 16 + mlp_floats(tokens, kHidden, inner, 2));
-  Bench plain(table, 1, 1 << 24);
+  test::OpBench bench(table, 2, tokens * kHidden + 16 + mlp_floats(tokens, kHidden, inner, 2));
+  test::OpBench plain(table, 1, 1 << 24);
   const Expert expert(bench.ctx, DType::q4_0, down, kHidden, inner, 7, fine);
   std::vector<float> values = random_floats(1, tokens * kHidden);
   const Tensor x{values.data(), tokens, kHidden};
@@ -135,8 +97,8 @@ TEST_P(MlpOfEveryTable, AMixtureIsTheSumOfItsExperts) {
   for (const bool has_shared : {true, false}) {
     for (const int64_t tokens : {1, 5, 70}) {
       const MoeSizes sizes{kHidden, inner, has_shared ? shared_inner : 0, k, n, false};
-      Bench bench(*GetParam(), 2, tokens * kHidden + 16 + moe_floats(tokens, sizes, 2));
-      Bench plain(*GetParam(), 1, 1 << 24);
+      test::OpBench bench(*GetParam(), 2, tokens * kHidden + 16 + moe_floats(tokens, sizes, 2));
+      test::OpBench plain(*GetParam(), 1, 1 << 24);
       MoeWeights weights;
       std::vector<Expert> experts;
       for (uint32_t e = 0; e < n; ++e) {
