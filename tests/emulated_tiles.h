@@ -9,6 +9,7 @@
 
 REDOUBT_DECLARE_TILE_ATTENTION(amx_emulated)
 namespace redoubt::amx_emulated {
+void packed_linear(const PackedLinearArgs& args);
 void packed_linear_bf16(const PackedLinearArgs& args);
 }
 
@@ -35,10 +36,9 @@ inline std::vector<const PackedKernels*> tested_sets() {
   std::vector<const PackedKernels*> sets(packed_kernels().begin(), packed_kernels().end());
 #if defined(__x86_64__)
   static const PackedKernels emulated = [] {
-    PackedKernels set = *packed::avx512().front();
+    PackedKernels set = **std::ranges::find(packed_kernels(), "avx512", &PackedKernels::name);
     set.name = "amx_emulated";
-    set.supported = [] { return false; };
-    set.linear = nullptr;
+    set.linear = amx_emulated::packed_linear;
     set.linear_bf16 = amx_emulated::packed_linear_bf16;
     return set;
   }();

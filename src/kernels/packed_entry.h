@@ -29,6 +29,7 @@ namespace redoubt::avx512_pairs {
 void packed_linear(const PackedLinearArgs& args);
 }
 namespace redoubt::amx {
+void packed_linear(const PackedLinearArgs& args);
 void packed_linear_bf16(const PackedLinearArgs& args);
 }
 REDOUBT_DECLARE_PACKED_KERNELS(neon)

@@ -8,6 +8,8 @@ namespace {
 
 using IVec = __m256i;
 
+inline bool asks_in_two_steps() { return __builtin_cpu_is("intel") != 0; }
+
 inline IVec i_zero() { return _mm256_setzero_si256(); }
 inline IVec i_load(const unsigned char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline void i_store(unsigned char* p, IVec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }

@@ -11,6 +11,8 @@ constexpr int kTileTokens = 6, kDirectTile = 6, kDirectGroups = 2;  // 2 x 6 sum
 constexpr int64_t kOneGroupTokens = 2, kDirectTokens = redoubt::kPackedTokens, kDirectTokens256 = 96;
 constexpr bool kSignedBytes = false;
 
+inline bool asks_in_two_steps() { return __builtin_cpu_is("intel") != 0; }
+
 inline IVec i_zero() { return _mm512_setzero_si512(); }
 inline IVec i_load(const unsigned char* p) { return _mm512_loadu_si512(p); }
 inline void i_store(unsigned char* p, IVec a) { _mm512_storeu_si512(p, a); }

@@ -11,6 +11,8 @@ constexpr int kDirectGroups = 1;
 constexpr int64_t kOneGroupTokens = 4;
 constexpr bool kSignedBytes = true;  // products are of signed bytes
 
+constexpr bool asks_in_two_steps() { return false; }
+
 inline uint8x16_t as_bytes(IVec a) { return vreinterpretq_u8_s32(a); }
 inline IVec as_ivec(uint8x16_t a) { return vreinterpretq_s32_u8(a); }
 
