@@ -91,39 +91,39 @@ inline void to_units(const float* const* rows, int64_t at, int64_t tokens, int64
 }
 
 // Tokens of each tile: as few tiles as possible, of as many tokens each.
-constexpr int64_t tile_rows(int64_t tokens) {
+constexpr int64_t tile_tokens(int64_t tokens) {
   const int64_t tiles = (tokens + kTileRows - 1) / kTileRows;
   return (tokens + tiles - 1) / tiles;
 }
 
-// Floats of memory that a tile of tokens takes: scales, sums where there are minimums, and copies of its rows.
+// Floats of memory that a tile of tokens takes: scales, sums where there are minimums, and copies of rows that do not lie one
+// behind the other.
 template <class L>
-constexpr int64_t tile_floats(int64_t cols) {
-  return (cols / 32 + 15) / 16 * 256 * (L::kMinimum ? 2 : 1) + 4 * cols;
+constexpr int64_t tile_floats(int64_t cols, bool copies) {
+  return (cols / 32 + 15) / 16 * 256 * (L::kMinimum ? 2 : 1) + (copies ? kTileRows * cols / 4 : 0);
 }
 
 template <class L>
-TokenTile token_tile(const PackedLinearArgs& args, const QuantizedRows& x, int64_t token, int64_t rows, float* memory) {
-  const int64_t cols = args.w.cols, units = cols / 32, left = args.tokens - token;
-  TokenTile tile{nullptr, cols, memory, memory, token, left < rows ? left : rows, x.q != args.x.q};
-  auto* copy = reinterpret_cast<int8_t*>(memory + tile_floats<L>(cols) - 4 * cols);
-  if (L::kMinimum) tile.sum = memory + (units + 15) / 16 * 256;
+TokenTile token_tile(const PackedLinearArgs& args, const QuantizedRows& x, int64_t token, int64_t tokens, float* memory) {
+  const int64_t cols = args.w.cols, units = cols / 32, floats = tile_floats<L>(cols, false);
+  float *scale = memory, *sum = memory + floats / 2;
+  auto* copy = reinterpret_cast<int8_t*>(memory + floats);
+  const bool copies = args.x_rows != nullptr;
   const float *scales[kTileRows], *sums[kTileRows];
-  const bool in_place = args.x_rows == nullptr && tile.tokens == rows;
-  for (int64_t t = 0; t < tile.tokens; ++t) {
-    const int64_t row = args.x_rows != nullptr ? args.x_rows[token + t] : token + t;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int64_t row = copies ? args.x_rows[token + t] : token + t;
     scales[t] = x.scale + row * (x.stride / 32);
     sums[t] = x.sum + row * (x.stride / 32);
-    if (!in_place) memcpy(copy + t * cols, x.q + row * x.stride, static_cast<size_t>(cols));
+    if (copies) memcpy(copy + t * cols, x.q + row * x.stride, static_cast<size_t>(cols));
   }
-  tile.q = copy;
-  if (in_place) tile.q = x.q + token * x.stride, tile.stride = x.stride;
   for (int64_t unit = 0; unit < units; unit += 16) {
     const int64_t n = units - unit < 16 ? units - unit : 16;
-    to_units(scales, unit, tile.tokens, n, memory + unit * 16);
-    if (L::kMinimum) to_units(sums, unit, tile.tokens, n, memory + (units + 15) / 16 * 256 + unit * 16);
+    to_units(scales, unit, tokens, n, scale + unit * 16);
+    if (L::kMinimum) to_units(sums, unit, tokens, n, sum + unit * 16);
   }
-  return tile;
+  const bool add = x.q != args.x.q;
+  if (copies) return {copy, cols, scale, sum, token, tokens, add};
+  return {x.q + token * x.stride, x.stride, scale, sum, token, tokens, add};
 }
 
 // One group's codes as a tile wants them, and dots on their way to vectors.
@@ -217,29 +217,39 @@ void tile_block(const PackedLinearArgs& args, const TokenTile* tiles, int64_t co
   }
 }
 
-// The blocks of tokens whose tiles fit the scratch memory meet all rows, one after another.
+template <class L>
+void configure_tiles(int64_t tokens) {
+  constexpr int64_t columns = 32 / L::kHalves;
+  TileConfig config;
+  config.set(kTokensTile, tokens, columns);
+  config.set(kCodesTile, columns / 4, kTileRowBytes);
+  for (int i = 0; i < 4; ++i) config.set(kDotsTile + i, tokens, kTileRowBytes);
+  tiles_configure(config);
+}
+
+// As many tiles of tokens as fit the scratch memory meet all rows, then the next ones; at last those of a smaller tile.
 template <class L>
 void tile_linear(const PackedLinearArgs& args) {
-  constexpr int64_t columns = 32 / L::kHalves, kMostTiles = 2 * kPackedTokens / kTileRows;
-  const int64_t floats = tile_floats<L>(args.w.cols), passes = args.remainder.q != nullptr ? 2 : 1;
-  const int64_t tiles_at_once = (kPackedScratch - 16) / (passes * floats);
-  if (tiles_at_once == 0) return avx512::packed_linear(args);
-  TileConfig config;
-  const int64_t rows = tile_rows(args.tokens);
-  config.set(kTokensTile, rows, columns);
-  config.set(kCodesTile, columns / 4, kTileRowBytes);
-  for (int i = 0; i < 4; ++i) config.set(kDotsTile + i, rows, kTileRowBytes);
-  tiles_configure(config);
-  TileMemory memory;
-  memset(memory.dots, 0, sizeof memory.dots);  // rows beyond the last token stay so
+  constexpr int64_t kMostTiles = 2 * kPackedTokens / kTileRows;
+  const int64_t passes = args.remainder.q != nullptr ? 2 : 1;
+  const int64_t floats = tile_floats<L>(args.w.cols, args.x_rows != nullptr);
+  const int64_t most = (kPackedScratch - 16) / (passes * floats);
+  if (most == 0) return avx512::packed_linear(args);
   float* scratch = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) / 64 * 64);
+  TileMemory memory;
+  memset(memory.dots, 0, sizeof memory.dots);  // of rows beyond a tile's tokens
   TokenTile tiles[kMostTiles];
-  for (int64_t first = 0; first < args.tokens; first += tiles_at_once * rows) {
+  int64_t tokens = tile_tokens(args.tokens), configured = 0;
+  for (int64_t first = 0, at_once; first < args.tokens; first += at_once * tokens) {
+    const int64_t left = args.tokens - first;
+    if (left < tokens) tokens = left;
+    if (tokens != configured) configure_tiles<L>(configured = tokens);
+    at_once = left / tokens < most ? left / tokens : most;
     int64_t count = 0;
     for (int64_t pass = 0; pass < passes; ++pass) {
-      const int64_t most = first + tiles_at_once * rows, end = most < args.tokens ? most : args.tokens;
-      for (int64_t token = first; token < end; token += rows, ++count) {
-        tiles[count] = token_tile<L>(args, pass == 0 ? args.x : args.remainder, token, rows, scratch + count * floats);
+      for (int64_t i = 0; i < at_once; ++i, ++count) {
+        tiles[count] = token_tile<L>(args, pass == 0 ? args.x : args.remainder, first + i * tokens, tokens,
+                                     scratch + count * floats);
       }
     }
     tile_block<L>(args, tiles, count, memory);
