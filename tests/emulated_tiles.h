@@ -11,7 +11,7 @@ REDOUBT_DECLARE_TILE_ATTENTION(amx_emulated)
 namespace redoubt::amx_emulated {
 void packed_linear(const PackedLinearArgs& args);
 void packed_linear_bf16(const PackedLinearArgs& args);
-}
+}  // namespace redoubt::amx_emulated
 
 namespace redoubt::test {
 
@@ -32,12 +32,19 @@ inline std::vector<const KernelTable*> tested_tables() {
   return tables;
 }
 
+#if defined(__x86_64__)
+inline const PackedKernels& avx512_set() {
+  return **std::ranges::find(packed_kernels(), "avx512", &PackedKernels::name);
+}
+#endif
+
 inline std::vector<const PackedKernels*> tested_sets() {
   std::vector<const PackedKernels*> sets(packed_kernels().begin(), packed_kernels().end());
 #if defined(__x86_64__)
   static const PackedKernels emulated = [] {
-    PackedKernels set = **std::ranges::find(packed_kernels(), "avx512", &PackedKernels::name);
+    PackedKernels set = avx512_set();
     set.name = "amx_emulated";
+    set.supported = [] { return avx512_set().supported() && __builtin_cpu_supports("gfni") != 0; };
     set.linear = amx_emulated::packed_linear;
     set.linear_bf16 = amx_emulated::packed_linear_bf16;
     return set;

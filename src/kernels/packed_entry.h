@@ -31,7 +31,7 @@ void packed_linear(const PackedLinearArgs& args);
 namespace redoubt::amx {
 void packed_linear(const PackedLinearArgs& args);
 void packed_linear_bf16(const PackedLinearArgs& args);
-}
+}  // namespace redoubt::amx
 REDOUBT_DECLARE_PACKED_KERNELS(neon)
 REDOUBT_DECLARE_PACKED_KERNELS(neon_dotprod)
 REDOUBT_DECLARE_PACKED_KERNELS(neon_i8mm)

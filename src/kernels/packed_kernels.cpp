@@ -33,8 +33,9 @@ bool avx512_pairs_supported() { return avx512_supported() && cpu::adds_beside_pr
 constexpr PackedKernels kAvx512Pairs{"avx512_pairs",       avx512_pairs_supported,      never,
                                      avx512::quantize_row, avx512_pairs::packed_linear, nullptr};
 bool amx_supported() { return avx512_bf16_supported() && cpu::has_amx(); }
+bool amx_codes_supported() { return avx512_supported() && __builtin_cpu_supports("gfni") && cpu::has_amx(); }
 constexpr PackedKernels kAmx{
-    "amx", amx_supported, amx_supported, avx512::quantize_row, amx::packed_linear, amx::packed_linear_bf16};
+    "amx", amx_codes_supported, amx_supported, avx512::quantize_row, amx::packed_linear, amx::packed_linear_bf16};
 constexpr std::array kBestFirst{&kAmx, &kAvx512Pairs, &kAvx512, &kAvxVnni, &kAvx2};
 constexpr std::array kAll{&kReference, &kAvx2, &kAvxVnni, &kAvx512, &kAvx512Pairs, &kAmx};
 #elif defined(__aarch64__)

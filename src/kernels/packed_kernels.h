@@ -36,7 +36,7 @@ PackedKernels choose_packed(PackedSets sets);
 namespace packed {
 PackedSets avx2();    // with VNNI of 256 bits, or without
 PackedSets avx512();  // with VNNI, by products of sums or not, and BF16 and VBMI; otherwise as avx2
-PackedSets amx();     // bf16 by tiles; otherwise as avx512
+PackedSets amx();     // by tiles; otherwise as avx512
 PackedSets neon();    // with i8mm, with dotprod, or without
 }  // namespace packed
 

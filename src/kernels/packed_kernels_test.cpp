@@ -268,15 +268,9 @@ TEST(ChoosePacked, TakesEachKindFromTheFirstSetThatHasIt) {
   EXPECT_EQ(packed_input(chosen, DType::bf16), PackedInput::bf16);
 }
 
-std::vector<const PackedKernels*> integer_sets() {
-  std::vector<const PackedKernels*> sets = test::tested_sets();
-  std::erase_if(sets, [](const PackedKernels* set) { return set->linear == nullptr; });
-  return sets;
-}
-
 std::string set_name(const testing::TestParamInfo<const PackedKernels*>& info) { return std::string(info.param->name); }
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryPackedSet, testing::ValuesIn(test::tested_sets()), set_name);
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryIntegerSet, testing::ValuesIn(integer_sets()), set_name);
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryIntegerSet, testing::ValuesIn(test::tested_sets()), set_name);
 
 }  // namespace
 }  // namespace redoubt

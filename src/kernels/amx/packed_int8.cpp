@@ -1,14 +1,14 @@
-// packed_linear of the set "amx": as avx512, but more than a few tokens are multiplied by tile products of 16 tokens x 16
-// rows x the columns under one scale, exact in 32 bits; then follow the float sums of the definition, a vector of 16 rows
-// for each token. The same bits.
+// packed_linear of the set "amx": as avx512, but more than a few tokens are multiplied by tile products of 16 tokens x
+// 16 rows x the columns under one scale, exact in 32 bits; then follow the float sums of the definition, a vector of 16
+// rows for each token. The same bits.
 //
-// A tile product takes as long for 32 columns as for 64, and tiles reach vectors through memory alone; still all of it takes
-// less than the dot products of vectors would. Every step waits some 50 cycles for the one before it, so four tiles of dots
-// are in work by turns: codes are spelled out for the fifth scale from here, the third one's product begins, this one's dots
-// are added up (docs/decisions/0011). Bound: what vectors, tile products and tile stores take, one after another.
-#include "kernels/avx512/packed_vec.h"
-
+// A tile product takes as long for 32 columns as for 64, and tiles reach vectors through memory alone; still all of it
+// takes less than the dot products of vectors would. Every step waits some 50 cycles for the one before it, so four
+// tiles of dots are in work by turns: codes are spelled out for the fifth scale from here, the third one's product
+// begins, this one's dots are added up (docs/decisions/0011). Bound: what vectors, tile products and tile stores take,
+// one after another.
 #include "kernels/amx/tiles.h"
+#include "kernels/avx512/packed_vec.h"
 #include "kernels/packed_entry.h"
 
 namespace redoubt::REDOUBT_AMX {
@@ -27,8 +27,8 @@ constexpr int64_t bit_matrix(const unsigned char (&sources)[8]) {
   return static_cast<int64_t>(matrix);
 }
 
-// Codes of columns 4z .. less their offset. Four bits in one step: a code less 8 is its bits with the highest one turned and
-// repeated upwards.
+// Codes of columns 4z .. less their offset. Four bits in one step: a code less 8 is its bits with the highest one
+// turned and repeated upwards.
 template <class L, int z>
 inline IVec signed_quad(const unsigned char* codes) {
   if constexpr (L::kUnit == 256 && L::kBits == 4) {
@@ -82,7 +82,8 @@ inline void to_units(const float* const* rows, int64_t at, int64_t tokens, int64
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {  // a[4 t + i]: columns i, 4 + i, .. of tokens 4 t ..
     const Vec low0 = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88), low1 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88);
-    const Vec high0 = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xdd), high1 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xdd);
+    const Vec high0 = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xdd),
+              high1 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xdd);
     _mm512_store_ps(to + 16 * i, _mm512_shuffle_f32x4(low0, low1, 0x88));
     _mm512_store_ps(to + 16 * (4 + i), _mm512_shuffle_f32x4(high0, high1, 0x88));
     _mm512_store_ps(to + 16 * (8 + i), _mm512_shuffle_f32x4(low0, low1, 0xdd));
@@ -96,15 +97,16 @@ constexpr int64_t tile_tokens(int64_t tokens) {
   return (tokens + tiles - 1) / tiles;
 }
 
-// Floats of memory that a tile of tokens takes: scales, sums where there are minimums, and copies of rows that do not lie one
-// behind the other.
+// Floats of memory that a tile of tokens takes: scales, sums where there are minimums, and copies of rows that do not
+// lie one behind the other.
 template <class L>
 constexpr int64_t tile_floats(int64_t cols, bool copies) {
   return (cols / 32 + 15) / 16 * 256 * (L::kMinimum ? 2 : 1) + (copies ? kTileRows * cols / 4 : 0);
 }
 
 template <class L>
-TokenTile token_tile(const PackedLinearArgs& args, const QuantizedRows& x, int64_t token, int64_t tokens, float* memory) {
+TokenTile token_tile(const PackedLinearArgs& args, const QuantizedRows& x, int64_t token, int64_t tokens,
+                     float* memory) {
   const int64_t cols = args.w.cols, units = cols / 32, floats = tile_floats<L>(cols, false);
   float *scale = memory, *sum = memory + floats / 2;
   auto* copy = reinterpret_cast<int8_t*>(memory + floats);
@@ -145,7 +147,8 @@ inline void begin_dots(const TokenTile& x, const TileMemory& memory, int64_t s) 
 // The sums of 16 rows for a tile of tokens, whose number is at most Tokens.
 template <class L, int Tokens>
 void tile_group(const PackedLinearArgs& args, int64_t row, const TokenTile& x, TileMemory& memory, Ahead& ahead) {
-  constexpr int64_t kHalves = L::kHalves, kUnits = Scales<L>::kUnits, kFirst = 4 + kHalves;  // scales spelled out at first
+  constexpr int64_t kHalves = L::kHalves, kUnits = Scales<L>::kUnits,
+                    kFirst = 4 + kHalves;  // scales spelled out at first
   const int64_t units = args.w.cols / 32, end = units * kHalves;
   const unsigned char* header = args.w.data + row / 16 * args.w.group_bytes;
   const unsigned char* codes = header + args.w.cols / L::kBlock * L::kHeader;
@@ -160,28 +163,28 @@ void tile_group(const PackedLinearArgs& args, int64_t row, const TokenTile& x, T
 #pragma GCC unroll 16
   for (int t = 0; t < Tokens; ++t) sums[t] = v_zero();
   for (int64_t first = 0; first < end; first += 4) {
-#define REDOUBT_SCALE(i)                                                                                                 \
-  {                                                                                                                      \
-    const int64_t s = first + i, u = s / kHalves, later = u + kFirst / kHalves;                                          \
-    if (s % kHalves == 0) {                                                                                              \
-      ahead.ask(1);                                                                                                      \
-      if (u % kUnits == 0) L::read(header + u / kUnits * L::kHeader, scales.scale, scales.minimum);                      \
-      if (later < units) spell_unit<L>(codes + later * L::kUnit, m->codes[later % kSpelled]);                            \
-    }                                                                                                                    \
-    if (s + 3 < end) begin_dots<kHalves, (i + 3) % 4>(x, *m, s + 3);                                                     \
-    tile_store<kDotsTile + i>(m->dots[i], 64);                                                                           \
-    const Vec scale_w = scales.scale[u % kUnits * kHalves + s % kHalves];                                                \
-    const float* scale_x = x.scale + u * 16;                                                                             \
-    _Pragma("GCC unroll 16") for (int t = 0; t < Tokens; ++t) {                                                          \
-      const Vec dot = i_to_float(_mm512_load_si512(m->dots[i] + t * 16));                                                \
-      sums[t] = v_fma(dot, v_mul(scale_w, v_set1(scale_x[t])), sums[t]);                                                 \
-    }                                                                                                                    \
-    if (L::kMinimum && s % kHalves == kHalves - 1) {                                                                     \
-      const Vec minimum_w = scales.minimum[L::kMinimum ? u % kUnits : 0];                                                \
-      const float* sum_x = x.sum + u * 16;                                                                               \
-      _Pragma("GCC unroll 16") for (int t = 0; t < Tokens; ++t) sums[t] = v_fma(minimum_w, v_set1(sum_x[t]), sums[t]);   \
-    }                                                                                                                    \
-    if (s + 1 == end) break;                                                                                             \
+#define REDOUBT_SCALE(i)                                                                                               \
+  {                                                                                                                    \
+    const int64_t s = first + i, u = s / kHalves, later = u + kFirst / kHalves;                                        \
+    if (s % kHalves == 0) {                                                                                            \
+      ahead.ask(1);                                                                                                    \
+      if (u % kUnits == 0) L::read(header + u / kUnits * L::kHeader, scales.scale, scales.minimum);                    \
+      if (later < units) spell_unit<L>(codes + later * L::kUnit, m->codes[later % kSpelled]);                          \
+    }                                                                                                                  \
+    if (s + 3 < end) begin_dots<kHalves, (i + 3) % 4>(x, *m, s + 3);                                                   \
+    tile_store<kDotsTile + i>(m->dots[i], 64);                                                                         \
+    const Vec scale_w = scales.scale[u % kUnits * kHalves + s % kHalves];                                              \
+    const float* scale_x = x.scale + u * 16;                                                                           \
+    _Pragma("GCC unroll 16") for (int t = 0; t < Tokens; ++t) {                                                        \
+      const Vec dot = i_to_float(_mm512_load_si512(m->dots[i] + t * 16));                                              \
+      sums[t] = v_fma(dot, v_mul(scale_w, v_set1(scale_x[t])), sums[t]);                                               \
+    }                                                                                                                  \
+    if (L::kMinimum && s % kHalves == kHalves - 1) {                                                                   \
+      const Vec minimum_w = scales.minimum[L::kMinimum ? u % kUnits : 0];                                              \
+      const float* sum_x = x.sum + u * 16;                                                                             \
+      _Pragma("GCC unroll 16") for (int t = 0; t < Tokens; ++t) sums[t] = v_fma(minimum_w, v_set1(sum_x[t]), sums[t]); \
+    }                                                                                                                  \
+    if (s + 1 == end) break;                                                                                           \
   }
     REDOUBT_SCALE(0) REDOUBT_SCALE(1) REDOUBT_SCALE(2) REDOUBT_SCALE(3)
 #undef REDOUBT_SCALE
