@@ -51,6 +51,7 @@ inline void spell_unit(const unsigned char* codes, unsigned char* to) {
 #undef REDOUBT_QUAD
 }
 
+// Some tokens' activations.
 struct TokenTile {
   const int8_t* q;  // rows `stride` apart
   int64_t stride;
@@ -108,7 +109,7 @@ template <class L>
 TokenTile token_tile(const PackedLinearArgs& args, const QuantizedRows& x, int64_t token, int64_t tokens,
                      float* memory) {
   const int64_t cols = args.w.cols, units = cols / 32, floats = tile_floats<L>(cols, false);
-  float *scale = memory, *sum = memory + floats / 2;
+  float *scale = memory, *sum = L::kMinimum ? memory + floats / 2 : nullptr;
   auto* copy = reinterpret_cast<int8_t*>(memory + floats);
   const bool copies = args.x_rows != nullptr;
   const float *scales[kTileRows], *sums[kTileRows];
@@ -147,8 +148,8 @@ inline void begin_dots(const TokenTile& x, const TileMemory& memory, int64_t s) 
 // The sums of 16 rows for a tile of tokens, whose number is at most Tokens.
 template <class L, int Tokens>
 void tile_group(const PackedLinearArgs& args, int64_t row, const TokenTile& x, TileMemory& memory, Ahead& ahead) {
-  constexpr int64_t kHalves = L::kHalves, kUnits = Scales<L>::kUnits,
-                    kFirst = 4 + kHalves;  // scales spelled out at first
+  constexpr int64_t kHalves = L::kHalves, kUnits = Scales<L>::kUnits;
+  constexpr int64_t kFirst = 4 + kHalves;  // scales spelled out before the first
   const int64_t units = args.w.cols / 32, end = units * kHalves;
   const unsigned char* header = args.w.data + row / 16 * args.w.group_bytes;
   const unsigned char* codes = header + args.w.cols / L::kBlock * L::kHeader;
