@@ -458,14 +458,14 @@ void score_codes_exactly(const AttentionKernels& kernels) {
 }
 
 TEST(AttentionOverCodes, IsExact) {
-  int tables = 0;
-  for (const KernelTable* table : test::tested_tables()) {
-    if (!table->supported() || table->attention_codes.tile == nullptr) continue;
+  std::vector<const KernelTable*> tables = test::tested_tables();
+  std::erase_if(tables,
+                [](const KernelTable* table) { return !table->supported() || table->attention_codes.tile == nullptr; });
+  for (const KernelTable* table : tables) {
     SCOPED_TRACE(table->name);
     score_codes_exactly(table->attention_codes);
-    ++tables;
   }
-  if (tables == 0) GTEST_SKIP() << "no table of this CPU attends over codes";
+  if (tables.empty()) GTEST_SKIP() << "no table of this CPU attends over codes";
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, EveryTable, testing::ValuesIn(test::tested_tables()),
