@@ -11,6 +11,10 @@ static constexpr int64_t tile_tokens_of(int64_t left, int64_t tile) {
   if (left >= 2 * tile || left == tile) return tile;
   return left > tile ? (left + 1) / 2 : left;
 }
+// Where scratch memory begins with a cache line: up to 15 floats on.
+static inline float* from_a_line(float* scratch) {
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64);
+}
 }  // namespace redoubt
 
 #define REDOUBT_DECLARE_PACKED_KERNELS(isa)              \

@@ -89,7 +89,7 @@ struct Memory {
   float* sums;           // [tokens][32]
 };
 Memory memory_of(float* scratch) {
-  auto* at = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64);
+  float* at = from_a_line(scratch);
   Memory m{};
   for (uint16_t*& copy : m.copies) {
     copy = reinterpret_cast<uint16_t*>(at);

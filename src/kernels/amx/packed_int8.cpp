@@ -12,6 +12,7 @@
 #include "kernels/packed_entry.h"
 
 namespace redoubt::REDOUBT_AMX {
+#include "kernels/simd/packed_ahead.inc"
 #include "kernels/simd/packed_rows.inc"
 
 namespace {
@@ -27,26 +28,25 @@ constexpr int64_t bit_matrix(const unsigned char (&sources)[8]) {
   return static_cast<int64_t>(matrix);
 }
 
-// Codes of columns 4z .. less their offset. Four bits in one step: a code less 8 is its bits with the highest one
-// turned and repeated upwards.
+// As signed_quad, but four bits in one step: a code less 8 is its bits with the highest one turned and repeated
+// upwards.
 template <class L, int z>
-inline IVec signed_quad(const unsigned char* codes) {
-  if constexpr (L::kUnit == 256 && L::kBits == 4) {
+inline IVec spelled_quad(const unsigned char* codes) {
+  if constexpr (L::kBits != 4) {
+    return signed_quad<L, z>(codes, 0);
+  } else {
     static_assert(L::kShift == 3 || L::kShift < 0);
     constexpr int low = z < 4 ? 0 : 4;  // where a nibble begins
     constexpr unsigned char bit[4] = {1 << low, 2 << low, 4 << low, 8 << low}, top = L::kShift < 0 ? 0 : bit[3];
     const IVec matrix = _mm512_set1_epi64(bit_matrix({bit[0], bit[1], bit[2], bit[3], top, top, top, top}));
     return _mm512_gf2p8affine_epi64_epi8(i_load(codes + 64 * (z % 4)), matrix, L::kShift < 0 ? 0 : 0xf8);
-  } else {
-    const IVec quad = L::template quad<z>(codes, 0);
-    return L::kShift < 0 ? quad : _mm512_sub_epi8(quad, i_set1(L::kShift < 0 ? 0 : 1 << L::kShift));
   }
 }
 
 // A unit as [columns 4z ..][16 rows][4 columns]: for each of its scales one tile.
 template <class L>
 inline void spell_unit(const unsigned char* codes, unsigned char* to) {
-#define REDOUBT_QUAD(z) i_store(to + z * 64, signed_quad<L, z>(codes));
+#define REDOUBT_QUAD(z) i_store(to + z * 64, spelled_quad<L, z>(codes));
   REDOUBT_EACH_QUAD(REDOUBT_QUAD)
 #undef REDOUBT_QUAD
 }
@@ -92,7 +92,8 @@ inline void to_units(const float* const* rows, int64_t at, int64_t tokens, int64
   }
 }
 
-// Tokens of each tile: as few tiles as possible, of as many tokens each.
+// Tokens of each tile but the last: as few tiles as possible, of as many tokens each. Tiles of another size would have
+// to be configured and meet all rows once more (tile_tokens_of makes up to three sizes).
 constexpr int64_t tile_tokens(int64_t tokens) {
   const int64_t tiles = (tokens + kTileRows - 1) / kTileRows;
   return (tokens + tiles - 1) / tiles;
@@ -105,28 +106,23 @@ constexpr int64_t tile_floats(int64_t cols, bool copies) {
   return (cols / 32 + 15) / 16 * 256 * (L::kMinimum ? 2 : 1) + (copies ? kTileRows * cols / 4 : 0);
 }
 
+// Of x, or of its remainder, which is added to the outputs.
 template <class L>
-TokenTile token_tile(const PackedLinearArgs& args, const QuantizedRows& x, int64_t token, int64_t tokens,
-                     float* memory) {
+TokenTile token_tile(const PackedLinearArgs& args, bool remainder, int64_t token, int64_t tokens, float* memory) {
   const int64_t cols = args.w.cols, units = cols / 32, floats = tile_floats<L>(cols, false);
   float *scale = memory, *sum = L::kMinimum ? memory + floats / 2 : nullptr;
-  auto* copy = reinterpret_cast<int8_t*>(memory + floats);
-  const bool copies = args.x_rows != nullptr;
-  const float *scales[kTileRows], *sums[kTileRows];
-  for (int64_t t = 0; t < tokens; ++t) {
-    const int64_t row = copies ? args.x_rows[token + t] : token + t;
-    scales[t] = x.scale + row * (x.stride / 32);
-    sums[t] = x.sum + row * (x.stride / 32);
-    if (copies) memcpy(copy + t * cols, x.q + row * x.stride, static_cast<size_t>(cols));
-  }
+  const QuantizedRows& x = remainder ? args.remainder : args.x;
+  XRows<kTileRows> rows;
+  rows.set(0, static_cast<int>(tokens), args, x, token);
   for (int64_t unit = 0; unit < units; unit += 16) {
     const int64_t n = units - unit < 16 ? units - unit : 16;
-    to_units(scales, unit, tokens, n, scale + unit * 16);
-    if (L::kMinimum) to_units(sums, unit, tokens, n, sum + unit * 16);
+    to_units(rows.scale, unit, tokens, n, scale + unit * 16);
+    if (L::kMinimum) to_units(rows.sum, unit, tokens, n, sum + unit * 16);
   }
-  const bool add = x.q != args.x.q;
-  if (copies) return {copy, cols, scale, sum, token, tokens, add};
-  return {x.q + token * x.stride, x.stride, scale, sum, token, tokens, add};
+  if (args.x_rows == nullptr) return {rows.q[0], x.stride, scale, sum, token, tokens, remainder};
+  auto* copy = reinterpret_cast<int8_t*>(memory + floats);
+  for (int64_t t = 0; t < tokens; ++t) memcpy(copy + t * cols, rows.q[t], static_cast<size_t>(cols));
+  return {copy, cols, scale, sum, token, tokens, remainder};
 }
 
 // One group's codes as a tile wants them, and dots on their way to vectors.
@@ -201,12 +197,14 @@ void tile_group(const PackedLinearArgs& args, int64_t row, const TokenTile& x, T
   }
 }
 
+// Tiles of tokens meet all rows. To choose how many tokens outside of the loops, all tiles having as many, is a tenth
+// slower.
 template <class L>
-void tile_block(const PackedLinearArgs& args, const TokenTile* tiles, int64_t count, TileMemory& memory) {
+void tile_rows(const PackedLinearArgs& args, const TokenTile* tiles, int64_t count, TileMemory& memory) {
   const int64_t asks = count * (args.w.cols / 32);
   for (int64_t row = args.row_begin; row < args.row_end; row += 16) {
     const unsigned char* next = args.w.data + (row / 16 + 1) * args.w.group_bytes;
-    Ahead ahead{next, next, (args.w.group_bytes + asks - 1) / asks, kFarPrefetch};
+    Ahead ahead{next, next, (args.w.group_bytes + asks - 1) / asks, kNearBehindFar};
     for (int64_t i = 0; i < count; ++i) {
       if (tiles[i].tokens <= 4) {
         tile_group<L, 4>(args, row, tiles[i], memory, ahead);
@@ -239,7 +237,7 @@ void tile_linear(const PackedLinearArgs& args) {
   const int64_t floats = tile_floats<L>(args.w.cols, args.x_rows != nullptr);
   const int64_t most = (kPackedScratch - 16) / (passes * floats);
   if (most == 0) return avx512::packed_linear(args);
-  float* scratch = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) / 64 * 64);
+  float* scratch = from_a_line(args.scratch);
   TileMemory memory;
   memset(memory.dots, 0, sizeof memory.dots);  // of rows beyond a tile's tokens
   TokenTile tiles[kMostTiles];
@@ -252,11 +250,10 @@ void tile_linear(const PackedLinearArgs& args) {
     int64_t count = 0;
     for (int64_t pass = 0; pass < passes; ++pass) {
       for (int64_t i = 0; i < at_once; ++i, ++count) {
-        tiles[count] = token_tile<L>(args, pass == 0 ? args.x : args.remainder, first + i * tokens, tokens,
-                                     scratch + count * floats);
+        tiles[count] = token_tile<L>(args, pass > 0, first + i * tokens, tokens, scratch + count * floats);
       }
     }
-    tile_block<L>(args, tiles, count, memory);
+    tile_rows<L>(args, tiles, count, memory);
   }
   tiles_release();
 }
@@ -266,42 +263,13 @@ void tile_linear(const PackedLinearArgs& args) {
 void packed_linear(const PackedLinearArgs& args) {
   constexpr int64_t kFewTokens = 6;  // memory or vectors bind up to here
   if (args.tokens <= kFewTokens) return avx512::packed_linear(args);
-  switch (args.w.type) {
-    case PackedType::q4_0:
-      return tile_linear<Q4_0>(args);
-    case PackedType::q4_1:
-      return tile_linear<Q4_1>(args);
-    case PackedType::q5_0:
-      return tile_linear<Q5_0>(args);
-    case PackedType::q5_1:
-      return tile_linear<Q5_1>(args);
-    case PackedType::q8_0:
-      return tile_linear<Q8_0>(args);
-    case PackedType::q4_k:
-      return tile_linear<Q4_K>(args);
-    case PackedType::q5_k:
-      return tile_linear<Q5_K>(args);
-    case PackedType::q6_k:
-      return tile_linear<Q6_K>(args);
-    case PackedType::iq4_nl:
-      return tile_linear<Iq4Nl>(args);
-    case PackedType::mxfp4:
-      return tile_linear<Mxfp4>(args);
-    case PackedType::g4_32:
-      return tile_linear<G4_32>(args);
-    case PackedType::g4_64:
-      return tile_linear<G4_64>(args);
-    case PackedType::g4_128:
-      return tile_linear<G4_128>(args);
-    case PackedType::g8_32:
-      return tile_linear<G8_32>(args);
-    case PackedType::i8_32:
-      return tile_linear<I8_32>(args);
-    case PackedType::i8_128:
-      return tile_linear<I8_128>(args);
-    default:  // two codes for a column
-      return avx512::packed_linear(args);
-  }
+  with_layout(args.w.type, [&]<class L>() {
+    if constexpr (L::kPlanes == 1) {
+      tile_linear<L>(args);
+    } else {
+      avx512::packed_linear(args);
+    }
+  });
 }
 
 }  // namespace redoubt::REDOUBT_AMX

@@ -8,8 +8,6 @@ namespace {
 
 using IVec = __m256i;
 
-inline bool asks_in_two_steps() { return __builtin_cpu_is("intel") != 0; }
-
 inline IVec i_zero() { return _mm256_setzero_si256(); }
 inline IVec i_load(const unsigned char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline void i_store(unsigned char* p, IVec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
@@ -17,6 +15,7 @@ inline IVec i_set1(int byte) { return _mm256_set1_epi8(static_cast<char>(byte));
 inline IVec i_set1_i32(int32_t a) { return _mm256_set1_epi32(a); }
 inline IVec i_and(IVec a, IVec b) { return _mm256_and_si256(a, b); }
 inline IVec i_xor(IVec a, IVec b) { return _mm256_xor_si256(a, b); }
+inline IVec i_sub_bytes(IVec a, IVec b) { return _mm256_sub_epi8(a, b); }
 inline IVec i_or(IVec a, IVec b) { return _mm256_or_si256(a, b); }
 template <int n>
 inline IVec i_shl(IVec a) {  // bits that cross a byte must be masked off by the caller

@@ -106,7 +106,7 @@ void panel_step(const PackedLinearArgs& args, const unsigned char* w, int64_t gr
 template <int Groups, bool Scaled>
 void panel_rows(const PackedLinearArgs& args, int64_t row) {
   constexpr int64_t kTile = 6;
-  auto* memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) / 64 * 64);
+  auto* memory = reinterpret_cast<unsigned char*>(from_a_line(args.scratch));
   float* acc = reinterpret_cast<float*>(memory + 4 * kPairs * 64);  // [tokens][4][16]
   memset(acc, 0, static_cast<size_t>(args.tokens * 64) * sizeof(float));
   constexpr int64_t kColumnBytes = Scaled ? 16 : 32;  // of a group's rows

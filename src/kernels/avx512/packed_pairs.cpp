@@ -10,22 +10,13 @@ namespace redoubt::avx512_pairs {
 void packed_linear(const PackedLinearArgs& args) {
   constexpr int64_t kFewTokens = 24;  // to spell out a panel pays above
   if (args.tokens * (args.remainder.q != nullptr ? 2 : 1) <= kFewTokens) return avx512::packed_linear(args);
-  switch (args.w.type) {
-    case PackedType::q4_0:
-      return panel_linear<Q4_0>(args);
-    case PackedType::q4_1:
-      return panel_linear<Q4_1>(args);
-    case PackedType::q4_k:
-      return panel_linear<Q4_K>(args);
-    case PackedType::g4_32:
-      return panel_linear<G4_32>(args);
-    case PackedType::g4_64:
-      return panel_linear<G4_64>(args);
-    case PackedType::g4_128:
-      return panel_linear<G4_128>(args);
-    default:
-      return avx512::packed_linear(args);
-  }
+  with_layout(args.w.type, [&]<class L>() {
+    if constexpr (L::kBits == 4) {
+      panel_linear<L>(args);
+    } else {
+      avx512::packed_linear(args);
+    }
+  });
 }
 
 }  // namespace redoubt::avx512_pairs

@@ -11,8 +11,6 @@ constexpr int kTileTokens = 6, kDirectTile = 6, kDirectGroups = 2;  // 2 x 6 sum
 constexpr int64_t kOneGroupTokens = 2, kDirectTokens = redoubt::kPackedTokens, kDirectTokens256 = 96;
 constexpr bool kSignedBytes = false;
 
-inline bool asks_in_two_steps() { return __builtin_cpu_is("intel") != 0; }
-
 inline IVec i_zero() { return _mm512_setzero_si512(); }
 inline IVec i_load(const unsigned char* p) { return _mm512_loadu_si512(p); }
 inline void i_store(unsigned char* p, IVec a) { _mm512_storeu_si512(p, a); }
@@ -20,6 +18,7 @@ inline IVec i_set1(int byte) { return _mm512_set1_epi8(static_cast<char>(byte));
 inline IVec i_set1_i32(int32_t a) { return _mm512_set1_epi32(a); }
 inline IVec i_and(IVec a, IVec b) { return _mm512_and_si512(a, b); }
 inline IVec i_xor(IVec a, IVec b) { return _mm512_xor_si512(a, b); }
+inline IVec i_sub_bytes(IVec a, IVec b) { return _mm512_sub_epi8(a, b); }
 inline IVec i_or(IVec a, IVec b) { return _mm512_or_si512(a, b); }
 template <int n>
 inline IVec i_shl(IVec a) {  // bits that cross a byte must be masked off by the caller

@@ -11,8 +11,6 @@ constexpr int kDirectGroups = 1;
 constexpr int64_t kOneGroupTokens = 4;
 constexpr bool kSignedBytes = true;  // products are of signed bytes
 
-constexpr bool asks_in_two_steps() { return false; }
-
 inline uint8x16_t as_bytes(IVec a) { return vreinterpretq_u8_s32(a); }
 inline IVec as_ivec(uint8x16_t a) { return vreinterpretq_s32_u8(a); }
 
@@ -23,6 +21,7 @@ inline IVec i_set1(int byte) { return as_ivec(vdupq_n_u8(static_cast<uint8_t>(by
 inline IVec i_set1_i32(int32_t a) { return vdupq_n_s32(a); }
 inline IVec i_and(IVec a, IVec b) { return vandq_s32(a, b); }
 inline IVec i_xor(IVec a, IVec b) { return veorq_s32(a, b); }
+inline IVec i_sub_bytes(IVec a, IVec b) { return as_ivec(vsubq_u8(as_bytes(a), as_bytes(b))); }
 inline IVec i_or(IVec a, IVec b) { return vorrq_s32(a, b); }
 template <int n>
 inline IVec i_shl(IVec a) {
